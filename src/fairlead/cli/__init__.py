@@ -1,0 +1,1 @@
+"""The `fairlead` command: one thin module per command group."""

@@ -1,0 +1,1 @@
+"""The node agent: virtual nodes whose pods are real processes."""

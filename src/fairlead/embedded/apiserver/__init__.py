@@ -1,0 +1,1 @@
+"""A Kubernetes API server in one process: HTTPS on loopback, objects in SQLite, no kind known to its handlers."""

@@ -1,0 +1,1 @@
+"""Schemas of everything served: the node model, built-in definitions, CRD schemas, and the walkers over them."""

@@ -1,0 +1,1 @@
+"""Kubernetes for Python operators: typed objects, an async client, informers, and a controller runtime."""

@@ -1,0 +1,1 @@
+"""From a ModelService to pods, pools and routes."""

@@ -1,0 +1,1 @@
+"""One engine model under two clocks: virtual time for studies, wall clock behind a vLLM-compatible server."""
