@@ -1,0 +1,118 @@
+"""The CustomResourceDefinitions that Fairlead installs: its own kinds, and standards that a bare API server lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from fairlead.api.model_service import GROUP, MAX_NAME_LENGTH, VERSION, ModelServiceSpec, ModelServiceStatus
+from fairlead.api.structural import openapi_schema
+
+Json = dict[str, Any]
+
+
+def all_crds() -> list[Json]:
+    """Every CRD, ready to be applied; callers own the result."""
+    return [_model_service(), *_standards()]
+
+
+def _model_service() -> Json:
+    spec = openapi_schema(ModelServiceSpec)
+    spec["properties"]["resources"]["properties"] = {
+        side: {"type": "object", "additionalProperties": _QUANTITY, "description": f"Resource name to {side[:-1]}."}
+        for side in ("requests", "limits")
+    }
+    schema = {
+        "type": "object",
+        "description": "A model served by a number of equal engines behind the gateway.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": openapi_schema(ModelServiceStatus),
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
+                "message": f"metadata.name may have at most {MAX_NAME_LENGTH} characters: replicas are named after it",
+            },
+            {
+                "rule": "!self.metadata.name.contains('.')",
+                "message": "metadata.name must be a DNS label (no dots): replicas are named after it",
+            },
+            {
+                "rule": "self.spec.runtime != 'vllm' || self.spec.model.source != ''",
+                "message": "runtime vllm needs a model source: a folder or a URL such as hf://org/name",
+                "fieldPath": ".spec.model.source",
+            },
+        ],
+    }
+    columns = [
+        ("Model", "string", ".spec.model.name"),
+        ("Runtime", "string", ".spec.runtime"),
+        ("Desired", "integer", ".spec.replicas"),
+        ("Ready", "integer", ".status.readyReplicas"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    return _crd(
+        GROUP,
+        {"plural": "modelservices", "singular": "modelservice", "kind": "ModelService", "listKind": "ModelServiceList",
+         "shortNames": ["ms"], "categories": ["fairlead"]},
+        [
+            {
+                "name": VERSION,
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": schema},
+                "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
+                "subresources": {
+                    "status": {},
+                    "scale": {
+                        "specReplicasPath": ".spec.replicas",
+                        "statusReplicasPath": ".status.replicas",
+                        "labelSelectorPath": ".status.selector",
+                    },
+                },
+            }
+        ],
+    )  # fmt: skip
+
+
+def _standards() -> list[Json]:
+    return [_crd(d["group"], d["names"], d["versions"]) for d in _standard_definitions()]
+
+
+@cache
+def _standard_definitions() -> Sequence[Mapping[str, Any]]:
+    text = resources.files("fairlead.api").joinpath("standards.yaml").read_text()
+    return tuple(yaml.load(text, Loader=yaml.CSafeLoader))
+
+
+def _crd(group: str, names: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> Json:
+    # Groups under k8s.io are protected: an API server wants to see an approval, or the word "unapproved".
+    protected = group.endswith(".k8s.io")
+    annotations = {"api-approved.kubernetes.io": "unapproved, mirrors the published definition"} if protected else {}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": f"{names['plural']}.{group}",
+            "labels": {"app.kubernetes.io/part-of": "fairlead"},
+            **({"annotations": annotations} if annotations else {}),
+        },
+        "spec": {"group": group, "scope": "Namespaced", "names": dict(names), "versions": [dict(v) for v in versions]},
+    }
+
+
+_NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+_QUANTITY: Json = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "pattern": rf"^(\+|-)?{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{_NUMBER}))?$",
+    "x-kubernetes-int-or-string": True,
+}

@@ -1,0 +1,83 @@
+"""OpenAPI v3 structural schemas (as CustomResourceDefinitions want them) from msgspec structs.
+
+The struct is the one definition of a kind: field types, `msgspec.Meta` constraints, defaults and field descriptions
+(`Meta(description=...)`) become the schema; what a schema cannot say is added as CEL rules by the kind's CRD.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import NODEFAULT, UNSET, UnsetType, inspect
+
+Json = dict[str, Any]
+
+_STRING_LIMITS = (("min_length", "minLength"), ("max_length", "maxLength"), ("pattern", "pattern"))
+_NUMBER_LIMITS = (("ge", "minimum"), ("le", "maximum"), ("multiple_of", "multipleOf"))
+_LIST_LIMITS = (("min_length", "minItems"), ("max_length", "maxItems"))
+
+
+def openapi_schema(struct: type[msgspec.Struct]) -> Json:
+    """The structural schema of a struct. Raises TypeError for a field type that CRDs cannot express."""
+    return _schema(inspect.type_info(struct))
+
+
+def _schema(info: inspect.Type) -> Json:
+    if isinstance(info, inspect.Metadata):
+        schema = _schema(info.type) | dict(info.extra_json_schema or {})
+        return schema | dict(info.extra or {})
+    if isinstance(info, inspect.UnionType):
+        members = [m for m in info.types if not isinstance(m, inspect.NoneType) and not _is_unset(m)]
+        if len(members) == 1:
+            return _schema(members[0])
+        raise TypeError(f"a union has no structural schema: {info}")
+    if isinstance(info, inspect.StructType):
+        return _object(info)
+    if isinstance(info, (inspect.ListType, inspect.VarTupleType)):
+        return {"type": "array", "items": _schema(info.item_type)} | _limits(info, _LIST_LIMITS)
+    if isinstance(info, inspect.DictType):
+        if isinstance(info.value_type, inspect.AnyType):
+            return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        return {"type": "object", "additionalProperties": _schema(info.value_type)}
+    return _scalar(info)
+
+
+def _scalar(info: inspect.Type) -> Json:
+    if isinstance(info, inspect.StrType):
+        return {"type": "string"} | _limits(info, _STRING_LIMITS)
+    if isinstance(info, inspect.BoolType):
+        return {"type": "boolean"}
+    if isinstance(info, inspect.IntType):
+        return {"type": "integer", "format": "int64"} | _limits(info, _NUMBER_LIMITS)
+    if isinstance(info, inspect.FloatType):
+        return {"type": "number"} | _limits(info, _NUMBER_LIMITS)
+    if isinstance(info, inspect.LiteralType):
+        return {"type": "string", "enum": sorted(str(v) for v in info.values)}
+    raise TypeError(f"no structural schema for {info}")
+
+
+def _object(info: inspect.StructType) -> Json:
+    properties: Json = {}
+    required = []
+    for field in info.fields:
+        schema = _schema(field.type)
+        if field.required:
+            required.append(field.encode_name)
+        elif field.default is not NODEFAULT and field.default not in (None, UNSET, "", ()):
+            schema = schema | {"default": msgspec.to_builtins(field.default)}
+        properties[field.encode_name] = schema
+    result: Json = {"type": "object", "properties": properties}
+    if info.cls.__doc__ and not info.cls.__doc__.startswith(info.cls.__name__ + "("):
+        result["description"] = " ".join(info.cls.__doc__.split())
+    if required:
+        result["required"] = required
+    return result
+
+
+def _limits(info: inspect.Type, names: tuple[tuple[str, str], ...]) -> Json:
+    return {name: getattr(info, attribute) for attribute, name in names if getattr(info, attribute, None) is not None}
+
+
+def _is_unset(info: inspect.Type) -> bool:
+    return isinstance(info, inspect.CustomType) and info.cls is UnsetType
