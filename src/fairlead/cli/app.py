@@ -1,0 +1,52 @@
+"""The commands for people: up, down, status, deploy, chat, logs, doctor, demo and what belongs to them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fairlead import __version__
+from fairlead.cli.main import COMPONENTS
+
+app = typer.Typer(
+    name="fairlead",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="A Kubernetes-native inference platform that also runs whole on a laptop.",
+    epilog="Components, each also an ordinary process on a cluster: " + ", ".join(sorted(COMPONENTS)) + ".",
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def run(argv: list[str]) -> int:
+    """Run a command; errors that a person can act on become one line on stderr and exit status 1."""
+    from fairlead.cli import demo, doctor, service, up
+
+    for module in (up, service, doctor, demo):
+        module.register(app)
+    from fairlead.cli.data import NotRunning
+    from fairlead.embedded.supervisor.launch import CannotStart
+    from fairlead.embedded.supervisor.state import AlreadyRunning
+    from fairlead.kube.errors import ApiError
+
+    try:
+        app(args=argv, prog_name="fairlead")
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    except (CannotStart, AlreadyRunning, NotRunning, ApiError, service.Failed) as error:
+        print(f"fairlead: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0

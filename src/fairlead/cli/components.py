@@ -1,0 +1,111 @@
+"""Commands that run one component until it is told to stop: argument parsing only, the work is in the rooms.
+
+Each function imports its room when called, so that a component pays for its own imports alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+
+def apiserver(argv: list[str]) -> int:
+    from fairlead.embedded.apiserver.__main__ import main
+
+    return main(argv) or 0
+
+
+def controllers(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fairlead controllers", description="Run every controller of the platform.")
+    _kubeconfig(parser)
+    parser.add_argument(
+        "--only",
+        choices=("platform", "cluster"),
+        help="platform: serving and scheduling only (a real cluster has the rest); cluster: only what "
+        "kube-controller-manager would do",
+    )
+    parser.add_argument(
+        "--scheduler-names",
+        default="default-scheduler,fairlead",
+        help="comma-separated schedulerNames to place pods of; on a cluster with its own scheduler: fairlead",
+    )
+    parser.add_argument("--leader-elect", action="store_true", help="wait for a Lease; for several replicas")
+    arguments = parser.parse_args(argv)
+    from fairlead.cli.controllers import run
+
+    names = frozenset(n for n in arguments.scheduler_names.split(",") if n)
+    return _run(run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect))
+
+
+def agent(argv: list[str]) -> int:
+    from fairlead.embedded.agent.__main__ import main
+
+    return main(argv) or 0
+
+
+def gateway(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fairlead gateway", description="Run the endpoint picker for Envoy.")
+    _kubeconfig(parser)
+    parser.add_argument("--data", type=Path, required=True, help="folder for the picker's socket and logs")
+    arguments = parser.parse_args(argv)
+    from fairlead.gateway.run import run
+
+    return _run(run(arguments.kubeconfig, arguments.data))
+
+
+def envoy(argv: list[str]) -> int:
+    """Writes Envoy's configuration and becomes Envoy: the process that the supervisor watches is Envoy itself."""
+    parser = argparse.ArgumentParser(prog="fairlead envoy", description="Run Envoy in front of the endpoint picker.")
+    parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead gateway`")
+    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1 for requests to models")
+    arguments = parser.parse_args(argv)
+    from fairlead.gateway.envoy import command
+
+    line = command(arguments.data, arguments.port)
+    os.execv(line[0], line)
+
+
+def engine(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fairlead engine", description="Run a model server that ships with Fairlead.")
+    parser.add_argument("engine", choices=("simulated",))
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.engine == "simulated":
+        from fairlead.simulator.__main__ import main
+
+        return main(rest) or 0
+    return 2
+
+
+def supervise(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="fairlead supervise", description="Supervise the components of a data folder."
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--api-port", type=int, required=True)
+    parser.add_argument("--gateway-port", type=int, required=True)
+    parser.add_argument("--nodes", required=True)
+    arguments = parser.parse_args(argv)
+    from fairlead.embedded.supervisor.component import Ports
+    from fairlead.embedded.supervisor.launch import run_foreground
+
+    ports = Ports(arguments.api_port, arguments.gateway_port)
+    state = asyncio.run(run_foreground(arguments.data, ports, arguments.nodes, lambda _: None))
+    return 1 if state.message and state.ready_after_s is None else 0
+
+
+def _kubeconfig(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kubeconfig", help="default: $KUBECONFIG, ~/.kube/config, or the pod's service account")
+
+
+def _run(work: Coroutine[Any, Any, None]) -> int:
+    import uvloop
+
+    try:
+        uvloop.run(work)
+    except KeyboardInterrupt:
+        return 130
+    return 0

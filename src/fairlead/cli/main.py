@@ -1,0 +1,37 @@
+"""Entry of `fairlead`.
+
+Commands that run a component for its whole life (`apiserver`, `agent`, …) are dispatched before the command-line
+library is imported: they start often, and several at once, so what they do not import is start-up time saved.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMPONENTS = {
+    "apiserver": ("fairlead.cli.components", "apiserver", "Run the embedded Kubernetes API server alone."),
+    "controllers": ("fairlead.cli.components", "controllers", "Run every controller against an API server."),
+    "agent": ("fairlead.cli.components", "agent", "Run virtual nodes whose pods are local processes."),
+    "gateway": ("fairlead.cli.components", "gateway", "Run the endpoint picker."),
+    "envoy": ("fairlead.cli.components", "envoy", "Run the Envoy of the standalone gateway."),
+    "engine": ("fairlead.cli.components", "engine", "Run a model server that ships with Fairlead."),
+    "supervise": ("fairlead.cli.components", "supervise", "Run the supervisor of a data folder (used by up --detach)."),
+}
+"""Command -> module, function taking argv, help line."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments and arguments[0] in COMPONENTS:
+        module, function, _ = COMPONENTS[arguments[0]]
+        result: int | None = getattr(importlib.import_module(module), function)(arguments[1:])
+        return result or 0
+    from fairlead.cli.app import run
+
+    return run(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
