@@ -18,19 +18,21 @@ def pod(**fields: object) -> PodView:
     return PodView(**{"namespace": "default", "name": "p", "uid": "u", "requests": {"pods": 1}, **fields})  # type: ignore[arg-type]
 
 
+amount = st.integers(0, 4000)
+taints = st.lists(st.builds(Taint, st.sampled_from("kl"), st.sampled_from(["NoSchedule", "PreferNoSchedule"])))
 nodes = st.lists(
     st.builds(
         NodeView,
         name=st.sampled_from("abcdef"),
-        allocatable=st.fixed_dictionaries({"cpu": st.integers(0, 4000), "memory": st.integers(0, 100), "pods": st.integers(0, 3)}),
-        used=st.fixed_dictionaries({"cpu": st.integers(0, 4000), "pods": st.integers(0, 3)}),
+        allocatable=st.fixed_dictionaries({"cpu": amount, "memory": st.integers(0, 100), "pods": st.integers(0, 3)}),
+        used=st.fixed_dictionaries({"cpu": amount, "pods": st.integers(0, 3)}),
         labels=st.dictionaries(st.sampled_from("xy"), st.sampled_from("12")),
-        taints=st.lists(st.builds(Taint, st.sampled_from("kl"), st.sampled_from(["NoSchedule", "PreferNoSchedule"]))).map(tuple),
+        taints=taints.map(tuple),
         unschedulable=st.booleans(),
     ),
     max_size=5,
     unique_by=lambda n: n.name,
-)  # fmt: skip
+)
 pods = st.builds(
     PodView, namespace=st.just("d"), name=st.just("p"), uid=st.just("u"),
     requests=st.fixed_dictionaries({"cpu": st.integers(0, 4000), "memory": st.integers(0, 100), "pods": st.just(1)}),

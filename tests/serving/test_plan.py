@@ -18,7 +18,7 @@ def play(desired: int, pods: list[Replica], steps: int = 100) -> tuple[list[Repl
     """Carry steps out as a cluster would: deleted pods vanish, created ones become ready one step later."""
     for n in range(steps):
         step = compute_step(desired, pods)
-        if step == Step() and all(p.ready or not p.updated for p in pods):
+        if step == Step() and all((p.ready or not p.updated) and not p.deleting for p in pods):
             return pods, n
         pods = [replace(p, ready=p.ready or p.updated) for p in pods if p.name not in step.delete and not p.deleting]
         pods += [Replica(f"n{n}-{i}", updated=True, ready=False, created_s=1000.0 + n) for i in range(step.create)]
