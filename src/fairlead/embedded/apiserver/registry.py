@@ -88,6 +88,20 @@ class Strategy:
         """Texts for `Warning: 299` response headers."""
         return ()
 
+    def deletion_grace_s(self, obj: Object, requested_s: int | None) -> int | None:
+        """Seconds that a deleted object stays, or None for a kind that knows no graceful deletion. `requested_s` is the
+        client's wish."""
+        return None
+
+    def begin_deletion(self, obj: Object, context: RequestContext) -> bool:
+        """For kinds with a deletion of their own (namespaces): mark the object in place and return True while it has to
+        stay. Called before the general rules."""
+        return False
+
+    def is_deletable(self, obj: Object) -> bool:
+        """Whether an object under deletion without finalizers may go at last."""
+        return True
+
     def generation_changed(self, new: Object, old: Object) -> bool:
         """Whether `metadata.generation` grows: by default, when anything but metadata and status differs."""
         for key in new.keys() | old.keys():
@@ -136,6 +150,14 @@ class ResourceType:
     is_custom: bool = False
     reset_fields: tuple[tuple[str, ...], ...] = ()
     """Field paths that server-side apply on the main resource does not own (`("status",)` …)."""
+    returns_deleted: bool = False
+    """Whether a completed deletion answers with the object instead of a Status."""
+    to_storage: Callable[[Object], Object] | None = None
+    """Conversion from this version to the stored one; None where only `apiVersion` differs."""
+    from_storage: Callable[[Object], Object] | None = None
+    """Conversion from the stored version to this one."""
+    storage_resource: tuple[str, str] | None = None
+    """Group and resource under which objects are stored, where that is another one (events.k8s.io events)."""
 
     def __post_init__(self) -> None:
         self.singular = self.singular or self.kind.lower()
@@ -149,7 +171,8 @@ class ResourceType:
     @property
     def storage_prefix(self) -> str:
         """Prefix of this resource's keys in the store: all versions share it."""
-        return f"/{self.group or 'core'}/{self.resource}/"
+        group, resource = self.storage_resource or (self.group, self.resource)
+        return f"/{group or 'core'}/{resource}/"
 
     @property
     def qualified(self) -> str:
