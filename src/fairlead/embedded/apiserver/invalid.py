@@ -50,7 +50,7 @@ def forbidden(field: str, detail: str) -> FieldError:
 
 
 def not_supported(field: str, value: Any, supported: Sequence[str]) -> FieldError:
-    listed = ", ".join(json.dumps(s) for s in sorted(supported))
+    listed = ", ".join(json.dumps(s) for s in supported)
     return FieldError(
         "FieldValueNotSupported", field, f"Unsupported value: {go_value(value)}: supported values: {listed}"
     )

@@ -1,0 +1,187 @@
+"""The core group, v1: its rows."""
+
+from __future__ import annotations
+
+from fairlead.embedded.apiserver.kinds.definition import STATUS, at, resource_type
+from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.registry import ResourceType, ScaleMapping
+
+_NAMESPACE_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
+
+
+def types() -> list[ResourceType]:
+    """The kinds of the core group, in the order of discovery."""
+    return [*_cluster_types(), *_configuration_types(), *_network_types(), *_workload_types()]
+
+
+def _cluster_types() -> list[ResourceType]:
+    return [
+        resource_type(
+            "v1",
+            "namespaces",
+            "Namespace",
+            namespaced=False,
+            strategy=ClusterStrategy(),
+            short_names=("ns",),
+            verbs=_NAMESPACE_VERBS,
+            has_status=True,
+            subresources=("finalize",),
+            selectable_fields={"status.phase": at("status", "phase")},
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "v1",
+            "nodes",
+            "Node",
+            namespaced=False,
+            strategy=ClusterStrategy(),
+            short_names=("no",),
+            has_status=True,
+            subresources=("proxy",),
+            selectable_fields={"spec.unschedulable": at("spec", "unschedulable", default="false")},
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "v1",
+            "persistentvolumes",
+            "PersistentVolume",
+            namespaced=False,
+            strategy=ClusterStrategy(),
+            short_names=("pv",),
+            has_status=True,
+            reset_fields=STATUS,
+        ),
+    ]
+
+
+def _configuration_types() -> list[ResourceType]:
+    return [
+        resource_type(
+            "v1",
+            "configmaps",
+            "ConfigMap",
+            strategy=ObjectStrategy(),
+            short_names=("cm",),
+        ),
+        resource_type(
+            "v1",
+            "secrets",
+            "Secret",
+            strategy=ObjectStrategy(),
+            selectable_fields={"type": at("type")},
+        ),
+        resource_type(
+            "v1",
+            "serviceaccounts",
+            "ServiceAccount",
+            strategy=ObjectStrategy(),
+            short_names=("sa",),
+            subresources=("token",),
+        ),
+        resource_type(
+            "v1",
+            "limitranges",
+            "LimitRange",
+            strategy=ObjectStrategy(),
+            short_names=("limits",),
+        ),
+        resource_type(
+            "v1",
+            "resourcequotas",
+            "ResourceQuota",
+            strategy=StatusStrategy(),
+            short_names=("quota",),
+            has_status=True,
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "v1",
+            "persistentvolumeclaims",
+            "PersistentVolumeClaim",
+            strategy=StatusStrategy(),
+            short_names=("pvc",),
+            has_status=True,
+            reset_fields=STATUS,
+        ),
+    ]
+
+
+def _network_types() -> list[ResourceType]:
+    return [
+        resource_type(
+            "v1",
+            "services",
+            "Service",
+            strategy=StatusStrategy(),
+            short_names=("svc",),
+            categories=("all",),
+            has_status=True,
+            subresources=("proxy",),
+            selectable_fields={"spec.clusterIP": at("spec", "clusterIP"), "spec.type": at("spec", "type")},
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "v1",
+            "endpoints",
+            "Endpoints",
+            strategy=ObjectStrategy(),
+            short_names=("ep",),
+        ),
+    ]
+
+
+def _workload_types() -> list[ResourceType]:
+    return [
+        resource_type(
+            "v1",
+            "pods",
+            "Pod",
+            strategy=StatusStrategy(),
+            short_names=("po",),
+            categories=("all",),
+            has_status=True,
+            has_generation=True,
+            subresources=(
+                "attach",
+                "binding",
+                "ephemeralcontainers",
+                "eviction",
+                "exec",
+                "log",
+                "portforward",
+                "proxy",
+                "resize",
+            ),
+            selectable_fields={
+                "spec.nodeName": at("spec", "nodeName"),
+                "spec.restartPolicy": at("spec", "restartPolicy"),
+                "spec.schedulerName": at("spec", "schedulerName"),
+                "spec.serviceAccountName": at("spec", "serviceAccountName"),
+                "spec.hostNetwork": at("spec", "hostNetwork", default="false"),
+                "status.phase": at("status", "phase"),
+                "status.podIP": at("status", "podIP"),
+                "status.nominatedNodeName": at("status", "nominatedNodeName"),
+            },
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "v1",
+            "podtemplates",
+            "PodTemplate",
+            strategy=ObjectStrategy(),
+            has_generation=True,
+        ),
+        resource_type(
+            "v1",
+            "replicationcontrollers",
+            "ReplicationController",
+            strategy=StatusStrategy(),
+            short_names=("rc",),
+            categories=("all",),
+            has_status=True,
+            has_generation=True,
+            scale=ScaleMapping(".spec.replicas", ".status.replicas", ".spec.selector"),
+            selectable_fields={"status.replicas": at("status", "replicas", default="0")},
+            reset_fields=STATUS,
+        ),
+    ]

@@ -1,0 +1,70 @@
+"""The base of every built-in kind's strategy: metadata rules, and the split between spec and status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairlead.embedded.apiserver.invalid import FieldError
+from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta, validate_object_meta_update
+from fairlead.embedded.apiserver.kinds.names import Rule, dns_subdomain
+from fairlead.embedded.apiserver.registry import Object, RequestContext, Strategy
+
+
+class ObjectStrategy(Strategy):
+    """Metadata validation for a kind whose names follow `name_rule`.
+
+    A kind overrides `validate` (rules of create and update alike) and `validate_change` (what an update may not do).
+    """
+
+    namespaced: bool = True
+    name_rule: Rule = staticmethod(dns_subdomain)
+
+    def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
+        """Errors of the object by itself, metadata aside."""
+        return ()
+
+    def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        """Errors of an update, metadata aside; by default the new object's own."""
+        return self.validate(new, context)
+
+    def validate_status(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        """Errors of a status update, metadata aside."""
+        return ()
+
+    def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
+        errors = validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_rule)
+        errors += self.validate(obj, context)
+        return errors
+
+    def validate_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        return [*validate_object_meta_update(new, old), *self.validate_change(new, old, context)]
+
+    def validate_status_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        return [*validate_object_meta_update(new, old), *self.validate_status(new, old, context)]
+
+
+class StatusStrategy(ObjectStrategy):
+    """A kind with a `status` that only the status subresource writes."""
+
+    def initial_status(self, obj: Object) -> Object | None:
+        """The status of a new object; None for none at all."""
+        return {}
+
+    def prepare_create(self, obj: Object, context: RequestContext) -> None:
+        status = self.initial_status(obj)
+        if status is None:
+            obj.pop("status", None)
+        else:
+            obj["status"] = status
+
+    def prepare_update(self, new: Object, old: Object, context: RequestContext) -> None:
+        if "status" in old:
+            new["status"] = old["status"]
+        else:
+            new.pop("status", None)
+
+
+class ClusterStrategy(ObjectStrategy):
+    """A cluster-scoped kind without rules of its own."""
+
+    namespaced = False
