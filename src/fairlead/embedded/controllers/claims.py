@@ -70,7 +70,6 @@ def _claim(pod: Object, use: str, template: Object) -> Object:
                     "name": pod["metadata"]["name"],
                     "uid": pod["metadata"]["uid"],
                     "controller": True,
-                    "blockOwnerDeletion": True,
                 }
             ],
         },

@@ -67,7 +67,7 @@ def compute_endpoints(service: Object, pods: Sequence[Object]) -> Object:
 
 def is_loopback(pod: Mapping[str, Any]) -> bool:
     ip = (pod.get("status") or {}).get("podIP")
-    return bool(ip) and ipaddress.ip_address(ip).is_loopback
+    return bool(ip) and ipaddress.ip_address(str(ip)).is_loopback
 
 
 def _is_endpoint(pod: Object) -> bool:
