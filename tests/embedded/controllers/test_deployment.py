@@ -1,0 +1,216 @@
+"""Deployment decisions played against a small model of ReplicaSets and pods: bounds at every step, and an end."""
+
+import copy
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fairlead.embedded.controllers.deployment import HASH_LABEL, REVISION, compute_deployment
+from fairlead.embedded.controllers.rolling import Set, compute_proportional, resolve_bounds, resolve_count
+
+Object = dict[str, Any]
+T0 = 1_700_000_000.0
+
+
+def deployment(replicas: int = 3, image: str = "a", **spec: Any) -> Object:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default", "uid": "d", "generation": 1, "annotations": {"team": "x"}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {
+                "metadata": {"labels": {"app": "web"}},
+                "spec": {"containers": [{"name": "c", "image": image}]},
+            },
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 10,
+        }
+        | spec,
+    }
+
+
+class Cluster:
+    """ReplicaSets reach their size at once; their pods become available one per step."""
+
+    def __init__(self, obj: Object) -> None:
+        self.deployment = obj
+        self.sets: list[Object] = []
+        self.now_s = T0
+
+    def step(self) -> bool:
+        """One reconcile and one move of the world; False when nothing changed."""
+        self.now_s += 1
+        step = compute_deployment(self.deployment, self.sets, self.old_alive(), self.now_s)
+        changed = bool(step.create or step.update or step.delete)
+        if step.create:
+            made = copy.deepcopy(step.create)
+            made["metadata"] |= {"uid": f"rs{self.now_s}", "generation": 1, "creationTimestamp": "2023-11-14T22:13:20Z"}
+            made["status"] = {}
+            self.sets.append(made)
+        for rs in self.sets:
+            patch = step.update.get(rs["metadata"]["name"], {})
+            rs["spec"] |= patch.get("spec", {})
+            rs["metadata"].setdefault("annotations", {}).update(patch.get("metadata", {}).get("annotations", {}))
+        self.sets = [rs for rs in self.sets if rs["metadata"]["name"] not in step.delete]
+        if step.annotate:
+            self.deployment["metadata"]["annotations"].update(step.annotate["metadata"]["annotations"])
+        self.deployment["status"] = step.status
+        for rs in self.sets:
+            status = rs["status"]
+            size = rs["spec"]["replicas"]
+            available = min(size, status.get("availableReplicas", 0) + 1)
+            new = {
+                "replicas": size,
+                "readyReplicas": available,
+                "availableReplicas": available,
+                "observedGeneration": 1,
+            }
+            changed |= new != {k: status.get(k) for k in new}
+            rs["status"] = new
+        return changed
+
+    def old_alive(self) -> int:
+        wanted = self.deployment["spec"]["template"]["spec"]
+        return sum(rs["status"].get("replicas", 0) for rs in self.sets if rs["spec"]["template"]["spec"] != wanted)
+
+    def settle(self, check: Any = None) -> None:
+        for _ in range(400):
+            if check:
+                check(self)
+            if not self.step() and not self.step():
+                return
+        raise AssertionError("the rollout did not end")
+
+    def condition(self, kind: str) -> Object:
+        return next(c for c in self.deployment["status"]["conditions"] if c["type"] == kind)
+
+
+int_or_percent = st.one_of(st.integers(0, 3), st.sampled_from(["0%", "25%", "50%", "100%"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 8), int_or_percent, int_or_percent)
+def test_a_rollout_keeps_its_bounds_at_every_step_and_ends(replicas: int, surge: Any, unavailable: Any) -> None:
+    rolling = {"maxSurge": surge, "maxUnavailable": unavailable}
+    cluster = Cluster(deployment(replicas, strategy={"type": "RollingUpdate", "rollingUpdate": rolling}))
+    cluster.settle()
+    cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    bounds = resolve_bounds(replicas, rolling)
+
+    def check(c: Cluster) -> None:
+        total = sum(rs["spec"]["replicas"] for rs in c.sets)
+        available = sum(min(rs["status"].get("availableReplicas", 0), rs["spec"]["replicas"]) for rs in c.sets)
+        assert total <= replicas + bounds.surge
+        assert available >= replicas - bounds.unavailable
+
+    cluster.settle(check)
+    assert {
+        rs["spec"]["template"]["spec"]["containers"][0]["image"]: rs["spec"]["replicas"] for rs in cluster.sets
+    } == {
+        "a": 0,
+        "b": replicas,
+    }
+
+
+def test_a_first_rollout_is_named_numbered_and_reported() -> None:
+    cluster = Cluster(deployment())
+    cluster.step()
+    (rs,) = cluster.sets
+    hashed = rs["metadata"]["labels"][HASH_LABEL]
+    assert rs["metadata"]["name"] == f"web-{hashed}"
+    assert rs["spec"]["selector"]["matchLabels"] == {"app": "web", HASH_LABEL: hashed}
+    assert rs["metadata"]["annotations"] == {
+        "team": "x",
+        REVISION: "1",
+        "deployment.kubernetes.io/desired-replicas": "3",
+        "deployment.kubernetes.io/max-replicas": "4",
+    }
+    assert cluster.condition("Progressing")["reason"] == "NewReplicaSetCreated"
+    assert cluster.condition("Available")["status"] == "False"
+    cluster.settle()
+    status = cluster.deployment["status"]
+    assert (status["replicas"], status["updatedReplicas"], status["availableReplicas"]) == (3, 3, 3)
+    assert cluster.condition("Progressing")["reason"] == "NewReplicaSetAvailable"
+    assert cluster.condition("Available")["status"] == "True"
+    assert cluster.deployment["metadata"]["annotations"][REVISION] == "1"
+
+
+def test_going_back_reuses_the_old_replica_set_under_a_new_number() -> None:
+    cluster = Cluster(deployment())
+    cluster.settle()
+    for image in ("b", "a"):
+        cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        cluster.settle()
+    assert len(cluster.sets) == 2
+    back = next(rs for rs in cluster.sets if rs["spec"]["replicas"] == 3)
+    assert back["spec"]["template"]["spec"]["containers"][0]["image"] == "a"
+    assert back["metadata"]["annotations"][REVISION] == "3"
+    assert back["metadata"]["annotations"]["deployment.kubernetes.io/revision-history"] == "1"
+    assert cluster.deployment["metadata"]["annotations"][REVISION] == "3"
+
+
+def test_recreate_waits_until_every_old_pod_is_gone() -> None:
+    cluster = Cluster(deployment(2, strategy={"type": "Recreate"}))
+    cluster.settle()
+    cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+
+    def check(c: Cluster) -> None:
+        running = {
+            rs["spec"]["template"]["spec"]["containers"][0]["image"] for rs in c.sets if rs["status"].get("replicas")
+        }
+        assert len(running) <= 1
+
+    cluster.settle(check)
+    assert sum(rs["spec"]["replicas"] for rs in cluster.sets) == 2
+
+
+def test_history_is_cut_to_its_limit() -> None:
+    cluster = Cluster(deployment(1, revisionHistoryLimit=2))
+    cluster.settle()
+    for image in "bcdef":
+        cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        cluster.settle()
+    assert len(cluster.sets) == 3
+
+
+def test_a_paused_deployment_scales_but_does_not_roll() -> None:
+    cluster = Cluster(deployment(2))
+    cluster.settle()
+    cluster.deployment["spec"] |= {"paused": True, "replicas": 4}
+    cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "b"
+    cluster.settle()
+    assert [rs["spec"]["replicas"] for rs in cluster.sets] == [4]
+    assert cluster.condition("Progressing")["reason"] == "DeploymentPaused"
+
+
+def test_no_progress_until_the_deadline_is_said() -> None:
+    cluster = Cluster(deployment(1, progressDeadlineSeconds=10))
+    cluster.step()
+    for rs in cluster.sets:
+        rs["status"] = {"replicas": 1, "observedGeneration": 1}
+    for _ in range(3):
+        step = compute_deployment(cluster.deployment, cluster.sets, 0, cluster.now_s)
+        cluster.deployment["status"] = step.status
+    assert step.recheck_in_s is not None
+    late = compute_deployment(cluster.deployment, cluster.sets, 0, cluster.now_s + 60)
+    reasons = {c["type"]: c["reason"] for c in late.status["conditions"]}
+    assert reasons["Progressing"] == "ProgressDeadlineExceeded"
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.integers(0, 30), st.integers(0, 3))
+def test_proportional_scaling_reaches_the_allowed_total(sizes: list[int], desired: int, surge: int) -> None:
+    sets = [Set(f"s{i}", n, n, n, float(i)) for i, n in enumerate(sizes)]
+    before = {s.name: sum(sizes) for s in sets}
+    result = {s.name: s.spec for s in sets} | compute_proportional(sets, desired, surge, before)
+    allowed = desired + surge if desired else 0
+    assert sum(result.values()) == allowed
+    assert all(n >= 0 for n in result.values())
+
+
+def test_percentages_round_as_the_deployment_controller_does() -> None:
+    assert resolve_count("25%", 10, up=True) == 3 and resolve_count("25%", 10, up=False) == 2
+    assert resolve_bounds(1, {"maxSurge": "0%", "maxUnavailable": "25%"}).unavailable == 1
