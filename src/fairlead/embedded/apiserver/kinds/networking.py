@@ -1,0 +1,39 @@
+"""The group networking.k8s.io, v1: Ingress, IngressClass, NetworkPolicy."""
+
+from __future__ import annotations
+
+from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
+from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.registry import ResourceType
+
+
+def types() -> list[ResourceType]:
+    """The kinds of networking.k8s.io/v1."""
+    return [
+        resource_type(
+            "networking.k8s.io/v1",
+            "ingressclasses",
+            "IngressClass",
+            namespaced=False,
+            strategy=ClusterStrategy(),
+            has_generation=True,
+        ),
+        resource_type(
+            "networking.k8s.io/v1",
+            "ingresses",
+            "Ingress",
+            strategy=StatusStrategy(),
+            short_names=("ing",),
+            has_status=True,
+            has_generation=True,
+            reset_fields=STATUS,
+        ),
+        resource_type(
+            "networking.k8s.io/v1",
+            "networkpolicies",
+            "NetworkPolicy",
+            strategy=ObjectStrategy(),
+            short_names=("netpol",),
+            has_generation=True,
+        ),
+    ]
