@@ -1,0 +1,71 @@
+"""The platform under test: one `fairlead up` for the group, or the API server that FAIRLEAD_TEST_KUBECONFIG names.
+
+Against a foreign API server, Fairlead brings its node agent and its controllers (those of a controller manager and a
+scheduler too, where none holds a fresh lease there); every test works in a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    if FOREIGN:
+        yield from _foreign(Path(FOREIGN), tmp_path_factory.mktemp("agent"))
+        return
+    data = tmp_path_factory.mktemp("up")
+    started = start_up(data)
+    yield started
+    stop_up(data)
+
+
+def _foreign(kubeconfig: Path, data: Path) -> Iterator[Platform]:
+    kubectl = Kubectl(kubeconfig, "kube-system")
+    leases = {item["metadata"]["name"] for item in kubectl.json("get", "leases")["items"]}
+    only = ["--only", "platform"] if "kube-controller-manager" in leases else []
+    names = ["--scheduler-names", "fairlead"] if "kube-scheduler" in leases else []
+    children = [
+        subprocess.Popen([*FAIRLEAD, "agent", "--kubeconfig", str(kubeconfig), "--data", str(data), "--nodes", "2"]),
+        subprocess.Popen([*FAIRLEAD, "controllers", "--kubeconfig", str(kubeconfig), *only, *names]),
+    ]
+    try:
+        deadline = time.monotonic() + 60
+        while len(kubectl.json("get", "nodes")["items"]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        yield Platform(kubeconfig)
+    finally:
+        for child in children:
+            child.send_signal(signal.SIGTERM)
+        for child in children:
+            child.wait(30)
+        subprocess.run([*FAIRLEAD, "agent", "--data", str(data), "--stop-pods"], timeout=60, check=False)
+
+
+@pytest.fixture
+def kubectl(platform: Platform) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace, which is deleted afterwards."""
+    if not shutil.which("kubectl"):
+        pytest.skip("kubectl is not installed")
+    namespace = f"e2e-{uuid.uuid4().hex[:8]}"
+    client = Kubectl(platform.kubeconfig, namespace)
+    client.run("create", "namespace", namespace)
+    yield client
+    client.run("delete", "namespace", namespace, "--wait=false", check=False)
+
+
+@pytest.fixture
+def gateway(platform: Platform) -> str:
+    if platform.gateway is None:
+        pytest.skip("the standalone gateway belongs to `fairlead up`")
+    return platform.gateway
