@@ -20,6 +20,8 @@ from fairlead.embedded.apiserver.ownership.typed import (
 )
 from fairlead.embedded.apiserver.schema.node import Schema
 
+_NO_ZEROS: dict[str, Any] = {}
+
 
 def fields_of(value: dict[str, Any], schema: Schema) -> FieldSet:
     """Leaves and list items of an object. List items that have no path element are left out."""
@@ -116,21 +118,20 @@ def created_fields(value: dict[str, Any], schema: Schema) -> Tree:
     nothing.
     """
     tree: Tree = {}
-    properties, required, typed = schema.properties, schema.required, bool(schema.go_type)
+    properties = schema.properties
+    zeros = schema.go.zeros if schema.go is not None else _NO_ZEROS
     for key in sorted(value):
         item = value[key]
-        child = properties.get(key)
-        if child is None:
-            tree["f:" + key] = all_fields(item, child_schema(schema, key) or UNTYPED)
-        elif typed and child.default == {} and type(item) is dict:
-            below = created_fields(item, child) if is_granular_object(child) else {}
-            if below or (item and not is_granular_object(child)):
-                tree["f:" + key] = below
-        elif typed and key in required:
-            if item or type(item) is list or type(item) is dict:
-                below = all_fields(item, child)
-                below.pop(MEMBER, None)
+        child = properties.get(key) or child_schema(schema, key) or UNTYPED
+        if key not in zeros:
+            tree["f:" + key] = all_fields(item, child)
+        elif item == zeros[key]:
+            continue
+        elif zeros[key] == {} and type(item) is dict and is_granular_object(child):
+            if below := created_fields(item, child):
                 tree["f:" + key] = below
         else:
-            tree["f:" + key] = all_fields(item, child)
+            below = all_fields(item, child)
+            below.pop(MEMBER, None)
+            tree["f:" + key] = below
     return tree

@@ -13,7 +13,7 @@ from fairlead.embedded.apiserver.schema.node import Schema
 
 def reconcile(managers: Managers, schema: Schema) -> Managers:
     """The managers with their fields as the schema of today types them."""
-    if schema.go_type:
+    if schema.go is not None:
         # The schema of a built-in kind does not change under stored objects.
         return managers
     return {

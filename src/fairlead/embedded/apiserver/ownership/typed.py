@@ -14,7 +14,8 @@ from fairlead.embedded.apiserver.schema.node import UNSET, Schema
 UNTYPED = Schema()
 """The node of values that have no schema of their own."""
 
-_ZERO: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
+_RAW = "runtime.RawExtension"
+"""Go type of embedded objects that nobody looks into: they are owned as a whole."""
 
 
 class ElementError(ValueError):
@@ -32,7 +33,9 @@ def child_schema(schema: Schema, key: str) -> Schema | None:
 
 
 def is_granular_object(schema: Schema) -> bool:
-    return not schema.map_atomic and (schema.type == "object" or not schema.type)
+    if schema.map_atomic or (schema.preserve_unknown and schema.go_type == _RAW):
+        return False
+    return schema.type == "object" or not schema.type
 
 
 def is_associative_list(schema: Schema) -> bool:
@@ -71,12 +74,10 @@ def _key_value(item: dict[str, Any], key: str, schema: Schema) -> Any:
         return item[key]
     items = schema.items or UNTYPED
     child = items.properties.get(key)
-    if child is None:
-        return None
-    if child.default is not UNSET:
+    if child is not None and child.default is not UNSET:
         return child.default
-    # A key of a built-in kind that may not be left out has its zero value in the object.
-    return _ZERO.get(child.type) if items.go_type and key in items.required else None
+    # Where the kind's Go struct always writes the key, its zero value stands for absence.
+    return items.go.zeros.get(key) if items.go is not None else None
 
 
 def _set_element(item: Any) -> str:

@@ -183,7 +183,7 @@ def _struct_field(schema: Schema, key: str) -> tuple[Schema, str]:
     if child is None:
         if not schema.properties and schema.additional is not None:
             raise unclassified("merging an object in json but data type is not struct, instead is: map")
-        name = schema.go_type.rpartition(".")[2]
+        name = schema.go.name if schema.go is not None else schema.go_type.rpartition(".")[2]
         raise unclassified(f"unable to find api field in struct {name} for the json field {json.dumps(key)}")
     strategies = child.patch_strategies - {"retainKeys"}
     return child, next(iter(strategies), "")
