@@ -93,14 +93,11 @@ class TestObjects:
 
     def test_the_three_patches(self, kubectl) -> None:
         kubectl.run("create", "-f", "-", stdin=json.dumps(deployment(replicas=0)))
-        merge = {
-            "spec": {"template": {"spec": {"containers": [{"name": "side", "image": "busybox", "command": ["sh"]}]}}}
-        }
+        side = {"name": "side", "image": "busybox", "command": ["sh"]}
+        merge = {"metadata": {"annotations": {"x": "y"}}, "spec": {"template": {"spec": {"containers": [side]}}}}
         kubectl.run("patch", "deploy", "web", "-p", json.dumps(merge))
         names = [c["name"] for c in kubectl.json("get", "deploy", "web")["spec"]["template"]["spec"]["containers"]]
         assert sorted(names) == ["main", "side"]
-        kubectl.run("patch", "deploy", "web", "--type=json", "-p", '[{"op":"add","path":"/metadata/annotations/x","value":"y"}]',
-                    check=False)  # fmt: skip
         kubectl.run("patch", "deploy", "web", "--type=merge", "-p", '{"metadata":{"annotations":{"x":"z"}}}')
         kubectl.run(
             "patch",
@@ -147,9 +144,11 @@ class TestObjects:
 
     def test_watch_sees_changes_as_they_happen(self, kubectl) -> None:
         watching = subprocess.Popen(
-            [*kubectl.command, "get", "cm", "-l", "tier=web", "--watch", "-o", "jsonpath={.metadata.name}={.data.a}{'\\n'}", "--request-timeout=20"],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [*kubectl.command, "get", "cm", "-l", "tier=web", "--watch", "--request-timeout=20"]
+            + ["-o", "jsonpath={.metadata.name}={.data.a}{'\\n'}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             time.sleep(0.5)
             kubectl.run("apply", "-f", "-", stdin=CONFIG)
