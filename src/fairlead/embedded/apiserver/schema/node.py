@@ -7,6 +7,7 @@ never over the schema alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,24 @@ class Schema:
     nullable: bool = False
     constraints: StructuralConstraints | None = None
     """Value validation of CRDs; None where there is none."""
+    go: GoStruct | None = None
+    """How the Go struct behind a built-in object behaves; None for maps, other types and everything of CRDs."""
+    decoder: Callable[[Any], Any] | None = field(default=None, repr=False)
+    """Memo of `schema/decode.py`."""
+    defaulter: Any = field(default=UNSET, repr=False)
+    """Memo of `schema/defaulting.py`."""
+
+
+@dataclass(slots=True, eq=False)
+class GoStruct:
+    """What the API server's Go struct adds to an object's schema: only it tells which empty fields are written."""
+
+    name: str
+    """As decoding errors name it ("DeploymentSpec")."""
+    zeros: dict[str, Any] = field(default_factory=dict)
+    """Fields that are written even when they are absent -> the empty value they are written with."""
+    kept: frozenset[str] = frozenset()
+    """Optional fields whose empty value (0, "", false, {}) differs from absence, so that it is kept when given."""
 
 
 @dataclass(slots=True, eq=False)
