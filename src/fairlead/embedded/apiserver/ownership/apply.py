@@ -62,7 +62,8 @@ def apply(
 ) -> Object:
     """The object after the apply, not yet defaulted; equal to `live` where nothing changes, entry times included.
 
-    The result shares nothing with the arguments, which stay as they are. `live` is None for a create. `now` is
+    The arguments stay as they are, and the result shares nothing with them but entries, which nobody changes in place.
+    `live` is None for a create. `now` is
     RFC 3339. After defaulting the result, call `keep_times_if_unchanged`: defaults may undo the only change.
 
     Raises Conflict (causes name managers and fields), BadRequest for managedFields in the configuration or another

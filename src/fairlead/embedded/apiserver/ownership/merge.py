@@ -101,7 +101,7 @@ def _unique(items: list[Any], order: list[str]) -> dict[str, Any]:
 
 
 def remove(value: Any, fields: Tree, schema: Schema) -> Any:
-    """The value without the members that `fields` holds; containers that lose all their members go too."""
+    """The value without the members that `fields` holds; containers that are not members themselves stay, empty."""
     if not fields:
         return value
     if type(value) is dict and is_granular_object(schema):
@@ -118,9 +118,7 @@ def _remove_members(value: dict[str, Any], fields: Tree, schema: Schema) -> dict
         if node is None:
             kept[key] = item
         elif node and MEMBER not in node:
-            left = remove(item, node, child_schema(schema, key) or UNTYPED)
-            if left or not item or type(item) not in (dict, list):
-                kept[key] = left
+            kept[key] = remove(item, node, child_schema(schema, key) or UNTYPED)
     return kept
 
 
