@@ -1,0 +1,28 @@
+"""The picker on its own, with endpoints from a file: `python -m fairlead.gateway --endpoints FILE --data DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m fairlead.gateway", description="Run the endpoint picker.")
+    parser.add_argument("--endpoints", type=Path, required=True, help="JSON file with the pools; followed")
+    parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead envoy`")
+    parser.add_argument("--metrics-port", type=int, help="port on 127.0.0.1 for Prometheus metrics")
+    arguments = parser.parse_args(argv)
+    import uvloop
+
+    from fairlead.gateway.envoy import picker_socket
+    from fairlead.gateway.file_source import FileSource
+    from fairlead.gateway.run import serve
+
+    address = f"unix:{picker_socket(arguments.data)}"
+    uvloop.run(serve(FileSource(arguments.endpoints), address, metrics_port=arguments.metrics_port))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

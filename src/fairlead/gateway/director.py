@@ -1,0 +1,85 @@
+"""From a request to its endpoint or to an answer of the gateway itself. Knows nothing of Envoy.
+
+The order of things a request passes: path, parse, model → pool, pick. Later steps of the path (keys, quotas, flow
+control, disaggregation) have their place between parse and pick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairlead.clock import SYSTEM, Clock
+from fairlead.gateway import errors
+from fairlead.gateway.endpoints import Pool, Registry
+from fairlead.gateway.errors import Reply
+from fairlead.gateway.load import LoadTable
+from fairlead.gateway.pick import NoPick, Pick, pick_least_loaded
+from fairlead.gateway.request import MODEL_PATHS, BadBody, parse
+
+RETRY_AFTER_S = 1
+"""What a client without an endpoint is told to wait: local replicas start within seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes: a decision and the pool it was made for."""
+
+    pool: str
+    model: str
+    pick: Pick
+
+
+class Director:
+    """Routes requests by the registry's pools and the table's loads."""
+
+    def __init__(self, registry: Registry, loads: LoadTable, clock: Clock = SYSTEM) -> None:
+        self._registry = registry
+        self._loads = loads
+        self._clock = clock
+
+    def reply_to_headers(self, method: str, target: str) -> Reply | None:
+        """The answer that the request line alone decides; None for a request whose body has to be read."""
+        path = target.partition("?")[0]
+        if path in MODEL_PATHS:
+            return None if method == "POST" else errors.method_not_allowed(method, path, "POST")
+        if path in ("/healthz", "/readyz", "/livez"):
+            return Reply(200, b"ok", "health", {"content-type": "text/plain"})
+        if path == "/v1/models" or path.startswith("/v1/models/"):
+            if method not in ("GET", "HEAD"):
+                return errors.method_not_allowed(method, path, "GET")
+            return self._models(path.removeprefix("/v1/models").removeprefix("/"))
+        return errors.unknown_path(method, path)
+
+    def route(self, request_id: str, body: bytes) -> Route | Reply:
+        """Decide on a request for a model and count it as in flight at the endpoint it gets."""
+        try:
+            request = parse(body)
+        except BadBody as error:
+            return errors.bad_request(str(error), error.param)
+        pool = self._registry.pool_of(request.model)
+        if pool is None:
+            return errors.unknown_model(request.model, sum(1 for _ in self._registry.models))
+        now_s = self._clock.monotonic_s()
+        decision = pick_least_loaded([self._loads.candidate(e.address, now_s) for e in pool.endpoints])
+        if isinstance(decision, NoPick):
+            return _no_endpoint(request.model, pool, decision)
+        self._loads.picked(request_id, decision.address, now_s)
+        return Route(pool.key, request.model, decision)
+
+    def _models(self, name: str) -> Reply:
+        if not name:
+            cards = [self._card(model) for model in self._registry.models]
+            return errors.answer({"object": "list", "data": cards}, "models")
+        if self._registry.pool_of(name) is None:
+            return errors.unknown_model(name, sum(1 for _ in self._registry.models))
+        return errors.answer(self._card(name), "models")
+
+    def _card(self, model: str) -> dict[str, object]:
+        pool = self._registry.pool_of(model)
+        root = pool.models[0] if pool else model
+        return {"id": model, "object": "model", "created": 0, "owned_by": "fairlead", "root": root}
+
+
+def _no_endpoint(model: str, pool: Pool, decision: NoPick) -> Reply:
+    message = f"The model `{model}` has no endpoint: {decision.message} in pool {pool.key}. Try again later."
+    return errors.unavailable(message, decision.code, RETRY_AFTER_S)

@@ -1,0 +1,6 @@
+"""The decision which endpoint gets a request: pure functions from a snapshot to a decision with its reasons."""
+
+from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick
+from fairlead.gateway.pick.least_loaded import MAX_FALLBACKS, pick_least_loaded
+
+__all__ = ["MAX_FALLBACKS", "Candidate", "NoPick", "Pick", "pick_least_loaded"]

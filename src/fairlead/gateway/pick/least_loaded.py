@@ -1,0 +1,60 @@
+"""Least loaded: the endpoint with the fewest requests, counted exactly where possible.
+
+load = in_flight + others: what this gateway knows to be there at this instant, plus what the engine reported beyond
+that at its last scrape. An endpoint whose report is unknown is assumed to have as many others as its peers on average,
+so that silence is neither rewarded nor punished. Equal loads: the less full KV cache, then the one that has waited
+longest for a request, then the address; a burst therefore goes round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick
+
+MAX_FALLBACKS = 2
+"""Endpoints to try after the first; more would turn one dead pool into a storm of connections."""
+
+_KV_STEPS = 10
+"""KV usage is compared in tenths: finer differences are noise between two scrapes."""
+
+
+def pick_least_loaded(candidates: Sequence[Candidate], max_fallbacks: int = MAX_FALLBACKS) -> Pick | NoPick:
+    """Reachable endpoints first; unreachable ones are only tried when nothing else is left."""
+    if not candidates:
+        return NoPick("no_ready_endpoints", "no replica is ready")
+    expected_others = _mean_others(candidates)
+    usable = [c for c in candidates if c.reachable]
+    if len(usable) == 1 and len(candidates) == 1:
+        only = usable[0]
+        return Pick(only.address, (), f"the only ready endpoint; {_told(only)}")
+    ordered = sorted(candidates, key=lambda c: _order(c, expected_others))
+    best = ordered[0]
+    fallbacks = tuple(c.address for c in ordered[1 : 1 + max_fallbacks])
+    if not usable:
+        return Pick(
+            best.address, fallbacks, f"none of {len(candidates)} endpoints accepted its last connection; trying"
+        )
+    return Pick(best.address, fallbacks, f"least loaded of {len(usable)} reachable endpoints; {_told(best)}")
+
+
+def _mean_others(candidates: Sequence[Candidate]) -> float:
+    known = [c.others for c in candidates if c.others is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _order(candidate: Candidate, expected_others: float) -> tuple[bool, float, int, int, str]:
+    others = expected_others if candidate.others is None else candidate.others
+    kv = candidate.kv_cache_usage_ratio
+    return (
+        not candidate.reachable,
+        candidate.in_flight + others,
+        0 if kv is None else int(kv * _KV_STEPS),
+        candidate.last_pick,
+        candidate.address,
+    )
+
+
+def _told(candidate: Candidate) -> str:
+    others = "an unknown number of" if candidate.others is None else str(candidate.others)
+    return f"{candidate.in_flight} in flight, {others} others"

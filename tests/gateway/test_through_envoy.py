@@ -1,0 +1,211 @@
+"""Requests through the real Envoy and a picker process to simulated engines."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+
+import aiohttp
+import pytest
+
+CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
+
+
+async def _ask(session, stack, **extra):
+    headers = extra.pop("headers", None)
+    async with session.post(stack.url + "/v1/chat/completions", json={**CHAT, **extra}, headers=headers) as response:
+        return response.status, await response.json()
+
+
+async def _stream(session, stack, **extra):
+    """Status, arrival times of the data lines, and whether the stream ended as it should."""
+    times, complete = [], False
+    body = {**CHAT, "stream": True, **extra}
+    try:
+        async with session.post(stack.url + "/v1/chat/completions", json=body) as response:
+            async for line in response.content:
+                if line.startswith(b"data: "):
+                    times.append(time.monotonic())
+                    complete = line == b"data: [DONE]\n"
+            return response.status, times, complete
+    except aiohttp.ClientError:
+        return 0, times, False
+
+
+async def test_an_answer_streams_through_piece_by_piece(stack):
+    await stack.start(1, "--ttft-ms", "20", "--itl-ms", "30")
+    async with aiohttp.ClientSession() as session:
+        status, times, complete = await _stream(session, stack, max_tokens=20, ignore_eos=True)
+        assert (status, complete) == (200, True)
+        assert len(times) == 22
+        assert times[-1] - times[0] >= 0.5
+        assert (await _ask(session, stack, model="alias"))[0] == 200
+        async with session.get(stack.url + "/v1/models") as response:
+            assert [m["id"] for m in (await response.json())["data"]] == ["alias", "tiny"]
+    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+    assert await stack.metric("fairlead_gateway_requests_completed_total") == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, 61_999, 62_000, 62_001, 200_000, 1_000_000, 5_000_000])
+async def test_bodies_of_any_size_arrive_whole(stack, size):
+    await stack.start(1, "--ttft-ms", "0", "--itl-ms", "0", "--max-model-len", "10000000")
+    async with aiohttp.ClientSession() as session:
+        message = {"role": "user", "content": "x" * size}
+        status, answer = await _ask(session, stack, messages=[message], max_tokens=1)
+    assert status == 200
+    assert answer["usage"]["prompt_tokens"] == -(-size // 4) + 1 + 3
+
+
+async def test_load_spreads_evenly(stack):
+    await stack.start(3, "--ttft-ms", "300", "--itl-ms", "0")
+    async with aiohttp.ClientSession() as session:
+        answers = await asyncio.gather(*(_ask(session, stack, max_tokens=1) for _ in range(30)))
+        assert [status for status, _ in answers] == [200] * 30
+        served = [await _served(session, address) for _, address in stack.engines]
+    assert served == [10, 10, 10]
+    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "/v1/chat/completions", b"{", 400, "invalid_request"),
+        ("POST", "/v1/chat/completions", b"", 400, "invalid_request"),
+        ("POST", "/v1/chat/completions", b"[]", 400, "invalid_request"),
+        ("POST", "/v1/chat/completions", b'{"messages": []}', 400, "invalid_request"),
+        ("POST", "/v1/chat/completions", b'{"model": 3}', 400, "invalid_request"),
+        ("POST", "/v1/chat/completions", b'{"model": "no"}', 404, "model_not_found"),
+        ("POST", "/v1/chat/completions", b'{"model": "empty"}', 503, "no_ready_endpoints"),
+        ("GET", "/v1/chat/completions", None, 405, "method_not_allowed"),
+        ("GET", "/v1/models/no", None, 404, "model_not_found"),
+        ("POST", "/v1/nowhere", b"{}", 404, "unknown_url"),
+        ("GET", "/metrics", None, 404, "unknown_url"),
+    ],
+)
+async def test_errors_have_the_openai_form(shared_stack, method, path, body, status, code):
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request(method, shared_stack.url + path, data=body) as response,
+    ):
+        assert response.status == status
+        assert response.content_type == "application/json"
+        error = (await response.json())["error"]
+        assert error["code"] == code
+        assert error["message"]
+        if status == 503:
+            assert response.headers["retry-after"] == "1"
+
+
+@pytest.fixture
+async def shared_stack(stack):
+    await stack.start(1)
+    stack.publish({"key": "default/empty", "models": ["empty"], "endpoints": []})
+    await asyncio.sleep(0.4)
+    return stack
+
+
+async def test_a_client_cannot_choose_its_endpoint(stack):
+    await stack.start(1, "--ttft-ms", "0", "--itl-ms", "0")
+    seen = []
+
+    async def elsewhere(reader, writer):
+        seen.append(await reader.read(100))
+        writer.close()
+
+    trap = await asyncio.start_server(elsewhere, "127.0.0.1", 0)
+    address = f"127.0.0.1:{trap.sockets[0].getsockname()[1]}"
+    names = [
+        "x-gateway-destination-endpoint",
+        "X-Gateway-Destination-Endpoint",
+        "x-gateway-destination-endpoint-subset",
+        "x-fairlead-fallback-endpoint-1",
+        "x-fairlead-fallback-endpoint-2",
+    ]
+    async with aiohttp.ClientSession() as session:
+        for name in names:
+            assert (await _ask(session, stack, headers={name: address}))[0] == 200
+            async with session.get(stack.url + "/v1/models", headers={name: address}) as response:
+                assert response.status == 200
+            # With its only engine gone the request must fail rather than go where the client says.
+        await stack.kill(stack.engines[0][0])
+        for name in names:
+            status, answer = await _ask(session, stack, headers={name: address})
+            assert status == 503
+            assert answer["error"]["code"] == "endpoint_unreachable"
+    assert seen == []
+    trap.close()
+
+
+async def test_a_killed_engine_harms_only_its_own_requests(stack):
+    await stack.start(3, "--ttft-ms", "20", "--itl-ms", "20")
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        streams = [asyncio.create_task(_stream(session, stack, max_tokens=60, ignore_eos=True)) for _ in range(12)]
+        await asyncio.sleep(0.5)
+        await stack.kill(stack.engines[1][0])
+        after = await asyncio.gather(*(_ask(session, stack, max_tokens=2) for _ in range(12)))
+        assert [status for status, _ in after] == [200] * 12
+        results = await asyncio.gather(*streams)
+        outcomes = Counter(complete for _, _, complete in results)
+        assert outcomes == {True: 8, False: 4}
+        for _ in range(6):
+            assert (await _ask(session, stack, max_tokens=1))[0] == 200
+    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+
+
+async def test_streams_outlive_a_killed_picker_and_the_next_one_serves_within_a_second(stack):
+    await stack.start(1, "--ttft-ms", "20", "--itl-ms", "20")
+    async with aiohttp.ClientSession() as session:
+        running = asyncio.create_task(_stream(session, stack, max_tokens=150, ignore_eos=True))
+        await asyncio.sleep(0.4)
+        await stack.kill(stack.picker)
+        status, answer = await _ask(session, stack)
+        assert status == 503
+        assert answer["error"]["code"] == "picker_unavailable"
+        await stack.start_picker()
+        assert await stack.until_ready() < 2.0
+        assert (await _ask(session, stack, max_tokens=1))[0] == 200
+        status, times, complete = await running
+        assert (status, complete, len(times)) == (200, True, 152)
+
+
+async def test_a_removed_endpoint_gets_no_more_requests_while_its_streams_finish(stack):
+    await stack.start(2, "--ttft-ms", "20", "--itl-ms", "20")
+    async with aiohttp.ClientSession() as session:
+        running = [asyncio.create_task(_stream(session, stack, max_tokens=60, ignore_eos=True)) for _ in range(2)]
+        await asyncio.sleep(0.3)
+        gone = stack.engines.pop(0)
+        stack.publish()
+        await asyncio.sleep(0.4)
+        before = await _served(session, gone[1])
+        assert [s for s, _ in [await _ask(session, stack, max_tokens=1) for _ in range(4)]] == [200] * 4
+        assert all(complete for _, _, complete in await asyncio.gather(*running))
+        assert await _served(session, gone[1]) - before <= 1
+
+
+async def test_chunked_uploads_and_keepalive_work(stack):
+    await stack.start(1, "--ttft-ms", "0", "--itl-ms", "0")
+
+    async def pieces():
+        text = json.dumps({**CHAT, "max_tokens": 1}).encode()
+        for at in range(0, len(text), 10):
+            yield text[at : at + 10]
+            await asyncio.sleep(0.005)
+
+    async with aiohttp.ClientSession() as session:
+        for _ in range(3):
+            headers = {"content-type": "application/json"}
+            async with session.post(stack.url + "/v1/chat/completions", data=pieces(), headers=headers) as response:
+                assert response.status == 200
+
+
+async def _served(session, address):
+    async with session.get(f"http://{address}/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
+
+
+async def _until(stack, metric, value, timeout_s=5.0):
+    deadline = time.monotonic() + timeout_s
+    while (got := await stack.metric(metric)) != value:
+        assert time.monotonic() < deadline, f"{metric} is {got}, expected {value}"
+        await asyncio.sleep(0.05)
