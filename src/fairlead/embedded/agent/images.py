@@ -62,15 +62,17 @@ def known_images() -> tuple[Image, ...]:
     )
 
 
+def environment_of(reference: str) -> Mapping[str, str]:
+    """Variables that a known image sets. Raises ImageError for what is no image reference."""
+    image = _find(_familiar(_parse(reference)["name"]), known_images())
+    return {} if image is None else image.environment
+
+
 def resolve(
     reference: str, command: Sequence[str], arguments: Sequence[str], images: Sequence[Image] | None = None
 ) -> Program:
     """The program for a container, its `command` and `args` already expanded. Raises ImageError."""
-    parsed = _REFERENCE.fullmatch(reference)
-    if parsed is None:
-        raise ImageError(
-            "InvalidImageName", f'Failed to apply default image tag "{reference}": invalid reference format'
-        )
+    parsed = _parse(reference)
     name = _familiar(parsed["name"])
     image = _find(name, known_images() if images is None else images)
     environment = {} if image is None else image.environment
@@ -93,6 +95,14 @@ def resolve(
             f'Image "{reference}" stands for the local program "{argv[0]}", which is not installed on this machine',
         )
     return Program(tuple(argv), environment, image_id)
+
+
+def _parse(reference: str) -> re.Match[str]:
+    parsed = _REFERENCE.fullmatch(reference)
+    if parsed is None:
+        message = f'Failed to apply default image tag "{reference}": invalid reference format'
+        raise ImageError("InvalidImageName", message)
+    return parsed
 
 
 def _familiar(name: str) -> str:
