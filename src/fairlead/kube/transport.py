@@ -1,0 +1,311 @@
+"""HTTP to an API server: one pooled session, typed errors, and retries where a retry cannot do harm.
+
+A request is sent again when the server asked for it (429 and 503 with `Retry-After`: it did nothing), when the
+connection could not be made, when credentials were renewed after 401, and, for reads only, when the connection broke.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.credentials import Credentials
+from fairlead.kube.errors import ApiError, from_status
+
+_LOG = logging.getLogger("fairlead.kube")
+_WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK: Final = ("127.", "localhost", "[::1]", "::1")
+
+Params = Mapping[str, str] | Sequence[tuple[str, str]]
+
+
+class Unreachable(ConnectionError):
+    """The API server could not be reached, or the connection broke before an answer; the cause is chained."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long a request is tried again. Delays double from `first_delay_s`, with jitter."""
+
+    attempts: int = 5
+    first_delay_s: float = 0.1
+    max_delay_s: float = 5.0
+    max_retry_after_s: float = 30.0
+
+    def delay_s(self, attempt: int, retry_after_s: float | None, jitter: float) -> float:
+        """Seconds before the try that follows `attempt` (from 0). `jitter` is a random number in [0, 1)."""
+        if retry_after_s is not None:
+            return min(retry_after_s, self.max_retry_after_s) * (1 + 0.1 * jitter)
+        return min(self.first_delay_s * 2.0**attempt, self.max_delay_s) * (0.5 + jitter / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer: status code, headers, body."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+def default_user_agent() -> str:
+    try:
+        return f"fairlead/{version('fairlead')}"
+    except PackageNotFoundError:
+        return "fairlead"
+
+
+def log_warning(text: str) -> None:
+    """What happens to warnings of the API server (deprecated versions, unknown fields) unless told otherwise."""
+    _LOG.warning("API server: %s", text)
+
+
+class Transport:
+    """Requests to one API server. Open it with `async with`, or call `close` in the end."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        user_agent: str | None = None,
+        timeout_s: float = 30.0,
+        retry: RetryPolicy | None = None,
+        on_warning: Callable[[str], None] = log_warning,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._credentials = credentials
+        self._base = URL(credentials.server)
+        self._timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+        self._on_warning = on_warning
+        self._clock = clock
+        self._random = random.Random()
+        self._session: aiohttp.ClientSession | None = None
+        self._headers = {"User-Agent": user_agent or default_user_agent(), "Accept": "application/json"}
+        # Compression costs more than it saves when no network lies between.
+        is_local = (urlsplit(credentials.server).hostname or "").startswith(_LOOPBACK)
+        self._headers["Accept-Encoding"] = "identity" if is_local else "gzip"
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params = (),
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """The whole answer. Raises an ApiError for any code outside 2xx, Unreachable without an answer."""
+        limit = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
+        async with self._respond(method, path, params, body, content_type, accept, limit) as response:
+            try:
+                return Answer(response.status, response.headers, await response.read())
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                raise Unreachable(f"{method} {path}: the answer broke off: {_reason(error)}") from error
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Params = (),
+        timeout_s: float | None = None,
+        accept: str | None = None,
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """The answer's body as it arrives, for as long as `timeout_s` says (without end where None)."""
+        limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._timeout_s)
+        async with self._respond(method, path, params, None, "", accept, limit) as response:
+            yield response.content
+
+    async def websocket(self, path: str, params: Params, protocols: Sequence[str]) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket to a streaming subresource (`exec`, `attach`, `portforward`)."""
+        session = self._open_session()
+        url = self._base.with_path(self._base.path.rstrip("/") + path, encoded=True).with_query(list(_pairs(params)))
+        try:
+            return await session.ws_connect(
+                url,
+                protocols=protocols,
+                headers=await self._request_headers("", None),
+                ssl=self._credentials.tls or True,
+                max_msg_size=0,
+                timeout=aiohttp.ClientWSTimeout(ws_close=self._timeout_s),
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            raise from_status(_synthetic_status(error.status, f"{path}: {error.message}", None)) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{path}: {_reason(error)}") from error
+
+    @asynccontextmanager
+    async def _respond(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        body: bytes | None,
+        content_type: str,
+        accept: str | None,
+        limit: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        response = await self._send(method, path, params, body, content_type, accept, limit)
+        try:
+            yield response
+        finally:
+            # A body that was not read to its end makes the connection useless; release() then closes it.
+            response.release()
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        body: bytes | None,
+        content_type: str,
+        accept: str | None,
+        limit: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        url = self._base.with_path(self._base.path.rstrip("/") + path, encoded=True).with_query(list(_pairs(params)))
+        renewed = False
+        for attempt in range(self._retry.attempts):
+            is_last = attempt + 1 == self._retry.attempts
+            retry_after_s = None
+            try:
+                response = await self._open_session().request(
+                    method,
+                    url,
+                    data=body,
+                    headers=await self._request_headers(content_type if body is not None else "", accept),
+                    timeout=limit,
+                    ssl=self._credentials.tls or True,
+                    server_hostname=self._credentials.tls_server_name,
+                    proxy=self._credentials.proxy,
+                )
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if is_last or not _may_resend(method, error):
+                    raise Unreachable(f"{method} {self._base.origin()}{path}: {_reason(error)}") from error
+            else:
+                if response.status < 300:
+                    self._report_warnings(response)
+                    return response
+                failure = await _read_error(response, method, path)
+                if failure.http_code == 401 and not renewed and await self._credentials.authorization.refused():
+                    renewed = True
+                    continue
+                retry_after_s = _retry_after_s(response)
+                if is_last or failure.http_code not in (429, 503) or retry_after_s is None:
+                    raise failure
+            await self._clock.sleep(self._retry.delay_s(attempt, retry_after_s, self._random.random()))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # No limit: every watch holds a connection, and a full pool would stop all other requests.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=_keepalive_socket)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                headers=self._headers,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=2**18,
+                skip_auto_headers=("Content-Type",),
+            )
+        return self._session
+
+    async def _request_headers(self, content_type: str, accept: str | None) -> dict[str, str]:
+        headers = {}
+        authorization = await self._credentials.authorization.header()
+        if authorization:
+            headers["Authorization"] = authorization
+        if content_type:
+            headers["Content-Type"] = content_type
+        if accept:
+            headers["Accept"] = accept
+        return headers
+
+    def _report_warnings(self, response: aiohttp.ClientResponse) -> None:
+        for header in response.headers.getall("Warning", ()):
+            for match in _WARNING.finditer(header):
+                self._on_warning(match[1].replace('\\"', '"').replace("\\\\", "\\"))
+
+
+def _pairs(params: Params) -> Sequence[tuple[str, str]]:
+    return list(params.items()) if isinstance(params, Mapping) else params
+
+
+def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices within a minute when the peer is gone, as an idle watch would otherwise never."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made
+
+
+def _may_resend(method: str, error: BaseException) -> bool:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | aiohttp.InvalidURL):
+        return False
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return True
+    return method in _SAFE_METHODS and not isinstance(error, TimeoutError)
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, asyncio.TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or str(error)
+    return str(error) or type(error).__name__
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else None
+
+
+async def _read_error(response: aiohttp.ClientResponse, method: str, path: str) -> ApiError:
+    """The error of an answer that is no success, from its Status or, without one, from its code and text."""
+    try:
+        body = await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        body = b""
+    finally:
+        response.release()
+    try:
+        status = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        status = None
+    if isinstance(status, dict) and status.get("kind") == "Status":
+        return from_status({"code": response.status, **status})
+    text = body[:1024].decode(errors="replace").strip() or response.reason or ""
+    return from_status(_synthetic_status(response.status, f"{method} {path}: {text}", _retry_after_s(response)))
+
+
+def _synthetic_status(code: int, message: str, retry_after_s: float | None) -> dict[str, Any]:
+    details = {} if retry_after_s is None else {"details": {"retryAfterSeconds": int(retry_after_s)}}
+    return {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code, **details}
