@@ -14,9 +14,9 @@ from typing import Any
 
 
 def apiserver(argv: list[str]) -> int:
-    from fairlead.embedded.apiserver.__main__ import main
+    from fairlead.embedded.apiserver.__main__ import run
 
-    return main(argv) or 0
+    return run(argv)
 
 
 def controllers(argv: list[str]) -> int:

@@ -1,0 +1,305 @@
+"""`fairlead deploy`, `delete`, `chat` and `logs`: model services and what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from fairlead.cli.conversation import ChatFailed, Message, list_models, stream_answer
+from fairlead.cli.data import DataOption, QuietOption, folder, must_run
+from fairlead.clock import SYSTEM
+from fairlead.kube.client import Client
+from fairlead.kube.errors import NotFound
+from fairlead.kube.resources import Resource
+
+console = Console(highlight=False)
+T = TypeVar("T")
+Json = dict[str, Any]
+
+MODEL_SERVICES = Resource.of("fairlead.dev/v1alpha1", "modelservices", "ModelService")
+PODS = Resource.of("v1", "pods", "Pod")
+SERVICE_LABEL = "fairlead.dev/model-service"
+
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the model service.")]
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", help="Another cluster. [default: the running platform's, else as kubectl]"),
+]
+
+
+class Failed(Exception):
+    """A command could not do what it was asked; the message says why and what to do."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(deploy)
+    app.command()(delete)
+    app.command()(chat)
+    app.command()(logs)
+
+
+def deploy(
+    name: Annotated[str | None, typer.Argument(help="Name of the model service.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Apply manifests instead ('-' reads stdin).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Name that requests give. [default: the service's name]")] = None,
+    source: Annotated[str, typer.Option(help="Where the weights are: hf://…, file://… or a path.")] = "",
+    runtime: Annotated[str, typer.Option(help="simulated or vllm.")] = "simulated",
+    replicas: Annotated[int, typer.Option(help="How many engines.")] = 1,
+    arg: Annotated[list[str] | None, typer.Option("--arg", help="Further argument of the engine; repeatable.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when every replica is ready.")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 300.0,
+    namespace: Namespace = "default",
+    data: DataOption = None,
+    kubeconfig: Kubeconfig = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Create or change a model service."""
+    where = _kubeconfig(data, kubeconfig)
+    if (name is None) == (file is None):
+        raise Failed("give the name of a model service, or manifests with --file, and not both")
+    if file is not None:
+        manifests = _read(file)
+    else:
+        assert name is not None
+        made = manifest(
+            name, namespace, model=model or name, runtime=runtime, replicas=replicas, source=source, args=arg or []
+        )
+        manifests = [made]
+    for obj in manifests:
+        obj.setdefault("metadata", {}).setdefault("namespace", namespace)
+        apply(where, obj)
+        if not quiet:
+            console.print(f"modelservice/{obj['metadata']['name']} applied")
+    for obj in manifests if wait else ():
+        meta = obj["metadata"]
+        wait_ready(where, meta["namespace"], meta["name"], timeout_s)
+        if not quiet:
+            console.print(f"modelservice/{meta['name']} ready")
+
+
+def delete(
+    name: Annotated[str, typer.Argument(help="Name of the model service.")],
+    namespace: Namespace = "default",
+    data: DataOption = None,
+    kubeconfig: Kubeconfig = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Delete a model service with its engines."""
+
+    async def remove(client: Client) -> None:
+        await client.delete(MODEL_SERVICES, name, namespace)
+
+    _with_client(_kubeconfig(data, kubeconfig), remove)
+    if not quiet:
+        console.print(f"modelservice/{name} deleted")
+
+
+def chat(
+    model: Annotated[str | None, typer.Argument(help="Model to talk to. [default: the only one there is]")] = None,
+    prompt: Annotated[str | None, typer.Argument(help="One question; without it, a conversation.")] = None,
+    max_tokens: Annotated[int, typer.Option(help="Length of an answer at most.")] = 256,
+    gateway: Annotated[
+        str | None, typer.Option(help="Base URL of a gateway. [default: the running platform's]")
+    ] = None,
+    data: DataOption = None,
+) -> None:
+    """Talk to a model through the gateway; answers stream."""
+    base = gateway or f"http://127.0.0.1:{must_run(folder(data)).ports.gateway}"
+    try:
+        chosen = model or _only_model(base)
+        if prompt is not None:
+            _say(base, chosen, [Message("user", prompt)], max_tokens)
+            return
+        _converse(base, chosen, max_tokens)
+    except ChatFailed as error:
+        raise Failed(str(error)) from error
+
+
+def logs(
+    name: Annotated[str, typer.Argument(help="A component of the platform, or a model service.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines are written.")] = False,
+    tail: Annotated[int, typer.Option(help="Lines of the past; -1 for all.")] = 50,
+    namespace: Namespace = "default",
+    data: DataOption = None,
+) -> None:
+    """Print the log of a component (apiserver, controllers, agent, gateway, envoy) or of a service's engines."""
+    where = folder(data)
+    component = where / "logs" / f"{name}.log"
+    if component.exists():
+        asyncio.run(_print_file(component, follow, tail))
+        return
+
+    async def print_pods(client: Client) -> None:
+        pods = (await client.list(PODS, namespace, label_selector=f"{SERVICE_LABEL}={name}")).items
+        if not pods:
+            known = sorted(p.stem for p in (where / "logs").glob("*.log"))
+            raise Failed(f"no model service {name!r} with pods in {namespace}, and no component; components: {known}")
+        printing = (_print_pod(client, p["metadata"]["name"], namespace, follow, tail, len(pods) > 1) for p in pods)
+        await asyncio.gather(*printing)
+
+    must_run(where)
+    _with_client(where / "kubeconfig", print_pods)
+
+
+def manifest(
+    name: str,
+    namespace: str,
+    *,
+    model: str,
+    runtime: str,
+    replicas: int,
+    source: str = "",
+    args: list[str] | None = None,
+) -> Json:
+    """A ModelService as JSON."""
+    spec: Json = {"model": {"name": model}, "runtime": runtime, "replicas": replicas}
+    if source:
+        spec["model"]["source"] = source
+    if args:
+        spec["args"] = args
+    return {
+        "apiVersion": MODEL_SERVICES.api_version,
+        "kind": "ModelService",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+def apply(kubeconfig: Path | None, obj: Json) -> None:
+    """Server-side apply of a ModelService. Raises ApiError."""
+    if obj.get("kind") != "ModelService":
+        raise Failed(f"fairlead deploys ModelService objects, not {obj.get('kind')!r}; use `kubectl apply` for others")
+
+    async def put(client: Client) -> None:
+        await client.apply(MODEL_SERVICES, obj, force=True, field_manager="fairlead-cli")
+
+    _with_client(kubeconfig, put)
+
+
+def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: float) -> None:
+    """Return when the service is Ready for its current generation. Raises Failed with what it waits for."""
+
+    async def watch(client: Client) -> None:
+        said = "no status yet"
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    service = await client.get(MODEL_SERVICES, name, namespace)
+                    said = _unready(service) or ""
+                    if not said:
+                        return
+                    await SYSTEM.sleep(0.05)
+        except TimeoutError:
+            raise Failed(f"modelservice/{name} is not ready after {timeout_s:.0f} s: {said}") from None
+        except NotFound as error:
+            raise Failed(str(error)) from error
+
+    _with_client(kubeconfig, watch)
+
+
+def _unready(service: Json) -> str | None:
+    status = service.get("status") or {}
+    if status.get("observedGeneration") != service["metadata"].get("generation"):
+        return "the controller has not seen it yet"
+    for c in status.get("conditions") or ():
+        if c["type"] == "Ready":
+            return None if c["status"] == "True" else str(c["message"])
+    return "no status yet"
+
+
+def _with_client(kubeconfig: Path | None, work: Any) -> None:
+    async def run() -> None:
+        async with Client.load(kubeconfig) as client:
+            await work(client)
+
+    _run(run())
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+def _kubeconfig(data: Path | None, explicit: Path | None) -> Path | None:
+    if explicit is not None:
+        return explicit
+    own = folder(data) / "kubeconfig"
+    return own if own.exists() else None
+
+
+def _read(file: Path) -> list[Json]:
+    import yaml
+
+    text = sys.stdin.read() if str(file) == "-" else file.read_text()
+    return [d for d in yaml.load_all(text, Loader=yaml.CSafeLoader) if d]
+
+
+def _only_model(base: str) -> str:
+    models = list_models(base)
+    if len(models) == 1:
+        return models[0]
+    if not models:
+        raise Failed("no model is served; try `fairlead deploy tiny --wait`")
+    raise Failed(f"name one of the served models: {', '.join(models)}")
+
+
+def _say(base: str, model: str, messages: list[Message], max_tokens: int) -> str:
+    answer = []
+    for piece in stream_answer(base, model, messages, max_tokens=max_tokens, timeout_s=300.0):
+        console.print(piece, end="", markup=False, soft_wrap=True)
+        answer.append(piece)
+    console.print()
+    return "".join(answer)
+
+
+def _converse(base: str, model: str, max_tokens: int) -> None:
+    console.print(f"[dim]{model}; an empty line or Ctrl-D ends[/]")
+    messages: list[Message] = []
+    while True:
+        try:
+            line = console.input("[bold]>[/] ").strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        messages.append(Message("user", line))
+        messages.append(Message("assistant", _say(base, model, messages, max_tokens)))
+
+
+async def _print_file(path: Path, follow: bool, tail: int) -> None:
+    with path.open(errors="replace") as file:
+        lines = file.readlines()
+        sys.stdout.writelines(lines if tail < 0 else lines[max(0, len(lines) - tail) :])
+        while follow:
+            line = file.readline()
+            if line:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+            else:
+                await SYSTEM.sleep(0.2)
+
+
+async def _print_pod(client: Client, pod: str, namespace: str, follow: bool, tail: int, named: bool) -> None:
+    params = {"follow": "true" if follow else "false"} | ({"tailLines": str(tail)} if tail >= 0 else {})
+    async for line in _pod_lines(client, PODS.path(namespace, pod, "log"), params):
+        print(f"{pod}  {line}" if named else line, flush=follow)
+
+
+async def _pod_lines(client: Client, path: str, params: dict[str, str]) -> AsyncIterator[str]:
+    with contextlib.suppress(NotFound):
+        async with client.transport.stream("GET", path, params=params, timeout_s=86_400.0) as content:
+            rest = b""
+            async for chunk in content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode("utf-8", "replace")
+            if rest:
+                yield rest.decode("utf-8", "replace")
