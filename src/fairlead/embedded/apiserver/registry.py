@@ -93,6 +93,10 @@ class Strategy:
         client's wish."""
         return None
 
+    def check_deletion(self, obj: Object, uid: str | None, version: str | None) -> None:
+        """Refuse a deletion for reasons of the kind (system namespaces). `uid` and `version` are the preconditions.
+        May raise ApiError."""
+
     def begin_deletion(self, obj: Object, context: RequestContext) -> bool:
         """For kinds with a deletion of their own (namespaces): mark the object in place and return True while it has to
         stay. Called before the general rules."""

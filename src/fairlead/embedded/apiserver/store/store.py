@@ -122,13 +122,16 @@ class Store:
             swept, self._swept = self._swept, []
             self._writer.submit_chore(lambda: self._database.compact(self._compacted, swept))
 
+    def end_subscriptions(self) -> None:
+        for subscriptions in list(self._subscriptions.values()):
+            for subscription in list(subscriptions):
+                subscription.close()
+
     def close(self) -> None:
         """Commit what was submitted, end all subscriptions and free the folder."""
         if self._writer is not None:
             self._writer.stop()
-        for subscriptions in list(self._subscriptions.values()):
-            for subscription in list(subscriptions):
-                subscription.close()
+        self.end_subscriptions()
         self._database.close()
         self._lock.release()
 

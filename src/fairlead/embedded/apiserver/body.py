@@ -1,0 +1,135 @@
+"""Request bodies: from bytes to a decoded, type-checked, defaulted object, with the API server's errors.
+
+Unknown and duplicate fields are dropped; `fieldValidation` says whether they are refused, told as warnings, or ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairlead.embedded.apiserver.catalog import Catalog
+from fairlead.embedded.apiserver.registry import Object, ResourceType
+from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
+from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
+from fairlead.embedded.apiserver.status import bad_request
+from fairlead.kube.errors import BadRequest, UnsupportedMediaType
+
+BODY_LIMIT_BYTES = 3 * 1024 * 1024
+_SUMMARY_BYTES = 30
+_SCHEME = "pkg/api/legacyscheme/scheme.go:30"
+_GROUP_VERSION = re.compile(r"[^/]*(/[^/]*)?")
+BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a body has to be: a kind of a group version."""
+
+    group: str
+    version: str
+    kind: str
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+def body_media_type(content_type: str, accepted: Sequence[str] = BODY_TYPES) -> str:
+    """The media type of a body, JSON where none is said. Raises UnsupportedMediaType."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    if not media_type or media_type == "application/octet-stream":
+        return "application/json"
+    if media_type in accepted and media_type != "application/vnd.kubernetes.protobuf":
+        return media_type
+    raise UnsupportedMediaType(
+        "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
+    )
+
+
+def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Catalog) -> tuple[Object, list[str]]:
+    """The body with `kind` and `apiVersion` filled in, and its duplicate-field errors. Raises BadRequest."""
+    try:
+        obj, duplicates = parse_body(data, media_type)
+    except BadRequest as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected.kind}): couldn't get version/kind; "
+            f"{error.message} ({summary(data)})"
+        ) from error
+    api_version = obj.get("apiVersion") or expected.api_version
+    kind = obj.get("kind") or expected.kind
+    if not isinstance(api_version, str) or not _GROUP_VERSION.fullmatch(api_version):
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected.kind}): unexpected GroupVersion string: "
+            f"{api_version} ({summary(data)})"
+        )
+    if (api_version, kind) != (expected.api_version, expected.kind):
+        _refuse_kind(api_version, kind, expected, catalog)
+    obj["kind"], obj["apiVersion"] = kind, api_version
+    return obj, duplicates
+
+
+def _refuse_kind(api_version: str, kind: str, expected: Expected, catalog: Catalog) -> None:
+    """Raise for a body of another kind or group version."""
+    group, _, version = api_version.rpartition("/")
+    if group == "" and version == "":
+        version = expected.version
+    begin = f'{kind} in version "{version}" cannot be handled as a {expected.kind}: '
+    if kind == expected.kind and _is_known(catalog, group, version, kind):
+        raise bad_request(
+            f"the API version in the data ({api_version}) does not match the expected API version "
+            f"({expected.api_version})"
+        )
+    if _is_known(catalog, group, version, kind):
+        internal = expected.group.partition(".")[0] or "core"
+        raise bad_request(f"{begin}converting ({version}.{kind}) to ({internal}.{expected.kind}): unknown conversion")
+    raise bad_request(f'{begin}no kind "{kind}" is registered for version "{api_version}" in scheme "{_SCHEME}"')
+
+
+# Kinds of the API's scheme that are not resources of their own.
+_FURTHER_KINDS = {
+    ("extensions", "v1beta1", "Scale"),
+    ("autoscaling", "v1", "Scale"),
+    ("policy", "v1", "Eviction"),
+    ("policy", "v1beta1", "Eviction"),
+    ("", "v1", "Binding"),
+    ("authentication.k8s.io", "v1", "TokenRequest"),
+}
+
+
+def _is_known(catalog: Catalog, group: str, version: str, kind: str) -> bool:
+    return catalog.find_kind(group, version, kind) is not None or (group, version, kind) in _FURTHER_KINDS
+
+
+def summary(data: bytes) -> str:
+    """A short form of a body for error messages."""
+    if not data:
+        return "<empty>"
+    short = data[:_SUMMARY_BYTES]
+    more = " ..." if len(data) > _SUMMARY_BYTES else ""
+    return (short.decode("utf8", "replace") if data[:1] == b"{" else short.hex()) + more
+
+
+def decode(obj: Object, type_: ResourceType) -> list[str]:
+    """Type-check, prune and default an object in place; returns unknown-field errors. Raises BadRequest."""
+    try:
+        unknown = decode_object(obj, type_.schema)
+    except BadRequest as error:
+        raise bad_request(_cannot_be_handled(type_, error.message)) from error
+    apply_defaults(obj, type_.schema)
+    type_.strategy.default(obj)
+    return unknown
+
+
+def _cannot_be_handled(type_: ResourceType, reason: str) -> str:
+    return f'{type_.kind} in version "{type_.version}" cannot be handled as a {type_.kind}: {reason}'
+
+
+def settle_strictness(errors: Sequence[str], field_validation: str, type_: ResourceType) -> list[str]:
+    """Warnings for unknown and duplicate fields. Raises BadRequest where validation is strict."""
+    if not errors or field_validation == "Ignore":
+        return []
+    if field_validation == "Strict":
+        raise bad_request(_cannot_be_handled(type_, "strict decoding error: " + ", ".join(errors)))
+    return list(errors)

@@ -1,0 +1,88 @@
+"""DELETE of an object and of a collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from fairlead.embedded.apiserver.body import body_media_type
+from fairlead.embedded.apiserver.call import Call, respond_object
+from fairlead.embedded.apiserver.handlers.lists import respond_list, select
+from fairlead.embedded.apiserver.handlers.presentation import respond_one
+from fairlead.embedded.apiserver.list_options import list_options
+from fairlead.embedded.apiserver.objects import Objects, Write
+from fairlead.embedded.apiserver.options import DeleteOptions, delete_options
+from fairlead.embedded.apiserver.schema.decode import parse_body
+from fairlead.embedded.apiserver.selection import selection_of
+from fairlead.embedded.apiserver.status import bad_request, success
+from fairlead.kube.errors import BadRequest, NotFound
+
+
+async def delete(objects: Objects, call: Call) -> web.Response:
+    """Delete an object. Raises ApiError."""
+    call.negotiate()
+    options = delete_options(call.query, await body_of(call))
+    write = Write(call.type, call.namespace, call.name, dry_run=options.dry_run)
+    obj, gone = await objects.delete(write, options)
+    status = 202 if not gone and options.orphan is False else 200
+    if gone and not call.type.returns_deleted:
+        details = {
+            "name": call.name,
+            "group": call.type.group,
+            "kind": call.type.resource,
+            "uid": obj["metadata"].get("uid"),
+        }
+        return respond_object(success(**details), status=status, call=call)
+    return respond_one(call, obj, objects.clock, status=status)
+
+
+async def delete_collection(objects: Objects, call: Call) -> web.StreamResponse:
+    """Delete all selected objects; answers with the list of what was found. Raises ApiError."""
+    call.negotiate()
+    options = delete_options(call.query, await body_of(call))
+    page = await select(objects, selection_of(call), list_options(call.query, watching=False))
+    for name, namespace in page.names(call.type):
+        write = Write(call.type, namespace, name, dry_run=options.dry_run)
+        try:
+            await objects.delete(write, _own(options))
+        except NotFound:
+            continue
+    return await respond_list(objects, call, page)
+
+
+def _own(options: DeleteOptions) -> DeleteOptions:
+    return DeleteOptions(
+        dry_run=options.dry_run,
+        grace_period_s=options.grace_period_s,
+        uid=options.uid,
+        version=options.version,
+        propagation=options.propagation,
+        orphan=options.orphan,
+    )
+
+
+async def body_of(call: Call) -> Any:
+    """The DeleteOptions in a body as a mapping; None where there is no body. Raises BadRequest."""
+    body = await call.body()
+    if not body:
+        return None
+    media_type = body_media_type(call.request.headers.get("Content-Type", ""))
+    try:
+        obj, _ = parse_body(body, media_type)
+    except BadRequest as error:
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type DeleteOptions): couldn't get version/kind; "
+            f"{error.message}"
+        ) from error
+    except msgspec.DecodeError as error:
+        raise bad_request(str(error)) from error
+    kind = obj.get("kind") or "DeleteOptions"
+    if kind != "DeleteOptions":
+        version = str(obj.get("apiVersion", "v1")).rpartition("/")[2]
+        raise bad_request(
+            f'{kind} in version "{version}" cannot be handled as a DeleteOptions: no kind "{kind}" is registered for '
+            f'version "{obj.get("apiVersion", "v1")}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+        )
+    return obj

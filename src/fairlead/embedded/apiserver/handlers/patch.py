@@ -1,0 +1,176 @@
+"""PATCH to an object or its status: JSON patch, merge patch, strategic merge patch and server-side apply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from fairlead.clock import format_time
+from fairlead.embedded.apiserver import ownership
+from fairlead.embedded.apiserver.body import Expected, decode, parse_object, settle_strictness
+from fairlead.embedded.apiserver.call import Call
+from fairlead.embedded.apiserver.codec import encode
+from fairlead.embedded.apiserver.handlers.create import refuse_namespace
+from fairlead.embedded.apiserver.handlers.presentation import respond_value
+from fairlead.embedded.apiserver.invalid import invalid
+from fairlead.embedded.apiserver.objects import Objects, Write, Written
+from fairlead.embedded.apiserver.options import WriteOptions, write_options
+from fairlead.embedded.apiserver.patches import apply_json_patch, apply_merge_patch, apply_strategic_patch
+from fairlead.embedded.apiserver.registry import Object
+from fairlead.embedded.apiserver.schema.decode import parse_body
+from fairlead.embedded.apiserver.status import bad_request, invalid_object
+from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+OPERATIONS_LIMIT = 10_000
+
+
+async def patch(objects: Objects, call: Call) -> web.Response:
+    """Patch an object, its status, or another subresource that is stored in it. Raises ApiError."""
+    media_type = patch_media_type(call)
+    call.negotiate()
+    body = await call.body()
+    options = write_options(call.query, "PatchOptions", is_apply=media_type == APPLY_PATCH)
+    write = Write(
+        call.type,
+        call.namespace,
+        call.name,
+        manager=options.field_manager or call.manager,
+        dry_run=options.dry_run,
+        subresource=call.path.subresource,
+        warnings=call.warnings,
+    )
+    if media_type == APPLY_PATCH:
+        written = await _apply(objects, call, write, options, body)
+    else:
+        change = patch_change(call, media_type, body, options)
+        written = await objects.update(write, change, is_patch=True)
+    return respond_value(call, written.value, objects.clock, status=201 if written.created else 200)
+
+
+def patch_media_type(call: Call) -> str:
+    """The kind of patch. Raises UnsupportedMediaType."""
+    media_type = call.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    accepted = [JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]
+    if call.type.is_custom:
+        accepted.remove(STRATEGIC_PATCH)
+    if media_type not in accepted:
+        raise UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
+        )
+    return media_type
+
+
+def patch_change(call: Call, media_type: str, body: bytes, options: WriteOptions) -> Callable[[Object], Object]:
+    """What a patch makes of the current object: patched, type-checked and defaulted."""
+    document, duplicates = parse_patch(body)
+
+    def change(current: Object) -> Object:
+        patched = apply_patch(current, document, media_type, call)
+        strict = duplicates + _decode_patched(patched, call, options, duplicates)
+        if options.field_validation == "Warn":
+            call.warnings.extend(strict)
+        _refuse_other(patched, call)
+        return patched
+
+    return change
+
+
+def parse_patch(body: bytes) -> tuple[Any, list[str]]:
+    """A JSON patch document of any kind and its duplicate fields. Raises BadRequest."""
+    try:
+        return msgspec.json.decode(body), _duplicates(body)
+    except msgspec.DecodeError as error:
+        raise bad_request(f"error decoding patch: {error}") from error
+
+
+def _duplicates(body: bytes) -> list[str]:
+    if body.lstrip()[:1] != b"{":
+        return []
+    try:
+        return parse_body(body, "application/json")[1]
+    except BadRequest:
+        return []
+
+
+def apply_patch(current: Object, document: Any, media_type: str, call: Call) -> Object:
+    """The patched object. Raises ApiError."""
+    if media_type == JSON_PATCH:
+        if isinstance(document, list) and len(document) > OPERATIONS_LIMIT:
+            from fairlead.kube.errors import RequestEntityTooLarge
+
+            raise RequestEntityTooLarge(
+                f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(document)}"
+            )
+        patched = apply_json_patch(current, document)
+    elif media_type == MERGE_PATCH:
+        patched = apply_merge_patch(current, document)
+    else:
+        patched = apply_strategic_patch(current, document, call.type.schema)
+    if not isinstance(patched, dict):
+        raise bad_request("the patched document is not an object")
+    return patched
+
+
+def _decode_patched(patched: Object, call: Call, options: WriteOptions, duplicates: list[str]) -> list[str]:
+    sent = encode(patched) if options.field_validation == "Strict" else b""
+    unknown = decode(patched, call.type)
+    if options.field_validation == "Strict" and (unknown or duplicates):
+        listed = ", ".join([*duplicates, *unknown])
+        error = invalid("patch", sent.decode(), f"strict decoding error: {listed}")
+        raise invalid_object(call.type.group, call.type.kind, call.name, [error])
+    return unknown
+
+
+def _refuse_other(patched: Object, call: Call) -> None:
+    """A patch may not make another object of it. Raises BadRequest."""
+    metadata = patched.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise bad_request("metadata is not an object")
+    refuse_namespace(patched, call)
+    if metadata.get("name") != call.name:
+        raise bad_request(
+            f"the name of the object ({metadata.get('name', '')}) does not match the name on the URL ({call.name})"
+            if metadata.get("name")
+            else f"the name of the object ({call.name} based on URL) was undeterminable: name must be provided"
+        )
+
+
+async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptions, body: bytes) -> Written:
+    """Server-side apply: create where there is nothing, merge otherwise."""
+    type_ = call.type
+    expected = Expected(type_.group, type_.version, type_.kind)
+    applied, strict = parse_object(body, "application/yaml", expected, objects.catalog)
+    call.warnings += settle_strictness(strict, options.field_validation, type_)
+    metadata = applied.setdefault("metadata", {})
+    if isinstance(metadata, dict) and not metadata.get("name"):
+        metadata["name"] = call.name
+
+    def merge(live: Object | None) -> Object:
+        merged = ownership.apply(
+            live,
+            applied,
+            type_.schema,
+            manager=options.field_manager,
+            force=bool(options.force),
+            api_version=type_.api_version,
+            subresource=write.subresource,
+            now=format_time(objects.clock.wall_s()),
+            reset_fields=type_.reset_fields if not write.subresource else (),
+        )
+        decode(merged, type_)
+        _refuse_other(merged, call)
+        return merged
+
+    try:
+        return await objects.update(write, merge, records_ownership=False, is_patch=True)
+    except NotFound as error:
+        if write.subresource or error.details.get("kind") != type_.resource:
+            raise
+        return await objects.create(write, merge(None), records_ownership=False)

@@ -1,0 +1,368 @@
+"""Creating, changing and deleting objects: what happens between a decoded request and the store.
+
+The order of steps is that of `k8s.io/apiserver` (`endpoints/handlers`, `registry/rest`, `registry/generic/registry`):
+field ownership, admission, preparation, validation, storage. From reading the newest version to handing the new one to
+the store nothing is awaited, so each write is decided on what precedes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.clock import Clock, format_time
+from fairlead.embedded.apiserver import deletion, ownership
+from fairlead.embedded.apiserver.catalog import Catalog
+from fairlead.embedded.apiserver.codec import decode_value, encode_value
+from fairlead.embedded.apiserver.invalid import FieldError
+from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta_update
+from fairlead.embedded.apiserver.metadata import (
+    drop_duplicate_owners,
+    generated_name,
+    keep_server_fields,
+    stamp_new,
+)
+from fairlead.embedded.apiserver.options import DeleteOptions
+from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
+from fairlead.embedded.apiserver.status import (
+    already_exists,
+    conflict,
+    forbidden,
+    invalid_object,
+    modified,
+    not_found,
+    plain_internal,
+)
+from fairlead.embedded.apiserver.store import Record, Store
+from fairlead.kube.errors import NotFound
+
+NAME_ATTEMPTS = 8
+USER = "system:admin"
+
+
+@dataclass(slots=True)
+class Write:
+    """One write request, apart from the object."""
+
+    type: ResourceType
+    namespace: str
+    name: str = ""
+    manager: str = "unknown"
+    dry_run: bool = False
+    subresource: str = ""
+    user: str = USER
+    warnings: list[str] = field(default_factory=list)
+    """Texts for `Warning` headers; grows while the write is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The object after a write, in its stored form; `deleted` when the write removed it at last."""
+
+    value: bytes
+    created: bool = False
+    deleted: bool = False
+
+
+Change = Callable[[Object], Object]
+"""Makes the wanted object from the current one, which it neither mutates nor shares parts with."""
+
+
+class Objects:
+    """The write path over one store."""
+
+    def __init__(self, store: Store, catalog: Catalog, clock: Clock) -> None:
+        self.store = store
+        self.catalog = catalog
+        self.clock = clock
+
+    def key(self, type_: ResourceType, namespace: str, name: str) -> str:
+        return f"{namespace}/{name}" if type_.namespaced else name
+
+    def lookup(self, group: str, resource: str, namespace: str, name: str) -> Object | None:
+        """The newest state of any object; None where there is none."""
+        key = f"{namespace}/{name}" if namespace else name
+        type_ = self.catalog.find_resource(group, resource)
+        if type_ is None:
+            return None
+        record = self.store.newest(type_.storage_prefix, key)
+        return None if record is None else self.read(type_, record)
+
+    def read(self, type_: ResourceType, record: Record) -> Object:
+        return decode_value(type_, self.store.value(record))
+
+    def get(self, type_: ResourceType, namespace: str, name: str) -> Record:
+        """The acknowledged record. Raises NotFound."""
+        record = self.store.get(type_.storage_prefix, self.key(type_, namespace, name))
+        if record is None:
+            raise not_found(type_, name)
+        return record
+
+    def context(self, write: Write) -> RequestContext:
+        return RequestContext(
+            namespace=write.namespace,
+            now=format_time(self.clock.wall_s()),
+            user=write.user,
+            dry_run=write.dry_run,
+            lookup=self.lookup,
+        )
+
+    # create
+
+    async def create(self, write: Write, obj: Object, *, records_ownership: bool = True) -> Written:
+        """Store a decoded, defaulted object. Raises ApiError."""
+        type_ = write.type
+        context = self.context(write)
+        metadata = obj.setdefault("metadata", {})
+        if type_.namespaced:
+            metadata["namespace"] = write.namespace
+        else:
+            metadata.pop("namespace", None)
+        write.warnings += drop_duplicate_owners(metadata)
+        if records_ownership:
+            self._record_ownership(write, obj, None, context)
+        self._check_namespace(write, obj)
+        type_.strategy.admit(obj, None, context)
+        stamp_new(metadata, context.now)
+        if not metadata.get("name") and metadata.get("generateName"):
+            metadata["name"] = self._free_name(type_, write.namespace, metadata["generateName"])
+        if type_.has_generation:
+            metadata["generation"] = 1
+        type_.strategy.prepare_create(obj, context)
+        self._refuse_invalid(type_, metadata.get("name", ""), type_.strategy.validate_create(obj, context))
+        write.warnings += type_.strategy.warnings(obj, None)
+        if metadata.get("resourceVersion") not in (None, "", "0"):
+            raise plain_internal("resourceVersion should not be set on objects to be created")
+        metadata.pop("resourceVersion", None)
+        name = metadata["name"]
+        if self.store.newest(type_.storage_prefix, self.key(type_, write.namespace, name)) is not None:
+            raise already_exists(type_, name)
+        value = await self._store(write, name, obj)
+        return Written(value, created=True)
+
+    def _free_name(self, type_: ResourceType, namespace: str, base: str) -> str:
+        name = generated_name(base)
+        for _ in range(NAME_ATTEMPTS):
+            if self.store.newest(type_.storage_prefix, self.key(type_, namespace, name)) is None:
+                break
+            name = generated_name(base)
+        return name
+
+    def _check_namespace(self, write: Write, obj: Object) -> None:
+        """Nothing new comes into a namespace that is missing or ends. Raises NotFound, Forbidden."""
+        if not write.type.namespaced:
+            return
+        namespace = self.lookup("", "namespaces", "", write.namespace)
+        if namespace is None:
+            raise NotFound(f'namespaces "{write.namespace}" not found', name=write.namespace, kind="namespaces")
+        if namespace["metadata"].get("deletionTimestamp"):
+            raise forbidden(
+                write.type,
+                obj["metadata"].get("name", ""),
+                f"unable to create new content in namespace {write.namespace} because it is being terminated",
+                [
+                    {
+                        "reason": "NamespaceTerminating",
+                        "message": f"namespace {write.namespace} is being terminated",
+                        "field": "metadata.namespace",
+                    }
+                ],
+            )
+
+    # update
+
+    async def update(
+        self,
+        write: Write,
+        change: Change,
+        *,
+        uid: str = "",
+        records_ownership: bool = True,
+        is_patch: bool = False,
+        checks: bool = True,
+    ) -> Written:
+        """Change an object. `uid` is a precondition; without `checks` the change is the server's own and needs no
+        admission, preparation or validation. Raises ApiError."""
+        type_ = write.type
+        record = self.store.newest(type_.storage_prefix, self.key(type_, write.namespace, write.name))
+        if record is None:
+            raise not_found(type_, write.name)
+        old = self.read(type_, record)
+        if uid and uid != old["metadata"]["uid"]:
+            raise self._uid_mismatch(write, uid, old["metadata"]["uid"])
+        new = change(old)
+        metadata = new["metadata"]
+        self._check_version(write, metadata, record.version, is_patch)
+        context = self.context(write)
+        write.warnings += drop_duplicate_owners(metadata)
+        keep_server_fields(metadata, old["metadata"])
+        if checks and write.subresource == "status":
+            type_.strategy.prepare_status_update(new, old, context)
+            metadata = new["metadata"]
+        if records_ownership:
+            self._record_ownership(write, new, old, context)
+        if checks:
+            self._prepare_update(write, new, old, context)
+            self._validate_update(write, new, old, context)
+        if deletion.is_complete(type_, new, old):
+            await self._remove(write, old)
+            return Written(encode_value(self._stored(type_, new)), deleted=True)
+        if _is_unchanged(new, old):
+            return Written(self.store.value(record))
+        return Written(await self._store(write, write.name, new))
+
+    def _prepare_update(self, write: Write, new: Object, old: Object, context: RequestContext) -> None:
+        type_ = write.type
+        type_.strategy.admit(new, old, context)
+        if write.subresource == "status":
+            return
+        if write.subresource == "finalize":
+            _keep(new, old, "status")
+            return
+        type_.strategy.prepare_update(new, old, context)
+        if type_.has_generation and type_.strategy.generation_changed(new, old):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+    def _check_version(self, write: Write, metadata: Object, version: int, is_patch: bool) -> None:
+        asked = metadata.get("resourceVersion") or ""
+        if asked and not asked.isdigit():
+            raise plain_internal(f'strconv.ParseUint: parsing "{asked}": invalid syntax')
+        type_ = write.type
+        if int(asked or 0) == 0:
+            if not type_.allow_unconditional_update and not is_patch:
+                error = FieldError(
+                    "FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"
+                )
+                raise invalid_object(type_.group, type_.resource, write.name, [error])
+        elif int(asked) != version:
+            raise modified(type_, write.name)
+        metadata["resourceVersion"] = str(version)
+
+    def _uid_mismatch(self, write: Write, wanted: str, actual: str) -> Exception:
+        type_ = write.type
+        key = f"{registry_path(type_)}/{self.key(type_, write.namespace, write.name)}"
+        return conflict(
+            type_.group,
+            type_.resource,
+            write.name,
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {actual}",
+        )
+
+    def _validate_update(self, write: Write, new: Object, old: Object, context: RequestContext) -> None:
+        strategy = write.type.strategy
+        errors = validate_object_meta_update(new, old)
+        if write.subresource == "status":
+            errors += strategy.validate_status_update(new, old, context)
+        else:
+            errors += strategy.validate_update(new, old, context)
+        self._refuse_invalid(write.type, write.name, errors)
+        write.warnings += strategy.warnings(new, old)
+
+    # delete
+
+    async def delete(self, write: Write, options: DeleteOptions) -> tuple[Object, bool]:
+        """Delete an object, or begin to. Returns its state and whether it is gone. Raises ApiError."""
+        type_ = write.type
+        record = self.store.newest(type_.storage_prefix, self.key(type_, write.namespace, write.name))
+        if record is None:
+            raise not_found(type_, write.name)
+        obj = self.read(type_, record)
+        context = self.context(write)
+        type_.strategy.check_deletion(obj, options.uid, options.version)
+        deletion.check_preconditions(type_, obj, options)
+        if type_.strategy.begin_deletion(obj, context):
+            finalizers = deletion.propagation_finalizers(obj["metadata"].get("finalizers") or (), options)
+            if finalizers:
+                obj["metadata"]["finalizers"] = finalizers
+            if encode_value(self._stored(type_, obj)) != self.store.value(record):
+                await self._store(write, write.name, obj)
+            return obj, False
+        verdict = deletion.decide(type_, obj, options, self.clock.wall_s())
+        if verdict is deletion.Verdict.REMOVE:
+            await self._remove(write, obj)
+            return obj, True
+        if verdict is deletion.Verdict.MARK:
+            await self._store(write, write.name, obj)
+        return obj, False
+
+    async def _remove(self, write: Write, last: Object) -> None:
+        if write.dry_run:
+            return
+        state = dict(last)
+        state["metadata"] = {**last["metadata"], "resourceVersion": str(self.store.next_version())}
+        stored = encode_value(self._stored(write.type, state))
+        key = self.key(write.type, write.namespace, write.name)
+        await self.store.write(write.type.storage_prefix, key, stored, deleted=True)
+
+    # shared
+
+    async def _store(self, write: Write, name: str, obj: Object) -> bytes:
+        """Hand an object to the store (unless it is a dry run) and return its stored form."""
+        if write.dry_run:
+            return encode_value(self._stored(write.type, obj))
+        obj["metadata"]["resourceVersion"] = str(self.store.next_version())
+        value = encode_value(self._stored(write.type, obj))
+        await self.store.write(write.type.storage_prefix, self.key(write.type, write.namespace, name), value)
+        return value
+
+    def _stored(self, type_: ResourceType, obj: Object) -> Object:
+        return obj if type_.to_storage is None else type_.to_storage(obj)
+
+    def _record_ownership(self, write: Write, new: Object, old: Object | None, context: RequestContext) -> None:
+        """Let the field manager own what it set, apart from what the server resets anyway."""
+        type_ = write.type
+        ownership.record_update(
+            new,
+            old,
+            type_.schema,
+            manager=write.manager,
+            api_version=type_.api_version,
+            subresource=write.subresource,
+            now=context.now,
+            reset_fields=() if write.subresource else type_.reset_fields,
+        )
+
+    def _refuse_invalid(self, type_: ResourceType, name: str, errors: Sequence[FieldError]) -> None:
+        if errors:
+            raise invalid_object(type_.group, type_.kind, name, errors)
+
+
+def _keep(new: Object, old: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def _is_unchanged(new: Object, old: Object) -> bool:
+    """Whether a write would change nothing but times of field ownership."""
+    for key in new.keys() | old.keys():
+        if key != "metadata" and new.get(key) != old.get(key):
+            return False
+    metadata, before = new["metadata"], old["metadata"]
+    for key in metadata.keys() | before.keys():
+        if key != "managedFields" and metadata.get(key) != before.get(key):
+            return False
+    return _timeless(metadata.get("managedFields")) == _timeless(before.get("managedFields"))
+
+
+def _timeless(managed: Sequence[Any] | None) -> list[Any]:
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in managed or ()]
+
+
+_REGISTRY_NAMES = {
+    "nodes": "minions",
+    "services": "services/specs",
+    "endpoints": "services/endpoints",
+    "replicationcontrollers": "controllers",
+    "ingresses": "ingress",
+}
+
+
+def registry_path(type_: ResourceType) -> str:
+    """Where etcd would hold the resource: part of a few error messages."""
+    if type_.is_custom or type_.group == "apiextensions.k8s.io":
+        return f"/registry/{type_.group}/{type_.resource}"
+    return f"/registry/{_REGISTRY_NAMES.get(type_.resource, type_.resource)}"
