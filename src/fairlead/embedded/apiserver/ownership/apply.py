@@ -63,8 +63,8 @@ def apply(
     """The object after the apply, not yet defaulted; equal to `live` where nothing changes, entry times included.
 
     The arguments stay as they are, and the result shares nothing with them but entries, which nobody changes in place.
-    `live` is None for a create. `now` is
-    RFC 3339. After defaulting the result, call `keep_times_if_unchanged`: defaults may undo the only change.
+    `live` is None for a create; `now` is RFC 3339; the other arguments are those of `record_update`. After defaulting
+    the result, call `keep_times_if_unchanged`: defaults may undo the only change.
 
     Raises Conflict (causes name managers and fields), BadRequest for managedFields in the configuration or another
     API version, and ApiError 500, as the API server does, for a configuration that does not fit its schema.

@@ -92,7 +92,8 @@ def record_update(
                 manager_id(manager, UPDATE, api_version, subresource), now, allowed, api_version,
             )  # fmt: skip
         except ValueError:
-            entries = kept or []
+            # Entries that may be wrong are worse than none: the object is tracked again from its next apply on.
+            entries = []
         else:
             entries = before if managers is None else encode_entries(managers)
     if not entries:
