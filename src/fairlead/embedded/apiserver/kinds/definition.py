@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fairlead.embedded.apiserver.registry import Object, ResourceType, Strategy
-from fairlead.embedded.apiserver.schema.node import Schema
+from fairlead.embedded.apiserver.schema.builtin import schema_for
 
 READ_WRITE = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 STATUS = (("status",),)
@@ -23,14 +23,10 @@ def resource_type(
         resource=resource,
         kind=kind,
         namespaced=namespaced,
-        schema=_schema(group, version, kind),
+        schema=schema_for(group, version, kind),
         strategy=strategy,
         **options,
     )
-
-
-def _schema(group: str, version: str, kind: str) -> Schema:
-    return Schema(type="object", preserve_unknown=True)
 
 
 def at(*path: str, default: str = "") -> Callable[[Object], str]:
