@@ -66,4 +66,6 @@ def compute_score(pod: PodView, node: NodeView) -> float:
     avoided = [
         t for t in node.taints if t.effect == "PreferNoSchedule" and not any(x.tolerates(t) for x in pod.tolerations)
     ]
-    return score * 0.5 ** float(len(avoided))
+    for _ in avoided:
+        score /= 2
+    return score
