@@ -19,9 +19,9 @@ from fairlead.embedded.apiserver.ownership.entries import (
     ManagerId,
     Managers,
     Owned,
-    decode_entries,
     encode_entries,
     manager_id,
+    stored_managers,
 )
 from fairlead.embedded.apiserver.ownership.fields_of import fields_of
 from fairlead.embedded.apiserver.ownership.fieldset import FieldSet
@@ -118,10 +118,7 @@ class _Apply:
     ) -> None:
         self._who, self._now = who, now
         stored = live["metadata"].get("managedFields") if live is not None else None
-        try:
-            managers = decode_entries(stored or [])
-        except ValueError as error:
-            raise unclassified(f"failed to decode managed fields: {error}") from error
+        managers = stored_managers(stored or [])
         self.live = _without_entries(live) if live is not None else _named_nothing(applied)
         try:
             if not managers and live is not None:

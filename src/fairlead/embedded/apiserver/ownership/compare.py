@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.embedded.apiserver.ownership.fields_of import all_fields
-from fairlead.embedded.apiserver.ownership.fieldset import FieldSet, Tree
+from fairlead.embedded.apiserver.ownership.fieldset import FieldSet, Tree, ordered
 from fairlead.embedded.apiserver.ownership.path_element import MEMBER
 from fairlead.embedded.apiserver.ownership.typed import (
     UNTYPED,
@@ -32,7 +32,7 @@ def compare(old: dict[str, Any], new: dict[str, Any], schema: Schema) -> Compari
     changes = _Changes()
     if old != new:
         _compare(old, new, schema, changes)
-    return Comparison(FieldSet(changes.added), FieldSet(changes.modified), FieldSet(changes.removed))
+    return Comparison(*(FieldSet(ordered(tree)) for tree in (changes.added, changes.modified, changes.removed)))
 
 
 class _Changes:

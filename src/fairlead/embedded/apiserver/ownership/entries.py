@@ -49,6 +49,9 @@ class Owned:
     api_version: str
     time: str | None
 
+    def holding(self, fields: FieldSet) -> Owned:
+        return self if fields is self.fields else replace(self, fields=fields)
+
 
 Managers = dict[ManagerId, Owned]
 
@@ -71,13 +74,22 @@ def decode_entries(entries: Iterable[Any]) -> Managers:
             raise ValueError(f"missing fieldsType in managed fields entry {position}")
         if fields_type != "FieldsV1":
             raise ValueError(f'invalid fieldsType "{fields_type}" in managed fields entry {position}')
-        operation = entry["operation"]
-        who = ManagerId(
-            entry.get("manager") or "", operation, "" if operation == APPLY else api_version,
-            entry.get("subresource") or "",
-        )  # fmt: skip
-        managers[who] = Owned(FieldSet.decode(entry.get("fieldsV1") or {}), api_version, entry.get("time"))
+        fields = FieldSet.decode(entry.get("fieldsV1") or {})
+        managers[_id_of(entry)] = Owned(fields, api_version, entry.get("time"))
     return managers
+
+
+def stored_managers(entries: Iterable[dict[str, Any]]) -> Managers:
+    """The managers of entries that this server wrote."""
+    return {
+        _id_of(entry): Owned(FieldSet(entry["fieldsV1"]), entry["apiVersion"], entry.get("time")) for entry in entries
+    }
+
+
+def _id_of(entry: dict[str, Any]) -> ManagerId:
+    operation = entry["operation"]
+    api_version = "" if operation == APPLY else entry["apiVersion"]
+    return ManagerId(entry.get("manager") or "", operation, api_version, entry.get("subresource") or "")
 
 
 def encode_entries(managers: Managers) -> list[dict[str, Any]]:
@@ -94,7 +106,7 @@ def encode_entry(who: ManagerId, owned: Owned) -> dict[str, Any]:
     if owned.time is not None:
         entry["time"] = owned.time
     entry["fieldsType"] = "FieldsV1"
-    entry["fieldsV1"] = owned.fields.encode()
+    entry["fieldsV1"] = owned.fields.tree
     if who.subresource:
         entry["subresource"] = who.subresource
     return entry

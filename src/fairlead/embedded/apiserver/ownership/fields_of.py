@@ -32,7 +32,8 @@ def _fields(value: Any, schema: Schema) -> Tree:
     """Members below `value`; the caller decides whether `value` itself is one."""
     if type(value) is dict and is_granular_object(schema):
         tree: Tree = {}
-        for key, item in value.items():
+        for key in sorted(value):
+            item = value[key]
             child = child_schema(schema, key) or UNTYPED
             below = _fields(item, child)
             if not below:
@@ -69,7 +70,7 @@ def _item_fields(items: list[Any], schema: Schema) -> Tree:
         tree[element] = {MEMBER: {}, **below} if below else below
     for element in duplicates:
         tree[element] = {}
-    return tree
+    return _in_order(tree)
 
 
 def all_fields(value: Any, schema: Schema) -> Tree:
@@ -107,6 +108,10 @@ def _all_items(items: list[Any], schema: Schema) -> Tree:
             tree[element] = all_fields(item, item_schema)
     for element in duplicates:
         tree[element] = {}
+    return _in_order(tree)
+
+
+def _in_order(tree: Tree) -> Tree:
     return {element: tree[element] for element in sorted(tree, key=sort_key)} if len(tree) > 1 else tree
 
 

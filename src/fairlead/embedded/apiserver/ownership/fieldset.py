@@ -1,7 +1,8 @@
 """Sets of field paths, kept as the FieldsV1 tree that goes over the wire.
 
 A node is a dict from path element to child node. A child that is empty, or that holds the key ".", is a member of the
-set; a child with other keys has members below it. Trees are never changed once made, so sets may share nodes.
+set; a child with other keys has members below it. Trees are in canonical order and never changed once made, so sets
+may share nodes and go over the wire as they are.
 Source of protocol: `meta/v1` FieldsV1; the algebra is structured-merge-diff's.
 """
 
@@ -22,6 +23,7 @@ class FieldSet:
     __slots__ = ("tree",)
 
     def __init__(self, tree: Tree | None = None) -> None:
+        """`tree` is one in canonical form, such as this server wrote before."""
         self.tree: Tree = {} if tree is None else tree
 
     @classmethod
@@ -31,7 +33,7 @@ class FieldSet:
             raise ValueError("fieldsV1 must be an object")
         tree = _decode(fields_v1)
         tree.pop(MEMBER, None)
-        return cls(tree)
+        return cls(ordered(tree))
 
     @classmethod
     def of_paths(cls, paths: Iterable[Sequence[str]]) -> FieldSet:
@@ -46,10 +48,6 @@ class FieldSet:
         """From paths of plain field names (`("spec", "replicas")`)."""
         return cls.of_paths([f"f:{name}" for name in path] for path in paths)
 
-    def encode(self) -> Tree:
-        """FieldsV1 JSON in canonical order."""
-        return _ordered(self.tree)
-
     def union(self, other: FieldSet) -> FieldSet:
         return FieldSet(_union(self.tree, other.tree))
 
@@ -58,7 +56,8 @@ class FieldSet:
 
     def difference(self, other: FieldSet) -> FieldSet:
         """Paths of this set that the other does not hold; what lies below a path of the other stays."""
-        return FieldSet(_difference(self.tree, other.tree))
+        rest = _difference(self.tree, other.tree)
+        return self if rest is self.tree else FieldSet(rest)
 
     def recursive_difference(self, other: FieldSet) -> FieldSet:
         """Paths of this set that neither are in the other nor lie below a path of the other."""
@@ -116,10 +115,11 @@ def _decode(node: Tree) -> Tree:
     return {} if len(decoded) == 1 and MEMBER in decoded else decoded
 
 
-def _ordered(node: Tree) -> Tree:
+def ordered(node: Tree) -> Tree:
+    """A tree in canonical order."""
     if len(node) < 2:
-        return {element: _ordered(child) for element, child in node.items()}
-    return {element: _ordered(node[element]) for element in sorted(node, key=sort_key)}
+        return {element: ordered(child) for element, child in node.items()}
+    return {element: ordered(node[element]) for element in sorted(node, key=sort_key)}
 
 
 def _union(left: Tree, right: Tree) -> Tree:
@@ -131,6 +131,8 @@ def _union(left: Tree, right: Tree) -> Tree:
     merged = dict(left)
     for element, child in right.items():
         merged[element] = _union_nodes(merged[element], child) if element in merged else child
+    if len(merged) > len(left):
+        return {element: merged[element] for element in sorted(merged, key=sort_key)}
     return merged
 
 
@@ -157,19 +159,25 @@ def _intersection(left: Tree, right: Tree) -> Tree:
 
 
 def _difference(left: Tree, right: Tree) -> Tree:
+    """Difference of the children of two nodes; `left` itself where they have nothing in common."""
     rest: Tree = {}
+    changed = False
     for element, child in left.items():
-        if element == MEMBER:
-            continue
-        if element not in right:
+        other = right.get(element)
+        if other is None or element == MEMBER:
             rest[element] = child
             continue
-        other = right[element]
         below = _difference(child, other)
-        member = (not child or MEMBER in child) and not (not other or MEMBER in other)
-        if member or below:
-            rest[element] = {MEMBER: {}, **below} if member and below else below
-    return rest
+        lost = (not other or MEMBER in other) and (not child or MEMBER in child)
+        if below is child and not lost:
+            rest[element] = child
+            continue
+        changed = True
+        if lost:
+            below = {key: value for key, value in below.items() if key != MEMBER}
+        if below:
+            rest[element] = {} if len(below) == 1 and MEMBER in below else below
+    return rest if changed else left
 
 
 def _recursive_difference(left: Tree, right: Tree) -> Tree:

@@ -7,7 +7,6 @@ before the strategy resets what the request may not change.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from fairlead.embedded.apiserver.ownership.compare import compare
@@ -21,6 +20,7 @@ from fairlead.embedded.apiserver.ownership.entries import (
     encode_entry,
     fold_oldest_updates,
     manager_id,
+    stored_managers,
 )
 from fairlead.embedded.apiserver.ownership.fields_of import created_fields
 from fairlead.embedded.apiserver.ownership.fieldset import FieldSet, Tree
@@ -88,7 +88,7 @@ def record_update(
         before = _starting_entries(sent, kept, subresource)
         try:
             managers = _after_update(
-                new, old, schema, decode_entries(before),
+                new, old, schema, stored_managers(before),
                 manager_id(manager, UPDATE, api_version, subresource), now, allowed, api_version,
             )  # fmt: skip
         except ValueError:
@@ -151,10 +151,7 @@ def _created_entries(
         return []
     if not fields:
         return []
-    # The tree comes in canonical order already.
-    entry = encode_entry(who, Owned(FieldSet(), who.api_version, now))
-    entry["fieldsV1"] = fields.tree
-    return [entry]
+    return [encode_entry(who, Owned(fields, who.api_version, now))]
 
 
 def owned_at_creation(obj: Object, schema: Schema, allowed: FieldFilter) -> FieldSet:
@@ -225,5 +222,5 @@ def lose_fields(managers: Managers, *taken: FieldSet, but: ManagerId | None = No
                 if lost:
                     fields = fields.difference(lost)
         if fields:
-            left[who] = owned if fields is owned.fields else replace(owned, fields=fields)
+            left[who] = owned.holding(fields)
     return left

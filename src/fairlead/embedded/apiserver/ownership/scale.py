@@ -8,7 +8,6 @@ come back from a Scale carry no time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from fairlead.embedded.apiserver.ownership.entries import Managers, Owned, decode_entries, encode_entries
@@ -45,7 +44,7 @@ def entries_from_scale(
             del from_scale[who]
             managers[who] = owned
         elif fields := owned.fields.difference(replicas):
-            managers[who] = replace(owned, fields=fields)
+            managers[who] = owned.holding(fields)
     for who, owned in from_scale.items():
         if owned.fields.intersection(_REPLICAS):
             managers[who] = Owned(replicas, api_version, None)
