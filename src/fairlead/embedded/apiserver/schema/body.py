@@ -135,7 +135,7 @@ def _key_text(key: Any) -> str:
 def _parse_yaml(data: bytes) -> tuple[dict[str, Any], list[str]]:
     loader = _Loader(data)
     try:
-        value = loader.get_data() if loader.check_data() else None
+        value = loader.get_data() if loader.check_data() else None  # type: ignore[no-untyped-call]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadRequest(f"yaml: {_yaml_problem(error)}") from error
     finally:

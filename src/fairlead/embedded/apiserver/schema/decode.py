@@ -254,7 +254,7 @@ def _schema_like(schema: Schema) -> Decoder:
     return decode
 
 
-def _struct(schema: Schema) -> Decoder:
+def _struct(schema: Schema) -> Decoder:  # noqa: C901 (the closure below counts)
     """A Go struct. Of its fields, those in `zeros` are always written, pointers when they are given, others when they
     are not empty."""
     # field -> (decoder, whether an empty value stays); filled at the first use, since schemas may be cyclic.
