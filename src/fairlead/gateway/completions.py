@@ -12,6 +12,7 @@ from google.protobuf import duration_pb2
 
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.metrics import GatewayMetrics
+from fairlead.gateway.protocol import PICK_HEADER
 
 
 class Completions:
@@ -26,7 +27,7 @@ class Completions:
         for entry in entries:
             common = entry.common_properties
             attempts = common.upstream_request_attempt_count
-            picked = self._loads.ended(entry.request.request_id)
+            picked = self._loads.ended(entry.request.request_headers.get(PICK_HEADER, ""))
             if picked is not None and (attempts > 1 or common.response_flags.upstream_connection_failure):
                 self._loads.connect_failed(picked)
             if picked is None and not attempts:

@@ -27,6 +27,8 @@ class Route:
     pool: str
     model: str
     pick: Pick
+    pick_id: str
+    """Under which the load table counts the request."""
 
 
 class Director:
@@ -50,7 +52,7 @@ class Director:
             return self._models(path.removeprefix("/v1/models").removeprefix("/"))
         return errors.unknown_path(method, path)
 
-    def route(self, request_id: str, body: bytes) -> Route | Reply:
+    def route(self, body: bytes) -> Route | Reply:
         """Decide on a request for a model and count it as in flight at the endpoint it gets."""
         try:
             request = parse(body)
@@ -63,8 +65,8 @@ class Director:
         decision = pick_least_loaded([self._loads.candidate(e.address, now_s) for e in pool.endpoints])
         if isinstance(decision, NoPick):
             return _no_endpoint(request.model, pool, decision)
-        self._loads.picked(request_id, decision.address, now_s)
-        return Route(pool.key, request.model, decision)
+        pick_id = self._loads.picked(decision.address, now_s)
+        return Route(pool.key, request.model, decision, pick_id)
 
     def _models(self, name: str) -> Reply:
         if not name:

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fairlead.gateway.protocol import ENDPOINT_HEADER, FALLBACK_HEADERS
+from fairlead.gateway.protocol import ENDPOINT_HEADER, FALLBACK_HEADERS, PICK_HEADER
 
 _MAX_SOCKET_PATH_BYTES = 100
 """Of the 108 bytes of a unix socket's address, with room for what Envoy adds."""
@@ -72,6 +72,8 @@ def config(port: int, picker: Path | str, admin: Path, access_log: Path) -> dict
             "listeners": [
                 {
                     "name": "requests",
+                    # One socket for all threads: a port that somebody else has is then an error at the start.
+                    "enable_reuse_port": False,
                     "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
                     "per_connection_buffer_limit_bytes": 1024 * 1024,
                     "filter_chains": [{"filters": [_connection_manager(access_log)]}],
@@ -116,7 +118,7 @@ def _connection_manager(access_log: Path) -> dict[str, Any]:
 
 
 def _without_routing_headers() -> dict[str, Any]:
-    names = (ENDPOINT_HEADER, f"{ENDPOINT_HEADER}-subset", f"{ENDPOINT_HEADER}-served", *FALLBACK_HEADERS)
+    names = (ENDPOINT_HEADER, f"{ENDPOINT_HEADER}-subset", f"{ENDPOINT_HEADER}-served", *FALLBACK_HEADERS, PICK_HEADER)
     return _extension(
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
@@ -262,6 +264,7 @@ def _grpc_log() -> dict[str, Any]:
             "buffer_flush_interval": "0.05s",
             "buffer_size_bytes": 16_384,
         },
+        additional_request_headers_to_log=[PICK_HEADER],
     )
 
 

@@ -10,7 +10,6 @@ the Gateway API Inference Extension.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -21,7 +20,7 @@ from envoy.type.v3 import http_status_pb2
 from fairlead.gateway import errors
 from fairlead.gateway.director import Director, Route
 from fairlead.gateway.errors import JSON, Reply
-from fairlead.gateway.protocol import ENDPOINT_HEADER, FALLBACK_HEADERS
+from fairlead.gateway.protocol import ENDPOINT_HEADER, FALLBACK_HEADERS, PICK_HEADER
 
 MAX_FRAME_BYTES = 62_000
 """Largest body frame of an answer: Envoy's ext_proc limit of 64 kB with room for the message around it."""
@@ -29,7 +28,6 @@ MAX_FRAME_BYTES = 62_000
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
 _REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
-_unnamed = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -38,7 +36,6 @@ class Session:
 
     director: Director
     max_body_bytes: int = MAX_BODY_BYTES
-    request_id: str = ""
     outcome: Route | Reply | None = None
     done: bool = False
     _body: list[bytes] = field(default_factory=list)
@@ -63,10 +60,6 @@ class Session:
                 method = _value(header)
             elif header.key == ":path":
                 target = _value(header)
-            elif header.key == "x-request-id":
-                self.request_id = _value(header)
-        if not self.request_id:
-            self.request_id = f"unnamed-{next(_unnamed)}"
         reply = self.director.reply_to_headers(method, target)
         if reply is None and headers.end_of_stream:
             reply = errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model")
@@ -84,7 +77,7 @@ class Session:
     def _finish(self, *, trailers: bool) -> list[pb.ProcessingResponse]:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
-        outcome = self.director.route(self.request_id, body)
+        outcome = self.director.route(body)
         if isinstance(outcome, Reply):
             return self._answer(outcome)
         self.outcome, self.done = outcome, True
@@ -110,7 +103,11 @@ def _routed(route: Route, body_bytes: int) -> pb.ProcessingResponse:
     pick = route.pick
     address = pick.address.encode()
     mutation = pb.HeaderMutation(
-        set_headers=[_header(ENDPOINT_HEADER, address), _header("content-length", b"%d" % body_bytes)]
+        set_headers=[
+            _header(ENDPOINT_HEADER, address),
+            _header(PICK_HEADER, route.pick_id.encode()),
+            _header("content-length", b"%d" % body_bytes),
+        ]
     )
     for name, fallback in zip(FALLBACK_HEADERS, pick.fallbacks, strict=False):
         mutation.set_headers.append(_header(name, fallback.encode()))

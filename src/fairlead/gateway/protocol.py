@@ -8,3 +8,7 @@ ENDPOINT_HEADER = "x-gateway-destination-endpoint"
 
 FALLBACK_HEADERS = ("x-fairlead-fallback-endpoint-1", "x-fairlead-fallback-endpoint-2")
 """Where Fairlead's own Envoy looks for an endpoint when the one before refused the connection."""
+
+PICK_HEADER = "x-fairlead-pick"
+"""Identifies a pick; comes back in Envoy's access log when the request is over. Clients may choose their
+x-request-id, so that one does not identify anything."""

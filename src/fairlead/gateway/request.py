@@ -32,9 +32,6 @@ class ModelRequest(msgspec.Struct, frozen=True):
     """What routing knows of a body."""
 
     model: str
-    stream: bool | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
 
 
 _decoder = msgspec.json.Decoder(ModelRequest)
@@ -45,8 +42,9 @@ def parse(body: bytes) -> ModelRequest:
     try:
         request = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        param = next((name for name in ModelRequest.__struct_fields__ if f"`{name}`" in str(error)), None)
-        param = param or next((n for n in ModelRequest.__struct_fields__ if str(error).endswith(f"$.{n}`")), None)
+        param = next(
+            (n for n in ModelRequest.__struct_fields__ if f"`{n}`" in str(error) or f".{n}`" in str(error)), None
+        )
         raise BadBody(f"The request body is not valid: {error}.", param) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadBody(f"The request body is not JSON: {error}.") from error
