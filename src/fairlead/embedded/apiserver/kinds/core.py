@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import STATUS, at, resource_type
+from fairlead.embedded.apiserver.kinds.persistent_volume_claim import PersistentVolumeClaimStrategy
+from fairlead.embedded.apiserver.kinds.pod import PodStrategy
 from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
 from fairlead.embedded.apiserver.registry import ResourceType, ScaleMapping
 
@@ -98,7 +100,8 @@ def _configuration_types() -> list[ResourceType]:
             "v1",
             "persistentvolumeclaims",
             "PersistentVolumeClaim",
-            strategy=StatusStrategy(),
+            strategy=PersistentVolumeClaimStrategy(),
+            returns_deleted=True,
             short_names=("pvc",),
             has_status=True,
             reset_fields=STATUS,
@@ -136,7 +139,8 @@ def _workload_types() -> list[ResourceType]:
             "v1",
             "pods",
             "Pod",
-            strategy=StatusStrategy(),
+            strategy=PodStrategy(),
+            returns_deleted=True,
             short_names=("po",),
             categories=("all",),
             has_status=True,
