@@ -315,3 +315,16 @@ def test_one_manager_ends_with_its_last_configuration(before: dict[str, Any], af
             assert kept[key] == value
     assert set(kept) <= set(after)
     assert entries(moved) == entries(direct)
+
+
+def test_other_versions_of_the_kind() -> None:
+    second = copy.deepcopy(WIDGET)
+    del second.properties["spec"].properties["m"]
+    versions = {"example.com/v1": WIDGET, "example.com/v2": second}
+    v2 = widget({"a": "1"}) | {"apiVersion": "example.com/v2"}
+    obj = applied(None, v2, "m2", schema=second, versions=versions) | {"apiVersion": "example.com/v1"}
+    with pytest.raises(ApiError, match=r"failed to convert new object: \.spec\.m: field not declared in schema"):
+        applied(obj, widget({"m": {"r": "1"}}), versions=versions)
+    assert list(entries(applied(obj, widget({"am": {"x": 1}}), versions=versions))) == ["m1", "m2"]
+    del versions["example.com/v2"]
+    assert list(entries(applied(obj, widget({"am": {"x": 1}}), versions=versions))) == ["m1"]

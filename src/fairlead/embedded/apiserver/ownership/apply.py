@@ -35,8 +35,7 @@ from fairlead.embedded.apiserver.ownership.managed import (
     strip_unowned,
 )
 from fairlead.embedded.apiserver.ownership.merge import merge, remove, with_declared_parents
-from fairlead.embedded.apiserver.ownership.reconcile import reconcile
-from fairlead.embedded.apiserver.ownership.typed import ElementError
+from fairlead.embedded.apiserver.ownership.reconcile import Versions, of_known_versions, reconcile
 from fairlead.embedded.apiserver.patches.errors import unclassified
 from fairlead.embedded.apiserver.patches.json_value import clone
 from fairlead.embedded.apiserver.schema.node import Schema
@@ -59,6 +58,7 @@ def apply(
     now: str,
     reset_fields: FieldPaths = (),
     only_fields: FieldPaths = (),
+    versions: Versions | None = None,
 ) -> Object:
     """The object after the apply, not yet defaulted; equal to `live` where nothing changes, entry times included.
 
@@ -71,7 +71,7 @@ def apply(
     """
     _check_configuration(applied, schema, api_version)
     who = manager_id(manager, APPLY, api_version, subresource)
-    attempt = _Apply(live, applied, schema, who, api_version, now, FieldFilter(reset_fields, only_fields))
+    attempt = _Apply(live, applied, schema, who, api_version, now, FieldFilter(reset_fields, only_fields), versions)
     conflicts = attempt.conflicts()
     if conflicts and not force:
         if manager == _KUBECTL:
@@ -115,6 +115,7 @@ class _Apply:
         api_version: str,
         now: str,
         allowed: FieldFilter,
+        versions: Versions | None,
     ) -> None:
         self._who, self._now = who, now
         stored = live["metadata"].get("managedFields") if live is not None else None
@@ -129,9 +130,10 @@ class _Apply:
             previous = self._managers.get(who)
             self._managers[who] = Owned(fields, api_version, previous.time if previous is not None else None)
             self._merged = _pruned(merged, schema, self._managers, previous)
+            self._managers = of_known_versions(self._managers, self._merged, api_version, versions)
             self._changes: Comparison = compare(self.live, self._merged, schema)
-        except ElementError as error:
-            raise unclassified(f"failed to apply: {error}") from error
+        except ValueError as error:
+            raise unclassified(str(error)) from error
         self._changed = allowed(self._changes.modified.union(self._changes.added))
         self._removed = allowed(self._changes.removed)
 

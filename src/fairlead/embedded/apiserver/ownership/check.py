@@ -14,12 +14,14 @@ from fairlead.embedded.apiserver.ownership.typed import (
 from fairlead.embedded.apiserver.patches.json_value import go_print, go_syntax, go_type
 from fairlead.embedded.apiserver.schema.node import Schema
 
+_DUPLICATE = "duplicate entries for key "
 
-def misfits(value: Any, schema: Schema) -> list[str]:
-    """Everything that does not fit, each as `path: reason`; empty where all does."""
+
+def misfits(value: Any, schema: Schema, *, duplicates: bool = False) -> list[str]:
+    """Everything that does not fit, each as `path: reason`; empty where all does. `duplicates` lets those pass."""
     found: list[str] = []
     _check(value, schema, "", found)
-    return found
+    return [one for one in found if not duplicates or _DUPLICATE not in one]
 
 
 def describe_misfits(found: list[str]) -> str:
@@ -64,7 +66,7 @@ def _check_items(value: list[Any], schema: Schema, path: str, found: list[str]) 
                 return
             shown = describe(element)
             if element in seen:
-                found.append(_at(path, f"duplicate entries for key {shown}"))
+                found.append(_at(path, _DUPLICATE + shown))
             seen.add(element)
         if schema.items is not None:
             _check(item, schema.items, path + shown, found)

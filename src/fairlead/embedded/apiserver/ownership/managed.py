@@ -25,7 +25,7 @@ from fairlead.embedded.apiserver.ownership.entries import (
 from fairlead.embedded.apiserver.ownership.fields_of import created_fields
 from fairlead.embedded.apiserver.ownership.fieldset import FieldSet, Tree
 from fairlead.embedded.apiserver.ownership.path_element import MEMBER
-from fairlead.embedded.apiserver.ownership.reconcile import reconcile
+from fairlead.embedded.apiserver.ownership.reconcile import Versions, of_known_versions, reconcile
 from fairlead.embedded.apiserver.ownership.typed import ElementError
 from fairlead.embedded.apiserver.schema.node import Schema
 
@@ -70,12 +70,14 @@ def record_update(
     now: str,
     reset_fields: FieldPaths = (),
     only_fields: FieldPaths = (),
+    versions: Versions | None = None,
 ) -> None:
     """Set `new["metadata"]["managedFields"]` to what it is after a create (`old` is None), update or patch.
 
     `new` may carry entries that the client sent: they count unless they are malformed, omitted or for a subresource;
     one empty entry, or none in a list, clears all. `reset_fields` are those that the request cannot change;
-    `only_fields`, where given, are the only ones that it can. `now` is RFC 3339. When nothing but times would change,
+    `only_fields`, where given, are the only ones that it can. `versions` are the schemas of all versions of a kind that
+    has several with different schemas. `now` is RFC 3339. When nothing but times would change,
     the old times stay, so that an update without effect leaves the object equal to `old`. Never raises.
     """
     metadata = new["metadata"]
@@ -89,7 +91,7 @@ def record_update(
         try:
             managers = _after_update(
                 new, old, schema, stored_managers(before),
-                manager_id(manager, UPDATE, api_version, subresource), now, allowed, api_version,
+                manager_id(manager, UPDATE, api_version, subresource), now, allowed, api_version, versions,
             )  # fmt: skip
         except ValueError:
             # Entries that may be wrong are worse than none: the object is tracked again from its next apply on.
@@ -183,6 +185,7 @@ def _after_update(
     now: str,
     allowed: FieldFilter,
     api_version: str,
+    versions: Versions | None,
 ) -> Managers | None:
     """The managers after the update; None where they are as they were."""
     if not managers and old is not None:
@@ -196,7 +199,8 @@ def _after_update(
         removed = allowed(changes.removed)
     if not changed and not removed:
         return None
-    managers = lose_fields(reconcile(managers, schema), changed, removed)
+    managers = of_known_versions(reconcile(managers, schema), new, api_version, versions)
+    managers = lose_fields(managers, changed, removed)
     gained = strip_unowned(changed)
     if gained:
         previous = managers.get(who)
