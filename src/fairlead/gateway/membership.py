@@ -77,14 +77,21 @@ def compute_pool(pool: ServingPool, pods: Iterable[ServingPod]) -> Pool:
     )
 
 
-def is_serving(pod: ServingPod, pool: ServingPool) -> bool:
-    """Whether the pod may get requests of the pool. An empty selector selects nothing."""
-    metadata = pod.metadata
+def selects(pool: ServingPool, pod: ServingPod) -> bool:
+    """Whether the pod belongs to the pool, serving or not. An empty selector selects nothing."""
     wanted = pool.spec.selector.match_labels
     return (
         bool(wanted)
-        and metadata.namespace == pool.metadata.namespace
-        and all(metadata.labels.get(key) == value for key, value in wanted.items())
+        and pod.metadata.namespace == pool.metadata.namespace
+        and all(pod.metadata.labels.get(key) == value for key, value in wanted.items())
+    )
+
+
+def is_serving(pod: ServingPod, pool: ServingPool) -> bool:
+    """Whether the pod may get requests of the pool."""
+    metadata = pod.metadata
+    return (
+        selects(pool, pod)
         and metadata.deletion_timestamp is None
         and metadata.annotations.get(DRAINING_ANNOTATION, "false") == "false"
         and bool(pod.status.pod_ip)

@@ -65,12 +65,15 @@ async def run(
 ) -> None:
     """Serve the picker of `fairlead up` or of a standalone gateway, for all namespaces or one.
 
-    `kubeconfig` None means $KUBECONFIG, ~/.kube/config, or the pod's service account.
+    `kubeconfig` None means $KUBECONFIG, ~/.kube/config, or the pod's service account. Raises CredentialsError when
+    none of them names an API server.
     """
     from fairlead.gateway.kube_source import KubeSource
+    from fairlead.kube.client import Client
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    await serve(KubeSource(kubeconfig, namespace), f"unix:{picker_socket(data)}", metrics_port=metrics_port)
+    source = KubeSource(Client.load(kubeconfig), namespace)
+    await serve(source, f"unix:{picker_socket(data)}", metrics_port=metrics_port)
 
 
 async def _first(*waits: Coroutine[Any, Any, Any], timeout_s: float) -> None:
