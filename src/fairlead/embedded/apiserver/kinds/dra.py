@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import STATUS, at, resource_type
-from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.kinds.dra_claims import ClaimStrategy, ClaimTemplateStrategy
+from fairlead.embedded.apiserver.kinds.dra_classes import DeviceClassStrategy
+from fairlead.embedded.apiserver.kinds.dra_slices import SliceStrategy
 from fairlead.embedded.apiserver.registry import ResourceType
+
+_V1 = "resource.k8s.io/v1"
 
 
 def types() -> list[ResourceType]:
     """The kinds of resource.k8s.io in their served versions."""
     return [
         resource_type(
-            "resource.k8s.io/v1",
+            _V1,
             "deviceclasses",
             "DeviceClass",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=DeviceClassStrategy(),
             has_generation=True,
         ),
         resource_type(
-            "resource.k8s.io/v1",
+            _V1,
             "resourceclaims",
             "ResourceClaim",
-            strategy=StatusStrategy(),
+            strategy=ClaimStrategy(),
             has_status=True,
             reset_fields=STATUS,
             returns_deleted=True,
         ),
         resource_type(
-            "resource.k8s.io/v1",
+            _V1,
             "resourceclaimtemplates",
             "ResourceClaimTemplate",
-            strategy=ObjectStrategy(),
+            strategy=ClaimTemplateStrategy(),
         ),
         resource_type(
-            "resource.k8s.io/v1",
+            _V1,
             "resourceslices",
             "ResourceSlice",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=SliceStrategy(),
             has_generation=True,
             selectable_fields={"spec.nodeName": at("spec", "nodeName"), "spec.driver": at("spec", "driver")},
         ),

@@ -1,0 +1,92 @@
+"""CEL selectors over devices: their environment, and the check that admits them.
+
+An expression sees `device` with its driver, attributes and capacity (both by domain and name) and whether it may be
+allocated several times. It has to yield a bool, or an attribute, whose type only a device tells.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fairlead.embedded.apiserver.invalid import FieldError, forbidden, invalid, required, too_long
+from fairlead.embedded.apiserver.kinds.dra_rules import check_list
+from fairlead.embedded.apiserver.kinds.errors import Errors
+from fairlead.kube import cel
+
+SELECTORS_LIMIT = 32
+EXPRESSION_LIMIT_BYTES = 10 * 1024
+
+
+_ANY = cel.Type("google.protobuf.Any")
+_TYPE_NAMES = {"object.kubernetes_DRADevice": "kubernetes.DRADevice", "error": "any"}
+"""The runtime's names of types -> the names that people see."""
+
+
+@functools.cache
+def _environment() -> cel.Environment:
+    device = cel.Struct(
+        "kubernetes.DRADevice",
+        fields={
+            "driver": cel.STRING,
+            "attributes": cel.MapOf(),
+            "capacity": cel.MapOf(),
+            "allowMultipleAllocations": cel.BOOL,
+        },
+    )
+    # A struct's field cannot be a map of maps; a variable with the dotted name of the field can, and is found first.
+    return cel.Environment(
+        {
+            "device": device,
+            "device.attributes": cel.MapOf(values=cel.MapOf(values=_ANY)),
+            "device.capacity": cel.MapOf(values=cel.MapOf(values=cel.QUANTITY)),
+        }
+    )
+
+
+def check_selectors(
+    errors: Errors, selectors: Sequence[Mapping[str, Any]] | None, path: str, *, stored: bool = False
+) -> None:
+    """Selectors of a class or request. Stored expressions were valid once and stay so."""
+
+    def check(errors: Errors, selector: Mapping[str, Any], path: str) -> None:
+        expression = selector.get("cel")
+        if expression is None:
+            errors.append(required(f"{path}.cel"))
+        elif not stored:
+            errors += check_expression(expression.get("expression", ""), f"{path}.cel.expression")
+
+    check_list(errors, selectors, path, check, limit=SELECTORS_LIMIT)
+
+
+def check_expression(expression: str, path: str) -> Sequence[FieldError]:
+    """What is wrong with one expression."""
+    if len(expression.encode()) > EXPRESSION_LIMIT_BYTES:
+        return (too_long(path, EXPRESSION_LIMIT_BYTES),)
+    problem = _problem(expression)
+    if problem is None:
+        return ()
+    if problem == _TOO_COMPLEX:
+        return (forbidden(path, problem),)
+    return (invalid(path, expression, problem),)
+
+
+_TOO_COMPLEX = "too complex, exceeds cost limit"
+
+
+@functools.lru_cache(1024)
+def _problem(expression: str) -> str | None:
+    try:
+        program = _environment().compile(expression)
+    except cel.CompileError as error:
+        return f"compilation failed: {_positioned(str(error), expression)}"
+    result = program.result_type
+    for spelled, name in _TYPE_NAMES.items():
+        result = result.replace(spelled, name)
+    return None if result in ("bool", "any") else f"must evaluate to bool or the unknown type, not {result}"
+
+
+def _positioned(message: str, expression: str) -> str:
+    # The end of nothing is at column 0, elsewhere columns count from 1.
+    return message if expression else message.replace("<input>:1:1:", "<input>:1:0:", 1)
