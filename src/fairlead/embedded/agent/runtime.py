@@ -54,6 +54,11 @@ class ProcessRuntime:
     async def wait(self, container: Container) -> None:
         """Return once the container's shim is gone and `container.exit` is known."""
         while container.exit is None:
+            if container.shim_pid == 0 and container.is_shim_alive():
+                # A shim that a former agent had just begun has yet to say which processes are its own.
+                await self._clock.sleep(0.05)
+                container.refresh()
+                continue
             await self._wait_shim(container)
             await asyncio.to_thread(self._conclude, container)
 

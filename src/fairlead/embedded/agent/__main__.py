@@ -1,0 +1,46 @@
+"""`python -m fairlead.embedded.agent --kubeconfig FILE --data DIR --nodes SPEC`: the node agent by itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from fairlead.embedded.agent.node_spec import NodeSpecError
+from fairlead.embedded.agent.run import AgentError, run, stop_pods
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="fairlead agent", description="Virtual nodes that run pods as processes.")
+    parser.add_argument("--kubeconfig", help="credentials of the API server")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the nodes' state")
+    parser.add_argument("--nodes", default="1", help="number of nodes, or name=…,cpu=…,memory=…;name=…")
+    parser.add_argument("--kubelet-port", type=int, default=10250, help="port of each node's kubelet API")
+    parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
+    parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        if given.stop_pods:
+            asyncio.run(stop_pods(given.data))
+        elif not given.kubeconfig:
+            parser.error("--kubeconfig is required")
+        else:
+            work = run(
+                given.kubeconfig,
+                given.data,
+                given.nodes,
+                kubelet_port=given.kubelet_port,
+                client_ca=given.client_ca_file,
+            )
+            asyncio.run(work)
+    except (AgentError, NodeSpecError) as error:
+        print(f"fairlead agent: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""One virtual node at work: its pods' workers, its registration, its kubelet API."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fairlead.embedded.agent.addresses import restore_addresses
+from fairlead.embedded.agent.api import ApiCluster
+from fairlead.embedded.agent.container import load_pod
+from fairlead.embedded.agent.pod import Pod, decode_pod
+from fairlead.embedded.agent.pod_source import follow_pods
+from fairlead.embedded.agent.registration import Registration
+from fairlead.embedded.agent.runtime import ProcessRuntime
+from fairlead.embedded.agent.worker import NodeContext, PodWorker
+from fairlead.kube.client import Client
+
+_log = logging.getLogger(__name__)
+
+
+class NodeAgent:
+    """Runs the pods that the API binds to its node. `run` until cancelled; pods then live on for the next agent."""
+
+    def __init__(self, client: Client, context: NodeContext, cluster: ApiCluster, registration: Registration) -> None:
+        self._client = client
+        self._cluster = cluster
+        self._registration = registration
+        self.context = context
+        self.workers: dict[str, PodWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        pods = self.context.folder / "pods"
+        pods.mkdir(parents=True, exist_ok=True)
+        restore_addresses(pods, self.context.addresses)
+        await self._registration.register()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._registration.run())
+                group.create_task(self._cluster.send_events())
+                group.create_task(
+                    follow_pods(self._client, self.context.node.name, self, self._clean_orphans, self.context.clock)
+                )
+        finally:
+            for task in (*self._tasks.values(), *self._cleaning):
+                task.cancel()
+            await asyncio.gather(*self._tasks.values(), *self._cleaning, return_exceptions=True)
+
+    def find(self, namespace: str, name: str) -> PodWorker | None:
+        """The worker of a pod by name; the newest where a name was used again."""
+        found = [
+            w for w in self.workers.values() if (w.pod.metadata.namespace, w.pod.metadata.name) == (namespace, name)
+        ]
+        return found[-1] if found else None
+
+    def put(self, value: dict[str, Any]) -> None:
+        """The API says that this pod is on this node, in this version."""
+        try:
+            pod = decode_pod(value)
+        except msgspec.ValidationError as error:
+            _log.error("pod %s: cannot be understood: %s", value.get("metadata", {}).get("name"), error)
+            return
+        worker = self.workers.get(pod.metadata.uid)
+        if worker is not None:
+            worker.update(pod)
+        else:
+            self._begin(pod)
+
+    def drop(self, uid: str) -> None:
+        """The API no longer has this pod."""
+        worker = self.workers.get(uid)
+        if worker is not None:
+            worker.abandon()
+
+    def known_uids(self) -> set[str]:
+        return set(self.workers)
+
+    def _begin(self, pod: Pod) -> None:
+        uid = pod.metadata.uid
+        worker = PodWorker(self.context, pod, self._forget)
+        self.workers[uid] = worker
+        self._tasks[uid] = asyncio.create_task(self._work(worker))
+
+    async def _work(self, worker: PodWorker) -> None:
+        try:
+            await worker.adopt()
+            await worker.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _log.exception("the worker of pod %s failed; it starts again", worker.pod.full_name)
+            await self.context.clock.sleep(1.0)
+            if self.workers.get(worker.pod.metadata.uid) is worker:
+                self._begin(worker.pod)
+
+    def _forget(self, uid: str) -> None:
+        self.workers.pop(uid, None)
+        self._tasks.pop(uid, None)
+
+    def _clean_orphans(self) -> None:
+        """End what is on disk of pods that the API does not bind to this node."""
+        for folder in (self.context.folder / "pods").iterdir():
+            if folder.name not in self.workers:
+                task = asyncio.create_task(remove_pod_folder(self.context.runtime, folder))
+                self._cleaning.add(task)
+                task.add_done_callback(self._cleaning.discard)
+                self.context.addresses.release(folder.name)
+
+
+async def remove_pod_folder(runtime: ProcessRuntime, folder: Path) -> None:
+    """Kill every process of a pod by its folder, then delete it."""
+    await end_pod(runtime, folder)
+    await asyncio.to_thread(shutil.rmtree, folder, True)
+
+
+async def end_pod(runtime: ProcessRuntime, folder: Path) -> None:
+    """Kill every process of a pod by its folder; what the containers ended with stays on disk."""
+    for attempts in (await asyncio.to_thread(load_pod, folder)).values():
+        for container in attempts:
+            while container.exit is None:
+                runtime.kill(container)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(runtime.wait(container), 1.0)
