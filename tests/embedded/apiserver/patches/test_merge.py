@@ -34,10 +34,18 @@ def test_rfc_7386(doc: dict[str, Any], patch: dict[str, Any], expected: dict[str
     assert apply_merge_patch(doc, patch) == expected
 
 
-@pytest.mark.parametrize("patch", [None, 1, "x", True])
-def test_scalar_patch_is_refused(patch: Any) -> None:
-    with pytest.raises(BadRequest, match="Invalid JSON Patch"):
+@pytest.mark.parametrize(("patch", "kind"), [(1, "number"), ("x", "string"), (True, "bool"), ([], "array")])
+def test_patch_that_is_no_object(patch: Any, kind: str) -> None:
+    with pytest.raises(BadRequest) as caught:
         apply_merge_patch({}, patch)
+    assert caught.value.message == (
+        f"error decoding patch: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    )
+
+
+def test_null_patch() -> None:
+    with pytest.raises(BadRequest, match="Invalid JSON Patch"):
+        apply_merge_patch({}, None)
 
 
 def test_touched_objects_have_sorted_keys() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fairlead.embedded.apiserver.patches.errors import rejected
-from fairlead.embedded.apiserver.patches.json_value import clone
+from fairlead.embedded.apiserver.patches.json_value import cannot_unmarshal, clone
 from fairlead.kube.errors import BadRequest, RequestEntityTooLarge
 
 MAX_OPERATIONS = 10_000
@@ -24,14 +24,15 @@ _INDEX = re.compile(r"[+-]?[0-9]+\Z")
 def apply_json_patch(doc: dict[str, Any], ops: Any) -> Any:
     """The patched document, an object unless an operation replaced the root by a list.
 
-    Raises BadRequest for what is not a list of operations, RequestEntityTooLarge for too many of them, and Invalid
+    A null patch changes nothing. Raises BadRequest for what is not a list of operations, RequestEntityTooLarge for too many of them, and Invalid
     (with the API server's fixed message) for an operation that fails, `test` included.
     """
+    ops = [] if ops is None else ops
     if not isinstance(ops, list):
-        raise BadRequest(f"json: cannot unmarshal {_json_kind(ops)} into Go value of type jsonpatch.Patch")
+        raise BadRequest(f"error decoding patch: {cannot_unmarshal(ops, '[]interface {}')}")
     for op in ops:
         if not isinstance(op, dict):
-            raise BadRequest(f"json: cannot unmarshal {_json_kind(op)} into Go value of type jsonpatch.Operation")
+            raise BadRequest(cannot_unmarshal(op, "jsonpatch.Operation"))
     if len(ops) > MAX_OPERATIONS:
         raise RequestEntityTooLarge(
             "Request entity too large: "
@@ -194,18 +195,6 @@ def _same(left: Any, right: Any) -> bool:
     if isinstance(left, list):
         return isinstance(right, list) and len(left) == len(right) and all(map(_same, left, right))
     return type(left) is type(right) and bool(left == right)
-
-
-def _json_kind(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    if value is None:
-        return "null"
-    return "object" if isinstance(value, dict) else "array"
 
 
 _OPERATIONS: dict[str, Callable[[_Document, dict[str, Any]], None]] = {

@@ -69,3 +69,16 @@ def go_float(value: float) -> str:
         return mantissa
     sign, digits = exponent[0] if exponent[0] in "+-" else "+", exponent.lstrip("+-")
     return f"{mantissa}e{sign}{digits.zfill(2)}"
+
+
+def cannot_unmarshal(value: Any, wanted: str) -> str:
+    """Go's error for JSON that does not go into a type."""
+    if isinstance(value, bool):
+        kind = "bool"
+    elif isinstance(value, int | float):
+        kind = "number"
+    elif isinstance(value, str):
+        kind = "string"
+    else:
+        kind = "object" if isinstance(value, dict) else "array"
+    return f"json: cannot unmarshal {kind} into Go value of type {wanted}"

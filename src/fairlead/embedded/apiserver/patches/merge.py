@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.embedded.apiserver.patches.json_value import clone
+from fairlead.embedded.apiserver.patches.json_value import cannot_unmarshal, clone
 from fairlead.kube.errors import BadRequest
 
 
-def apply_merge_patch(doc: dict[str, Any], patch: Any) -> Any:
-    """The patched document; a list where the patch is a list (for the caller's decoder to refuse).
-
-    Raises BadRequest for a patch that is neither an object nor a list.
-    """
-    if isinstance(patch, dict):
-        return _merge(doc, patch)
-    if isinstance(patch, list):
-        return _without_nulls(patch)
-    raise BadRequest("Invalid JSON Patch")
+def apply_merge_patch(doc: dict[str, Any], patch: Any) -> dict[str, Any]:
+    """The patched document. Raises BadRequest for a patch that is no object."""
+    if patch is None:
+        raise BadRequest("Invalid JSON Patch")
+    if not isinstance(patch, dict):
+        raise BadRequest(f"error decoding patch: {cannot_unmarshal(patch, 'map[string]interface {}')}")
+    return _merge(doc, patch)
 
 
 def _merge(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:

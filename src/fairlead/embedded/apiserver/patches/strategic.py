@@ -16,7 +16,7 @@ from fairlead.embedded.apiserver.patches.element_order import (
     split_by_presence,
 )
 from fairlead.embedded.apiserver.patches.errors import rejected, unclassified
-from fairlead.embedded.apiserver.patches.json_value import clone, go_print, go_type
+from fairlead.embedded.apiserver.patches.json_value import cannot_unmarshal, clone, go_print, go_type
 from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.kube.errors import BadRequest
 
@@ -29,14 +29,14 @@ _ANYTHING = Schema()
 
 
 def apply_strategic_patch(doc: dict[str, Any], patch: Any, schema: Schema) -> dict[str, Any]:
-    """The patched document.
+    """The patched document; a null patch changes nothing.
 
     Raises BadRequest for malformed directives, Invalid for what strategic merge cannot do, and ApiError 500 (as the
     API server does) for merge keys that are missing and element orders that contradict the patch.
     """
+    patch = {} if patch is None else patch
     if not isinstance(patch, dict):
-        kind = {"[]interface {}": "array", "int64": "number", "float64": "number"}.get(go_type(patch), go_type(patch))
-        raise BadRequest(f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}")
+        raise BadRequest(cannot_unmarshal(patch, "map[string]interface {}"))
     return _merge_object(clone(doc), clone(patch), schema)
 
 
