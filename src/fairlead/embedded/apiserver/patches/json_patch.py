@@ -24,8 +24,8 @@ _INDEX = re.compile(r"[+-]?[0-9]+\Z")
 def apply_json_patch(doc: dict[str, Any], ops: Any) -> Any:
     """The patched document, an object unless an operation replaced the root by a list.
 
-    A null patch changes nothing. Raises BadRequest for what is not a list of operations, RequestEntityTooLarge for too many of them, and Invalid
-    (with the API server's fixed message) for an operation that fails, `test` included.
+    A null patch changes nothing. Raises BadRequest for what is not a list of operations, RequestEntityTooLarge for too
+    many of them, and Invalid (with the API server's fixed message) for an operation that fails, `test` included.
     """
     ops = [] if ops is None else ops
     if not isinstance(ops, list):
