@@ -68,7 +68,7 @@ class PickerServer:
         await server.start()
         self._server = server
 
-    async def stop(self, grace_s: float = 1.0) -> None:
+    async def stop(self, grace_s: float = 0.3) -> None:
         if self._server is not None:
             await self._server.stop(grace_s)
 
