@@ -28,6 +28,7 @@ META = struct(
     namespace=STRING,
     uid=STRING,
     resourceVersion=STRING,
+    creationTimestamp=Schema(type="string", format="date-time"),
     labels=STRINGS,
     annotations=STRINGS,
     finalizers=Schema(type="array", list_type="set", items=STRING),

@@ -73,6 +73,11 @@ def test_repeating_it_changes_nothing(live: dict[str, Any]) -> None:
     assert applied(live, widget(FIRST), now=LATER) == live
 
 
+def test_a_blank_creation_time_is_no_change(live: dict[str, Any]) -> None:
+    live["metadata"]["creationTimestamp"] = NOW
+    assert applied(live, widget(FIRST, creationTimestamp=None), now=LATER) == live
+
+
 def test_configurations_of_several_managers_merge(live: dict[str, Any]) -> None:
     obj = applied(live, widget({"list": [{"k": "y", "v": 2}], "set": ["p", "pp"], "m": {"s": "1"}}), "m2")
     assert obj["spec"]["list"] == [{"k": "x", "v": 1}, {"k": "y", "v": 2}]

@@ -70,6 +70,7 @@ def apply(
     API version, and ApiError 500, as the API server does, for a configuration that does not fit its schema.
     """
     _check_configuration(applied, schema, api_version)
+    applied = _without_blank_time(applied)
     who = manager_id(manager, APPLY, api_version, subresource)
     attempt = _Apply(live, applied, schema, who, api_version, now, FieldFilter(reset_fields, only_fields), versions)
     conflicts = attempt.conflicts()
@@ -84,6 +85,14 @@ def apply(
     if live is not None:
         keep_times_if_unchanged(result, live)
     return result
+
+
+def _without_blank_time(applied: Object) -> Object:
+    """Serialised Go objects carry a null creation time, which is no wish to change it."""
+    metadata = applied.get("metadata")
+    if not metadata or metadata.get("creationTimestamp", metadata) is not None:
+        return applied
+    return {**applied, "metadata": {k: v for k, v in metadata.items() if k != "creationTimestamp"}}
 
 
 def _check_configuration(applied: Object, schema: Schema, api_version: str) -> None:
