@@ -152,6 +152,16 @@ async def test_a_killed_engine_harms_only_its_own_requests(stack):
     await _until(stack, "fairlead_gateway_in_flight_requests", 0)
 
 
+async def test_a_request_whose_engine_dies_before_answering_gets_a_clean_error(stack):
+    await stack.start(1, "--ttft-ms", "5000")
+    async with aiohttp.ClientSession() as session:
+        waiting = asyncio.create_task(_ask(session, stack))
+        await asyncio.sleep(0.3)
+        await stack.kill(stack.engines[0][0])
+        status, answer = await waiting
+    assert (status, answer["error"]["code"]) == (503, "endpoint_died")
+
+
 async def test_streams_outlive_a_killed_picker_and_the_next_one_serves_within_a_second(stack):
     await stack.start(1, "--ttft-ms", "20", "--itl-ms", "20")
     async with aiohttp.ClientSession() as session:
