@@ -110,17 +110,33 @@ semver = cel_values.semver
 class Program:
     """A compiled expression. Immutable; evaluation is thread-safe."""
 
-    __slots__ = ("_expression", "expression", "result_type")
+    __slots__ = ("_expression", "_identifiers", "_optional", "expression", "result_type")
 
-    def __init__(self, expression: str, result_type: str, compiled: cel.Expression) -> None:
+    def __init__(
+        self,
+        expression: str,
+        result_type: str,
+        compiled: cel.Expression,
+        identifiers: frozenset[str] = frozenset(),
+        optional: frozenset[str] = frozenset(),
+    ) -> None:
         self.expression = expression
         self.result_type = result_type
         """As cel-go spells it: "bool", "int", "list(string)", "dyn", …"""
         self._expression = compiled
+        self._identifiers = identifiers
+        self._optional = optional
+
+    def uses(self, variable: str) -> bool:
+        """Whether the expression mentions a variable."""
+        return variable in self._identifiers
 
     def evaluate(self, bindings: Mapping[str, Any]) -> Any:
         """The result as a plain Python value. Bindings are plain values: dicts, lists, str, int, float, bool, None,
         datetime, timedelta, `quantity(...)`, `semver(...)`. Raises EvaluationError."""
+        if self._optional:
+            boxes = {name: {cel_rewrite.BOX: bindings[name]} if name in bindings else {} for name in self._optional}
+            bindings = {**bindings, **boxes}
         try:
             result = self._expression.eval(data=bindings)
         except RuntimeError as error:
@@ -134,6 +150,7 @@ class Environment:
     """Variables that expressions may use, with the Kubernetes function libraries.
 
     `empty_if_absent` names maps ("device.attributes") whose indexing yields an empty map for a missing key.
+    `optional` names variables that expressions see as optional values: none where the binding is missing.
     """
 
     def __init__(
@@ -141,11 +158,13 @@ class Environment:
         variables: Mapping[str, Type],
         *,
         empty_if_absent: Sequence[str] = (),
+        optional: Sequence[str] = (),
         functions: Sequence[cel_library.Function] = (),
     ) -> None:
         self._empty_if_absent = frozenset(empty_if_absent)
+        self._optional = frozenset(optional)
         pool = _TypePool()
-        typed = {name: pool.declare(type_) for name, type_ in variables.items()}
+        typed = {name: pool.declare(DYN if name in optional else type_) for name, type_ in variables.items()}
         library = (*cel_library.FUNCTIONS, *functions)
         self._typed = cel.NewEnv(
             pool.seal(), config=_config(), variables=typed, functions=cel_library.typed_declarations(library)
@@ -160,10 +179,11 @@ class Environment:
             raise CompileError(_compile_message(str(error))) from None
         try:
             checked = self._dynamic.compile(expression).serialize()
-            program = self._dynamic.deserialize(cel_rewrite.rewrite(checked, self._empty_if_absent))
+            rewritten, identifiers = cel_rewrite.rewrite(checked, self._empty_if_absent, self._optional)
+            program = self._dynamic.deserialize(rewritten)
         except RuntimeError as error:
             raise CompileError(_compile_message(str(error))) from None
-        return Program(expression, _go_type(result_type.name()), program)
+        return Program(expression, _go_type(result_type.name()), program, identifiers, self._optional)
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,6 +1,7 @@
 """Rewrites of checked CEL syntax trees, for what the runtime's extension points cannot express.
 
 - An index into a map named in `empty_if_absent` yields an empty map for a missing key.
+- An optional variable, bound to a map with or without a value, becomes the optional entry of that map.
 - A function of ours whose result is optional returns a list or string, and is wrapped into `optional.ofNonZeroValue`.
 """
 
@@ -14,38 +15,55 @@ from google.protobuf import any_pb2
 OPTIONAL_RESULTS = {"validate": "@validate"}
 """Name in expressions -> name of the function that computes the plain result."""
 
+BOX = "value"
+"""Key under which the runtime holds the value of an optional variable, in a map that is empty where there is none."""
+
 _FIRST_NEW_ID = 1_000_000
 _COMPREHENSION_PARTS = ("iter_range", "accu_init", "loop_condition", "loop_step", "result")
 
 
-def rewrite(serialized: bytes, empty_if_absent: frozenset[str]) -> bytes:
-    """The serialized checked expression, rewritten."""
+def rewrite(
+    serialized: bytes, empty_if_absent: frozenset[str], optional: frozenset[str]
+) -> tuple[bytes, frozenset[str]]:
+    """The serialized checked expression, rewritten, and the identifiers that it mentions."""
     wrapped = any_pb2.Any.FromString(serialized)
     checked = checked_pb2.CheckedExpr.FromString(wrapped.value)
+    identifiers = set()
     next_id = _FIRST_NEW_ID
     for node in list(_nodes(checked.expr)):
-        if node.WhichOneof("expr_kind") != "call_expr":
-            continue
-        call = node.call_expr
-        if call.function == "_[_]" and _path(call.args[0]) in empty_if_absent:
-            lookup = syntax_pb2.Expr(id=next_id)
-            lookup.call_expr.function = "_[?_]"
-            lookup.call_expr.args.extend(call.args)
-            empty = syntax_pb2.Expr(id=next_id + 1)
-            empty.struct_expr.SetInParent()
-            _replace(checked, node, "orValue", lookup, empty)
-        elif call.function in OPTIONAL_RESULTS and call.HasField("target"):
-            inner = syntax_pb2.Expr(id=next_id)
-            inner.call_expr.function = OPTIONAL_RESULTS[call.function]
-            inner.call_expr.args.extend([call.target, *call.args])
-            _replace(checked, node, "optional.ofNonZeroValue", None, inner)
-        else:
-            continue
+        kind = node.WhichOneof("expr_kind")
+        if kind == "ident_expr":
+            identifiers.add(node.ident_expr.name)
+        if kind == "ident_expr" and node.ident_expr.name in optional:
+            box = syntax_pb2.Expr(id=next_id)
+            box.ident_expr.name = node.ident_expr.name
+            key = syntax_pb2.Expr(id=next_id + 1)
+            key.const_expr.string_value = BOX
+            _replace(checked, node, "_[?_]", None, box, key)
+            checked.reference_map[next_id].name = box.ident_expr.name
+        elif kind == "call_expr":
+            _rewrite_call(checked, node, next_id, empty_if_absent)
         next_id += 2
-    if next_id == _FIRST_NEW_ID:
-        return serialized
     wrapped.value = checked.SerializeToString()
-    return wrapped.SerializeToString()
+    return wrapped.SerializeToString(), frozenset(identifiers)
+
+
+def _rewrite_call(
+    checked: checked_pb2.CheckedExpr, node: syntax_pb2.Expr, next_id: int, empty_if_absent: frozenset[str]
+) -> None:
+    call = node.call_expr
+    if call.function == "_[_]" and _path(call.args[0]) in empty_if_absent:
+        lookup = syntax_pb2.Expr(id=next_id)
+        lookup.call_expr.function = "_[?_]"
+        lookup.call_expr.args.extend(call.args)
+        empty = syntax_pb2.Expr(id=next_id + 1)
+        empty.struct_expr.SetInParent()
+        _replace(checked, node, "orValue", lookup, empty)
+    elif call.function in OPTIONAL_RESULTS and call.HasField("target"):
+        inner = syntax_pb2.Expr(id=next_id)
+        inner.call_expr.function = OPTIONAL_RESULTS[call.function]
+        inner.call_expr.args.extend([call.target, *call.args])
+        _replace(checked, node, "optional.ofNonZeroValue", None, inner)
 
 
 def _replace(
@@ -53,14 +71,14 @@ def _replace(
     node: syntax_pb2.Expr,
     function: str,
     target: syntax_pb2.Expr | None,
-    argument: syntax_pb2.Expr,
+    *arguments: syntax_pb2.Expr,
 ) -> None:
     call = node.call_expr
     call.Clear()
     call.function = function
     if target is not None:
         call.target.CopyFrom(target)
-    call.args.append(argument)
+    call.args.extend(arguments)
     checked.reference_map.pop(node.id, None)
 
 
