@@ -8,6 +8,9 @@ from collections import Counter
 import aiohttp
 import pytest
 
+from fairlead.gateway.access_log import rotate_if_large
+from fairlead.gateway.envoy import access_log, admin_socket
+
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -190,6 +193,27 @@ async def test_a_removed_endpoint_gets_no_more_requests_while_its_streams_finish
         assert [s for s, _ in [await _ask(session, stack, max_tokens=1) for _ in range(4)]] == [200] * 4
         assert all(complete for _, _, complete in await asyncio.gather(*running))
         assert await _served(session, gone[1]) - before <= 1
+
+
+async def test_the_access_log_is_rotated_without_losing_a_line(stack):
+    await stack.start(1, "--ttft-ms", "0", "--itl-ms", "0")
+    path = access_log(stack.folder)
+    async with aiohttp.ClientSession() as session:
+        assert (await _ask(session, stack, max_tokens=1))[0] == 200
+        for _ in range(60):
+            if await rotate_if_large(path, admin_socket(stack.folder), max_bytes=10):
+                break
+            await asyncio.sleep(0.25)
+        assert (await _ask(session, stack, max_tokens=1))[0] == 200
+        for _ in range(60):
+            files = [p for p in (path.with_name("access.log.1"), path) if p.exists()]
+            lines = [line for file in files for line in file.read_text().splitlines()]
+            routed = [json.loads(line) for line in lines if '"attempts":1' in line]
+            if len(routed) == 2:
+                break
+            await asyncio.sleep(0.25)
+    assert path.with_name("access.log.1").exists()
+    assert [entry["endpoint"] for entry in routed] == [stack.engines[0][1]] * 2
 
 
 async def test_chunked_uploads_and_keepalive_work(stack):

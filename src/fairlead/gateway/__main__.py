@@ -15,12 +15,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     import uvloop
 
-    from fairlead.gateway.envoy import picker_socket
     from fairlead.gateway.file_source import FileSource
     from fairlead.gateway.run import serve
 
-    address = f"unix:{picker_socket(arguments.data)}"
-    uvloop.run(serve(FileSource(arguments.endpoints), address, metrics_port=arguments.metrics_port))
+    uvloop.run(serve(FileSource(arguments.endpoints), arguments.data, metrics_port=arguments.metrics_port))
     return 0
 
 

@@ -41,6 +41,16 @@ def picker_socket(data: Path) -> Path:
     return _socket_folder(data) / "picker.sock"
 
 
+def admin_socket(data: Path) -> Path:
+    """The socket of Envoy's admin interface for a data folder."""
+    return _socket_folder(data) / "envoy-admin.sock"
+
+
+def access_log(data: Path) -> Path:
+    """One line of JSON per request."""
+    return data / "access.log"
+
+
 def command(data: Path, port: int, concurrency: int | None = None) -> list[str]:
     """Write the configuration and give the command line that runs Envoy on 127.0.0.1:`port`."""
     config = write_config(data, port, picker_socket(data))
@@ -55,15 +65,14 @@ def write_config(data: Path, port: int, picker: Path | str) -> Path:
     """Write `envoy.json` into the data folder; `picker` is a socket's path or host:port."""
     data.mkdir(parents=True, exist_ok=True)
     path = data / "envoy.json"
-    admin = _socket_folder(data) / "envoy-admin.sock"
-    text = json.dumps(config(port, picker, admin, data / "access.log"), indent=1)
+    text = json.dumps(config(port, picker, admin_socket(data), access_log(data)), indent=1)
     fresh = path.with_suffix(".json.new")
     fresh.write_text(text)
     fresh.replace(path)
     return path
 
 
-def config(port: int, picker: Path | str, admin: Path, access_log: Path) -> dict[str, Any]:
+def config(port: int, picker: Path | str, admin: Path, log: Path) -> dict[str, Any]:
     """Envoy's static bootstrap configuration, v3."""
     return {
         "node": {"id": "fairlead-gateway", "cluster": "fairlead"},
@@ -76,7 +85,7 @@ def config(port: int, picker: Path | str, admin: Path, access_log: Path) -> dict
                     "enable_reuse_port": False,
                     "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
                     "per_connection_buffer_limit_bytes": 1024 * 1024,
-                    "filter_chains": [{"filters": [_connection_manager(access_log)]}],
+                    "filter_chains": [{"filters": [_connection_manager(log)]}],
                 }
             ],
             "clusters": [_picker_cluster(picker), _engines_cluster(), *_endpoint_clusters()],
@@ -85,7 +94,7 @@ def config(port: int, picker: Path | str, admin: Path, access_log: Path) -> dict
     }
 
 
-def _connection_manager(access_log: Path) -> dict[str, Any]:
+def _connection_manager(log: Path) -> dict[str, Any]:
     return _extension(
         "envoy.filters.network.http_connection_manager",
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -112,7 +121,7 @@ def _connection_manager(access_log: Path) -> dict[str, Any]:
             "name": "models",
             "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [_route()]}],
         },
-        access_log=[_file_log(access_log), _grpc_log()],
+        access_log=[_file_log(log), _grpc_log()],
         local_reply_config=_local_replies(),
     )
 

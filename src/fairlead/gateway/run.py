@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.gateway.access_log import keep_small
 from fairlead.gateway.completions import Completions
 from fairlead.gateway.director import Director
 from fairlead.gateway.endpoints import EndpointSource, Registry
-from fairlead.gateway.envoy import picker_socket
+from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.metrics import GatewayMetrics
 from fairlead.gateway.scrape import Scraper
@@ -27,10 +28,8 @@ EXPIRE_INTERVAL_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-async def serve(
-    source: EndpointSource, address: str, *, metrics_port: int | None = None, clock: Clock = SYSTEM
-) -> None:
-    """Serve the picker on a gRPC address (`unix:/path` or `127.0.0.1:port`) until SIGTERM or SIGINT.
+async def serve(source: EndpointSource, data: Path, *, metrics_port: int | None = None, clock: Clock = SYSTEM) -> None:
+    """Serve the picker on the socket of a data folder until SIGTERM or SIGINT.
 
     `metrics_port` opens Prometheus metrics on 127.0.0.1; 0 takes any free port. Raises what `source` raises.
     """
@@ -46,13 +45,15 @@ async def serve(
             tasks.create_task(source.run(registry)),
             tasks.create_task(Scraper(registry, loads, metrics, clock).run()),
             tasks.create_task(_expire(loads, clock)),
+            tasks.create_task(keep_small(access_log(data), admin_socket(data), clock=clock)),
         ]
         if metrics_port is not None:
             background.append(tasks.create_task(_serve_metrics(metrics, metrics_port, clock)))
         await _first(registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
         if not registry.synced and not stopping.is_set():
             _log.warning("endpoints are not known after %.0f s; serving without them", SYNC_TIMEOUT_S)
-        await server.start(address)
+        address = picker_socket(data)
+        await server.start(f"unix:{address}")
         _log.info("picker serves on %s", address)
         await stopping.wait()
         await server.stop()
@@ -73,7 +74,7 @@ async def run(
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     source = KubeSource(Client.load(kubeconfig), namespace)
-    await serve(source, f"unix:{picker_socket(data)}", metrics_port=metrics_port)
+    await serve(source, data, metrics_port=metrics_port)
 
 
 async def _first(*waits: Coroutine[Any, Any, Any], timeout_s: float) -> None:
