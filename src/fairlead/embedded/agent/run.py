@@ -14,6 +14,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -60,7 +61,7 @@ async def run(
     default callers show the shared token in `data/kubelet`). Raises NodeSpecError, AgentError.
     """
     specs = parse_nodes(nodes)
-    data = Path(os.path.abspath(data))
+    data = _absolute(data)
     with _locked(data):
         await _wait_for_kubeconfig(Path(kubeconfig), clock)
         async with Client.load(kubeconfig, user_agent="fairlead-agent") as client, _session() as session:
@@ -82,7 +83,7 @@ async def run(
 
 async def stop_pods(data: Path) -> int:
     """End every container below a data folder whose agent is not running; returns how many pods there were."""
-    data = Path(os.path.abspath(data))
+    data = _absolute(data)
     with _locked(data):
         runtime = ProcessRuntime()
         folders = await asyncio.to_thread(_pod_folders, data)
@@ -139,14 +140,16 @@ async def _run_until_told(agents: list[NodeAgent], credentials: KubeletCredentia
         for server in servers:
             await server.start()
         work = [asyncio.ensure_future(agent.run()) for agent in agents]
-        stop: asyncio.Future[object] = asyncio.ensure_future(told.wait())
+        stop = asyncio.ensure_future(told.wait())
         try:
-            await asyncio.wait({*work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {*work, stop}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             for task in work:
                 if task.done():
                     task.result()
         finally:
-            for task in (*work, stop):
+            stop.cancel()
+            for task in work:
                 task.cancel()
             await asyncio.gather(*work, stop, return_exceptions=True)
     finally:
@@ -172,6 +175,10 @@ async def _wait_for_kubeconfig(path: Path, clock: Clock) -> None:
         if clock.monotonic_s() > deadline_s:
             raise AgentError(f"there is no kubeconfig at {path}: start the API server first or name another file")
         await clock.sleep(0.05)
+
+
+def _absolute(data: Path) -> Path:
+    return Path(os.path.abspath(data))
 
 
 def _pod_folders(data: Path) -> list[Path]:

@@ -246,18 +246,27 @@ async def _next_binary(socket: web.WebSocketResponse) -> bytes:
 
 
 def _log_source(worker: PodWorker, name: str, previous: bool) -> Container:
+    """The attempt whose log is meant, by what the status says of the container."""
     attempts, pod = worker.slots[name].attempts, worker.pod.metadata.name
+    shown = worker.container_status(name)
+    state, last = shown.get("state", {}), shown.get("lastState", {}).get("terminated")
     if previous:
-        current = attempts[-1] if attempts else None
-        # A container that has ended and waits to run again has its last output in the current attempt.
-        if current is not None and current.exit is not None and len(attempts) == 1:
-            return current
-        if len(attempts) < 2:
-            raise web.HTTPBadRequest(text=f'previous terminated container "{name}" in pod "{pod}" not found')
-        return attempts[-2] if current is None or current.exit is None else current
-    if not attempts:
-        raise web.HTTPBadRequest(text=f'container "{name}" in pod "{pod}" is waiting to start: ContainerCreating')
-    return attempts[-1]
+        id = last["containerID"] if last else ""
+        problem = f'previous terminated container "{name}" in pod "{pod}" not found'
+    elif "waiting" in state and last is None:
+        id, problem = "", f'container "{name}" in pod "{pod}" is waiting to start: {_why(state["waiting"]["reason"])}'
+    else:
+        id = last["containerID"] if "waiting" in state and last else shown.get("containerID", "")
+        problem = f'container "{name}" in pod "{pod}" is terminated'
+    found = next((attempt for attempt in attempts if attempt.id == id), None)
+    if found is None:
+        raise web.HTTPBadRequest(text=problem)
+    return found
+
+
+def _why(reason: str) -> str:
+    known = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+    return known.get(reason, reason)
 
 
 def _running(worker: PodWorker, name: str) -> Container:

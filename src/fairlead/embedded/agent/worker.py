@@ -90,6 +90,7 @@ class PodWorker:
         self._blocked_retries = 0
         self._ended: Trouble | None = None
         self._start_time_s = pod_start_time_s(pod) or context.clock.wall_s()
+        self._status: dict[str, Any] = pod.status
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._removing = False
@@ -178,10 +179,17 @@ class PodWorker:
         ):
             # Finished pods may stay for long: their address goes to others.
             self.context.addresses.release(self.pod.metadata.uid)
+        self._status = compute_status(self.pod, facts, plan, now_s)
         if not self._orphaned and not self._removing:
-            self._reporter.report(self.pod, compute_status(self.pod, facts, plan, now_s))
+            self._reporter.report(self.pod, self._status)
         self._perform(plan)
         return plan.wake_at_s
+
+    def container_status(self, name: str) -> dict[str, Any]:
+        """What the newest status says of a container; empty where nothing is known."""
+        fields = ("initContainerStatuses", "containerStatuses")
+        shown = [status for field in fields for status in self._status.get(field, ())]
+        return next((status for status in shown if status["name"] == name), {})
 
     def facts(self) -> PodFacts:
         return PodFacts(
