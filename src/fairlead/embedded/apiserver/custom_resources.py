@@ -169,7 +169,8 @@ def is_true(crd: Object, condition: str) -> bool:
 def established_status(crd: Object, conflicts: list[str], now: str) -> Object:
     """The status of a definition whose names are accepted, or are not because of `conflicts`."""
     status: Object = copy.deepcopy(crd.get("status") or {})
-    conditions: list[Object] = status.setdefault("conditions", [])
+    conditions: list[Object] = status.get("conditions") or []
+    status["conditions"] = conditions
     if conflicts:
         message = ", ".join(conflicts)
         _set_condition(conditions, "NamesAccepted", "False", "PluralConflict", message, now)
@@ -184,7 +185,7 @@ def established_status(crd: Object, conflicts: list[str], now: str) -> Object:
         names.setdefault("singular", names["kind"].lower())
         names.setdefault("listKind", names["kind"] + "List")
         status["acceptedNames"] = names
-    stored = status.setdefault("storedVersions", [])
+    stored = status["storedVersions"] = list(status.get("storedVersions") or ())
     for version in crd["spec"]["versions"]:
         if version.get("storage") and version["name"] not in stored:
             stored.append(version["name"])
