@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from fairlead.embedded.controllers.pods import Object
+from fairlead.kube.objects.meta import ObjectMeta
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -159,20 +159,18 @@ def _is_orphaning(graph: Graph, uid: str) -> bool:
     return _is(graph, uid, lambda n: n.deleting and ORPHAN in n.finalizers)
 
 
-def node_of(obj: Object, resource: tuple[str, str, str]) -> Node:
-    """The graph's node of an object (whole or metadata only)."""
-    meta = obj["metadata"]
+def node_of(meta: ObjectMeta, resource: tuple[str, str, str]) -> Node:
+    """The graph's node of an object, from its metadata."""
     owners = tuple(
-        Reference(o["apiVersion"], o["kind"], o["name"], o["uid"], bool(o.get("blockOwnerDeletion")))
-        for o in meta.get("ownerReferences") or ()
+        Reference(o.api_version, o.kind, o.name, o.uid, bool(o.block_owner_deletion)) for o in meta.owner_references
     )
     return Node(
-        uid=meta["uid"],
+        uid=meta.uid,
         resource=resource,
-        namespace=meta.get("namespace", ""),
-        name=meta["name"],
+        namespace=meta.namespace,
+        name=meta.name,
         owners=owners,
-        finalizers=tuple(meta.get("finalizers") or ()),
-        deleting="deletionTimestamp" in meta,
-        resource_version=meta.get("resourceVersion", ""),
+        finalizers=tuple(meta.finalizers),
+        deleting=meta.is_deleting,
+        resource_version=meta.resource_version,
     )

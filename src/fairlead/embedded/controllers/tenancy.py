@@ -1,0 +1,143 @@
+"""Namespaces and what every namespace has: emptying deleted ones, default service accounts, the root CA."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Sequence
+
+from fairlead.clock import format_time
+from fairlead.embedded.controllers import access as a
+from fairlead.embedded.controllers.access import Cluster, Watch, itself
+from fairlead.embedded.controllers.pods import Object, set_condition
+from fairlead.kube.discovery import Discovery
+from fairlead.kube.errors import ApiError, Conflict, MethodNotAllowed, NotFound
+from fairlead.kube.resources import ObjectKey, Resource
+
+ROOT_CA = "kube-root-ca.crt"
+RETRY_S = 0.3
+
+
+class Namespaces:
+    """Deletes everything in a namespace that is being deleted, then lets it go."""
+
+    name = "namespace"
+    watches: Sequence[Watch] = (Watch(a.NAMESPACES, itself),)
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._discovery = Discovery(cluster.client)
+
+    async def reconcile(self, key: ObjectKey) -> float | None:
+        namespace = self._cluster.get(a.NAMESPACES, key)
+        if namespace is None or "deletionTimestamp" not in namespace["metadata"]:
+            return None
+        if "kubernetes" not in (namespace["spec"].get("finalizers") or ()):
+            return None
+        self._discovery.invalidate()
+        left = 0
+        for found in await self._discovery.preferred():
+            if not found.namespaced or not {"list", "deletecollection"} <= set(found.verbs):
+                continue
+            api_version = f"{found.group}/{found.version}" if found.group else found.version
+            left += await self._empty(Resource.of(api_version, found.name, found.kind), key.name)
+        if left:
+            await self._tell_what_is_left(namespace, left)
+            return RETRY_S
+        await self._finalize(key.name)
+        return None
+
+    async def _empty(self, resource: Resource[Object], namespace: str) -> int:
+        """Delete all of a resource; returns how many objects are still there."""
+        client = self._cluster.client
+        try:
+            first = await client.list(resource, namespace, page=None)
+            if not first.items:
+                return 0
+            await client.delete_collection(resource, namespace, propagation="Background")
+            return len((await client.list(resource, namespace, page=None)).items)
+        except (NotFound, MethodNotAllowed):
+            return 0
+
+    async def _tell_what_is_left(self, namespace: Object, left: int) -> None:
+        now = format_time(self._cluster.clock.wall_s())
+        conditions = list((namespace.get("status") or {}).get("conditions") or ())
+        made = {
+            "type": "NamespaceContentRemaining",
+            "status": "True",
+            "reason": "SomeResourcesRemain",
+            "message": f"Some resources are remaining: {left} objects",
+        }
+        if any(c["type"] == made["type"] and c["message"] == made["message"] for c in conditions):
+            return
+        status = {**(namespace.get("status") or {}), "conditions": set_condition(conditions, made, now)}
+        try:
+            await self._cluster.write_status(a.NAMESPACES, namespace, status)
+        except Conflict:
+            return
+
+    async def _finalize(self, name: str) -> None:
+        try:
+            current = await self._cluster.client.get(a.NAMESPACES, name)
+            finalizers = [f for f in current["spec"].get("finalizers") or () if f != "kubernetes"]
+            body = {**current, "spec": {**current["spec"], "finalizers": finalizers}}
+            await self._cluster.client.request("PUT", a.NAMESPACES.path(None, name, "finalize"), body=body)
+        except NotFound:
+            return
+
+
+def _namespace_of(obj: Object) -> Iterable[ObjectKey]:
+    return (ObjectKey("", obj["metadata"]["namespace"]),)
+
+
+class Accounts:
+    """The `default` service account and the root CA of every namespace."""
+
+    name = "serviceaccount"
+    watches: Sequence[Watch] = (Watch(a.NAMESPACES, itself), Watch(a.SERVICE_ACCOUNTS, _namespace_of))
+
+    def __init__(self, cluster: Cluster, root_ca: str) -> None:
+        """`root_ca` is the PEM text of the API server's CA, empty where it is not known."""
+        self._cluster = cluster
+        self._root_ca = root_ca
+
+    async def reconcile(self, key: ObjectKey) -> float | None:
+        c = self._cluster
+        namespace = c.get(a.NAMESPACES, key)
+        if namespace is None or (namespace.get("status") or {}).get("phase") == "Terminating":
+            return None
+        try:
+            if c.get(a.SERVICE_ACCOUNTS, ObjectKey(key.name, "default")) is None:
+                await c.create(a.SERVICE_ACCOUNTS, {"metadata": {"name": "default", "namespace": key.name}})
+            await self._publish_root_ca(key.name)
+        except ApiError as error:
+            if error.http_code in (403, 404):
+                return None
+            raise
+        return None
+
+    async def _publish_root_ca(self, namespace: str) -> None:
+        if not self._root_ca:
+            return
+        c = self._cluster
+        try:
+            current = await c.client.get(a.CONFIG_MAPS, ROOT_CA, namespace)
+        except NotFound:
+            await c.create(
+                a.CONFIG_MAPS,
+                {"metadata": {"name": ROOT_CA, "namespace": namespace}, "data": {"ca.crt": self._root_ca}},
+            )
+            return
+        if (current.get("data") or {}).get("ca.crt") != self._root_ca:
+            await c.patch(a.CONFIG_MAPS, ObjectKey(namespace, ROOT_CA), {"data": {"ca.crt": self._root_ca}})
+
+
+def root_ca_of(kubeconfig: str | None) -> str:
+    """The CA certificate in a kubeconfig's current cluster, as PEM text; empty if there is none."""
+    if kubeconfig is None:
+        return ""
+    import yaml
+
+    with open(kubeconfig) as file:
+        config = yaml.load(file, Loader=yaml.CSafeLoader)
+    data = config["clusters"][0]["cluster"].get("certificate-authority-data")
+    return base64.b64decode(data).decode() if data else ""
