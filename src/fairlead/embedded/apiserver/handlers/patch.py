@@ -12,23 +12,24 @@ from fairlead.clock import format_time
 from fairlead.embedded.apiserver import ownership
 from fairlead.embedded.apiserver.body import Expected, decode, parse_object, settle_strictness
 from fairlead.embedded.apiserver.call import Call
-from fairlead.embedded.apiserver.codec import encode
+from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
+from fairlead.embedded.apiserver.handlers.patched import quotable, reason_of, refused, strictness_reason, type_patched
 from fairlead.embedded.apiserver.handlers.presentation import respond_value
-from fairlead.embedded.apiserver.invalid import invalid
 from fairlead.embedded.apiserver.objects import Objects, Write, Written
 from fairlead.embedded.apiserver.options import WriteOptions, write_options
+from fairlead.embedded.apiserver.ownership.managed import FieldPaths
 from fairlead.embedded.apiserver.patches import apply_json_patch, apply_merge_patch, apply_strategic_patch
-from fairlead.embedded.apiserver.registry import Object
+from fairlead.embedded.apiserver.patches.json_value import go_print
+from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import parse_body
-from fairlead.embedded.apiserver.status import bad_request, invalid_object
+from fairlead.embedded.apiserver.status import bad_request
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
-OPERATIONS_LIMIT = 10_000
 
 
 async def patch(objects: Objects, call: Call) -> web.Response:
@@ -49,7 +50,7 @@ async def patch(objects: Objects, call: Call) -> web.Response:
     if media_type == APPLY_PATCH:
         written = await _apply(objects, call, write, options, body)
     else:
-        change = patch_change(call, media_type, body, options)
+        change = patch_change(call, media_type, body, options, objects.catalog)
         written = await objects.update(write, change, is_patch=True)
     return respond_value(call, written.value, objects.clock, status=201 if written.created else 200)
 
@@ -67,19 +68,37 @@ def patch_media_type(call: Call) -> str:
     return media_type
 
 
-def patch_change(call: Call, media_type: str, body: bytes, options: WriteOptions) -> Callable[[Object], Object]:
+def patch_change(
+    call: Call, media_type: str, body: bytes, options: WriteOptions, catalog: Catalog
+) -> Callable[[Object], Object]:
     """What a patch makes of the current object: patched, type-checked and defaulted."""
     document, duplicates = parse_patch(body)
 
     def change(current: Object) -> Object:
         patched = apply_patch(current, document, media_type, call)
-        strict = duplicates + _decode_patched(patched, call, options, duplicates)
+        try:
+            unknown = type_patched(patched, call.type, catalog)
+        except BadRequest as error:
+            reason = reason_of(error, call.type)
+        else:
+            reason = ""
+            if options.field_validation == "Strict" and (unknown or duplicates):
+                reason = strictness_reason(duplicates + unknown)
+        if reason:
+            raise refused(quoted_patch(current, document, media_type, call), reason)
         if options.field_validation == "Warn":
-            call.warnings.extend(strict)
+            call.warnings.extend(duplicates + unknown)
         _refuse_other(patched, call)
         return patched
 
     return change
+
+
+def quoted_patch(current: Object, document: Any, media_type: str, call: Call) -> Object | str:
+    """What an error quotes: the patched document, but the patch itself where it is a strategic one."""
+    if media_type == STRATEGIC_PATCH:
+        return go_print(document)
+    return apply_patch(quotable(current, call.type), document, media_type, call)
 
 
 def parse_patch(body: bytes) -> tuple[Any, list[str]]:
@@ -102,12 +121,6 @@ def _duplicates(body: bytes) -> list[str]:
 def apply_patch(current: Object, document: Any, media_type: str, call: Call) -> Object:
     """The patched object. Raises ApiError."""
     if media_type == JSON_PATCH:
-        if isinstance(document, list) and len(document) > OPERATIONS_LIMIT:
-            from fairlead.kube.errors import RequestEntityTooLarge
-
-            raise RequestEntityTooLarge(
-                f"The allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(document)}"
-            )
         patched = apply_json_patch(current, document)
     elif media_type == MERGE_PATCH:
         patched = apply_merge_patch(current, document)
@@ -116,16 +129,6 @@ def apply_patch(current: Object, document: Any, media_type: str, call: Call) -> 
     if not isinstance(patched, dict):
         raise bad_request("the patched document is not an object")
     return patched
-
-
-def _decode_patched(patched: Object, call: Call, options: WriteOptions, duplicates: list[str]) -> list[str]:
-    sent = encode(patched) if options.field_validation == "Strict" else b""
-    unknown = decode(patched, call.type)
-    if options.field_validation == "Strict" and (unknown or duplicates):
-        listed = ", ".join([*duplicates, *unknown])
-        error = invalid("patch", sent.decode(), f"strict decoding error: {listed}")
-        raise invalid_object(call.type.group, call.type.kind, call.name, [error])
-    return unknown
 
 
 def _refuse_other(patched: Object, call: Call) -> None:
@@ -152,6 +155,8 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
     if isinstance(metadata, dict) and not metadata.get("name"):
         metadata["name"] = call.name
 
+    reset_fields, only_fields = _owned_scope(type_, write.subresource)
+
     def merge(live: Object | None) -> Object:
         merged = ownership.apply(
             live,
@@ -162,10 +167,13 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
             api_version=type_.api_version,
             subresource=write.subresource,
             now=format_time(objects.clock.wall_s()),
-            reset_fields=type_.reset_fields if not write.subresource else (),
+            reset_fields=reset_fields,
+            only_fields=only_fields,
         )
         decode(merged, type_)
         _refuse_other(merged, call)
+        if live is not None:
+            ownership.keep_times_if_unchanged(merged, live)
         return merged
 
     try:
@@ -174,3 +182,10 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
         if write.subresource or error.details.get("kind") != type_.resource:
             raise
         return await objects.create(write, merge(None), records_ownership=False)
+
+
+def _owned_scope(type_: ResourceType, subresource: str) -> tuple[FieldPaths, FieldPaths]:
+    """What an apply may not own, since the resource or subresource resets it, and what alone it may (if not empty)."""
+    if not subresource:
+        return type_.reset_fields, ()
+    return ((), (("status",),)) if type_.is_custom else ((("spec",),), ())
