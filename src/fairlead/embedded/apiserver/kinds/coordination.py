@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import resource_type
-from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
+from fairlead.embedded.apiserver.kinds.lease import LeaseStrategy
 from fairlead.embedded.apiserver.registry import ResourceType
 
 
@@ -14,7 +14,7 @@ def types() -> list[ResourceType]:
             "coordination.k8s.io/v1",
             "leases",
             "Lease",
-            strategy=ObjectStrategy(),
+            strategy=LeaseStrategy(),
             allow_create_on_update=True,
             allow_unconditional_update=False,
         ),

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from fairlead.embedded.apiserver.kinds.cluster_node import NodeStrategy
+from fairlead.embedded.apiserver.kinds.config_map import ConfigMapStrategy
 from fairlead.embedded.apiserver.kinds.definition import STATUS, at, resource_type
+from fairlead.embedded.apiserver.kinds.endpoints import EndpointsStrategy
+from fairlead.embedded.apiserver.kinds.limit_range import LimitRangeStrategy
+from fairlead.embedded.apiserver.kinds.namespace import NamespaceStrategy
+from fairlead.embedded.apiserver.kinds.persistent_volume import PersistentVolumeStrategy
 from fairlead.embedded.apiserver.kinds.persistent_volume_claim import PersistentVolumeClaimStrategy
 from fairlead.embedded.apiserver.kinds.pod import PodStrategy
-from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.kinds.resource_quota import ResourceQuotaStrategy
+from fairlead.embedded.apiserver.kinds.secret import SecretStrategy
+from fairlead.embedded.apiserver.kinds.service import ServiceStrategy
+from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy, StatusStrategy
 from fairlead.embedded.apiserver.registry import ResourceType, ScaleMapping
 
 _NAMESPACE_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
@@ -23,7 +32,7 @@ def _cluster_types() -> list[ResourceType]:
             "namespaces",
             "Namespace",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=NamespaceStrategy(),
             short_names=("ns",),
             verbs=_NAMESPACE_VERBS,
             has_status=True,
@@ -36,7 +45,7 @@ def _cluster_types() -> list[ResourceType]:
             "nodes",
             "Node",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=NodeStrategy(),
             short_names=("no",),
             has_status=True,
             subresources=("proxy",),
@@ -48,7 +57,8 @@ def _cluster_types() -> list[ResourceType]:
             "persistentvolumes",
             "PersistentVolume",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=PersistentVolumeStrategy(),
+            returns_deleted=True,
             short_names=("pv",),
             has_status=True,
             reset_fields=STATUS,
@@ -62,14 +72,14 @@ def _configuration_types() -> list[ResourceType]:
             "v1",
             "configmaps",
             "ConfigMap",
-            strategy=ObjectStrategy(),
+            strategy=ConfigMapStrategy(),
             short_names=("cm",),
         ),
         resource_type(
             "v1",
             "secrets",
             "Secret",
-            strategy=ObjectStrategy(),
+            strategy=SecretStrategy(),
             selectable_fields={"type": at("type")},
         ),
         resource_type(
@@ -77,6 +87,7 @@ def _configuration_types() -> list[ResourceType]:
             "serviceaccounts",
             "ServiceAccount",
             strategy=ObjectStrategy(),
+            returns_deleted=True,
             short_names=("sa",),
             subresources=("token",),
         ),
@@ -84,14 +95,15 @@ def _configuration_types() -> list[ResourceType]:
             "v1",
             "limitranges",
             "LimitRange",
-            strategy=ObjectStrategy(),
+            strategy=LimitRangeStrategy(),
             short_names=("limits",),
         ),
         resource_type(
             "v1",
             "resourcequotas",
             "ResourceQuota",
-            strategy=StatusStrategy(),
+            strategy=ResourceQuotaStrategy(),
+            returns_deleted=True,
             short_names=("quota",),
             has_status=True,
             reset_fields=STATUS,
@@ -115,7 +127,8 @@ def _network_types() -> list[ResourceType]:
             "v1",
             "services",
             "Service",
-            strategy=StatusStrategy(),
+            strategy=ServiceStrategy(),
+            returns_deleted=True,
             short_names=("svc",),
             categories=("all",),
             has_status=True,
@@ -127,7 +140,7 @@ def _network_types() -> list[ResourceType]:
             "v1",
             "endpoints",
             "Endpoints",
-            strategy=ObjectStrategy(),
+            strategy=EndpointsStrategy(),
             short_names=("ep",),
         ),
     ]

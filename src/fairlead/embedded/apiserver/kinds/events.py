@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import at, resource_type
-from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
+from fairlead.embedded.apiserver.kinds.event import EventStrategy, NewerEventStrategy, from_core, to_core
 from fairlead.embedded.apiserver.registry import ResourceType
 
 
@@ -16,7 +16,7 @@ def types() -> list[ResourceType]:
             "v1",
             "events",
             "Event",
-            strategy=ObjectStrategy(),
+            strategy=EventStrategy(),
             short_names=("ev",),
             allow_create_on_update=True,
             selectable_fields={
@@ -31,7 +31,11 @@ def types() -> list[ResourceType]:
             "events.k8s.io/v1",
             "events",
             "Event",
-            strategy=ObjectStrategy(),
+            strategy=NewerEventStrategy(),
+            storage_resource=("", "events"),
+            storage_version="v1",
+            to_storage=to_core,
+            from_storage=from_core,
             short_names=("ev",),
             allow_create_on_update=True,
             selectable_fields={

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 
 Messages = tuple[str, ...]
 Rule = Callable[[str], Messages]
@@ -280,12 +280,62 @@ def path_segment(value: str) -> Messages:
     return tuple(f"may not contain '{part}'" for part in "/%" if part in value)
 
 
+_leading_zero_found = re.compile(r"(^|\.)0[0-9]").search
+
+
 def ip(value: str) -> Messages:
     """An IPv4 or IPv6 address without leading zeros."""
+    if _leading_zero_found(value):
+        try:
+            ip_address(".".join(part.lstrip("0") or "0" for part in value.split(".")))
+        except ValueError:
+            return (_IP_MESSAGE,)
+        return ("must not have leading 0s",)
     try:
-        if "%" in value:
-            raise ValueError
-        ip_address(value)
+        address = ip_address(value) if "%" not in value else None
     except ValueError:
-        return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",)
+        address = None
+    if address is None:
+        return (_IP_MESSAGE,)
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return ("must not be an IPv4-mapped IPv6 address",)
+    return ()
+
+
+_IP_MESSAGE = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+_CIDR_MESSAGE = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+
+
+def cidr(value: str) -> Messages:
+    """A network with its prefix length, no bits set beyond it."""
+    address, slash, length = value.partition("/")
+    if not slash or not length.isascii() or not length.isdigit():
+        return (_CIDR_MESSAGE,)
+    messages = ip(address)
+    if messages == (_IP_MESSAGE,):
+        return (_CIDR_MESSAGE,)
+    if messages == ("must not have leading 0s",) or (length != "0" and length.startswith("0")):
+        return ("must not have leading 0s in IP or prefix length",)
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        return (_CIDR_MESSAGE,)
+    if messages:
+        return ("must not have an IPv4-mapped IPv6 address",)
+    return (
+        () if network.network_address == ip_address(address) else ("must not have bits set beyond the prefix length",)
+    )
+
+
+def special_ip(value: str) -> Messages:
+    """Why an address cannot be an endpoint: unspecified, loopback and link-local ones mean nothing to others."""
+    address = ip_address(value)
+    if address.is_unspecified:
+        return (f"may not be unspecified ({value})",)
+    if address.is_loopback:
+        return ("may not be in the loopback range (127.0.0.0/8, ::1/128)",)
+    if address.is_link_local:
+        return ("may not be in the link-local range (169.254.0.0/16, fe80::/10)",)
+    if address.is_multicast and (value.startswith("224.0.0.") or value.lower().startswith("ff02:")):
+        return ("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",)
     return ()
