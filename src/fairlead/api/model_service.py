@@ -111,7 +111,7 @@ class ModelServiceSpec(_Kind):
             },
         ),
     ] = []
-    resources: Resources = Resources()
+    resources: Resources = msgspec.field(default_factory=Resources)
     node_selector: Annotated[
         dict[str, str], Meta(extra_json_schema={"description": "Labels that a node must have."})
     ] = {}
@@ -155,6 +155,6 @@ class ModelService(_Kind):
 
     metadata: dict[str, Any]
     spec: ModelServiceSpec
-    status: ModelServiceStatus = ModelServiceStatus()
+    status: ModelServiceStatus = msgspec.field(default_factory=ModelServiceStatus)
     api_version: str = f"{GROUP}/{VERSION}"
     kind: str = "ModelService"
