@@ -62,7 +62,8 @@ class ApiCluster:
     async def patch_pod_status(self, pod: Pod, status: dict[str, Any]) -> bool:
         # An absent reason or list must overwrite what an earlier status said.
         cleared = dict.fromkeys(("reason", "message", "podIP"), None)
-        body = {"metadata": {"uid": pod.metadata.uid}, "status": cleared | status}
+        conditions = [{"reason": None, "message": None} | condition for condition in status["conditions"]]
+        body = {"metadata": {"uid": pod.metadata.uid}, "status": cleared | status | {"conditions": conditions}}
         try:
             await self._client.patch(
                 PODS, pod.metadata.name, body, pod.metadata.namespace, kind="strategic", subresource="status"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ from fairlead.embedded.apiserver.handlers.patch import patch
 from fairlead.embedded.apiserver.handlers.reviews import REVIEWS
 from fairlead.embedded.apiserver.handlers.update import update
 from fairlead.embedded.apiserver.handlers.watch import watch
+from fairlead.embedded.apiserver.kubelet_proxy import NODE_METHODS, KubeletProxy
 from fairlead.embedded.apiserver.negotiation import negotiate, negotiate_discovery
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.options import parse_flag
@@ -54,9 +56,16 @@ _HEALTH = frozenset({"healthz", "livez", "readyz"})
 class Api:
     """The request handler of the server. `handle` answers every request; it never raises for a bad one."""
 
-    def __init__(self, store: Store, catalog: Catalog, clock: Clock, credentials: Credentials) -> None:
+    def __init__(
+        self, store: Store, catalog: Catalog, clock: Clock, credentials: Credentials, kubelet_credentials: Path
+    ) -> None:
         self.catalog = catalog
-        self.objects = Objects(store, catalog, clock)
+        self.objects = objects = Objects(store, catalog, clock)
+        self._kubelet = KubeletProxy(
+            lambda namespace, name: objects.lookup("", "pods", namespace, name),
+            lambda name: objects.lookup("", "nodes", "", name),
+            kubelet_credentials,
+        )
         self.tokens = Tokens(credentials.signing_key, clock)
         self.openapi = OpenApi(catalog)
         self.metrics = Metrics(store)
@@ -94,6 +103,8 @@ class Api:
         if type_ is None:
             return self._unknown(path)
         call = Call(request, path, type_, head_of(type_))
+        if type_.deprecation:
+            call.warnings.append(type_.deprecation)
         request["warnings"] = call.warnings
         return await self._serve(call)
 
@@ -109,6 +120,8 @@ class Api:
         type_, path, method = call.type, call.path, call.request.method
         if path.namespace and not type_.namespaced:
             return self._unknown(path)
+        if path.subresource in NODE_METHODS and type_.qualified == "pods" and method in NODE_METHODS[path.subresource]:
+            return await self._kubelet.handle(call.request, path.namespace, path.name, path.subresource)
         if path.subresource:
             handler = subresources.find(type_, path.subresource, method)
             return await handler(self.objects, call)

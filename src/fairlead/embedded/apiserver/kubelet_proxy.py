@@ -28,7 +28,9 @@ LookupPod = Callable[[str, str], Object | None]
 """Namespace and name -> stored pod, None where there is none."""
 LookupNode = Callable[[str], Object | None]
 
-SUBRESOURCES = frozenset({"log", "exec", "attach", "portforward"})
+_UPGRADES = frozenset({"GET", "POST"})
+NODE_METHODS = {"log": frozenset({"GET"}), "exec": _UPGRADES, "attach": _UPGRADES, "portforward": _UPGRADES}
+"""Subresource that a node serves -> methods."""
 _CONNECT_TIMEOUT_S = 10.0
 _HEAD_TIMEOUT_S = 40.0
 _ERROR_LIMIT_BYTES = 16 * 1024
@@ -57,7 +59,7 @@ class KubeletProxy:
         self._tls: tuple[float, ssl.SSLContext] | None = None
 
     async def handle(self, request: web.Request, namespace: str, name: str, subresource: str) -> web.StreamResponse:
-        """Serve one request for a subresource in SUBRESOURCES. Raises ApiError."""
+        """Serve one request for a subresource in NODE_METHODS. Raises ApiError."""
         pod = self._lookup_pod(namespace, name)
         if pod is None:
             raise NotFound(f'pods "{name}" not found', name=name, kind="pods")
@@ -139,11 +141,10 @@ def add_routes(
 
         return serve
 
-    for subresource in sorted(SUBRESOURCES):
+    for subresource, methods in NODE_METHODS.items():
         path = f"/api/v1/namespaces/{{namespace}}/pods/{{name}}/{subresource}"
-        app.router.add_get(path, handler(subresource))
-        if subresource != "log":
-            app.router.add_post(path, handler(subresource))
+        for method in sorted(methods):
+            app.router.add_route(method, path, handler(subresource))
     return proxy
 
 

@@ -68,7 +68,7 @@ async def serve(data: Path, port: int = 0, host: str = "127.0.0.1", *, clock: Cl
         store.start()
         port = listener.getsockname()[1]
         credentials = load_or_create(data / "apiserver", host, clock)
-        api = Api(store, Catalog(builtin_types()), clock, credentials)
+        api = Api(store, Catalog(builtin_types()), clock, credentials, data / "nodes" / "kubelet")
         async with CustomResources(api.objects) as custom_resources:
             await create_system_objects(api.objects, port)
             await custom_resources.load()
