@@ -6,10 +6,12 @@ import sys
 
 import pytest
 
+from fairlead.api import all_crds
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.kube_source import INFERENCE_POOLS, KubeSource
 from fairlead.kube.client import Client
-from fairlead.kube.kinds import PODS
+from fairlead.kube.errors import AlreadyExists
+from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, PODS, SERVICE_ACCOUNTS
 from fairlead.kube.resources import Unstructured
 
 POOLS = INFERENCE_POOLS.as_unstructured()
@@ -36,10 +38,21 @@ async def _answers(kubeconfig):
         return False
     try:
         async with Client.load(kubeconfig) as client:
+            await _install(client)
             await client.list(POOLS)
     except Exception:
         return False
     return True
+
+
+async def _install(client):
+    """The InferencePool kind, where the server does not bring it along."""
+    for crd in all_crds():
+        if crd["spec"]["names"]["kind"] == "InferencePool":
+            try:
+                await client.create(CUSTOM_RESOURCE_DEFINITIONS, crd)
+            except AlreadyExists:
+                return
 
 
 def _pool(name: str, models: str) -> Unstructured:
@@ -77,6 +90,8 @@ async def test_pools_follow_readiness_deletion_and_names(kubeconfig):
         await asyncio.wait_for(registry.wait_synced(), 10)
         assert registry.pool_of("alias").endpoints == ()
 
+        account = {"metadata": {"name": "default", "namespace": "default"}}
+        await client.create(SERVICE_ACCOUNTS.as_unstructured(), account)
         await client.create(RAW_PODS, _pod("p", "a"))
         await client.create(RAW_PODS, _pod("other", "b"))
         ready = {"podIP": "127.1.0.1", "conditions": [{"type": "Ready", "status": "True"}]}

@@ -58,6 +58,7 @@ def command(data: Path, port: int, concurrency: int | None = None) -> list[str]:
     return [
         str(binary()), "--config-path", str(config), "--concurrency", str(threads), "--disable-hot-restart",
         "--log-level", "warning", "--component-log-level", "ext_proc:error", "--drain-time-s", "1",
+        "--file-flush-interval-msec", "1000",
     ]  # fmt: skip
 
 
