@@ -185,6 +185,13 @@ class Environment:
             raise CompileError(_compile_message(str(error))) from None
         return Program(expression, _go_type(result_type.name()), program, identifiers, self._optional)
 
+    def syntax(self, expression: str) -> Any:
+        """The checked syntax tree (a `google.api.expr.v1alpha1.Expr` message). Raises CompileError."""
+        try:
+            return cel_rewrite.syntax_tree(self._typed.compile(expression).serialize())
+        except RuntimeError as error:
+            raise CompileError(_compile_message(str(error))) from None
+
 
 @functools.lru_cache(maxsize=16)
 def _dynamic_environment(variables: tuple[str, ...], library: tuple[cel_library.Function, ...]) -> cel.Env:

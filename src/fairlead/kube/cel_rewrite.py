@@ -22,6 +22,11 @@ _FIRST_NEW_ID = 1_000_000
 _COMPREHENSION_PARTS = ("iter_range", "accu_init", "loop_condition", "loop_step", "result")
 
 
+def syntax_tree(serialized: bytes) -> syntax_pb2.Expr:
+    """The root of a serialized checked expression."""
+    return checked_pb2.CheckedExpr.FromString(any_pb2.Any.FromString(serialized).value).expr
+
+
 def rewrite(
     serialized: bytes, empty_if_absent: frozenset[str], optional: frozenset[str]
 ) -> tuple[bytes, frozenset[str]]:

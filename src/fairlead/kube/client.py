@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import os
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, TypeVar, cast
 
@@ -134,7 +134,7 @@ class Client:
         self, resource: Resource[T], namespace: str | None = None, *, resource_version: str | None = None,
         label_selector: str | Selector | None = None, field_selector: str | FieldSelector | None = None,
         bookmarks: bool = True, initial_events: bool = False, timeout_s: float | None = None,
-    ) -> AsyncIterator[WatchEvent[T]]:  # fmt: skip
+    ) -> AsyncGenerator[WatchEvent[T], None]:  # fmt: skip
         """Events after `resource_version`, until the server ends the watch (it does, after `timeout_s` at the latest).
 
         With `initial_events` the watch begins with an ADDED event per existing object and a bookmark that ends them.
