@@ -22,7 +22,8 @@ from fairlead.embedded.apiserver.ownership.managed import FieldPaths
 from fairlead.embedded.apiserver.patches import apply_json_patch, apply_merge_patch, apply_strategic_patch
 from fairlead.embedded.apiserver.patches.json_value import go_print
 from fairlead.embedded.apiserver.registry import Object, ResourceType
-from fairlead.embedded.apiserver.schema.decode import parse_body
+from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
+from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
 from fairlead.embedded.apiserver.status import bad_request
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
 
@@ -170,7 +171,7 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
             reset_fields=reset_fields,
             only_fields=only_fields,
         )
-        decode(merged, type_)
+        _type_merged(merged, type_)
         _refuse_other(merged, call)
         if live is not None:
             ownership.keep_times_if_unchanged(merged, live)
@@ -182,6 +183,20 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
         if write.subresource or error.details.get("kind") != type_.resource:
             raise
         return await objects.create(write, merge(None), records_ownership=False)
+
+
+def _type_merged(merged: Object, type_: ResourceType) -> None:
+    """Type-check and default what an apply made. Raises BadRequest.
+
+    The configuration of a custom resource fits its schema already, and unlike in a body, nulls in it are values that
+    validation sees.
+    """
+    if not type_.is_custom:
+        decode(merged, type_)
+        return
+    decode_object(merged["metadata"], type_.schema.properties["metadata"])
+    apply_defaults(merged, type_.schema)
+    type_.strategy.default(merged)
 
 
 def _owned_scope(type_: ResourceType, subresource: str) -> tuple[FieldPaths, FieldPaths]:

@@ -43,6 +43,13 @@ class CustomStrategy(Strategy):
         else:
             new.pop("status", None)
 
+    def prepare_status_update(self, new: Object, old: Object, context: RequestContext) -> None:
+        super().prepare_status_update(new, old, context)
+        # Unlike those of built-in kinds, status updates of custom resources leave labels and annotations alone.
+        kept = {key: new["metadata"][key] for key in ("resourceVersion", "managedFields") if key in new["metadata"]}
+        stored = {key: value for key, value in old["metadata"].items() if key != "managedFields"}
+        new["metadata"] = stored | kept
+
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors = validate_object_meta(obj, namespaced=self._namespaced, name_rule=dns_subdomain)
         return [*errors, *self._kind_errors(obj), *self._embedded_errors(obj), *validate(obj, self._values)]
