@@ -22,13 +22,12 @@ from fairlead.embedded.apiserver.invalid import (
 from fairlead.embedded.apiserver.kinds.metadata import validate_immutable
 from fairlead.embedded.apiserver.kinds.names import dns1035_label, dns_subdomain
 from fairlead.embedded.apiserver.registry import Object
-from fairlead.embedded.apiserver.schema.structural_rules import schema_errors
+from fairlead.embedded.apiserver.schema.crd_schema import schema_errors
 
 SELECTABLE_FIELDS_LIMIT = 8
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _FIELD_STEP = re.compile(r"\.([^.\[\]]+)")
-_VERSION_PARTS = (("schema", "validation"), ("subresources", "subresources"))
 
 
 def all_schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
@@ -46,13 +45,13 @@ def all_schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
         yield from all_schemas(schema.get(key))
 
 
-def name_errors(name: str, obj: Object) -> Sequence[str]:
+def name_errors(name: str, obj: Object) -> tuple[str, ...]:
     spec = obj.get("spec") or {}
     wanted = f"{(spec.get('names') or {}).get('plural', '')}.{spec.get('group', '')}"
     errors = list(dns_subdomain(name))
     if name != wanted:
         errors.append('must be spec.names.plural+"."+spec.group')
-    return errors
+    return tuple(errors)
 
 
 def spec_errors(obj: Object, old: Object | None = None) -> list[FieldError]:
@@ -70,13 +69,10 @@ def spec_errors(obj: Object, old: Object | None = None) -> list[FieldError]:
         if not ((version.get("schema") or {}).get("openAPIV3Schema")):
             errors.append(required(f"spec.versions[{index}].schema.openAPIV3Schema"))
     if spec.get("preserveUnknownFields"):
-        errors.append(
-            invalid(
-                "spec.preserveUnknownFields",
-                True,
-                "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead",
-            )
+        detail = (
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
         )
+        errors.append(invalid("spec.preserveUnknownFields", True, detail))
     for index, version in enumerate(versions):
         errors += _version_errors(version, f"spec.versions[{index}]", hoisted, old)
     errors += _version_set_errors(versions)
@@ -372,9 +368,9 @@ def status_errors(obj: Object) -> list[FieldError]:
     for index, name in enumerate(stored):
         if name not in names:
             detail = (
-                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions "
-                f"until a storage migration ensures no data remains persisted in {name} and removes {name} from "
-                "status.storedVersions"
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in "
+                f"spec.versions until a storage migration ensures no data remains persisted in {name} and removes "
+                f"{name} from status.storedVersions"
             )
             errors.append(invalid(f"{path}[{index}]", name, detail))
     return errors

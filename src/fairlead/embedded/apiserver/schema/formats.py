@@ -26,8 +26,48 @@ _WORDY_DURATION = re.compile(
     r"((\d+)\s*([A-Za-zµμ]+))",
 )
 _DURATION_WORDS = frozenset(
-    "ns nano nanos nanosecond nanoseconds us micro micros microsecond microseconds µs μs ms milli millis millisecond "
-    "milliseconds s sec secs second seconds m min mins minute minutes h hr hour hours hrs d day days w week weeks wk wks".split()
+    [
+        "ns",
+        "nano",
+        "nanos",
+        "nanosecond",
+        "nanoseconds",
+        "us",
+        "micro",
+        "micros",
+        "microsecond",
+        "microseconds",
+        "µs",
+        "μs",
+        "ms",
+        "milli",
+        "millis",
+        "millisecond",
+        "milliseconds",
+        "s",
+        "sec",
+        "secs",
+        "second",
+        "seconds",
+        "m",
+        "min",
+        "mins",
+        "minute",
+        "minutes",
+        "h",
+        "hr",
+        "hour",
+        "hours",
+        "hrs",
+        "d",
+        "day",
+        "days",
+        "w",
+        "week",
+        "weeks",
+        "wk",
+        "wks",
+    ]
 )
 _CREDIT_CARD = re.compile(
     r"(4\d{12}(\d{3})?|5[1-5]\d{14}|6(011|5\d\d)\d{12}|3[47]\d{13}|3(0[0-5]|[68]\d)\d{11}|(2131|1800|35\d{3})\d{11})"
