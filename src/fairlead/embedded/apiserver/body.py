@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fairlead.embedded.apiserver import protobuf
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
@@ -20,7 +21,7 @@ BODY_LIMIT_BYTES = 3 * 1024 * 1024
 _SUMMARY_BYTES = 30
 _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 _GROUP_VERSION = re.compile(r"[^/]*(/[^/]*)?")
-BODY_TYPES = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
+BODY_TYPES = ("application/json", "application/yaml", protobuf.MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,13 @@ class Expected:
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
-def body_media_type(content_type: str, accepted: Sequence[str] = BODY_TYPES) -> str:
+def body_media_type(content_type: str, *, is_custom: bool = False) -> str:
     """The media type of a body, JSON where none is said. Raises UnsupportedMediaType."""
+    accepted = BODY_TYPES[:2] if is_custom else BODY_TYPES
     media_type = content_type.partition(";")[0].strip().lower()
     if not media_type or media_type == "application/octet-stream":
         return "application/json"
-    if media_type in accepted and media_type != "application/vnd.kubernetes.protobuf":
+    if media_type in accepted:
         return media_type
     raise UnsupportedMediaType(
         "the body of the request was in an unknown format - accepted media types include: " + ", ".join(accepted)
@@ -51,7 +53,7 @@ def body_media_type(content_type: str, accepted: Sequence[str] = BODY_TYPES) -> 
 def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Catalog) -> tuple[Object, list[str]]:
     """The body with `kind` and `apiVersion` filled in, and its duplicate-field errors. Raises BadRequest."""
     try:
-        obj, duplicates = parse_body(data, media_type)
+        obj, duplicates = parse_document(data, media_type, expected)
     except BadRequest as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type {expected.kind}): couldn't get version/kind; "
@@ -68,6 +70,13 @@ def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Cata
         _refuse_kind(api_version, kind, expected, catalog)
     obj["kind"], obj["apiVersion"] = kind, api_version
     return obj, duplicates
+
+
+def parse_document(data: bytes, media_type: str, expected: Expected) -> tuple[Object, list[str]]:
+    """The body as it came, and its duplicate-field errors. Raises BadRequest with the bare reason."""
+    if media_type == protobuf.MEDIA_TYPE:
+        return protobuf.decode_body(data, expected.group, expected.version, expected.kind), []
+    return parse_body(data, media_type)
 
 
 def _refuse_kind(api_version: str, kind: str, expected: Expected, catalog: Catalog) -> None:

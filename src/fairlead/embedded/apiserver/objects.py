@@ -7,6 +7,7 @@ the store nothing is awaited, so each write is decided on what precedes it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -206,7 +207,7 @@ class Objects:
             self._prepare_update(write, new, old, context)
             self._validate_update(write, new, old, context)
         if deletion.is_complete(type_, new, old):
-            await self._remove(write, old)
+            await self._remove(write, {**old, "metadata": dict(old["metadata"])})
             return Written(encode_value(self._stored(type_, new)), deleted=True)
         if _is_unchanged(new, old):
             return Written(self.store.value(record))
@@ -279,8 +280,12 @@ class Objects:
             if encode_value(self._stored(type_, obj)) != self.store.value(record):
                 await self._store(write, write.name, obj)
             return obj, False
+        before = encode_value(obj)
         verdict = deletion.decide(type_, obj, options, self.clock.wall_s())
         if verdict is deletion.Verdict.REMOVE:
+            if encode_value(obj) != before and not write.dry_run:
+                # A graceful deletion that ends at once is seen as a change first, like one that takes its time.
+                self._submit(write, write.name, obj)
             await self._remove(write, obj)
             return obj, True
         if verdict is deletion.Verdict.MARK:
@@ -290,9 +295,8 @@ class Objects:
     async def _remove(self, write: Write, last: Object) -> None:
         if write.dry_run:
             return
-        state = dict(last)
-        state["metadata"] = {**last["metadata"], "resourceVersion": str(self.store.next_version())}
-        stored = encode_value(self._stored(write.type, state))
+        last["metadata"]["resourceVersion"] = str(self.store.next_version())
+        stored = encode_value(self._stored(write.type, last))
         key = self.key(write.type, write.namespace, write.name)
         await self.store.write(write.type.storage_prefix, key, stored, deleted=True)
 
@@ -302,10 +306,15 @@ class Objects:
         """Hand an object to the store (unless it is a dry run) and return its stored form."""
         if write.dry_run:
             return encode_value(self._stored(write.type, obj))
-        obj["metadata"]["resourceVersion"] = str(self.store.next_version())
-        value = encode_value(self._stored(write.type, obj))
-        await self.store.write(write.type.storage_prefix, self.key(write.type, write.namespace, name), value)
+        value, done = self._submit(write, name, obj)
+        await done
         return value
+
+    def _submit(self, write: Write, name: str, obj: Object) -> tuple[bytes, asyncio.Future[Record]]:
+        type_ = write.type
+        obj["metadata"]["resourceVersion"] = str(self.store.next_version())
+        value = encode_value(self._stored(type_, obj))
+        return value, self.store.write(type_.storage_prefix, self.key(type_, write.namespace, name), value)
 
     def _stored(self, type_: ResourceType, obj: Object) -> Object:
         return obj if type_.to_storage is None else type_.to_storage(obj)

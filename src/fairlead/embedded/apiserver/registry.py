@@ -160,6 +160,8 @@ class ResourceType:
     """Conversion from this version to the stored one; None where only `apiVersion` differs."""
     from_storage: Callable[[Object], Object] | None = None
     """Conversion from the stored version to this one."""
+    deprecation: str = ""
+    """A warning that every answer about the resource carries."""
     storage_resource: tuple[str, str] | None = None
     """Group and resource under which objects are stored, where that is another one (events.k8s.io events)."""
 

@@ -19,7 +19,7 @@ async def create(objects: Objects, call: Call) -> web.Response:
     body = await call.body()
     options = write_options(call.query, "CreateOptions")
     type_ = call.type
-    media_type = body_media_type(call.request.headers.get("Content-Type", ""))
+    media_type = body_media_type(call.request.headers.get("Content-Type", ""), is_custom=type_.is_custom)
     expected = Expected(type_.group, type_.version, type_.kind)
     obj, strict = parse_object(body, media_type, expected, objects.catalog)
     strict += decode(obj, type_)

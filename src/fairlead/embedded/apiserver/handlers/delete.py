@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
-from fairlead.embedded.apiserver.body import body_media_type
+from fairlead.embedded.apiserver.body import Expected, body_media_type, parse_document
 from fairlead.embedded.apiserver.call import Call, respond_object
 from fairlead.embedded.apiserver.handlers.lists import respond_list, select
 from fairlead.embedded.apiserver.handlers.presentation import respond_one
 from fairlead.embedded.apiserver.list_options import list_options
 from fairlead.embedded.apiserver.objects import Objects, Write
 from fairlead.embedded.apiserver.options import DeleteOptions, delete_options
-from fairlead.embedded.apiserver.schema.decode import parse_body
 from fairlead.embedded.apiserver.selection import selection_of
 from fairlead.embedded.apiserver.status import bad_request, success
 from fairlead.kube.errors import BadRequest, NotFound
@@ -70,14 +68,12 @@ async def body_of(call: Call) -> Any:
         return None
     media_type = body_media_type(call.request.headers.get("Content-Type", ""))
     try:
-        obj, _ = parse_body(body, media_type)
+        obj, _ = parse_document(body, media_type, Expected("meta.k8s.io", "v1", "DeleteOptions"))
     except BadRequest as error:
         raise bad_request(
             f"the object provided is unrecognized (must be of type DeleteOptions): couldn't get version/kind; "
             f"{error.message}"
         ) from error
-    except msgspec.DecodeError as error:
-        raise bad_request(str(error)) from error
     kind = obj.get("kind") or "DeleteOptions"
     if kind != "DeleteOptions":
         version = str(obj.get("apiVersion", "v1")).rpartition("/")[2]

@@ -7,13 +7,12 @@ from typing import Any
 
 from aiohttp import web
 
-from fairlead.embedded.apiserver.body import BODY_TYPES, body_media_type
+from fairlead.embedded.apiserver.body import Expected, body_media_type, parse_document
 from fairlead.embedded.apiserver.call import Call, respond_object
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
 from fairlead.embedded.apiserver.objects import Objects, Write
 from fairlead.embedded.apiserver.options import DeleteOptions, delete_options, write_options
 from fairlead.embedded.apiserver.registry import Object, ResourceType
-from fairlead.embedded.apiserver.schema.decode import parse_body
 from fairlead.embedded.apiserver.status import bad_request, plain_internal, success
 from fairlead.kube.errors import ApiError, Forbidden, TooManyRequests
 from fairlead.kube.selectors import from_label_selector
@@ -27,8 +26,8 @@ async def evict(objects: Objects, call: Call) -> web.Response:
     """Evict a pod. Raises ApiError; TooManyRequests where its budget refuses."""
     call.negotiate()
     options = write_options(call.query, "CreateOptions")
-    media_type = body_media_type(call.request.headers.get("Content-Type", ""), BODY_TYPES)
-    eviction, _ = parse_body(await call.body(), media_type)
+    media_type = body_media_type(call.request.headers.get("Content-Type", ""))
+    eviction, _ = parse_document(await call.body(), media_type, Expected("policy", "v1", "Eviction"))
     refuse_namespace(eviction, call)
     if (eviction.get("metadata") or {}).get("name") != call.name:
         raise bad_request("name in URL does not match name in Eviction object")

@@ -21,7 +21,7 @@ async def update(objects: Objects, call: Call) -> web.Response:
     body = await call.body()
     options = write_options(call.query, "UpdateOptions")
     type_ = call.type
-    media_type = body_media_type(call.request.headers.get("Content-Type", ""))
+    media_type = body_media_type(call.request.headers.get("Content-Type", ""), is_custom=type_.is_custom)
     obj, strict = parse_object(body, media_type, Expected(type_.group, type_.version, type_.kind), objects.catalog)
     strict += decode(obj, type_)
     call.warnings += settle_strictness(strict, options.field_validation, type_)

@@ -221,11 +221,11 @@ class Store:
         """The version that the next `write` gets, to be put into its value."""
         return self._next + 1
 
-    async def write(self, resource: str, name: str, value: bytes, *, deleted: bool = False) -> Record:
-        """Store a version of an object (or its deletion); returns when it is durable and visible.
+    def write(self, resource: str, name: str, value: bytes, *, deleted: bool = False) -> asyncio.Future[Record]:
+        """Store a version of an object (or its deletion); the future is done when it is durable and visible.
 
         `value` carries `next_version()`; nothing may be awaited between the decision and this call.
-        Raises WriteFailed.
+        Raises WriteFailed, from here or from the future.
         """
         if self._writer is None:
             raise WriteFailed("the store is not open for writing")
@@ -234,11 +234,9 @@ class Store:
         previous = self._pending.get(key) or self.index(resource).get(name)
         record = Record(resource, name, self._next, deleted, _absent(previous), value, previous)
         self._pending[key] = record
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Record] = asyncio.get_running_loop().create_future()
         self._writer.submit(Write(record, done, self._epoch))
-        # A cancelled request must not cancel the write's bookkeeping.
-        await asyncio.shield(done)
-        return record
+        return done
 
     def _settle(self, batch: Sequence[Write], error: Exception | None) -> None:
         if error is not None:
@@ -252,7 +250,7 @@ class Store:
                 subscription.push(record)
                 touched.add(subscription)
             if not write.done.done():
-                write.done.set_result(None)
+                write.done.set_result(record)
         for subscription in touched:
             subscription.wake()
         self._forget_values()

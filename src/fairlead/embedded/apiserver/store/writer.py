@@ -23,7 +23,7 @@ class Write:
     """A decided write. `epoch` counts the failures that the deciding loop had seen."""
 
     record: Record
-    done: asyncio.Future[None]
+    done: asyncio.Future[Record]
     epoch: int
 
 
