@@ -25,49 +25,9 @@ _GO_DURATION = re.compile(
 _WORDY_DURATION = re.compile(
     r"((\d+)\s*([A-Za-zµμ]+))",
 )
-_DURATION_WORDS = frozenset(
-    [
-        "ns",
-        "nano",
-        "nanos",
-        "nanosecond",
-        "nanoseconds",
-        "us",
-        "micro",
-        "micros",
-        "microsecond",
-        "microseconds",
-        "µs",
-        "μs",
-        "ms",
-        "milli",
-        "millis",
-        "millisecond",
-        "milliseconds",
-        "s",
-        "sec",
-        "secs",
-        "second",
-        "seconds",
-        "m",
-        "min",
-        "mins",
-        "minute",
-        "minutes",
-        "h",
-        "hr",
-        "hour",
-        "hours",
-        "hrs",
-        "d",
-        "day",
-        "days",
-        "w",
-        "week",
-        "weeks",
-        "wk",
-        "wks",
-    ]
+_DURATION_WORDS = re.compile(
+    r"ns|nanos?|nanoseconds?|us|micros?|microseconds?|[µμ]s|ms|millis?|milliseconds?|s|secs?|seconds?|m|mins?|minutes?"
+    r"|h|hrs?|hours?|d|days?|w|wks?|weeks?"
 )
 _CREDIT_CARD = re.compile(
     r"(4\d{12}(\d{3})?|5[1-5]\d{14}|6(011|5\d\d)\d{12}|3[47]\d{13}|3(0[0-5]|[68]\d)\d{11}|(2131|1800|35\d{3})\d{11})"
@@ -115,7 +75,7 @@ def _is_duration(text: str) -> bool:
     if _GO_DURATION.fullmatch(text):
         return True
     parts = _WORDY_DURATION.findall(text)
-    return bool(parts) and all(unit in _DURATION_WORDS for _, _, unit in parts)
+    return bool(parts) and all(_DURATION_WORDS.fullmatch(unit) for _, _, unit in parts)
 
 
 def _is_hostname(text: str) -> bool:

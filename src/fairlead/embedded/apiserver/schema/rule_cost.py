@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.embedded.apiserver.schema.node import Schema
+from fairlead.embedded.apiserver.schema.node import UNSET, Schema
+from fairlead.embedded.apiserver.schema.rules import escape
 from fairlead.kube import cel
 
 REQUEST_LIMIT_BYTES = 3 * 1024 * 1024
@@ -45,15 +46,9 @@ def minimum_bytes(node: Schema | None) -> int:
     if node.type == "object":
         for name in node.required:
             child = node.properties.get(name)
-            if child is not None and not _has_default(child):
+            if child is not None and child.default is UNSET:
                 size += len(name) + 3 + minimum_bytes(child)
     return size
-
-
-def _has_default(node: Schema) -> bool:
-    from fairlead.embedded.apiserver.schema.node import UNSET
-
-    return node.default is not UNSET
 
 
 def largest_size(node: Schema | None) -> float:
@@ -176,8 +171,6 @@ def _item(node: Schema | None) -> Schema | None:
 
 
 def _child(node: Schema, escaped: str) -> Schema | None:
-    from fairlead.embedded.apiserver.schema.rules import escape
-
     if node.additional is not None:
         return node.additional
     return next((child for name, child in node.properties.items() if escape(name) == escaped), None)

@@ -6,6 +6,7 @@ identifiers, numbers are doubles, times and durations are CEL's own. A node's ru
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -17,30 +18,9 @@ from fairlead.embedded.apiserver.invalid import FieldError, go_value, invalid
 from fairlead.embedded.apiserver.schema.node import UNSET, Schema
 from fairlead.kube import cel
 
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
+_RESERVED = re.compile(
+    "true|false|null|in|as|break|const|continue|else|for|function|if|import|let|loop|package|namespace|return|var|void"
+    "|while"
 )
 _ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -134,7 +114,7 @@ def rule_environment(node: Schema, is_root: bool, optional_old_self: bool) -> ce
 
 def escape(name: str) -> str | None:
     """A property name as an identifier of CEL; None where it cannot be one."""
-    if name in _RESERVED:
+    if _RESERVED.fullmatch(name):
         return f"__{name}__"
     for text, replacement in _ESCAPES:
         name = name.replace(text, replacement)
@@ -214,8 +194,6 @@ def _cel_object(value: dict[str, Any], node: Schema, *, is_root: bool) -> dict[s
 def _parsed(text: str, format_: str) -> Any:
     try:
         if format_ == "byte":
-            import base64
-
             return base64.b64decode(text)
         if format_ == "duration":
             return parse_duration(text)
@@ -267,7 +245,8 @@ def _evaluation_message(error: cel.EvaluationError, rule: Rule) -> str:
     text = str(error)
     shown = rule.rule.strip() if not rule.message else f"{rule.rule.strip()}, message: {rule.message.strip()}"
     if text.startswith("no such overload"):
-        return f"'{text}': call arguments did not match a supported operator, function or macro signature for rule: {shown}"
+        mismatch = "call arguments did not match a supported operator, function or macro signature for rule"
+        return f"'{text}': {mismatch}: {shown}"
     if isinstance(error, cel.BudgetExceeded):
         return f"'{text}': no further validation rules will be run due to call cost exceeds limit for rule: {shown}"
     return f"{text} evaluating rule: {shown}"

@@ -1,7 +1,8 @@
 """Structural schemas of CustomResourceDefinitions as schema nodes.
 
-`compile_crd_schema` makes what decoding, pruning, defaulting, ownership and OpenAPI walk: with the implied `apiVersion`,
-`kind` and `metadata` of resources. `compile_value_schema` makes what validation walks: the schema as it was written.
+`compile_crd_schema` makes what decoding, pruning, defaulting, ownership and OpenAPI walk: with the implied
+`apiVersion`, `kind` and `metadata` of resources. `compile_value_schema` makes what validation walks: the schema as it
+was written.
 """
 
 from __future__ import annotations

@@ -84,9 +84,8 @@ def _type_errors(schema: JsonSchema, level: Level, path: str) -> list[FieldError
         detail = "must be object if x-kubernetes-embedded-resource is true"
         field = f"{path}.type"
         errors.append(invalid(field, type_, detail) if type_ else required(field, detail))
-    elif not type_ and not schema.get("x-kubernetes-int-or-string"):
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            errors.append(required(f"{path}.type", _EMPTY_TYPE[level]))
+    elif not (type_ or schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")):
+        errors.append(required(f"{path}.type", _EMPTY_TYPE[level]))
     if embedded and schema.get("additionalProperties") is not None:
         detail = "must not be used if x-kubernetes-embedded-resource is set"
         errors.append(forbidden(f"{path}.additionalProperties", detail))
@@ -127,7 +126,7 @@ def _says_names_only(metadata: JsonSchema) -> bool:
     return not {key for key, value in metadata.items() if value} - {"type", "properties", "description", "default"}
 
 
-def _value_errors(schema: JsonSchema, path: str, level: Level, *, inside: bool = False) -> list[FieldError]:
+def _value_errors(schema: JsonSchema, path: str, level: Level) -> list[FieldError]:
     """Errors of the value validation of a node, which may repeat the pattern of an int-or-string."""
     errors: list[FieldError] = []
     any_of, all_of = schema.get("anyOf") or (), schema.get("allOf") or ()
@@ -153,7 +152,7 @@ def _value_errors(schema: JsonSchema, path: str, level: Level, *, inside: bool =
 
 def _inside_errors(schema: JsonSchema, path: str, level: Level) -> list[FieldError]:
     """Errors of a schema inside allOf, anyOf, oneOf or not."""
-    errors = _value_errors(schema, path, level, inside=True)
+    errors = _value_errors(schema, path, level)
     if isinstance(schema.get("items"), Mapping):
         errors += _inside_errors(schema["items"], f"{path}.items", level)
     properties: Mapping[str, JsonSchema] = schema.get("properties") or {}
