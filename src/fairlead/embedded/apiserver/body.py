@@ -122,10 +122,15 @@ def summary(data: bytes) -> str:
 
 def decode(obj: Object, type_: ResourceType) -> list[str]:
     """Type-check, prune and default an object in place; returns unknown-field errors. Raises BadRequest."""
+    metadata = obj.get("metadata")
+    clears_owners = isinstance(metadata, dict) and metadata.get("managedFields") == []
     try:
         unknown = decode_object(obj, type_.schema)
     except BadRequest as error:
         raise bad_request(_cannot_be_handled(type_, error.message)) from error
+    if clears_owners:
+        # Decoding drops empty lists, but here an empty list differs from none.
+        obj["metadata"]["managedFields"] = []
     apply_defaults(obj, type_.schema)
     type_.strategy.default(obj)
     return unknown

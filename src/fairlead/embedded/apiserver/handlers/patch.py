@@ -24,6 +24,8 @@ from fairlead.embedded.apiserver.patches.json_value import go_print
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
+from fairlead.embedded.apiserver.schema.json_syntax import syntax_error
+from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.embedded.apiserver.status import bad_request
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
 
@@ -73,7 +75,7 @@ def patch_change(
     call: Call, media_type: str, body: bytes, options: WriteOptions, catalog: Catalog
 ) -> Callable[[Object], Object]:
     """What a patch makes of the current object: patched, type-checked and defaulted."""
-    document, duplicates = parse_patch(body)
+    document, duplicates = parse_patch(body, media_type)
 
     def change(current: Object) -> Object:
         patched = apply_patch(current, document, media_type, call)
@@ -102,12 +104,13 @@ def quoted_patch(current: Object, document: Any, media_type: str, call: Call) ->
     return apply_patch(quotable(current, call.type), document, media_type, call)
 
 
-def parse_patch(body: bytes) -> tuple[Any, list[str]]:
-    """A JSON patch document of any kind and its duplicate fields. Raises BadRequest."""
+def parse_patch(body: bytes, media_type: str = "") -> tuple[Any, list[str]]:
+    """A patch document of any JSON kind and its duplicate fields. Raises BadRequest."""
     try:
         return msgspec.json.decode(body), _duplicates(body)
     except msgspec.DecodeError as error:
-        raise bad_request(f"error decoding patch: {error}") from error
+        prefix = "" if media_type == STRATEGIC_PATCH else "error decoding patch: "
+        raise bad_request(f"{prefix}{syntax_error(body) or error}") from error
 
 
 def _duplicates(body: bytes) -> list[str]:
@@ -157,6 +160,7 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
         metadata["name"] = call.name
 
     reset_fields, only_fields = _owned_scope(type_, write.subresource)
+    versions = _versions(type_, objects.catalog)
 
     def merge(live: Object | None) -> Object:
         merged = ownership.apply(
@@ -170,6 +174,7 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
             now=format_time(objects.clock.wall_s()),
             reset_fields=reset_fields,
             only_fields=only_fields,
+            versions=versions,
         )
         _type_merged(merged, type_)
         _refuse_other(merged, call)
@@ -197,6 +202,14 @@ def _type_merged(merged: Object, type_: ResourceType) -> None:
     decode_object(merged["metadata"], type_.schema.properties["metadata"])
     apply_defaults(merged, type_.schema)
     type_.strategy.default(merged)
+
+
+def _versions(type_: ResourceType, catalog: Catalog) -> dict[str, Schema] | None:
+    """The schemas of all served versions; None for built-in kinds, whose versions are served from one schema."""
+    if not type_.is_custom:
+        return None
+    versions = (catalog.find(type_.group, version, type_.resource) for version in catalog.versions(type_.group))
+    return {served.api_version: served.schema for served in versions if served is not None}
 
 
 def _owned_scope(type_: ResourceType, subresource: str) -> tuple[FieldPaths, FieldPaths]:
