@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import time
 from collections import Counter
 
@@ -163,6 +164,20 @@ async def test_a_request_whose_engine_dies_before_answering_gets_a_clean_error(s
         await stack.kill(stack.engines[0][0])
         status, answer = await waiting
     assert (status, answer["error"]["code"]) == (503, "endpoint_died")
+
+
+async def test_an_endpoint_that_refuses_connections_is_replaced_before_the_client_notices(stack):
+    await stack.start(1, "--ttft-ms", "50", "--itl-ms", "0")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        pool = {"key": "default/half", "models": ["half"], "runtime": "simulated"}
+        stack.publish({**pool, "endpoints": [f"127.0.0.1:{port}", stack.engines[0][1]]})
+        await _until(stack, 'fairlead_gateway_endpoints{pool="default/half",state="ok"}', 1)
+        async with aiohttp.ClientSession() as session:
+            answers = await asyncio.gather(*(_ask(session, stack, model="half") for _ in range(6)))
+        # The engine serves no such model: what matters is that it was asked.
+        assert [status for status, _ in answers] == [404] * 6
 
 
 async def test_streams_outlive_a_killed_picker_and_the_next_one_serves_within_a_second(stack):

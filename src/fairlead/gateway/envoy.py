@@ -24,6 +24,9 @@ _TYPE = "type.googleapis.com/"
 _STREAM_IDLE_TIMEOUT = "900s"
 """How long a stream may be silent: the wait for the first token of a long prompt in a deep queue fits in."""
 
+_MAX_CONNECTIONS = 50_000
+"""Of clients. Beyond it new ones are closed at once, so that those that are served go on."""
+
 _RETRY_BUFFER_BYTES = 16 * 1024 * 1024
 """Bodies up to this size can be sent again to a fallback."""
 
@@ -90,6 +93,15 @@ def config(port: int, picker: Path | str, admin: Path, log: Path) -> dict[str, A
                 }
             ],
             "clusters": [_picker_cluster(picker), _engines_cluster(), *_endpoint_clusters()],
+        },
+        "overload_manager": {
+            "resource_monitors": [
+                _extension(
+                    "envoy.resource_monitors.global_downstream_max_connections",
+                    "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                    max_active_downstream_connections=_MAX_CONNECTIONS,
+                )
+            ]
         },
         "layered_runtime": {"layers": [{"name": "static", "static_layer": {"re2.max_program_size.error_level": 1000}}]},
     }

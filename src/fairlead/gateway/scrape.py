@@ -36,7 +36,8 @@ class Scraper:
         self._registry = registry
         self._engines: dict[str, Engine] = {}  # address -> adapter
         self._interval_s: dict[str, float] = {}  # address -> current pace
-        self._due: list[tuple[float, int, str]] = []
+        self._due: list[tuple[float, int, str]] = []  # when, sequence number, address
+        self._scheduled: dict[str, int] = {}  # address -> the one entry of `_due` that counts
         self._sequence = itertools.count()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,6 +61,7 @@ class Scraper:
         for address in gone:
             self._engines.pop(address, None)
             self._interval_s.pop(address, None)
+            self._scheduled.pop(address, None)
             self._loads.forget(address)
         for pool in self._registry.pools.values():
             self._watch(pool)
@@ -73,8 +75,12 @@ class Scraper:
                 self._schedule(endpoint.address, 0.0)
 
     def _schedule(self, address: str, after_s: float) -> None:
+        if address in self._scheduled:
+            # It went and came back while a scrape was under way: the newer pace goes on.
+            return
         self._interval_s[address] = after_s
-        heapq.heappush(self._due, (self._clock.monotonic_s() + after_s, next(self._sequence), address))
+        sequence = self._scheduled[address] = next(self._sequence)
+        heapq.heappush(self._due, (self._clock.monotonic_s() + after_s, sequence, address))
         self._wake.set()
 
     async def _wait_for_due(self) -> None:
@@ -92,11 +98,11 @@ class Scraper:
     def _start_due(self, session: aiohttp.ClientSession) -> None:
         now_s = self._clock.monotonic_s()
         while self._due and self._due[0][0] <= now_s:
-            _, _, address = heapq.heappop(self._due)
-            engine = self._engines.get(address)
-            if engine is None:
+            _, sequence, address = heapq.heappop(self._due)
+            if self._scheduled.get(address) != sequence:
                 continue
-            task = asyncio.create_task(self._scrape(session, address, engine))
+            del self._scheduled[address]
+            task = asyncio.create_task(self._scrape(session, address, self._engines[address]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

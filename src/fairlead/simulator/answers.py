@@ -5,7 +5,6 @@ What is the same in every event of a stream is encoded once; an event costs one 
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import msgspec
@@ -27,13 +26,13 @@ def usage(request: Generation, tokens: int) -> dict[str, int]:
 
 
 class Answer:
-    """How one request is answered. `created_s` is whole seconds since the epoch; `sequence` makes the id unique."""
+    """How one request is answered. `created_s` is whole seconds since the epoch; `identity` makes the id unique."""
 
-    def __init__(self, request: Generation, *, chat: bool, created_s: int, sequence: str) -> None:
+    def __init__(self, request: Generation, *, chat: bool, created_s: int, identity: str) -> None:
         self._request = request
         self._chat = chat
         self._head: dict[str, Any] = {
-            "id": f"{'chatcmpl' if chat else 'cmpl'}-{zlib.crc32(sequence.encode()):08x}{sequence}",
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{identity}",
             "object": "chat.completion" if chat else "text_completion",
             "created": created_s,
             "model": request.model,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -38,6 +39,7 @@ class EngineServer:
         self._served = Served(tuple(models), settings.max_model_len)
         self._clock = clock
         self._started_s = int(clock.wall_s())
+        self._instance = secrets.token_hex(8)
         self._sequence = itertools.count(1)
         self._in_flight = 0
         self._draining = False
@@ -83,7 +85,10 @@ class EngineServer:
         try:
             request = parse(await http.read(), self._served)
             answer = Answer(
-                request, chat=chat, created_s=int(self._clock.wall_s()), sequence=f"{next(self._sequence):08x}"
+                request,
+                chat=chat,
+                created_s=int(self._clock.wall_s()),
+                identity=f"{self._instance}{next(self._sequence):08x}",
             )
             if request.stream:
                 return await self._stream(http, request, answer)
