@@ -15,6 +15,7 @@ from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.codec import head_of
 from fairlead.embedded.apiserver.credentials import Credentials
 from fairlead.embedded.apiserver.handlers import discovery, subresources
+from fairlead.embedded.apiserver.handlers.bindings import bind
 from fairlead.embedded.apiserver.handlers.create import create
 from fairlead.embedded.apiserver.handlers.delete import delete, delete_collection
 from fairlead.embedded.apiserver.handlers.health import Metrics, health, version_document
@@ -138,6 +139,8 @@ class Api:
             raise method_not_allowed()
         if is_watch:
             handler = watch
+        elif verb == "create" and type_.qualified == "bindings":
+            handler = bind
         elif verb == "create" and (type_.group, type_.resource) in REVIEWS:
             handler = REVIEWS[type_.group, type_.resource](self.tokens)
         return await handler(self.objects, call)

@@ -131,7 +131,7 @@ class Objects:
         if type_.has_generation:
             metadata["generation"] = 1
         type_.strategy.prepare_create(obj, context)
-        self._refuse_invalid(type_, metadata.get("name", ""), type_.strategy.validate_create(obj, context))
+        self._refuse_invalid(type_, obj, type_.strategy.validate_create(obj, context))
         write.warnings += type_.strategy.warnings(obj, None)
         if metadata.get("resourceVersion") not in (None, "", "0"):
             raise plain_internal("resourceVersion should not be set on objects to be created")
@@ -258,7 +258,7 @@ class Objects:
             errors += strategy.validate_status_update(new, old, context)
         else:
             errors += strategy.validate_update(new, old, context)
-        self._refuse_invalid(write.type, write.name, errors)
+        self._refuse_invalid(write.type, new, errors)
         write.warnings += strategy.warnings(new, old)
 
     # delete
@@ -332,10 +332,19 @@ class Objects:
             now=context.now,
             reset_fields=() if write.subresource else type_.reset_fields,
         )
+        if write.subresource == "scale":
+            _drop_scale_times(new)
 
-    def _refuse_invalid(self, type_: ResourceType, name: str, errors: Sequence[FieldError]) -> None:
+    def _refuse_invalid(self, type_: ResourceType, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:
-            raise invalid_object(type_.group, type_.kind, name, errors)
+            raise invalid_object(type_.group, obj.get("kind", type_.kind), obj["metadata"].get("name", ""), errors)
+
+
+def _drop_scale_times(obj: Object) -> None:
+    """What was set through `scale` is translated from the Scale's own entries, and that loses the time."""
+    for entry in obj["metadata"].get("managedFields") or ():
+        if entry.get("subresource") == "scale":
+            entry.pop("time", None)
 
 
 def _keep(new: Object, old: Object, key: str) -> None:

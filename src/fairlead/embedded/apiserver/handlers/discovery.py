@@ -55,8 +55,10 @@ def _group(catalog: Catalog, group: str) -> dict[str, Any]:
 
 def resource_list(catalog: Catalog, group: str, version: str) -> dict[str, Any]:
     """`/api/v1` or `/apis/{group}/{version}`, legacy form."""
-    resources = [entry for type_ in catalog.types(group, version) for entry in _resources(type_)]
-    resources.sort(key=lambda entry: str(entry["name"]))
+    types = catalog.types(group, version)
+    resources = [entry for type_ in types for entry in _resources(type_)]
+    if not any(type_.is_custom for type_ in types):
+        resources.sort(key=lambda entry: str(entry["name"]))
     document: dict[str, Any] = {"kind": "APIResourceList"}
     if group:
         document["apiVersion"] = "v1"

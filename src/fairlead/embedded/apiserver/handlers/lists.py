@@ -177,8 +177,11 @@ def _item_form(call: Call) -> Callable[[list[bytes]], list[bytes]]:
     if type_.from_storage is not None:
 
         def converted(values: list[bytes]) -> list[bytes]:
-            return [encode({k: v for k, v in decode_value(type_, value).items() if k not in ("kind", "apiVersion")})
-                    for value in values]  # fmt: skip
+            items = [decode_value(type_, value) for value in values]
+            if not type_.is_custom:
+                for item in items:
+                    del item["kind"], item["apiVersion"]
+            return [encode(item) for item in items]
 
         return converted
     if type_.is_custom:

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fairlead.clock import format_time
 from fairlead.embedded.apiserver import ownership
-from fairlead.embedded.apiserver.body import Expected, decode, parse_object, settle_strictness
+from fairlead.embedded.apiserver.body import decode, expected_of, parse_object, settle_strictness
 from fairlead.embedded.apiserver.call import Call
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
@@ -152,7 +152,7 @@ def _refuse_other(patched: Object, call: Call) -> None:
 async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptions, body: bytes) -> Written:
     """Server-side apply: create where there is nothing, merge otherwise."""
     type_ = call.type
-    expected = Expected(type_.group, type_.version, type_.kind)
+    expected = expected_of(type_)
     applied, strict = parse_object(body, "application/yaml", expected, objects.catalog)
     call.warnings += settle_strictness(strict, options.field_validation, type_)
     metadata = applied.setdefault("metadata", {})

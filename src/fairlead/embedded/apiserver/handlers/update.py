@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from fairlead.embedded.apiserver.body import Expected, body_media_type, decode, parse_object, settle_strictness
+from fairlead.embedded.apiserver.body import body_media_type, decode, expected_of, parse_object, settle_strictness
 from fairlead.embedded.apiserver.call import Call
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
 from fairlead.embedded.apiserver.handlers.presentation import respond_value
@@ -22,7 +22,7 @@ async def update(objects: Objects, call: Call) -> web.Response:
     options = write_options(call.query, "UpdateOptions")
     type_ = call.type
     media_type = body_media_type(call.request.headers.get("Content-Type", ""), is_custom=type_.is_custom)
-    obj, strict = parse_object(body, media_type, Expected(type_.group, type_.version, type_.kind), objects.catalog)
+    obj, strict = parse_object(body, media_type, expected_of(type_), objects.catalog)
     strict += decode(obj, type_)
     call.warnings += settle_strictness(strict, options.field_validation, type_)
     refuse_namespace(obj, call)

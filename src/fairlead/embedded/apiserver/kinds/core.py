@@ -142,12 +142,15 @@ def _network_types() -> list[ResourceType]:
             "Endpoints",
             strategy=EndpointsStrategy(),
             short_names=("ep",),
+            allow_create_on_update=True,
+            deprecation="v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ),
     ]
 
 
 def _workload_types() -> list[ResourceType]:
     return [
+        resource_type("v1", "bindings", "Binding", strategy=ObjectStrategy(), verbs=("create",)),
         resource_type(
             "v1",
             "pods",
