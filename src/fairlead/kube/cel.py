@@ -263,7 +263,7 @@ class _TypePool:
             field_.label = _REPEATED
             self._set_type(field_, type_.items)
         elif isinstance(type_, MapOf) and not isinstance(type_.values, ListOf | MapOf):
-            entry_name = "".join(part.capitalize() for part in name.split("_")) + "Entry"
+            entry_name = "".join(part[:1].upper() + part[1:] for part in name.split("_")) + "Entry"
             entry = message.nested_type.add(name=entry_name)
             entry.options.map_entry = True
             entry.field.add(name="key", number=1, label=_OPTIONAL, type=9)
