@@ -47,7 +47,7 @@ def _model_service() -> Json:
                 "message": "metadata.name must be a DNS label (no dots): replicas are named after it",
             },
             {
-                "rule": "self.spec.runtime != 'vllm' || self.spec.model.source != ''",
+                "rule": "self.spec.runtime != 'vllm' || (has(self.spec.model.source) && self.spec.model.source != '')",
                 "message": "runtime vllm needs a model source: a folder or a URL such as hf://org/name",
                 "fieldPath": ".spec.model.source",
             },

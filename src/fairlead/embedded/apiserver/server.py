@@ -27,6 +27,7 @@ from fairlead.embedded.apiserver.bootstrap import create_system_objects
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.credentials import Credentials, load_or_create, write_kubeconfig
 from fairlead.embedded.apiserver.custom_resources import CustomResources
+from fairlead.embedded.apiserver.definitions import install_definitions
 from fairlead.embedded.apiserver.kinds import builtin_types
 from fairlead.embedded.apiserver.store import DataFolderLocked, Store, WriteFailed
 
@@ -71,6 +72,7 @@ async def serve(data: Path, port: int = 0, host: str = "127.0.0.1", *, clock: Cl
         api = Api(store, Catalog(builtin_types()), clock, credentials, data / "nodes" / "kubelet")
         async with CustomResources(api.objects) as custom_resources:
             await create_system_objects(api.objects, port)
+            await install_definitions(api.objects)
             await custom_resources.load()
             runner = web.AppRunner(
                 _application(api), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S

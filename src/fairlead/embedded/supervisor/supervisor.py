@@ -56,7 +56,9 @@ class Supervisor:
         """Start everything, wait for `stop`, stop everything. Never leaves a process behind."""
         (self.data / "logs").mkdir(exist_ok=True)
         self._write()
-        keepers = [asyncio.create_task(self._keep(c, running)) for c, running in self._pairs()]
+        keepers = [
+            asyncio.create_task(self._keep(c, running, first=n == 0)) for n, (c, running) in enumerate(self._pairs())
+        ]
         readiness = asyncio.create_task(self._watch_readiness())
         try:
             await self._stopping.wait()
@@ -73,8 +75,11 @@ class Supervisor:
     def _pairs(self) -> list[tuple[Component, RunningComponent]]:
         return list(zip(self._components, self.state.components, strict=True))
 
-    async def _keep(self, component: Component, running: RunningComponent) -> None:
+    async def _keep(self, component: Component, running: RunningComponent, *, first: bool) -> None:
         failures = 0
+        while not first and not (self.data / "kubeconfig").exists():
+            # The API server writes it before it listens; everything else needs it to start at all.
+            await self._clock.sleep(0.02)
         while True:
             began_s = self._clock.monotonic_s()
             process = await self._start(component, running)
