@@ -20,6 +20,7 @@ def types() -> list[ResourceType]:
             "DeviceClass",
             namespaced=False,
             strategy=DeviceClassStrategy(),
+            returns_deleted=True,
             has_generation=True,
         ),
         resource_type(
@@ -36,6 +37,7 @@ def types() -> list[ResourceType]:
             "resourceclaimtemplates",
             "ResourceClaimTemplate",
             strategy=ClaimTemplateStrategy(),
+            returns_deleted=True,
         ),
         resource_type(
             _V1,
@@ -43,6 +45,7 @@ def types() -> list[ResourceType]:
             "ResourceSlice",
             namespaced=False,
             strategy=SliceStrategy(),
+            returns_deleted=True,
             has_generation=True,
             selectable_fields={"spec.nodeName": at("spec", "nodeName"), "spec.driver": at("spec", "driver")},
         ),

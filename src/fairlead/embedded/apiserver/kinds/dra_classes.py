@@ -10,12 +10,9 @@ from fairlead.embedded.apiserver.kinds.dra_requests import CONFIGURATIONS_LIMIT
 from fairlead.embedded.apiserver.kinds.dra_rules import check_configuration, check_list
 from fairlead.embedded.apiserver.kinds.dra_selectors import check_selectors
 from fairlead.embedded.apiserver.kinds.errors import Errors
-from fairlead.embedded.apiserver.kinds.names import qualified_name
+from fairlead.embedded.apiserver.kinds.resources import is_extended
 from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
-
-_NATIVE_DOMAIN = "kubernetes.io/"
-_QUOTA_PREFIX = "requests."
 
 
 class DeviceClassStrategy(ClusterStrategy):
@@ -39,15 +36,6 @@ def _check_spec(spec: Mapping[str, Any], old: Mapping[str, Any] | None) -> Seque
 
     check_list(errors, spec.get("config"), "spec.config", configuration, limit=CONFIGURATIONS_LIMIT)
     name = spec.get("extendedResourceName")
-    if name is not None and not is_extended_resource_name(name):
+    if name is not None and not is_extended(name):
         errors.append(invalid("spec.extendedResourceName", name, "must be a valid extended resource name"))
     return errors
-
-
-def is_extended_resource_name(name: str) -> bool:
-    """Whether a resource may be advertised by others than Kubernetes: it has a domain of its own."""
-    is_native = "/" not in name or _NATIVE_DOMAIN in name
-    if is_native or name.startswith(_QUOTA_PREFIX):
-        return False
-    # Quotas put this prefix before the name, and it has to stay a qualified name with it.
-    return not qualified_name(_QUOTA_PREFIX + name)

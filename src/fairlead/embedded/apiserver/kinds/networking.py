@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
-from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.kinds.ingress import IngressClassStrategy, IngressStrategy
+from fairlead.embedded.apiserver.kinds.network_policy import NetworkPolicyStrategy
 from fairlead.embedded.apiserver.registry import ResourceType
 
 
@@ -15,14 +16,14 @@ def types() -> list[ResourceType]:
             "ingressclasses",
             "IngressClass",
             namespaced=False,
-            strategy=ClusterStrategy(),
+            strategy=IngressClassStrategy(),
             has_generation=True,
         ),
         resource_type(
             "networking.k8s.io/v1",
             "ingresses",
             "Ingress",
-            strategy=StatusStrategy(),
+            strategy=IngressStrategy(),
             short_names=("ing",),
             has_status=True,
             has_generation=True,
@@ -32,7 +33,7 @@ def types() -> list[ResourceType]:
             "networking.k8s.io/v1",
             "networkpolicies",
             "NetworkPolicy",
-            strategy=ObjectStrategy(),
+            strategy=NetworkPolicyStrategy(),
             short_names=("netpol",),
             has_generation=True,
         ),
