@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from fairlead.embedded.agent.backoff import BackoffPolicy
 from fairlead.embedded.agent.node_spec import NodeSpecError
 from fairlead.embedded.agent.run import AgentError, run, stop_pods
 
@@ -18,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the nodes' state")
     parser.add_argument("--nodes", default="1", help="number of nodes, or name=…,cpu=…,memory=…;name=…")
     parser.add_argument("--kubelet-port", type=int, default=10250, help="port of each node's kubelet API")
+    parser.add_argument("--restart-backoff-s", type=float, default=10.0, help="first delay of a failing container")
+    parser.add_argument("--max-restart-backoff-s", type=float, default=300.0, help="longest delay")
+    parser.add_argument("--volume-refresh-s", type=float, default=20.0, help="time between updates of volumes")
     parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
     given = parser.parse_args(arguments)
@@ -34,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
                 given.nodes,
                 kubelet_port=given.kubelet_port,
                 client_ca=given.client_ca_file,
+                refresh_s=given.volume_refresh_s,
+                policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )
             asyncio.run(work)
     except (AgentError, NodeSpecError) as error:

@@ -53,6 +53,7 @@ async def run(
     kubelet_port: int = 10250,
     client_ca: Path | None = None,
     policy: BackoffPolicy | None = None,
+    refresh_s: float = 20.0,
     clock: Clock = SYSTEM,
 ) -> None:
     """Run until cancelled or told by SIGTERM or SIGINT.
@@ -75,6 +76,7 @@ async def run(
                 context, cluster = _context(
                     spec, data, client, session, host, limits, runtime, environment, policy or BackoffPolicy(), clock
                 )
+                context.refresh_s = refresh_s
                 identity = NodeIdentity(spec, context.node.host_ip, kubelet_port)
                 registration = Registration(client, identity, host, data, clock)
                 agents.append(NodeAgent(client, context, cluster, registration))

@@ -28,9 +28,10 @@ def become(config: Config, parent: int) -> None:
         wanted = [mounts.Mount(m["source"], m["target"], m.get("read_only", False)) for m in config["mounts"]]
         mounts.enter(wanted, config["scratch"])
     _limit(config)
+    # Before the change of user: the agent's data folder may be closed to the container's user.
+    _change_directory(config.get("cwd") or "/", config.get("uid"))
     _change_user(config)
     die_with_parent(parent)
-    _change_directory(config.get("cwd") or "/")
     for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -79,9 +80,11 @@ def _change_user(config: Config) -> None:
         os.setuid(uid)
 
 
-def _change_directory(path: str) -> None:
+def _change_directory(path: str, uid: int | None) -> None:
     try:
         os.chdir(path)
     except FileNotFoundError:
         os.makedirs(path, exist_ok=True)
+        if uid is not None and os.geteuid() == 0:
+            os.chown(path, uid, -1)
         os.chdir(path)
