@@ -113,6 +113,19 @@ async def test_clients_that_share_a_request_id_are_counted_apart(stack):
         assert await asyncio.gather(*tasks) == [200] * 6
 
 
+async def test_clients_cannot_change_timeouts_and_long_nonsense_is_not_sent_back(stack):
+    await stack.start(1, "--ttft-ms", "200", "--itl-ms", "0")
+    async with aiohttp.ClientSession() as session:
+        headers = {"x-envoy-upstream-rq-timeout-ms": "50", "x-request-id": "mine"}
+        body = {**CHAT, "max_tokens": 1}
+        async with session.post(stack.url + "/v1/chat/completions", json=body, headers=headers) as response:
+            assert response.status == 200
+            assert response.headers["x-request-id"] == "mine"
+        async with session.post(stack.url + "/v1/chat/completions", json={**CHAT, "model": "x" * 100_000}) as response:
+            assert response.status == 404
+            assert len(await response.read()) < 1000
+
+
 async def test_a_hung_engine_is_left_alone_while_others_serve(stack):
     import os
     import signal

@@ -115,6 +115,9 @@ def _connection_manager(log: Path) -> dict[str, Any]:
         codec_type="AUTO",
         server_name="fairlead",
         use_remote_address=True,
+        # Nobody is internal: x-envoy-* headers of clients, which would change timeouts and retries, are removed.
+        internal_address_config={"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        preserve_external_request_id=True,
         generate_request_id=True,
         always_set_request_id_in_response=True,
         normalize_path=True,

@@ -32,12 +32,16 @@ def bad_request(message: str, param: str | None = None) -> Reply:
 def unknown_model(model: str, served: int) -> Reply:
     names = f"{served} model name(s) are served; GET /v1/models lists them" if served else "no model is served"
     return _error(
-        404, f"The model `{model}` does not exist: {names}.", "invalid_request_error", "model_not_found", "model"
+        404,
+        f"The model `{_short(model)}` does not exist: {names}.",
+        "invalid_request_error",
+        "model_not_found",
+        "model",
     )
 
 
 def unknown_path(method: str, path: str) -> Reply:
-    return _error(404, f"Unknown request URL: {method} {path}.", "invalid_request_error", "unknown_url")
+    return _error(404, f"Unknown request URL: {method} {_short(path)}.", "invalid_request_error", "unknown_url")
 
 
 def method_not_allowed(method: str, path: str, allowed: str) -> Reply:
@@ -56,6 +60,11 @@ def unavailable(message: str, code: str, retry_after_s: int) -> Reply:
 
 def answer(body: Any, reason: str) -> Reply:
     return Reply(200, msgspec.json.encode(body), reason)
+
+
+def _short(text: str, length: int = 256) -> str:
+    """What a client sent, for a message: never the megabytes that it may have been."""
+    return text if len(text) <= length else text[:length] + "…"
 
 
 def _error(status: int, message: str, type: str, code: str, param: str | None = None) -> Reply:

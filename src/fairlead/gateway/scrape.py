@@ -109,7 +109,7 @@ class Scraper:
     async def _scrape(self, session: aiohttp.ClientSession, address: str, engine: Engine) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            async with session.get(f"http://{address}{engine.metrics_path}") as response:
+            async with session.get(f"http://{address}{engine.metrics_path}", allow_redirects=False) as response:
                 if response.status != 200:
                     raise aiohttp.ClientPayloadError(f"HTTP {response.status}")
                 page = await response.content.read(MAX_PAGE_BYTES)
