@@ -50,6 +50,7 @@ _OBJECT: dict[str, tuple[str, Handler]] = {
     "PATCH": ("patch", patch),
     "DELETE": ("delete", delete),
 }
+_WARNINGS = web.RequestKey("warnings", list[str])
 _PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 
@@ -77,7 +78,7 @@ class Api:
         try:
             response = await self._dispatch(request)
         except ApiError as error:
-            response = respond_error(error, warnings=request.get("warnings"))
+            response = respond_error(error, warnings=request.get(_WARNINGS))
         except WriteFailed as error:
             response = respond_error(InternalError(f"Internal error occurred: {error}"))
         except Compacted as error:
@@ -106,7 +107,7 @@ class Api:
         call = Call(request, path, type_, head_of(type_))
         if type_.deprecation:
             call.warnings.append(type_.deprecation)
-        request["warnings"] = call.warnings
+        request[_WARNINGS] = call.warnings
         return await self._serve(call)
 
     def _authenticate(self, request: web.Request) -> None:

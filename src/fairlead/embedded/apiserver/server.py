@@ -30,6 +30,7 @@ from fairlead.embedded.apiserver.custom_resources import CustomResources
 from fairlead.embedded.apiserver.definitions import install_definitions
 from fairlead.embedded.apiserver.kinds import builtin_types
 from fairlead.embedded.apiserver.store import DataFolderLocked, Store, WriteFailed
+from fairlead.embedded.apiserver.tokens import TOKENS
 
 SHUTDOWN_S = 2.0
 SWITCH_INTERVAL_S = 0.001
@@ -110,7 +111,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _application(api: Api) -> web.Application:
     application = web.Application(client_max_size=BODY_LIMIT_BYTES + 1)
-    application["tokens"] = api.tokens
+    application[TOKENS] = api.tokens
     application.router.add_route("*", "/{path:.*}", api.handle)
     return application
 

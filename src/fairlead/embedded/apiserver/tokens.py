@@ -9,6 +9,7 @@ import secrets
 from typing import Any
 
 import msgspec
+from aiohttp import web
 
 from fairlead.clock import Clock
 
@@ -65,3 +66,7 @@ def _base64(data: bytes) -> str:
 
 def _decode(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+TOKENS = web.AppKey("tokens", Tokens)
+"""Where the application keeps the server's tokens."""

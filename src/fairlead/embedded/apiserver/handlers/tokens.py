@@ -12,7 +12,7 @@ from fairlead.embedded.apiserver.invalid import invalid
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.options import write_options
 from fairlead.embedded.apiserver.status import bad_request, invalid_object
-from fairlead.embedded.apiserver.tokens import ISSUER, Tokens
+from fairlead.embedded.apiserver.tokens import ISSUER, TOKENS
 
 MIN_LIFETIME_S = 600
 DEFAULT_LIFETIME_S = 3600
@@ -44,7 +44,7 @@ async def request_token(objects: Objects, call: Call) -> web.Response:
     if lifetime_s > MAX_LIFETIME_S:
         error = invalid("spec.expirationSeconds", lifetime_s, "may not specify a duration larger than 2^32 seconds")
         raise invalid_object("authentication.k8s.io", "TokenRequest", "", [error])
-    tokens: Tokens = call.request.app["tokens"]
+    tokens = call.request.app[TOKENS]
     claims = {
         "aud": spec["audiences"],
         "sub": f"system:serviceaccount:{call.namespace}:{call.name}",
