@@ -10,12 +10,13 @@ Event that exists, and what cannot be written is dropped and counted in `fairlea
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-from fairlead.clock import SYSTEM, Clock, format_micro_time, format_time
+from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.kube import metrics
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, ApiError, NotFound
@@ -119,11 +120,9 @@ class EventRecorder:
         self._sequence += 1
         stamp = int(self._clock.wall_s() * 1e9) + self._sequence
         name = f"{occurrence.subject.name[:200]}.{stamp:x}"
-        try:
+        # It exists already when the answer to an earlier attempt was lost on the way.
+        with contextlib.suppress(AlreadyExists):
             await self._client.create(EVENTS, self._event(name, namespace, occurrence, sighting), namespace)
-        except AlreadyExists:
-            # The answer to an earlier attempt was lost on the way.
-            pass
         sighting.event_name = name
 
     def _repeat(self, sighting: Sighting) -> dict[str, Any]:
@@ -149,11 +148,10 @@ class EventRecorder:
             type=occurrence.type,
             reason=occurrence.reason,
             message=sighting.message[:_MAX_MESSAGE],
-            action=occurrence.action or occurrence.reason,
+            action=occurrence.action,
             count=sighting.count,
             first_timestamp=format_time(sighting.first_s),
             last_timestamp=format_time(sighting.last_s),
-            event_time=format_micro_time(sighting.last_s),
             source=EventSource(component=self._component, host=self._instance),
             reporting_component=self._component,
             reporting_instance=self._instance,
