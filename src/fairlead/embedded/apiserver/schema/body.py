@@ -107,7 +107,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_yaml_map)
 _Loader.add_constructor("tag:yaml.org,2002:bool", lambda loader, node: _BOOLEANS[node.value.lower()])
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: _integer(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _float(node.value))
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda loader, node: node.value)
+_Loader.add_constructor("tag:yaml.org,2002:merge", lambda loader, node: node.value)
 
 
 def _integer(text: str) -> int:
@@ -120,9 +120,10 @@ def _integer(text: str) -> int:
 
 
 def _float(text: str) -> float | int:
-    value = float(
-        text.replace("_", "").replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf").lstrip(".")
-    )
+    word = text.lower().lstrip("+-")
+    if word in (".inf", ".nan"):
+        raise yaml.YAMLError(f"json: unsupported value: {text}")
+    value = float(text.replace("_", ""))
     return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
