@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fairlead.embedded.apiserver.kinds.cron_job import CronJobStrategy
 from fairlead.embedded.apiserver.kinds.definition import STATUS, at, resource_type
-from fairlead.embedded.apiserver.kinds.strategy import StatusStrategy
+from fairlead.embedded.apiserver.kinds.job import JobStrategy
 from fairlead.embedded.apiserver.registry import ResourceType
 
 
@@ -14,7 +15,7 @@ def types() -> list[ResourceType]:
             "batch/v1",
             "cronjobs",
             "CronJob",
-            strategy=StatusStrategy(),
+            strategy=CronJobStrategy(),
             short_names=("cj",),
             categories=("all",),
             has_status=True,
@@ -25,7 +26,7 @@ def types() -> list[ResourceType]:
             "batch/v1",
             "jobs",
             "Job",
-            strategy=StatusStrategy(),
+            strategy=JobStrategy(),
             categories=("all",),
             has_status=True,
             has_generation=True,

@@ -11,10 +11,12 @@ from fairlead.embedded.apiserver.kinds.namespace import NamespaceStrategy
 from fairlead.embedded.apiserver.kinds.persistent_volume import PersistentVolumeStrategy
 from fairlead.embedded.apiserver.kinds.persistent_volume_claim import PersistentVolumeClaimStrategy
 from fairlead.embedded.apiserver.kinds.pod import PodStrategy
+from fairlead.embedded.apiserver.kinds.pod_template import PodTemplateStrategy
+from fairlead.embedded.apiserver.kinds.replica_set import ReplicationControllerStrategy
 from fairlead.embedded.apiserver.kinds.resource_quota import ResourceQuotaStrategy
 from fairlead.embedded.apiserver.kinds.secret import SecretStrategy
 from fairlead.embedded.apiserver.kinds.service import ServiceStrategy
-from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy, StatusStrategy
+from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
 from fairlead.embedded.apiserver.registry import ResourceType, ScaleMapping
 
 _NAMESPACE_VERBS = ("create", "delete", "get", "list", "patch", "update", "watch")
@@ -188,14 +190,15 @@ def _workload_types() -> list[ResourceType]:
             "v1",
             "podtemplates",
             "PodTemplate",
-            strategy=ObjectStrategy(),
+            strategy=PodTemplateStrategy(),
+            returns_deleted=True,
             has_generation=True,
         ),
         resource_type(
             "v1",
             "replicationcontrollers",
             "ReplicationController",
-            strategy=StatusStrategy(),
+            strategy=ReplicationControllerStrategy(),
             short_names=("rc",),
             categories=("all",),
             has_status=True,

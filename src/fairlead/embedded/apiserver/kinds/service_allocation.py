@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address
-from typing import Any
+from typing import Any, TypeVar
 
+_Key = TypeVar("_Key", int, str)
 Holder = tuple[str, str]
 """Namespace and name of a Service."""
 StillHeld = Callable[[Holder, Any], bool]
@@ -73,14 +74,14 @@ class Allocations:
     def free_port(self, holder: Holder, avoid: Iterable[int], still_held: StillHeld) -> int:
         """A free node port apart from those in `avoid`. Raises Full."""
         avoided = set(avoid)
-        tries = self._randomness.sample(NODE_PORTS, _ATTEMPTS)
+        tries: list[int] = self._randomness.sample(NODE_PORTS, _ATTEMPTS)
         for port in (*tries, *NODE_PORTS):
             if port not in avoided and not self.port_taken(port, holder, still_held):
                 return port
         raise Full
 
 
-def _taken(held: dict[Any, Holder], key: Any, holder: Holder, still_held: StillHeld) -> bool:
+def _taken(held: dict[_Key, Holder], key: _Key, holder: Holder, still_held: StillHeld) -> bool:
     other = held.get(key)
     if other is None or other == holder:
         return False

@@ -1,0 +1,23 @@
+"""ControllerRevision: a snapshot of a workload's template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fairlead.embedded.apiserver.invalid import FieldError, invalid, required
+from fairlead.embedded.apiserver.kinds.errors import IMMUTABLE, Errors, check_not_negative
+from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
+from fairlead.embedded.apiserver.registry import Object, RequestContext
+
+
+class ControllerRevisionStrategy(ObjectStrategy):
+    def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
+        errors: Errors = []
+        if obj.get("data") is None:
+            errors.append(required("data", "data is mandatory"))
+        check_not_negative(errors, obj.get("revision"), "revision")
+        return errors
+
+    def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        # The API compares the data of JSON clients with what it decoded earlier, which never is equal.
+        return [*self.validate(new, context), invalid("data", new.get("data"), IMMUTABLE)]
