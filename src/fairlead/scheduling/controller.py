@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.kube.client import Client
 from fairlead.kube.errors import ApiError, Conflict, NotFound
+from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Handler, Informers
 from fairlead.kube.kinds import NODES, PODS, RESOURCE_CLAIMS
 from fairlead.kube.objects import Pod
@@ -34,21 +35,15 @@ RECHECK_S = 30.0
 """Everything is looked at again this often, whatever events say."""
 
 
-class Teller(Protocol):
-    """Records a Kubernetes Event about a pod; never blocks."""
-
-    def __call__(self, pod: Pod, kind: str, reason: str, message: str) -> None: ...
-
-
 class Scheduler:
     """Places the pods of the given scheduler names."""
 
     def __init__(
-        self, client: Client, informers: Informers, names: frozenset[str], tell: Teller, clock: Clock = SYSTEM
+        self, client: Client, informers: Informers, names: frozenset[str], events: EventRecorder, clock: Clock = SYSTEM
     ) -> None:
         self._client = client
         self._names = names
-        self._tell = tell
+        self._events = events
         self._clock = clock
         self._pods = informers.informer(PODS, indexes={"namespace": by_namespace})
         self._nodes = informers.informer(NODES)
@@ -161,7 +156,7 @@ class Scheduler:
                 self._changed.set()
                 return
         self._waiting.pop(meta.uid, None)
-        self._tell(pod, "Normal", "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}")
+        self._events.normal(PODS, pod, "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}")
 
     async def _say_why_not(self, pod: Pod, placement: Placement) -> None:
         meta, message = pod.metadata, placement.explain()
@@ -195,7 +190,7 @@ class Scheduler:
                 self._changed.set()
                 return
         if reason == "Unschedulable":
-            self._tell(pod, "Warning", "FailedScheduling", message)
+            self._events.warning(PODS, pod, "FailedScheduling", message)
 
 
 def _replace_usage(node: NodeView, used: dict[str, int], ports: frozenset[tuple[str, int]]) -> NodeView:

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.model_service import ModelService
+from fairlead.api.model_service import GROUP, ModelService
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.engines import EngineSourceError
 from fairlead.kube.client import Client
+from fairlead.kube.controller import Controller, Result
 from fairlead.kube.errors import ApiError, Conflict, NotFound
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import PODS
@@ -28,8 +29,18 @@ MODEL_SERVICES = Resource.of("fairlead.dev/v1alpha1", "modelservices", "ModelSer
 INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools", "InferencePool")
 
 FIELD_MANAGER = "fairlead-serving"
+RETRY_PROBLEM_S = 5.0
 FORGET_CREATED_S = 30.0
 """A created pod that no watch has shown by then was deleted before we could see it."""
+
+
+def model_service_controller(client: Client, informers: Informers, clock: Clock = SYSTEM) -> Controller:
+    """The controller, wired to its services, their pods and their pools."""
+    services = ModelServices(client, informers, clock)
+    controller = Controller("modelservice", services.reconcile, concurrency=4, clock=clock)
+    controller.watch(services.services)
+    controller.owns(services.pods, "ModelService", owner_group=GROUP)
+    return controller.owns(services.pools, "ModelService", owner_group=GROUP)
 
 
 class ModelServices:
@@ -44,8 +55,8 @@ class ModelServices:
         # Pods created but perhaps not in the copy yet: uid -> (when, pod). They would be created twice otherwise.
         self._created: dict[str, tuple[float, Pod]] = {}
 
-    async def reconcile(self, key: ObjectKey) -> float | None:
-        """One step; returns when to look again though nothing changes."""
+    async def reconcile(self, key: ObjectKey) -> Result | None:
+        """One step; says when to look again though nothing changes."""
         raw = self.services.store.get_key(key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             return None
@@ -65,7 +76,7 @@ class ModelServices:
         replicas = [_observe(p, hashed) for p in self._pods_of(raw["metadata"]["uid"])]
         status = compute_status(service, replicas, problem, format_time(self._clock.wall_s()))
         await self._write_status(raw, status)
-        return 5.0 if problem else None
+        return Result(RETRY_PROBLEM_S) if problem else None
 
     def _pods_of(self, uid: str) -> list[Pod]:
         now_s = self._clock.monotonic_s()

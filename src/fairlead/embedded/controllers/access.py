@@ -11,6 +11,7 @@ from fairlead.clock import Clock
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, NotFound
+from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informer, Informers
 from fairlead.kube.resources import ObjectKey, Resource, Unstructured
 from fairlead.kube.store import by_controller_uid, by_namespace
@@ -39,12 +40,6 @@ CLAIM_TEMPLATES = Resource.of("resource.k8s.io/v1", "resourceclaimtemplates", "R
 Keys = Callable[[Object], Iterable[ObjectKey]]
 
 
-class Teller(Protocol):
-    """Records a Kubernetes Event about an object; never blocks."""
-
-    def __call__(self, obj: Object, kind: str, reason: str, message: str) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Watch:
     """A resource whose changes concern a controller, and which of its keys each change wakes."""
@@ -60,7 +55,7 @@ class Cluster:
     client: Client
     informers: Informers
     clock: Clock
-    tell: Teller
+    events: EventRecorder
 
     def copy(self, resource: Resource[Unstructured]) -> Informer[Unstructured]:
         """The shared copy of a resource, indexed by namespace and by controlling owner."""

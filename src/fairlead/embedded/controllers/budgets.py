@@ -91,7 +91,7 @@ class PodClaims:
         step = compute_pod_claims(pod, owned, templates)
         if step.missing_template:
             message = f'resource claim template "{step.missing_template}" not found'
-            c.tell(pod, "Warning", "FailedResourceClaimCreation", message)
+            c.events.warning(a.PODS, pod, "FailedResourceClaimCreation", message)
         for claim in step.create:
             made = await c.create(a.RESOURCE_CLAIMS, claim)
             if made is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fairlead.clock import format_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
 from fairlead.embedded.controllers.node_health import compute_node, eviction_in_s
@@ -50,7 +51,7 @@ class Nodes:
             return max(0.5, self._started_s + self._grace_s - now_s)
         if step.conditions is not None:
             node = await c.write_status(a.NODES, node, {**node.get("status", {}), "conditions": step.conditions})
-            c.tell(node, "Normal", "NodeNotReady", f"Node {key.name} status is now: NodeNotReady")
+            c.events.normal(a.NODES, node, "NodeNotReady", f"Node {key.name} status is now: NodeNotReady")
         if step.taints is not None:
             body = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}}
             patched = await c.patch(a.NODES, key, body | {"spec": {"taints": step.taints or None}})
@@ -73,23 +74,20 @@ class Nodes:
                 soonest = left_s if soonest is None else min(soonest, left_s)
                 continue
             meta = pod["metadata"]
-            self._cluster.tell(
-                pod, "Normal", "TaintManagerEviction", f"Marking for deletion Pod {meta['namespace']}/{meta['name']}"
+            self._cluster.events.normal(
+                a.PODS, pod, "TaintManagerEviction", f"Marking for deletion Pod {meta['namespace']}/{meta['name']}"
             )
             await self._cluster.delete(a.PODS, ObjectKey(meta["namespace"], meta["name"]), uid=meta["uid"])
         return soonest
 
     async def _mark_pods_not_ready(self, node: str) -> None:
-        now = self._cluster.clock
-        from fairlead.clock import format_time
-
+        now = format_time(self._cluster.clock.wall_s())
         for pod in self._pods(node):
             conditions = list((pod.get("status") or {}).get("conditions") or ())
             if not any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
                 continue
             changed = [
-                {**c, "status": "False", "lastTransitionTime": format_time(now.wall_s())} if c["type"] == "Ready" else c
-                for c in conditions
+                {**c, "status": "False", "lastTransitionTime": now} if c["type"] == "Ready" else c for c in conditions
             ]
             try:
                 await self._cluster.write_status(a.PODS, pod, {**pod["status"], "conditions": changed})

@@ -16,7 +16,7 @@ from fairlead.embedded.controllers.recent import Recent
 from fairlead.embedded.controllers.replica_set import compute_replica_set, with_failure
 from fairlead.embedded.controllers.stateful_set import compute_stateful_set, outdated_revisions
 from fairlead.kube.errors import ApiError, NotFound
-from fairlead.kube.resources import ObjectKey
+from fairlead.kube.resources import ObjectKey, Resource
 from fairlead.kube.selectors import from_label_selector
 
 CONCURRENT_WRITES = 16
@@ -42,8 +42,10 @@ class ReplicaSets:
         now_s = c.clock.wall_s()
         pods = self._recent.overlay(uid, c.controlled_by(a.PODS, uid), now_s)
         step = compute_replica_set(replica_set, pods, now_s)
-        failure = await _create_pods(c, replica_set, "ReplicaSet", step.create, self._recent)
-        await _delete_pods(c, replica_set, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent)
+        failure = await _create_pods(c, a.REPLICA_SETS, replica_set, step.create, self._recent)
+        await _delete_pods(
+            c, a.REPLICA_SETS, replica_set, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent
+        )
         status = with_failure(step.status, "FailedCreate" if failure else "", str(failure or ""), format_time(now_s))
         await c.write_status(a.REPLICA_SETS, replica_set, status)
         if failure is not None:
@@ -84,7 +86,7 @@ class Deployments:
             if made is not None:
                 self._recent.created(made, now_s)
                 size = step.create["spec"]["replicas"]
-                c.tell(deployment, "Normal", "ScalingReplicaSet",
+                c.events.normal(a.DEPLOYMENTS, deployment, "ScalingReplicaSet",
                        f"Scaled up replica set {made['metadata']['name']} from 0 to {size}")  # fmt: skip
         for name, patch in step.update.items():
             before = next(int(r["spec"].get("replicas", 0)) for r in sets if r["metadata"]["name"] == name)
@@ -102,8 +104,8 @@ class Deployments:
         if size is None or size == before:
             return
         way = "up" if size > before else "down"
-        self._cluster.tell(
-            deployment, "Normal", "ScalingReplicaSet", f"Scaled {way} replica set {name} from {before} to {size}"
+        self._cluster.events.normal(
+            a.DEPLOYMENTS, deployment, "ScalingReplicaSet", f"Scaled {way} replica set {name} from {before} to {size}"
         )
 
     async def _collide(self, deployment: Object, wanted: Object) -> None:
@@ -152,8 +154,10 @@ class StatefulSets:
             if made is not None:
                 self._recent.created(made, now_s)
                 message = f"create Pod {made['metadata']['name']} in StatefulSet {key.name} successful"
-                c.tell(stateful_set, "Normal", "SuccessfulCreate", message)
-        await _delete_pods(c, stateful_set, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent)
+                c.events.normal(a.STATEFUL_SETS, stateful_set, "SuccessfulCreate", message)
+        await _delete_pods(
+            c, a.STATEFUL_SETS, stateful_set, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent
+        )
         await c.write_status(a.STATEFUL_SETS, stateful_set, step.status)
         for name in outdated_revisions(stateful_set, pods, revisions, step.status):
             await c.delete(a.REVISIONS, ObjectKey(key.namespace, name))
@@ -190,8 +194,8 @@ class Jobs:
             made = await c.create(a.PODS, pod)
             if made is not None:
                 self._recent.created(made, now_s)
-                c.tell(job, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
-        await _delete_pods(c, job, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent)
+                c.events.normal(a.JOBS, job, "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
+        await _delete_pods(c, a.JOBS, job, [p for p in pods if p["metadata"]["name"] in step.delete], self._recent)
         return step.recheck_in_s
 
     async def _release(self, namespace: str, pods: Sequence[Object], names: Sequence[str]) -> None:
@@ -222,22 +226,24 @@ async def _adopt_orphans(c: Cluster, owner: Object, kind: str) -> None:
             await c.patch(a.PODS, ObjectKey(meta["namespace"], meta["name"]), body)
 
 
-async def _create_pods(c: Cluster, owner: Object, kind: str, count: int, recent: Recent) -> ApiError | None:
+async def _create_pods(
+    c: Cluster, resource: Resource[Object], owner: Object, count: int, recent: Recent
+) -> ApiError | None:
     """Create pods of the owner's template in growing batches; returns the error that stopped it, or None."""
     template = owner["spec"]["template"]
     made, batch = 0, PARALLEL_START
     while made < count:
         size = min(batch, count - made, CONCURRENT_WRITES)
-        reference = owner_reference(owner, "apps/v1", kind)
+        reference = owner_reference(owner, resource.api_version, resource.kind)
         pods = [pod_from_template(template, owner, reference) for _ in range(size)]
         results = await asyncio.gather(*(c.create(a.PODS, p) for p in pods), return_exceptions=True)
         for result in results:
             if isinstance(result, dict):
                 recent.created(result, c.clock.wall_s())
-                c.tell(owner, "Normal", "SuccessfulCreate", f"Created pod: {result['metadata']['name']}")
+                c.events.normal(resource, owner, "SuccessfulCreate", f"Created pod: {result['metadata']['name']}")
         for result in results:
             if isinstance(result, ApiError):
-                c.tell(owner, "Warning", "FailedCreate", f"Error creating: {result}")
+                c.events.warning(resource, owner, "FailedCreate", f"Error creating: {result}")
                 return result
             if isinstance(result, BaseException):
                 raise result
@@ -246,7 +252,9 @@ async def _create_pods(c: Cluster, owner: Object, kind: str, count: int, recent:
     return None
 
 
-async def _delete_pods(c: Cluster, owner: Object, pods: Sequence[Object], recent: Recent) -> None:
+async def _delete_pods(
+    c: Cluster, resource: Resource[Object], owner: Object, pods: Sequence[Object], recent: Recent
+) -> None:
     limit = asyncio.Semaphore(CONCURRENT_WRITES)
 
     async def remove(pod: Object) -> None:
@@ -254,6 +262,6 @@ async def _delete_pods(c: Cluster, owner: Object, pods: Sequence[Object], recent
         async with limit:
             await c.delete(a.PODS, ObjectKey(meta["namespace"], meta["name"]), uid=meta["uid"])
         recent.deleted(meta["uid"], c.clock.wall_s())
-        c.tell(owner, "Normal", "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+        c.events.normal(resource, owner, "SuccessfulDelete", f"Deleted pod: {meta['name']}")
 
     await asyncio.gather(*(remove(p) for p in pods))

@@ -1,0 +1,61 @@
+"""Every cluster controller, wired to shared copies and ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fairlead.embedded.controllers import access as a
+from fairlead.embedded.controllers.access import Cluster
+from fairlead.embedded.controllers.access import Controller as Reconciler
+from fairlead.embedded.controllers.budgets import Budgets, ClaimUsers, PodClaims
+from fairlead.embedded.controllers.garbage_collector import GarbageCollector
+from fairlead.embedded.controllers.nodes import Nodes
+from fairlead.embedded.controllers.services import Services
+from fairlead.embedded.controllers.tenancy import Accounts, Namespaces
+from fairlead.embedded.controllers.workloads import Deployments, Jobs, ReplicaSets, StatefulSets
+from fairlead.kube.controller import Controller, Result
+from fairlead.kube.informer import Handler
+from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
+from fairlead.kube.resources import ObjectKey
+
+CONCURRENCY = 8
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller], list[Loop]]:
+    """What kube-controller-manager does for the kinds that Fairlead serves: controllers, and loops beside them.
+
+    `root_ca` is the PEM text of the API server's CA, empty where it is not known.
+    """
+    reconcilers: list[Reconciler] = [
+        Deployments(cluster),
+        ReplicaSets(cluster),
+        StatefulSets(cluster),
+        Jobs(cluster),
+        Nodes(cluster),
+        Services(cluster),
+        Namespaces(cluster),
+        Accounts(cluster, root_ca),
+        Budgets(cluster),
+        PodClaims(cluster),
+        ClaimUsers(cluster),
+    ]
+    collector = GarbageCollector(cluster)
+    definitions = cluster.informers.informer(CUSTOM_RESOURCE_DEFINITIONS)
+    definitions.add_handler(Handler.every(lambda _: collector.definitions_changed.set()))
+    return [_wired(cluster, r) for r in reconcilers], [collector.run]
+
+
+def _wired(cluster: Cluster, reconciler: Reconciler) -> Controller:
+    async def reconcile(key: ObjectKey) -> Result | None:
+        again_s = await reconciler.reconcile(key)
+        return None if again_s is None else Result(again_s)
+
+    controller = Controller(reconciler.name, reconcile, concurrency=CONCURRENCY, clock=cluster.clock)
+    for watch in reconciler.watches:
+        controller.watch(cluster.copy(watch.resource), watch.keys)
+    for resource in (a.CLAIM_TEMPLATES, a.RESOURCE_CLAIMS, a.REVISIONS, a.NODES):
+        # Looked up by several controllers without being watched by all of them.
+        cluster.copy(resource)
+    return controller
