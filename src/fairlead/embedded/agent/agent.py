@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 
 from fairlead.embedded.agent.addresses import restore_addresses
-from fairlead.embedded.agent.api import ApiCluster
+from fairlead.embedded.agent.api import PODS, ApiCluster
 from fairlead.embedded.agent.container import load_pod
 from fairlead.embedded.agent.pod import Pod, decode_pod
-from fairlead.embedded.agent.pod_source import follow_pods
 from fairlead.embedded.agent.registration import Registration
 from fairlead.embedded.agent.runtime import ProcessRuntime
 from fairlead.embedded.agent.worker import NodeContext, PodWorker
 from fairlead.kube.client import Client
+from fairlead.kube.informer import Handler, Informer
+from fairlead.kube.resources import uid_of
 
 _log = logging.getLogger(__name__)
 
@@ -40,14 +41,17 @@ class NodeAgent:
         pods = self.context.folder / "pods"
         pods.mkdir(parents=True, exist_ok=True)
         restore_addresses(pods, self.context.addresses)
+        informer = Informer(
+            self._client, PODS, field_selector=f"spec.nodeName={self.context.node.name}", clock=self.context.clock
+        )
+        informer.add_handler(Handler(self.put, lambda old, new: self.put(new), self.drop))
         await self._registration.register()
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._cluster.events, asyncio.TaskGroup() as group:
                 group.create_task(self._registration.run())
-                group.create_task(self._cluster.send_events())
-                group.create_task(
-                    follow_pods(self._client, self.context.node.name, self, self._clean_orphans, self.context.clock)
-                )
+                group.create_task(informer.run())
+                await informer.synced.wait()
+                self._clean_orphans()
         finally:
             for task in (*self._tasks.values(), *self._cleaning):
                 task.cancel()
@@ -73,14 +77,11 @@ class NodeAgent:
         else:
             self._begin(pod)
 
-    def drop(self, uid: str) -> None:
+    def drop(self, value: dict[str, Any]) -> None:
         """The API no longer has this pod."""
-        worker = self.workers.get(uid)
+        worker = self.workers.get(uid_of(value))
         if worker is not None:
             worker.abandon()
-
-    def known_uids(self) -> set[str]:
-        return set(self.workers)
 
     def _begin(self, pod: Pod) -> None:
         uid = pod.metadata.uid

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
-from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
-from fairlead.clock import SYSTEM, Clock, format_time, parse_time
+from fairlead.clock import SYSTEM, Clock, parse_time
 from fairlead.embedded.agent.cluster import Token
 from fairlead.embedded.agent.pod import Pod, TokenProjection
 from fairlead.kube.client import Client
-from fairlead.kube.errors import AlreadyExists, ApiError, Conflict, Forbidden, Invalid, NotFound
+from fairlead.kube.errors import Conflict, Invalid, NotFound
+from fairlead.kube.event_correlation import Occurrence, Subject
+from fairlead.kube.events import EventRecorder
 from fairlead.kube.resources import Resource
 
 PODS = Resource.of("v1", "pods", "Pod")
-EVENTS = Resource.of("v1", "events", "Event")
 READABLE = {
     "configmaps": Resource.of("v1", "configmaps", "ConfigMap"),
     "secrets": Resource.of("v1", "secrets", "Secret"),
     "resourceclaims": Resource.of("resource.k8s.io/v1", "resourceclaims", "ResourceClaim"),
 }
 _FRESH_S = 2.0
-_EVENT_MEMORY = 4096
-_EVENT_BACKLOG = 1000
-
-
-@dataclass(slots=True)
-class _KnownEvent:
-    name: str
-    count: int
+_RECENT_LIMIT = 4096
 
 
 class ApiCluster:
@@ -39,11 +29,9 @@ class ApiCluster:
 
     def __init__(self, client: Client, node_name: str, clock: Clock = SYSTEM) -> None:
         self._client = client
-        self._node_name = node_name
         self._clock = clock
         self._recent: dict[tuple[str, str, str], tuple[float, dict[str, Any] | None]] = {}
-        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_EVENT_BACKLOG)
-        self._known_events: OrderedDict[str, _KnownEvent] = OrderedDict()
+        self.events = EventRecorder(client, "kubelet", instance=node_name, clock=clock)
 
     async def get(self, resource: str, namespace: str, name: str) -> dict[str, Any] | None:
         key, now_s = (resource, namespace, name), self._clock.monotonic_s()
@@ -54,7 +42,7 @@ class ApiCluster:
             found = await self._client.get(READABLE[resource], name, namespace)
         except NotFound:
             found = None
-        if len(self._recent) > _EVENT_MEMORY:
+        if len(self._recent) > _RECENT_LIMIT:
             self._recent.clear()
         self._recent[key] = (now_s, found)
         return found
@@ -104,66 +92,6 @@ class ApiCluster:
         return Token(status["token"], parse_time(status["expirationTimestamp"]))
 
     def record(self, pod: Pod, kind: str, reason: str, message: str, container: str = "") -> None:
-        involved = {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "namespace": pod.metadata.namespace,
-            "name": pod.metadata.name,
-            "uid": pod.metadata.uid,
-            "resourceVersion": pod.metadata.resource_version,
-        } | ({"fieldPath": container} if container else {})
-        self._enqueue(pod.metadata.namespace, involved, kind, reason, message)
-
-    def record_node(self, uid: str, kind: str, reason: str, message: str) -> None:
-        involved = {"apiVersion": "v1", "kind": "Node", "name": self._node_name, "uid": uid}
-        self._enqueue("default", involved, kind, reason, message)
-
-    async def send_events(self) -> None:
-        """Deliver recorded events until cancelled; those the API refuses are dropped."""
-        while True:
-            event = await self._events.get()
-            try:
-                await self._send_event(event)
-            except (NotFound, Forbidden, Invalid, Conflict):
-                # A namespace on its way out takes no more events.
-                continue
-            except (ApiError, OSError, TimeoutError):
-                await self._clock.sleep(1.0)
-
-    async def _send_event(self, event: dict[str, Any]) -> None:
-        involved = event["involvedObject"]
-        identity = (involved.get("uid"), involved.get("fieldPath"), event["type"], event["reason"], event["message"])
-        key = hashlib.sha256(repr(identity).encode()).hexdigest()
-        known, namespace = self._known_events.get(key), event["metadata"]["namespace"]
-        if known is not None:
-            known.count += 1
-            change = {"count": known.count, "lastTimestamp": event["lastTimestamp"]}
-            try:
-                await self._client.patch(EVENTS, known.name, change, namespace)
-                return
-            except NotFound:
-                del self._known_events[key]
-        with contextlib.suppress(AlreadyExists):
-            await self._client.create(EVENTS, event, namespace)
-        self._known_events[key] = _KnownEvent(event["metadata"]["name"], 1)
-        if len(self._known_events) > _EVENT_MEMORY:
-            self._known_events.popitem(last=False)
-
-    def _enqueue(self, namespace: str, involved: dict[str, Any], kind: str, reason: str, message: str) -> None:
-        now_s = self._clock.wall_s()
-        suffix = f"{int(now_s * 1e9):x}"
-        event = {
-            "metadata": {"name": f"{involved['name']}.{suffix}", "namespace": namespace},
-            "involvedObject": involved,
-            "reason": reason,
-            "message": message[:1024],
-            "type": kind,
-            "count": 1,
-            "firstTimestamp": format_time(now_s),
-            "lastTimestamp": format_time(now_s),
-            "source": {"component": "kubelet", "host": self._node_name},
-            "reportingComponent": "kubelet",
-            "reportingInstance": self._node_name,
-        }
-        with contextlib.suppress(asyncio.QueueFull):
-            self._events.put_nowait(event)
+        meta = pod.metadata
+        subject = Subject("v1", "Pod", meta.namespace, meta.name, meta.uid, meta.resource_version, container)
+        self.events.record(Occurrence(subject, kind, reason, message))
