@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairlead.embedded.apiserver.invalid import FieldError, invalid, not_supported, required
+from fairlead.embedded.apiserver.kinds.autoscaler_versions import from_v2, to_v2
+from fairlead.embedded.apiserver.kinds.converted import ConvertedStrategy
 from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
 from fairlead.embedded.apiserver.kinds.errors import Errors, add_each, check_not_negative
 from fairlead.embedded.apiserver.kinds.names import path_segment
 from fairlead.embedded.apiserver.kinds.strategy import StatusStrategy
-from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
+from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType, Strategy
 
 _SOURCES = {
     "ContainerResource": "containerResource",
@@ -132,15 +134,21 @@ def _check_target(errors: Errors, target: Mapping[str, Any], path: str) -> None:
 
 def types() -> list[ResourceType]:
     """HorizontalPodAutoscaler in its served versions."""
-    return [
-        resource_type(
-            "autoscaling/v2",
-            "horizontalpodautoscalers",
-            "HorizontalPodAutoscaler",
-            strategy=AutoscalerStrategy(),
-            short_names=("hpa",),
-            categories=("all",),
-            has_status=True,
-            reset_fields=STATUS,
-        ),
-    ]
+    strategy = AutoscalerStrategy()
+    older = ConvertedStrategy(strategy, to_v2, from_v2)
+    return [_row("v2", strategy), _row("v1", older, to_storage=to_v2, from_storage=from_v2)]
+
+
+def _row(version: str, strategy: Strategy, **options: Any) -> ResourceType:
+    return resource_type(
+        f"autoscaling/{version}",
+        "horizontalpodautoscalers",
+        "HorizontalPodAutoscaler",
+        strategy=strategy,
+        storage_version="v2",
+        short_names=("hpa",),
+        categories=("all",),
+        has_status=True,
+        reset_fields=STATUS,
+        **options,
+    )

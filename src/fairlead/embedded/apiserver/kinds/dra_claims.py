@@ -30,6 +30,11 @@ class ClaimStrategy(StatusStrategy):
         default_devices((obj.get("spec") or {}).get("devices") or {})
         default_results(obj.get("status") or {})
 
+    def prepare_create(self, obj: Object, context: RequestContext) -> None:
+        super().prepare_create(obj, context)
+        devices = obj.setdefault("spec", {}).setdefault("devices", {})
+        devices["requests"] = devices.get("requests") or None
+
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         devices = (obj.get("spec") or {}).get("devices") or {}
         errors: Errors = [*check_admin_requests(devices, context), *super().validate_create(obj, context)]
