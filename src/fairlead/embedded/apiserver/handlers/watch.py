@@ -1,7 +1,8 @@
 """GET with `watch`: a stream of events.
 
 Events of one batch of writes go out in one write to the socket, and while events keep coming a watcher sends at most
-once in `COALESCE_S`: many watchers of a busy resource cost one write each per interval, not one per event.
+once in an interval that grows with the number of watchers: many watchers of a busy resource cost one write each per
+interval, not one per event.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from fairlead.embedded.apiserver.selection import Selection, selection_of
 from fairlead.embedded.apiserver.status import expired
 from fairlead.embedded.apiserver.store import Compacted, Record, Subscription
 
-COALESCE_S = 0.004
+COALESCE_PER_WATCHER_S = 0.0002
+MIN_COALESCE_S, MAX_COALESCE_S = 0.002, 0.02
 BOOKMARK_INTERVAL_S = 60.0
 MIN_TIMEOUT_S = 1800.0
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
@@ -132,7 +134,7 @@ class EventStream:
                     return
                 if events:
                     yield events
-                    await self._clock.sleep(COALESCE_S)
+                    await self._clock.sleep(self._coalesce_s())
                     continue
             now_s = self._clock.monotonic_s()
             if now_s >= end_s:
@@ -141,6 +143,10 @@ class EventStream:
                 yield self._bookmark(max(after, subscription.position()))
                 bookmark_s = now_s + BOOKMARK_INTERVAL_S
             await subscription.wait(min(end_s, bookmark_s if self._options.bookmarks else end_s) - now_s)
+
+    def _coalesce_s(self) -> float:
+        wanted_s = COALESCE_PER_WATCHER_S * self._objects.store.watchers(self._call.type.storage_prefix)
+        return min(max(wanted_s, MIN_COALESCE_S), MAX_COALESCE_S)
 
     def _events(self, records: list[Record]) -> bytes:
         selection = self._selection

@@ -204,6 +204,10 @@ class Store:
         subscriptions.add(subscription)
         return subscription
 
+    def watchers(self, resource: str) -> int:
+        """How many subscriptions a resource has."""
+        return len(self._subscriptions.get(resource, ()))
+
     def pin(self, version: int) -> Callable[[], None]:
         """Keep what is readable at `version` readable until the returned function is called."""
         self._pins[version] = self._pins.get(version, 0) + 1
