@@ -289,13 +289,26 @@ _MESSAGE_TYPES = {TIMESTAMP.name: cel.Type.TIMESTAMP, DURATION.name: cel.Type.DU
 _STATUS_PREFIX = re.compile(r"^(?:[A-Z_]+: )+")
 _STATUS_SUFFIX = re.compile(r" \[[A-Z_]+\]$")
 _UNDEFINED_FIELD = re.compile(r"(undefined field '[^']*') not found in struct '[^']*'")
+_NO_OVERLOAD = re.compile(
+    r"<input>:\d+:(\d+): found no matching overload for '([A-Za-z]\w*)' applied to '\((.*)\)'\n \| (.*)"
+)
 _NO_KEY = re.compile(r'^Key not found in map : "?(.*?)"?$')
 _GO_NAMES = {"NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp", "DURATION": "google.protobuf.Duration"}
 
 
 def _compile_message(text: str) -> str:
     text = _STATUS_SUFFIX.sub("", text.removeprefix("INVALID_ARGUMENT: "))
-    return _UNDEFINED_FIELD.sub(r"\1", text)
+    return _NO_OVERLOAD.sub(_spell_call, _UNDEFINED_FIELD.sub(r"\1", text))
+
+
+def _spell_call(match: re.Match[str]) -> str:
+    """A mismatch of a method tells its target apart from its arguments."""
+    column, name, arguments, line = match.groups()
+    if not line[: int(column) - 1].endswith(f".{name}"):
+        return match[0]
+    target, _, rest = arguments.partition(", ")
+    start = match.start(3) - match.start() - 1
+    return match[0][:start] + f"{target}.({rest})" + match[0][start + len(arguments) + 2 :]
 
 
 def _evaluation_error(text: str) -> EvaluationError:

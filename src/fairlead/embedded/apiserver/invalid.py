@@ -26,7 +26,12 @@ def go_value(value: Any) -> str:
     """A value as Go's `%v`/`%q` printing inside validation messages shows it: strings quoted, others as JSON."""
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.translate(_HTML) if isinstance(value, dict | list) else text
+
+
+_HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+"""Go's JSON encoder escapes what HTML could misread."""
 
 
 def invalid(field: str, value: Any, detail: str) -> FieldError:

@@ -56,13 +56,15 @@ class CrdStrategy(Strategy):
 
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors = validate_object_meta(obj, namespaced=False, name_rule=lambda name: crd_rules.name_errors(name, obj))
-        return [*errors, *crd_rules.spec_errors(obj), *crd_rules.status_errors(obj)]
+        errors += [*crd_rules.spec_errors(obj), *crd_rules.status_errors(obj)]
+        return [*errors, *crd_rules.policy_errors(obj)]
 
     def validate_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         return [
             *crd_rules.spec_errors(new, old),
             *crd_rules.spec_change_errors(new, old),
             *crd_rules.status_errors(new),
+            *crd_rules.policy_errors(new, old),
         ]
 
     def validate_status_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:

@@ -25,6 +25,8 @@ from fairlead.embedded.apiserver.registry import Object
 from fairlead.embedded.apiserver.schema.crd_schema import schema_errors
 
 SELECTABLE_FIELDS_LIMIT = 8
+APPROVAL = "api-approved.kubernetes.io"
+_APPROVAL_POLICY = "https://github.com/kubernetes/enhancements/pull/1111"
 _COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
 _COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 _FIELD_STEP = re.compile(r"\.([^.\[\]]+)")
@@ -43,6 +45,47 @@ def all_schemas(schema: Any) -> Iterator[Mapping[str, Any]]:
             yield from all_schemas(child)
     for key in ("items", "additionalProperties", "not"):
         yield from all_schemas(schema.get(key))
+
+
+def policy_errors(obj: Object, old: Object | None = None) -> list[FieldError]:
+    """Errors that come last: protected groups need approval, and unknown fields are preserved by schemas only."""
+    errors = _approval_errors(obj, old)
+    if (obj.get("spec") or {}).get("preserveUnknownFields") and not (
+        old is not None and old["spec"].get("preserveUnknownFields")
+    ):
+        instead = "set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
+        errors.append(invalid("spec.preserveUnknownFields", True, f"cannot set to true, {instead}"))
+    return errors
+
+
+def _approval_errors(obj: Object, old: Object | None) -> list[FieldError]:
+    group = (obj.get("spec") or {}).get("group") or ""
+    if not (group.endswith((".k8s.io", ".kubernetes.io")) or group in ("k8s.io", "kubernetes.io")):
+        return []
+    approval = _approval(obj)
+    state = _approval_state(approval)
+    if old is not None and _approval_state(_approval(old)) == state:
+        return []
+    where = f"metadata.annotations[{APPROVAL}]"
+    needed = f'protected groups must have approval annotation "{APPROVAL}"'
+    if state == "missing":
+        return [required(where, f"{needed}, see {_APPROVAL_POLICY}")]
+    if state == "invalid":
+        detail = f'{needed} with either a URL or a reason starting with "unapproved", see {_APPROVAL_POLICY}'
+        return [invalid(where, approval, detail)]
+    return []
+
+
+def _approval(obj: Object) -> str:
+    return str((obj["metadata"].get("annotations") or {}).get(APPROVAL) or "")
+
+
+def _approval_state(approval: str) -> str:
+    if not approval:
+        return "missing"
+    if approval.startswith("unapproved"):
+        return "bypassed"
+    return "approved" if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]", approval) else "invalid"
 
 
 def name_errors(name: str, obj: Object) -> tuple[str, ...]:
@@ -68,11 +111,6 @@ def spec_errors(obj: Object, old: Object | None = None) -> list[FieldError]:
     for index, version in enumerate(versions):
         if not ((version.get("schema") or {}).get("openAPIV3Schema")):
             errors.append(required(f"spec.versions[{index}].schema.openAPIV3Schema"))
-    if spec.get("preserveUnknownFields"):
-        detail = (
-            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead"
-        )
-        errors.append(invalid("spec.preserveUnknownFields", True, detail))
     for index, version in enumerate(versions):
         errors += _version_errors(version, f"spec.versions[{index}]", hoisted, old)
     errors += _version_set_errors(versions)

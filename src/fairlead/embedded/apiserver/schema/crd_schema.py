@@ -61,13 +61,35 @@ def schema_errors(schema: JsonSchema, path: str, *, has_status: bool = False, ol
     errors = _root_errors(schema, path) if has_status else []
     if schema.get("nullable"):
         errors.append(forbidden(f"{path}.nullable", "nullable cannot be true at the root"))
-    structural = validate_structural(schema, path)
-    defaults = [] if structural else _default_errors(schema, path)
+    unsupported = _unsupported(schema)
+    structural = [] if unsupported else validate_structural(schema, path)
+    defaults = [] if unsupported or structural else _default_errors(schema, path)
     errors += structural + defaults
-    check = _Check(checks_rules=not structural and not defaults, is_unchanged=schema == old)
-    check.node(schema, path, _Place(is_root=True, values=None if structural else compile_value_schema(schema)))
+    is_sound = not (unsupported or structural or defaults)
+    check = _Check(checks_rules=is_sound, is_unchanged=schema == old)
+    check.node(schema, path, _Place(is_root=True, values=compile_value_schema(schema) if is_sound else None))
     errors += check.errors + check.rule_errors
+    if unsupported and not errors:
+        errors.append(invalid(path, "", f"OpenAPIV3Schema {unsupported}"))
     return errors + check.total_cost_errors(path)
+
+
+def _unsupported(schema: Any) -> str:
+    """What keeps a schema from being read as a structural one at all, if anything."""
+    if not isinstance(schema, Mapping):
+        return ""
+    for name in _UNSUPPORTED:
+        if schema.get(name):
+            return f"'{name}' is not supported"
+    if isinstance(schema.get("items"), list):
+        return "'items' must be a schema, but is an array"
+    if schema.get("x-kubernetes-preserve-unknown-fields") is False:
+        return "'x-kubernetes-preserve-unknown-fields' must be true or undefined"
+    children = [schema.get("items"), schema.get("additionalProperties"), schema.get("not")]
+    children += (schema.get("properties") or {}).values()
+    for key in ("allOf", "anyOf", "oneOf"):
+        children += schema.get(key) or ()
+    return next(filter(None, map(_unsupported, children)), "")
 
 
 def _root_errors(schema: JsonSchema, path: str) -> list[FieldError]:

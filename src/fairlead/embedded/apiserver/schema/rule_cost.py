@@ -87,9 +87,13 @@ def cardinality(node: Schema) -> int:
 
 def estimate_cost(environment: cel.Environment, expression: str, node: Schema) -> float:
     """The estimate for one evaluation with `self` (and `oldSelf`) a value of `node`."""
-    tree = environment.syntax(expression)
-    own = _Estimate(1, largest_size(node), node)
-    return _Walk().estimate(tree, {"self": own, "oldSelf": own}).cost
+    return estimate_with(environment, expression, {"self": node, "oldSelf": node})
+
+
+def estimate_with(environment: cel.Environment, expression: str, variables: Mapping[str, Schema]) -> float:
+    """The estimate for one evaluation with variables that are values of these nodes."""
+    scope = {name: _Estimate(1, largest_size(node), node) for name, node in variables.items()}
+    return _Walk().estimate(environment.syntax(expression), scope).cost
 
 
 class _Walk:

@@ -98,8 +98,7 @@ def _check(value: Any, schema: Schema, path: str, old: Any) -> _Result:
     if isinstance(value, str):
         result.errors += _string_errors(value, schema, path)
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if constraints is not None:
-            result.errors += _number_errors(value, constraints, path)
+        result.errors += _number_errors(value, schema, path)
     elif isinstance(value, list):
         _check_list(value, schema, path, old, result)
     if constraints is not None and constraints.enum is not None:
@@ -212,18 +211,23 @@ def _go_number(value: float) -> str:
     return repr(value)
 
 
-def _number_errors(value: float, constraints: StructuralConstraints, path: str) -> list[FieldError]:
+def _number_errors(value: float, schema: Schema, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
+    if schema.type == "integer" and schema.format == "int32" and not -(2**31) <= value < 2**31:
+        errors.append(_whole(f"Checked value must be of type integer with format int32 in {path}"))
+    constraints = schema.constraints
+    if constraints is None:
+        return errors
     name = _field(path)
     factor, low, high = constraints.multiple_of, constraints.minimum, constraints.maximum
     if factor is not None and factor > 0 and abs(value / factor - round(value / factor)) > 1e-9:
         errors.append(invalid(name, value, f"{path} in body should be a multiple of {_go_number(factor)}"))
-    if high is not None and (value > high or (constraints.exclusive_maximum and value == high)):
-        bound = "less than" if constraints.exclusive_maximum else "less than or equal to"
-        errors.append(invalid(name, value, f"{path} in body should be {bound} {_go_number(high)}"))
     if low is not None and (value < low or (constraints.exclusive_minimum and value == low)):
         bound = "greater than" if constraints.exclusive_minimum else "greater than or equal to"
         errors.append(invalid(name, value, f"{path} in body should be {bound} {_go_number(low)}"))
+    if high is not None and (value > high or (constraints.exclusive_maximum and value == high)):
+        bound = "less than" if constraints.exclusive_maximum else "less than or equal to"
+        errors.append(invalid(name, value, f"{path} in body should be {bound} {_go_number(high)}"))
     return errors
 
 
