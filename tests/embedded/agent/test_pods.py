@@ -210,6 +210,14 @@ async def test_what_ignores_sigterm_is_killed_after_the_grace_period(cluster: Cl
     await cluster.delete("stubborn", grace_period_s=1)
 
 
+async def test_a_second_deletion_shortens_the_grace_period(cluster: Cluster):
+    await cluster.run("hurry", shell("trap '' TERM; while true; do sleep 0.2; done"), terminationGracePeriodSeconds=60)
+    await cluster.until("hurry", is_ready)
+    await cluster.client.delete(PODS, "hurry", "default")
+    await asyncio.sleep(0.3)
+    await cluster.delete("hurry", grace_period_s=1)
+
+
 async def test_a_pod_past_its_deadline(cluster: Cluster):
     await cluster.run("late", shell("sleep 60"), activeDeadlineSeconds=1, restartPolicy="Never")
     pod = await cluster.until("late", lambda p: "terminated" in container_status(p)["state"])

@@ -8,6 +8,8 @@ import logging
 import sys
 from pathlib import Path
 
+import uvloop
+
 from fairlead.embedded.agent.backoff import BackoffPolicy
 from fairlead.embedded.agent.node_spec import NodeSpecError
 from fairlead.embedded.agent.run import AgentError, run, stop_pods
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
                 refresh_s=given.volume_refresh_s,
                 policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )
-            asyncio.run(work)
+            uvloop.run(work)
     except (AgentError, NodeSpecError) as error:
         print(f"fairlead agent: {error}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.embedded.agent import cgroups
 from fairlead.embedded.agent.addresses import restore_addresses
 from fairlead.embedded.agent.api import PODS, ApiCluster
 from fairlead.embedded.agent.container import load_pod
@@ -125,6 +126,7 @@ async def end_pod(runtime: ProcessRuntime, folder: Path) -> None:
     """Kill every process of a pod by its folder; what the containers ended with stays on disk."""
     for attempts in (await asyncio.to_thread(load_pod, folder)).values():
         for container in attempts:
+            await asyncio.to_thread(cgroups.remove, container.config.get("cgroup") if container.exit else None)
             while container.exit is None:
                 runtime.kill(container)
                 with contextlib.suppress(TimeoutError):

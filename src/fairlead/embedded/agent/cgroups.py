@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT_NAME = "fairlead"
 _CPU_PERIOD_US = 100_000
+_REMOVE_ATTEMPTS = 20
+_REMOVE_INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +76,17 @@ def kill(path: str | None) -> None:
 
 
 def remove(path: str | None) -> None:
-    if path:
-        with contextlib.suppress(OSError):
+    """Delete the group of an ended container; the kernel may take a moment to let its last process go."""
+    if not path:
+        return
+    for _ in range(_REMOVE_ATTEMPTS):
+        try:
             os.rmdir(path)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(_REMOVE_INTERVAL_S)
 
 
 def _weight(cpu_request: float) -> int:

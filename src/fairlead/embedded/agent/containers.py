@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from fairlead.embedded.agent import cgroups
 from fairlead.embedded.agent.backoff import Backoff
 from fairlead.embedded.agent.container import Container, load_pod
 from fairlead.embedded.agent.environment import ConfigError
@@ -53,6 +54,8 @@ class ContainerRunner:
         if container.exit is None:
             self._watch(slot, container)
         else:
+            # It ended while no agent was there to tidy up.
+            self._worker.spawn(asyncio.to_thread(cgroups.remove, container.config.get("cgroup")))
             slot.tasks.add(self._worker.spawn(self._read_message(slot, container)))
 
     def note_waiting(self, slot: Slot, trouble: Trouble) -> None:
@@ -188,7 +191,8 @@ class ContainerRunner:
         self._worker.spawn(self._stop(slot, container))
 
     async def _stop(self, slot: Slot, container: Container) -> None:
-        grace_s = self._worker.grace_s() if slot.stop_grace_s is None else float(slot.stop_grace_s)
+        def grace_s() -> float:
+            return self._worker.grace_s() if slot.stop_grace_s is None else float(slot.stop_grace_s)
 
         def hook_failed(output: str) -> None:
             self._worker.record("Warning", "FailedPreStopHook", f"PreStopHook failed: {output}", slot.spec.name)

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
-import grpc.aio
-from grpc_health.v1 import health_pb2
 from yarl import URL
 
 from fairlead.embedded.agent.pod import ContainerSpec, Grpc, HttpGet, TcpSocket
@@ -89,6 +87,10 @@ async def tcp_connect(action: TcpSocket, container: ContainerSpec, pod_ip: str, 
 
 async def grpc_health(action: Grpc, pod_ip: str, timeout_s: float) -> Outcome:
     """`grpc.health.v1.Health/Check`; SERVING succeeds."""
+    # grpc takes longer to import than everything else here together, and few pods use it.
+    import grpc.aio
+    from grpc_health.v1 import health_pb2
+
     address = f"{pod_ip}:{action.port}"
     async with grpc.aio.insecure_channel(address) as channel:
         check = channel.unary_unary(

@@ -115,6 +115,8 @@ class ProcessRuntime:
             container.refresh()
             if container.exit is None:
                 container.record_lost(self._clock.wall_s())
+        if container.exit is not None and container.exit.start_error is not None:
+            cgroups.remove(config.get("cgroup"))
         return container
 
     async def _wait_shim(self, container: Container) -> None:

@@ -17,6 +17,7 @@ from fairlead.embedded.agent.handlers import Outcome
 from fairlead.embedded.agent.pod import ContainerSpec, Handler
 from fairlead.embedded.agent.runtime import ProcessRuntime
 
+_REVIEW_S = 0.25
 _MINIMUM_GRACE_S = 2.0
 """What a container gets after SIGTERM even if its preStop hook used up the grace period."""
 
@@ -55,47 +56,57 @@ class Stopper:
         spec: ContainerSpec,
         container: Container,
         pod_ip: str,
-        grace_s: float,
+        grace_s: Callable[[], float],
         hook_failed: Callable[[str], None],
     ) -> None:
-        """Return when the container has ended. `hook_failed` hears of a preStop hook that failed."""
+        """Return when the container has ended.
+
+        `grace_s` is asked again and again: a second deletion may shorten what is left. `hook_failed` hears of a preStop
+        hook that failed.
+        """
         began_s = self._clock.monotonic_s()
+
+        def left_s() -> float:
+            return grace_s() - (self._clock.monotonic_s() - began_s)
+
         ended = asyncio.ensure_future(self._runtime.wait(container))
         try:
-            if spec.lifecycle.pre_stop is not None and grace_s > 0 and container.is_running:
-                await self._pre_stop(spec, container, pod_ip, grace_s, ended, hook_failed)
-            left_s = grace_s - (self._clock.monotonic_s() - began_s)
-            if grace_s > 0 and not ended.done():
+            if spec.lifecycle.pre_stop is not None and left_s() > 0 and container.is_running:
+                hook = asyncio.ensure_future(
+                    run_hook(self._session, spec.lifecycle.pre_stop, spec, container, pod_ip, left_s(), self._clock)
+                )
+                try:
+                    await _wait_for_any((hook, ended), left_s)
+                    _judge(hook, hook_failed)
+                finally:
+                    hook.cancel()
+            if grace_s() > 0 and not ended.done():
                 self._runtime.signal(container, stop_signal(container))
-                await asyncio.wait({ended}, timeout=max(left_s, min(_MINIMUM_GRACE_S, grace_s)))
+                signalled_s = self._clock.monotonic_s()
+                least_s = min(_MINIMUM_GRACE_S, grace_s())
+                await _wait_for_any(
+                    (ended,), lambda: max(left_s(), min(least_s, grace_s()) - (self._clock.monotonic_s() - signalled_s))
+                )
             while not ended.done():
                 self._runtime.kill(container)
                 await asyncio.wait({ended}, timeout=1.0)
         finally:
             ended.cancel()
 
-    async def _pre_stop(
-        self,
-        spec: ContainerSpec,
-        container: Container,
-        pod_ip: str,
-        grace_s: float,
-        ended: asyncio.Future[None],
-        hook_failed: Callable[[str], None],
-    ) -> None:
-        hook = spec.lifecycle.pre_stop
-        assert hook is not None
-        running = asyncio.ensure_future(run_hook(self._session, hook, spec, container, pod_ip, grace_s, self._clock))
-        try:
-            both: set[asyncio.Future[Any]] = {running, ended}
-            await asyncio.wait(both, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-            if running.done() and not running.cancelled():
-                error = running.exception()
-                outcome = Outcome(False, str(error)) if error is not None else running.result()
-                if not outcome.ok:
-                    hook_failed(outcome.output)
-        finally:
-            running.cancel()
+
+async def _wait_for_any(waited: tuple[asyncio.Future[Any], ...], left_s: Callable[[], float]) -> None:
+    """Until one is done or no time is left, however that changes meanwhile."""
+    while not any(future.done() for future in waited) and (left := left_s()) > 0:
+        await asyncio.wait(waited, timeout=min(left, _REVIEW_S), return_when=asyncio.FIRST_COMPLETED)
+
+
+def _judge(hook: asyncio.Future[Outcome], hook_failed: Callable[[str], None]) -> None:
+    if not hook.done() or hook.cancelled():
+        return
+    error = hook.exception()
+    outcome = Outcome(False, str(error)) if error is not None else hook.result()
+    if not outcome.ok:
+        hook_failed(outcome.output)
 
 
 def stop_signal(container: Container) -> signal.Signals:
