@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -66,7 +67,7 @@ def ask(platform: Platform, tokens: int = 4, timeout_s: float = 20.0) -> str | N
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             text = response.read().decode()
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return None
     return text if "data: [DONE]" in text else None
 
@@ -123,7 +124,9 @@ def test_a_killed_envoy_comes_back(served: Platform) -> None:
 def test_a_killed_engine_is_restarted_and_only_its_streams_end(served: Platform) -> None:
     kubectl = Kubectl(served.kubeconfig)
     streams = Streams(served, 6)
-    engines = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout.splitlines()
+    engines = subprocess.run(
+        ["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     addresses = {p["status"]["podIP"]: p["metadata"]["name"] for p in kubectl.json("get", "pods")["items"]}
     victim, name = next(
         (int(line.split()[0]), addresses[ip])
@@ -189,4 +192,4 @@ def test_objects_survive_down_and_up(tmp_path) -> None:
 
 
 def processes() -> str:
-    return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
