@@ -1,11 +1,18 @@
-"""A scripted API server for faults that no real server produces on demand."""
+"""Servers to test against: a scripted one, for faults that no real server produces on demand, and the embedded one."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
-from collections.abc import AsyncIterator
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +22,9 @@ from aiohttp.test_utils import TestServer
 
 from fairlead.kube.client import Client
 from fairlead.kube.credentials import Credentials
+from fairlead.kube.errors import AlreadyExists
+from fairlead.kube.kinds import NAMESPACES, SERVICE_ACCOUNTS
+from fairlead.kube.objects import Namespace, ObjectMeta, ServiceAccount
 from fairlead.kube.transport import RetryPolicy
 
 
@@ -169,3 +179,83 @@ async def scripted_client(scripted: ScriptedServer) -> AsyncIterator[Client]:
 @pytest.fixture
 def scripted_server_type() -> type[ScriptedServer]:
     return ScriptedServer
+
+
+class EmbeddedServer:
+    """The embedded API server in its own process, to be killed and started again on the same port."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.data / "kubeconfig"
+
+    def start(self, timeout_s: float = 30.0) -> None:
+        with (self.data / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "fairlead.embedded.apiserver",
+                    "--data", str(self.data / "api"), "--api-port", str(self.port),
+                ],
+                stdout=subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        line = self._first_line(timeout_s)
+        match = re.search(r"https://[^:]+:(\d+) \(kubeconfig (.+)\)", line)
+        assert match is not None, f"no address in {line!r}; log: {(self.data / 'log').read_text()[-2000:]}"
+        self.port = int(match[1])
+        if not self.kubeconfig.exists():
+            self.kubeconfig.symlink_to(match[2])
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def _first_line(self, timeout_s: float) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        timer = threading.Timer(timeout_s, self._process.kill)
+        timer.start()
+        try:
+            return self._process.stdout.readline().decode()
+        finally:
+            timer.cancel()
+
+
+@pytest.fixture(scope="session")
+def api_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """An embedded API server that tests share; use a namespace of your own."""
+    server = EmbeddedServer(tmp_path_factory.mktemp("api"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_api_server(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    """An embedded API server that the test may kill."""
+    server = EmbeddedServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def client(api_server: EmbeddedServer) -> AsyncIterator[Client]:
+    """A client of a real API server: the embedded one, or the cluster that FAIRLEAD_TEST_KUBECONFIG names."""
+    async with Client.load(os.environ.get("FAIRLEAD_TEST_KUBECONFIG") or api_server.kubeconfig) as client:
+        yield client
+
+
+@pytest.fixture
+async def namespace(client: Client) -> AsyncIterator[str]:
+    """A namespace of the test's own, with the service account that pods need."""
+    made = await client.create(NAMESPACES, Namespace(metadata=ObjectMeta(generate_name="kube-test-")))
+    name = made.metadata.name
+    with contextlib.suppress(AlreadyExists):
+        await client.create(SERVICE_ACCOUNTS, ServiceAccount(metadata=ObjectMeta(name="default", namespace=name)))
+    yield name
+    await client.delete(NAMESPACES, name)

@@ -20,6 +20,8 @@ from typing import Any, Final, Literal, TypeVar, cast
 import aiohttp
 import msgspec
 
+from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.backoff import Backoff
 from fairlead.kube.credentials import Credentials
 from fairlead.kube.errors import BadRequest, Conflict, Gone, from_status
 from fairlead.kube.objects.autoscaling import Scale
@@ -37,6 +39,7 @@ FieldValidation = Literal["Strict", "Warn", "Ignore"]
 DEFAULT_FIELD_MANAGER: Final = "fairlead"
 DEFAULT_PAGE: Final = 500
 _CONFLICT_ATTEMPTS: Final = 10
+_CONFLICT_BACKOFF: Final = Backoff(first_s=0.01, max_s=0.5)
 _PATCH_CONTENT_TYPE: Final = {
     "json": "application/json-patch+json",
     "merge": "application/merge-patch+json",
@@ -51,11 +54,17 @@ class Client:
     """A client of one API server. Use it as an async context manager; one per process is enough."""
 
     def __init__(
-        self, credentials: Credentials, *, field_manager: str = DEFAULT_FIELD_MANAGER, **transport: Any
+        self,
+        credentials: Credentials,
+        *,
+        field_manager: str = DEFAULT_FIELD_MANAGER,
+        clock: Clock = SYSTEM,
+        **transport: Any,
     ) -> None:
-        """`transport` takes the options of `Transport`: user_agent, timeout_s, retry, on_warning, clock."""
+        """`transport` takes the options of `Transport`: user_agent, timeout_s, retry, on_warning."""
         self.credentials = credentials
-        self.transport = Transport(credentials, **transport)
+        self.transport = Transport(credentials, clock=clock, **transport)
+        self._clock = clock
         self.field_manager = field_manager
 
     @staticmethod
@@ -214,6 +223,7 @@ class Client:
                 except Conflict:
                     if attempt + 1 == _CONFLICT_ATTEMPTS:
                         raise
+                    await self._clock.sleep(_CONFLICT_BACKOFF.delay_s(attempt + 1))
                     continue
             return resource.decode(msgspec.json.encode(current))
         raise AssertionError("unreachable: the last attempt returns or raises")
