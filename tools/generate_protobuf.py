@@ -2,9 +2,11 @@
 
     python tools/generate_protobuf.py GO_SOURCES [OUTPUT]
 
-GO_SOURCES is a folder with checkouts `api` and `apimachinery` of the Kubernetes repositories of those names. The output
-holds, for each definition, `{number: field}`; a field is a JSON name, or "@" and a definition whose fields are inlined.
-Definitions without fields of their own numbers are left out.
+GO_SOURCES is a folder with checkouts `api`, `apimachinery` and `apiextensions-apiserver` of the Kubernetes repositories
+of those names (branch release-1.36, the one of `schema/builtin.json.gz`, whose definitions are looked up). Go's struct
+tags tell number and JSON name together, which the `.proto` files do not. The output holds, for each definition,
+`{number: field}`; a field is a JSON name, or "@" and a Go struct whose fields stand inlined in JSON, yet as a message
+of their own in protobuf.
 """
 
 from __future__ import annotations
@@ -15,11 +17,29 @@ import re
 import sys
 from pathlib import Path
 
-OUTPUT = Path(__file__).parent.parent / "src/fairlead/embedded/apiserver/protobuf/fields.json.gz"
+SERVER = Path(__file__).parent.parent / "src/fairlead/embedded/apiserver"
+OUTPUT = SERVER / "protobuf/fields.json.gz"
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.M | re.S)
-_FIELD = re.compile(r"^\t(?:(\w+)\s+)?(\S+)\s+`(.*)`", re.M)
+_FIELD = re.compile(r"^\t(?:\w+\s+)?(\S+)\s+`(.*)`", re.M)
 _TAG = re.compile(r'(\w+):"([^"]*)"')
 META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+HAND_WRITTEN = frozenset(
+    META + name for name in ("Time", "MicroTime", "FieldsV1", "Duration", "Patch", "Timestamp", "Verbs")
+) | {
+    "io.k8s.apimachinery.pkg.runtime.RawExtension",
+    "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+    "io.k8s.apimachinery.pkg.api.resource.Quantity",
+}  # fmt: skip
+"""Definitions whose wire form `protobuf/decode.py` knows."""
+
+
+def folder(prefix: str) -> str:
+    """The folder with the Go package of a definition prefix ("io.k8s.api.core.v1.")."""
+    prefix = prefix.rstrip(".")
+    if prefix.startswith("io.k8s.api."):
+        return "api/" + prefix.removeprefix("io.k8s.api.").replace(".", "/")
+    repository, _, rest = prefix.removeprefix("io.k8s.").partition(".")
+    return f"{repository}/{rest.replace('.', '/')}"
 
 
 def structs(source: str, prefix: str) -> dict[str, dict[str, str]]:
@@ -27,17 +47,14 @@ def structs(source: str, prefix: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for name, body in _STRUCT.findall(source):
         fields: dict[str, str] = {}
-        for _, go_type, text in _FIELD.findall(body):
+        for go_type, text in _FIELD.findall(body):
             tags = dict(_TAG.findall(text))
             parts = tags.get("protobuf", "").split(",")
-            if len(parts) < 2:
-                continue
             json_name = tags.get("json", "").partition(",")[0]
-            if json_name == "-":
+            if len(parts) < 2 or json_name == "-":
                 continue
             fields[parts[1]] = json_name or "@" + definition(go_type.lstrip("*"), prefix)
-        if fields:
-            found[prefix + name] = fields
+        found[prefix + name] = fields
     return found
 
 
@@ -50,26 +67,35 @@ def definition(go_type: str, prefix: str) -> str:
         return META + name
     grouped = re.fullmatch(r"([a-z]*?)(v\d\w*)", package)
     if grouped is None:
-        return name
+        return go_type
     return f"io.k8s.api.{grouped[1] or 'core'}.{grouped[2]}.{name}"
 
 
+def wanted_definitions() -> set[str]:
+    """The definitions of the schema table that are structs."""
+    table = json.loads(gzip.decompress((SERVER / "schema/builtin.json.gz").read_bytes()))
+    return {name for name, node in table["definitions"].items() if "p" in node} - HAND_WRITTEN
+
+
 def main(sources: Path, output: Path) -> None:
+    wanted = wanted_definitions()
+    found: dict[str, dict[str, str]] = {}
+    for prefix in sorted({name.rpartition(".")[0] + "." for name in wanted}):
+        for path in sorted((sources / folder(prefix)).glob("*.go")):
+            if not path.name.endswith("_test.go"):
+                found |= structs(path.read_text(), prefix)
     table: dict[str, dict[str, str]] = {}
-    for path in sorted((sources / "api").glob("*/*/types.go")):
-        group, version = path.parts[-3:-1]
-        table |= structs(path.read_text(), f"io.k8s.api.{group}.{version}.")
-    for path in sorted((sources / "apimachinery/pkg/apis/meta/v1").glob("*.go")):
-        if not path.name.endswith("_test.go"):
-            table |= structs(path.read_text(), META)
-    table = {name: fields for name, fields in sorted(table.items()) if name.startswith(META) or keep(name)}
+    missing = []
+    while wanted:
+        name = wanted.pop()
+        if name not in found:
+            missing.append(name)
+            continue
+        table[name] = found[name]
+        wanted |= {field[1:] for field in found[name].values() if field[0] == "@"} - table.keys()
     packed = gzip.compress(json.dumps(table, separators=(",", ":"), sort_keys=True).encode(), 9, mtime=0)
     output.write_bytes(packed)
-    print(f"{len(table)} definitions, {len(packed)} bytes", file=sys.stderr)
-
-
-def keep(name: str) -> bool:
-    return ".v1." in name or ".autoscaling.v2." in name or ".resource." in name or name.endswith(".Eviction")
+    print(f"{len(table)} definitions, {len(packed)} bytes; not found: {sorted(missing) or 'none'}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -59,10 +59,13 @@ def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Cata
     """The body with `kind` and `apiVersion` filled in, and its duplicate-field errors. Raises BadRequest."""
     try:
         obj, duplicates = parse_document(data, media_type, expected)
+    except protobuf.UndecodableObject:
+        raise
     except BadRequest as error:
+        what = "" if media_type == protobuf.MEDIA_TYPE else "couldn't get version/kind; "
         raise bad_request(
-            f"the object provided is unrecognized (must be of type {expected.kind}): couldn't get version/kind; "
-            f"{error.message} ({summary(data)})"
+            f"the object provided is unrecognized (must be of type {expected.kind}): {what}{error.message} "
+            f"({summary(data)})"
         ) from error
     api_version = obj.get("apiVersion") or ("" if expected.is_custom else expected.api_version)
     kind = obj.get("kind") or expected.kind

@@ -7,90 +7,108 @@ that are not known are skipped, as protobuf demands.
 
 from __future__ import annotations
 
-import base64
 import functools
 import gzip
-import struct
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
 import msgspec
 
+from fairlead.embedded.apiserver.protobuf.scalars import BY_FORMAT, last, raw_json, text
+from fairlead.embedded.apiserver.protobuf.wire import (
+    BYTES,
+    FIXED64,
+    VARINT,
+    Field,
+    Malformed,
+    double,
+    fields_of,
+    signed,
+    varint,
+)
 from fairlead.embedded.apiserver.schema.builtin import definition, schema_for
 from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.kube.errors import BadRequest
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
-_MAGIC = b"k8s\x00"
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_RAW = frozenset(
-    {
-        "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
-        "io.k8s.apimachinery.pkg.runtime.RawExtension",
-    }
-)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAGIC = b"k8s\x00"
+_META = "io.k8s.apimachinery.pkg.apis.meta.v1."
+_EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
+_JSON_SCHEMA = _EXTENSIONS + "JSONSchemaProps"
+_SCHEMA_OR_BOOL = _EXTENSIONS + "JSONSchemaPropsOrBool"
+_SCHEMA_OR_LIST = _EXTENSIONS + "JSONSchemaPropsOrArray"
+_SCHEMA_OR_STRINGS = _EXTENSIONS + "JSONSchemaPropsOrStringArray"
+_RAW_JSON = frozenset({_META + "FieldsV1", _EXTENSIONS + "JSON", "io.k8s.apimachinery.pkg.runtime.RawExtension"})
 
 
-class _Malformed(Exception):
-    """The bytes are no protobuf message of the expected form."""
+class UndecodableObject(BadRequest):
+    """The envelope is fine, what it holds is no such object. The message names both kinds."""
 
 
 def decode_body(data: bytes, group: str, version: str, kind: str) -> dict[str, Any]:
     """The object in a body, with the `kind` and `apiVersion` of its envelope, or the expected ones where it has none.
 
-    Raises BadRequest whose message is what the API server says after "couldn't get version/kind; ".
+    Raises UndecodableObject, and BadRequest with the bare reason where the envelope itself is broken.
     """
-    if not data.startswith(_MAGIC):
-        raise BadRequest("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+    expected = kind
     try:
-        type_meta, raw = _envelope(data[len(_MAGIC) :])
-        api_version, sent_kind = type_meta
-        if sent_kind:
-            group, _, version = api_version.rpartition("/")
-            kind = sent_kind
-        obj = _message(raw, _schema(group, version, kind))
-    except KeyError:
-        # A kind without a table: its name is enough to refuse it.
-        obj = {}
-    except (_Malformed, IndexError, struct.error, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise BadRequest(f"error decoding protobuf: {error}") from error
+        api_version, sent_kind, raw = _envelope(data)
+    except Malformed as error:
+        raise BadRequest(str(error)) from error
+    if sent_kind:
+        group, _, version = api_version.rpartition("/")
+        kind = sent_kind
+    schema = _schema(group, version, kind)
+    try:
+        # An unknown kind needs no decoding: its name is enough to refuse it.
+        obj = {} if schema is None else _message(raw, schema, schema.name, {})
+    except Malformed as error:
+        raise UndecodableObject(f'{kind} in version "{version}" cannot be handled as a {expected}: {error}') from error
+    except RecursionError as error:
+        raise UndecodableObject(
+            f'{kind} in version "{version}" cannot be handled as a {expected}: exceeded max depth'
+        ) from error
     obj["apiVersion"] = f"{group}/{version}" if group else version
     obj["kind"] = kind
     return obj
 
 
-def _schema(group: str, version: str, kind: str) -> Schema:
+def _envelope(data: bytes) -> tuple[str, str, bytes]:
+    """`apiVersion` and `kind` (empty where they are not said) and the message."""
+    if not data:
+        raise Malformed("empty data")
+    if not data.startswith(MAGIC):
+        magic = " ".join(str(byte) for byte in MAGIC)
+        raise Malformed(f"provided data does not appear to be a protobuf message, expected prefix [{magic}]")
+    if len(data) == len(MAGIC):
+        raise Malformed("empty body")
+    type_meta, raw = last(data[len(MAGIC) :], 1, BYTES), last(data[len(MAGIC) :], 2, BYTES)
+    api_version = kind = None
+    if type_meta is not None:
+        api_version, kind = last(type_meta.data, 1, BYTES), last(type_meta.data, 2, BYTES)
+    return (
+        "" if api_version is None else text(api_version.data),
+        "" if kind is None else text(kind.data),
+        b"" if raw is None else raw.data,
+    )
+
+
+def _schema(group: str, version: str, kind: str) -> Schema | None:
     """A kind's schema; DeleteOptions belong to every group version, and an Eviction is the same in both of its own."""
     if kind == "DeleteOptions":
-        return schema_for("meta.k8s.io", "v1", kind)
-    if kind == "Eviction":
+        group, version = "meta.k8s.io", "v1"
+    elif kind == "Eviction":
         version = "v1"
-    return schema_for(group, version, kind)
-
-
-def _envelope(data: bytes) -> tuple[tuple[str, str], bytes]:
-    """`apiVersion` and `kind`, and the message."""
-    api_version = kind = ""
-    raw = b""
-    for number, wire, value in _fields(data):
-        if number == 1 and wire == _BYTES:
-            for inner, _, text in _fields(value):
-                if inner == 1:
-                    api_version = text.decode()
-                elif inner == 2:
-                    kind = text.decode()
-        elif number == 2 and wire == _BYTES:
-            raw = value
-    return (api_version, kind), raw
+    try:
+        return schema_for(group, version, kind)
+    except KeyError:
+        return None
 
 
 @functools.cache
-def _numbers(name: str) -> dict[int, str]:
-    """Field number -> JSON name, or "@" and an inlined definition."""
-    return {int(number): field for number, field in _table().get(name, {}).items()}
+def numbers(name: str) -> dict[int, str]:
+    """Field number -> JSON name, or "@" and the definition of an inlined struct. Raises KeyError."""
+    return {int(number): field for number, field in _table()[name].items()}
 
 
 @functools.cache
@@ -100,170 +118,127 @@ def _table() -> dict[str, dict[str, str]]:
     return table
 
 
-def _message(data: bytes, schema: Schema, name: str = "") -> dict[str, Any]:
-    """A struct; `name` is the definition whose numbers count, where it is inlined into `schema`."""
-    made: dict[str, Any] = {}
-    numbers = _numbers(name or schema.name)
-    for number, wire, value in _fields(data):
-        field = numbers.get(number)
-        if field is None:
+def _message(data: bytes, schema: Schema, name: str, made: dict[str, Any]) -> dict[str, Any]:
+    """A struct, added to `made`. `name` is the definition whose numbers count: that of `schema`, or of a struct whose
+    fields stand inlined in it."""
+    known = numbers(name)
+    for field in fields_of(data):
+        json_name = known.get(field.number)
+        if json_name is None:
             continue
-        if field[0] == "@":
-            made.update(_message(value, _inlined(schema, field[1:]), field[1:]))
+        if json_name[0] == "@":
+            _message(_data(field, json_name.rpartition(".")[2]), schema, json_name[1:], made)
             continue
-        property_ = schema.properties.get(field)
-        if property_ is None:
+        child = schema.properties.get(json_name)
+        if child is None:
             continue
-        if property_.type == "array":
-            _extend(made.setdefault(field, []), property_, wire, value)
-        elif property_.type == "object" and property_.additional is not None:
-            key, entry = _entry(value, property_.additional)
-            made.setdefault(field, {})[key] = entry
+        if child.type == "array":
+            _extend(made.setdefault(json_name, []), child, field, json_name)
+        elif child.type == "object" and child.additional is not None:
+            key, entry = _entry(_data(field, json_name), child.additional, json_name)
+            made.setdefault(json_name, {})[key] = entry
+        elif _is_struct(child):
+            # Parts of one message may come apart; they add up.
+            made[json_name] = _message(_data(field, json_name), child, child.name, made.get(json_name) or {})
         else:
-            made[field] = _value(property_, wire, value)
+            made[json_name] = _value(child, field, json_name)
     return made
 
 
-def _inlined(schema: Schema, name: str) -> Schema:
-    """The schema of an inlined struct: its fields stand in the outer one, where it has no definition of its own."""
-    try:
-        return definition(name)
-    except KeyError:
-        return schema
+def _is_struct(schema: Schema) -> bool:
+    return schema.go is not None and schema.format not in BY_FORMAT
 
 
-def _extend(items: list[Any], schema: Schema, wire: int, value: Any) -> None:
-    element = schema.items or Schema()
-    if wire == _BYTES and element.type in ("integer", "boolean"):
+def _extend(items: list[Any], schema: Schema, field: Field, json_name: str) -> None:
+    element = schema.items
+    assert element is not None
+    if field.wire == BYTES and element.type in ("integer", "boolean") and element.format not in BY_FORMAT:
         at = 0
-        while at < len(value):
-            number, at = _varint(value, at)
-            items.append(bool(number) if element.type == "boolean" else _signed(number))
+        while at < len(field.data):
+            number, at = varint(field.data, at)
+            items.append(_value(element, Field(field.number, VARINT, number, b""), json_name))
         return
-    items.append(_value(element, wire, value))
+    items.append(_value(element, field, json_name))
 
 
-def _entry(data: bytes, schema: Schema) -> tuple[str, Any]:
+def _entry(data: bytes, schema: Schema, json_name: str) -> tuple[str, Any]:
     """One entry of a map."""
-    key, entry = "", _empty(schema)
-    for number, wire, value in _fields(data):
-        if number == 1:
-            key = value.decode()
-        elif number == 2 and schema.type == "array":
+    key = last(data, 1, BYTES)
+    value: Any = None
+    for field in fields_of(data):
+        if field.number != 2:
+            continue
+        if schema.type == "array":
             # Protobuf has no map of lists: a message with one repeated field stands for the list.
-            for _, inner_wire, inner in _fields(value):
-                _extend(entry, schema, inner_wire, inner)
-        elif number == 2:
-            entry = _value(schema, wire, value)
-    return key, entry
+            value = []
+            for item in fields_of(_data(field, json_name)):
+                _extend(value, schema, item, json_name)
+        else:
+            value = _value(schema, field, json_name)
+    if value is None:
+        value = _empty(schema)
+    return "" if key is None else text(key.data), value
 
 
 def _empty(schema: Schema) -> Any:
-    return {"array": [], "object": {}, "string": "", "integer": 0, "boolean": False}.get(schema.type)
+    """A map's value that was left out because it is empty."""
+    if schema.format in BY_FORMAT:
+        return BY_FORMAT[schema.format](b"")
+    return {"array": [], "object": {}, "string": "", "integer": 0, "number": 0, "boolean": False}.get(schema.type)
 
 
-def _value(schema: Schema, wire: int, value: Any) -> Any:
-    special = _FORMATS.get(schema.format)
-    if special is not None and wire == _BYTES:
-        return special(value)
+def _value(schema: Schema, field: Field, json_name: str) -> Any:
+    special = BY_FORMAT.get(schema.format)
+    if special is not None:
+        return special(_data(field, json_name))
     match schema.type:
         case "string":
-            return value.decode()
+            return text(_data(field, json_name))
         case "integer":
-            return _signed(value)
+            return signed(_integer(field, json_name), 32 if schema.format == "int32" else 64)
         case "boolean":
-            return bool(value)
+            return bool(_integer(field, json_name))
         case "number":
-            return struct.unpack("<d", value)[0] if wire == _FIXED64 else struct.unpack("<f", value)[0]
-    if schema.name in _RAW or (schema.preserve_unknown and not schema.properties):
-        return _raw(value)
-    return _message(value, schema)
+            return double(_data(field, json_name, FIXED64))
+    data = _data(field, json_name)
+    if schema.name in _RAW_JSON:
+        return raw_json(data)
+    if schema.items is not None:
+        return _schema_like(schema.name, data)
+    return _message(data, schema, schema.name, {})
 
 
-def _raw(data: bytes) -> Any:
-    """RawExtension and FieldsV1: JSON in their only field."""
-    for number, _, value in _fields(data):
-        if number == 1:
-            return msgspec.json.decode(value) if value else None
+def _schema_like(name: str, data: bytes) -> Any:
+    """A JSON schema, or what may stand in its place."""
+    schema, rest = (2, 1) if name == _SCHEMA_OR_BOOL else (1, 2)
+    found = last(data, schema, BYTES)
+    others = [field for field in fields_of(data) if field.number == rest]
+    if name == _SCHEMA_OR_LIST and others:
+        return [_json_schema(_data(field, "JSONSchemas")) for field in others]
+    if name == _SCHEMA_OR_STRINGS and others:
+        return [text(_data(field, "Property")) for field in others]
+    if found is not None:
+        return _json_schema(found.data)
+    if name == _SCHEMA_OR_BOOL:
+        return any(_integer(field, "Allows") for field in others[-1:])
     return None
 
 
-def _time(data: bytes, *, micro: bool) -> str | None:
-    seconds = nanos = 0
-    for number, _, value in _fields(data):
-        if number == 1:
-            seconds = _signed(value)
-        elif number == 2:
-            nanos = _signed(value)
-    if not data:
-        return None
-    moment = _EPOCH + timedelta(seconds=seconds)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{text}.{nanos // 1000:06d}Z" if micro else f"{text}Z"
+def _json_schema(data: bytes) -> dict[str, Any]:
+    return _message(data, definition(_JSON_SCHEMA), _JSON_SCHEMA, {})
 
 
-def _quantity(data: bytes) -> str:
-    for number, _, value in _fields(data):
-        if number == 1:
-            return str(value.decode())
-    return "0"
+def _data(field: Field, name: str, wire: int = BYTES) -> bytes:
+    if field.wire != wire:
+        raise _wrong_type(field, name)
+    return field.data
 
 
-def _int_or_string(data: bytes) -> int | str:
-    kind, number_value, text = 0, 0, ""
-    for number, _, value in _fields(data):
-        if number == 1:
-            kind = value
-        elif number == 2:
-            number_value = _signed(value)
-        elif number == 3:
-            text = value.decode()
-    return text if kind else number_value
+def _integer(field: Field, name: str) -> int:
+    if field.wire != VARINT:
+        raise _wrong_type(field, name)
+    return field.integer
 
 
-_FORMATS: dict[str, Callable[[bytes], Any]] = {
-    "byte": lambda data: base64.b64encode(data).decode(),
-    "date-time": lambda data: _time(data, micro=False),
-    "micro-time": lambda data: _time(data, micro=True),
-    "quantity": _quantity,
-    "int-or-string": _int_or_string,
-}
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
-    """Number, wire type and value of each field. Raises _Malformed, IndexError."""
-    at, end = 0, len(data)
-    while at < end:
-        key, at = _varint(data, at)
-        number, wire = key >> 3, key & 7
-        if wire == _VARINT:
-            value, at = _varint(data, at)
-            yield number, wire, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(data, at)
-        elif wire in (_FIXED64, _FIXED32):
-            size = 8 if wire == _FIXED64 else 4
-        else:
-            raise _Malformed(f"wire type {wire}")
-        if at + size > end:
-            raise _Malformed("unexpected EOF")
-        yield number, wire, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    result = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, at
-        shift += 7
-        if shift > 63:
-            raise _Malformed("varint overflows")
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >> 63 else number
+def _wrong_type(field: Field, name: str) -> Malformed:
+    return Malformed(f"proto: wrong wireType = {field.wire} for field {name[:1].upper()}{name[1:]}")
