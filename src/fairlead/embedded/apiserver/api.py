@@ -10,6 +10,15 @@ from pathlib import Path
 from aiohttp import web
 
 from fairlead.clock import Clock
+from fairlead.embedded.apiserver.authorization import (
+    ADMIN,
+    AUTHENTICATED,
+    Attributes,
+    Authorizer,
+    User,
+    forbidden,
+    service_account,
+)
 from fairlead.embedded.apiserver.call import Call, page_not_found, query_of, respond_error, respond_object
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.codec import head_of
@@ -22,7 +31,7 @@ from fairlead.embedded.apiserver.handlers.health import Metrics, health, version
 from fairlead.embedded.apiserver.handlers.lists import get, list_collection
 from fairlead.embedded.apiserver.handlers.openapi import OpenApi
 from fairlead.embedded.apiserver.handlers.patch import patch
-from fairlead.embedded.apiserver.handlers.reviews import REVIEWS
+from fairlead.embedded.apiserver.handlers.reviews import REVIEWS, Reviewer
 from fairlead.embedded.apiserver.handlers.update import update
 from fairlead.embedded.apiserver.handlers.watch import watch
 from fairlead.embedded.apiserver.kubelet_proxy import NODE_METHODS, KubeletProxy
@@ -68,6 +77,7 @@ class Api:
             lambda name: objects.lookup("", "nodes", "", name),
             kubelet_credentials,
         )
+        self.authorizer = Authorizer(objects)
         self.tokens = Tokens(credentials.signing_key, clock)
         self.openapi = OpenApi(catalog)
         self.metrics = Metrics(store)
@@ -94,9 +104,10 @@ class Api:
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
         raw_path = request.raw_path.partition("?")[0]
         first = raw_path.strip("/").partition("/")[0]
-        if first not in _PUBLIC:
-            self._authenticate(request)
+        user = ADMIN if first in _PUBLIC else self._authenticate(request)
         path = parse_path(raw_path)
+        if not user.is_master:
+            self.authorizer.refuse(user, _attributes(request, raw_path, path))
         if path is None:
             return self._outside(request, raw_path)
         if not path.resource:
@@ -104,17 +115,33 @@ class Api:
         type_ = self.catalog.find(path.group, path.version, path.resource)
         if type_ is None:
             return self._unknown(path)
-        call = Call(request, path, type_, head_of(type_))
+        call = Call(request, path, type_, head_of(type_), user=user)
         if type_.deprecation:
             call.warnings.append(type_.deprecation)
         request[_WARNINGS] = call.warnings
         return await self._serve(call)
 
-    def _authenticate(self, request: web.Request) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and (self._credentials.is_admin(token) or self.tokens.user_of(token)):
-            return
-        raise Unauthorized("Unauthorized")
+    def _authenticate(self, request: web.Request) -> User:
+        """Who asks; the admin may ask in another's name. Raises Unauthorized, Forbidden."""
+        headers = request.headers
+        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized("Unauthorized")
+        if not self._credentials.is_admin(token):
+            name = self.tokens.user_of(token)
+            if name is None:
+                raise Unauthorized("Unauthorized")
+            user = service_account(name)
+        else:
+            user = ADMIN
+        impersonated = headers.get("Impersonate-User")
+        if not impersonated:
+            return user
+        if not user.is_master:
+            raise forbidden(user, Attributes("impersonate", resource="users", name=impersonated))
+        if impersonated.startswith("system:serviceaccount:") and impersonated.count(":") == 3:
+            return service_account(impersonated)
+        return User(impersonated, (*headers.getall("Impersonate-Group", ()), AUTHENTICATED))
 
     # resources
 
@@ -143,7 +170,8 @@ class Api:
         elif verb == "create" and type_.qualified == "bindings":
             handler = bind
         elif verb == "create" and (type_.group, type_.resource) in REVIEWS:
-            handler = REVIEWS[type_.group, type_.resource](self.tokens)
+            reviewer = Reviewer(call.user, self.authorizer, self.tokens)
+            handler = REVIEWS[type_.group, type_.resource](reviewer)
         return await handler(self.objects, call)
 
     def _allow(self, call: Call, verb: str) -> None:
@@ -209,6 +237,22 @@ class Api:
         if group:
             return respond_object(discovery.group_document(self.catalog, group), media_type=form.media_type)
         return respond_object(discovery.root_paths(self.catalog), media_type=form.media_type)
+
+
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
+
+
+def _attributes(request: web.Request, raw_path: str, path: RequestPath | None) -> Attributes:
+    """What a request wants to do."""
+    method = request.method
+    if path is None or not path.resource:
+        return Attributes(method.lower(), path=raw_path)
+    verb = _VERBS.get(method, method.lower())
+    if method == "GET" and not path.name:
+        verb = "watch" if path.is_watch or parse_flag(query_of(request), "watch") else "list"
+    elif method == "DELETE" and not path.name:
+        verb = "deletecollection"
+    return Attributes(verb, path.group, path.resource, path.subresource, path.namespace, path.name)
 
 
 def _only_get(request: web.Request) -> None:

@@ -11,6 +11,7 @@ import yaml
 from aiohttp import web
 from multidict import MultiDict, MultiDictProxy, MultiMapping
 
+from fairlead.embedded.apiserver.authorization import ADMIN, User
 from fairlead.embedded.apiserver.body import BODY_LIMIT_BYTES
 from fairlead.embedded.apiserver.codec import encode
 from fairlead.embedded.apiserver.negotiation import JSON, PLAIN, YAML, Form, negotiate
@@ -30,6 +31,7 @@ class Call:
     path: RequestPath
     type: ResourceType
     head: bytes
+    user: User = ADMIN
     form: Form = PLAIN
     warnings: list[str] = field(default_factory=list)
     _body: bytes | None = None

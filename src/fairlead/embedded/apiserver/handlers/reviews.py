@@ -1,17 +1,15 @@
-"""Virtual resources that answer a question: who am I, may I, is this token good.
-
-There is one admin, who may do everything; other users may do nothing.
-"""
+"""Virtual resources that answer a question: who am I, may I, is this token good."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from aiohttp import web
 
+from fairlead.embedded.apiserver.authorization import Attributes, Authorizer, User, service_account
 from fairlead.embedded.apiserver.body import Expected, body_media_type, decode, parse_object, settle_strictness
 from fairlead.embedded.apiserver.call import Call, respond_object
-from fairlead.embedded.apiserver.credentials import ADMIN
 from fairlead.embedded.apiserver.invalid import FieldError, invalid
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.options import write_options
@@ -20,14 +18,24 @@ from fairlead.embedded.apiserver.status import invalid_object
 from fairlead.embedded.apiserver.tokens import Tokens
 
 Handler = Callable[[Objects, Call], Awaitable[web.StreamResponse]]
-Answer = Callable[[Object, Tokens], Object]
-MASTERS = "system:masters"
 
 
-def _review(answer: Answer) -> Callable[[Tokens], Handler]:
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """Who asks, and who knows."""
+
+    user: User
+    authorizer: Authorizer
+    tokens: Tokens
+
+
+Answer = Callable[[Object, Reviewer], Object]
+
+
+def _review(answer: Answer) -> Callable[[Reviewer], Handler]:
     """A handler that fills in the status of a review."""
 
-    def with_tokens(tokens: Tokens) -> Handler:
+    def with_reviewer(reviewer: Reviewer) -> Handler:
         async def handle(objects: Objects, call: Call) -> web.StreamResponse:
             call.negotiate()
             options = write_options(call.query, "CreateOptions")
@@ -38,12 +46,12 @@ def _review(answer: Answer) -> Callable[[Tokens], Handler]:
             strict += decode(review, type_)
             call.warnings += settle_strictness(strict, options.field_validation, type_)
             review.setdefault("metadata", {})["creationTimestamp"] = None
-            review["status"] = answer(review.setdefault("spec", {}), tokens)
+            review["status"] = answer(review.setdefault("spec", {}), reviewer)
             return respond_object(review, status=201, call=call)
 
         return handle
 
-    return with_tokens
+    return with_reviewer
 
 
 def _refuse_attributes(spec: Object, errors: list[FieldError]) -> None:
@@ -62,50 +70,63 @@ def _refuse_attributes(spec: Object, errors: list[FieldError]) -> None:
         raise invalid_object("authorization.k8s.io", "", "", errors)
 
 
-def _self_access(spec: Object, tokens: Tokens) -> Object:
+def _wanted(spec: Object) -> Attributes:
+    path = spec.get("nonResourceAttributes")
+    if path:
+        return Attributes(path.get("verb", ""), path=path.get("path", "") or "/")
+    resource = spec["resourceAttributes"]
+    keys = ("group", "resource", "subresource", "namespace", "name")
+    return Attributes(resource.get("verb", ""), **{key: resource.get(key) or "" for key in keys})
+
+
+def _verdict(reason: str | None) -> Object:
+    if reason is None:
+        return {"allowed": False}
+    return {"allowed": True, "reason": reason} if reason else {"allowed": True}
+
+
+def _self_access(spec: Object, reviewer: Reviewer) -> Object:
     _refuse_attributes(spec, [])
-    return {"allowed": True}
+    return _verdict(reviewer.authorizer.reason(reviewer.user, _wanted(spec)))
 
 
-def _subject_access(spec: Object, tokens: Tokens) -> Object:
+def _subject_access(spec: Object, reviewer: Reviewer) -> Object:
     errors: list[FieldError] = []
     if not spec.get("user") and not spec.get("groups"):
         errors.append(invalid("spec.user", "", "at least one of user or group must be specified"))
     _refuse_attributes(spec, errors)
-    return {"allowed": spec.get("user") == ADMIN or MASTERS in (spec.get("groups") or ())}
+    user = User(spec.get("user", ""), tuple(spec.get("groups") or ()))
+    return _verdict(reviewer.authorizer.reason(user, _wanted(spec)))
 
 
-def _self_rules(spec: Object, tokens: Tokens) -> Object:
+def _self_rules(spec: Object, reviewer: Reviewer) -> Object:
+    rules = list(reviewer.authorizer.rules(reviewer.user, spec.get("namespace", "")))
     return {
-        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        "resourceRules": [rule for rule in rules if "resources" in rule],
+        "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
         "incomplete": False,
     }
 
 
-def _self_subject(spec: Object, tokens: Tokens) -> Object:
-    return {"userInfo": {"username": ADMIN, "groups": [MASTERS, "system:authenticated"]}}
+def _self_subject(spec: Object, reviewer: Reviewer) -> Object:
+    return {"userInfo": {"username": reviewer.user.name, "groups": list(reviewer.user.groups)}}
 
 
-def _token(spec: Object, tokens: Tokens) -> Object:
-    claims = tokens.claims_of(spec.get("token", ""))
+def _token(spec: Object, reviewer: Reviewer) -> Object:
+    claims = reviewer.tokens.claims_of(spec.get("token", ""))
     if claims is None:
         return {"user": {}, "error": "[invalid bearer token]"}
-    account = claims.get("kubernetes.io", {})
-    namespace = account.get("namespace", "")
+    user = service_account(claims["sub"])
+    uid = claims.get("kubernetes.io", {}).get("serviceaccount", {}).get("uid", "")
     return {
         "authenticated": True,
-        "user": {
-            "username": claims["sub"],
-            "uid": account.get("serviceaccount", {}).get("uid", ""),
-            "groups": ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"],
-        },
+        "user": {"username": user.name, "uid": uid, "groups": list(user.groups)},
         "audiences": claims.get("aud", []),
     }
 
 
 # (group, resource) -> makes the handler
-REVIEWS: dict[tuple[str, str], Callable[[Tokens], Handler]] = {
+REVIEWS: dict[tuple[str, str], Callable[[Reviewer], Handler]] = {
     ("authorization.k8s.io", "selfsubjectaccessreviews"): _review(_self_access),
     ("authorization.k8s.io", "subjectaccessreviews"): _review(_subject_access),
     ("authorization.k8s.io", "localsubjectaccessreviews"): _review(_subject_access),

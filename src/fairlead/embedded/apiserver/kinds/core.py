@@ -16,6 +16,7 @@ from fairlead.embedded.apiserver.kinds.replica_set import ReplicationControllerS
 from fairlead.embedded.apiserver.kinds.resource_quota import ResourceQuotaStrategy
 from fairlead.embedded.apiserver.kinds.secret import SecretStrategy
 from fairlead.embedded.apiserver.kinds.service import ServiceStrategy
+from fairlead.embedded.apiserver.kinds.service_account import ServiceAccountStrategy
 from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
 from fairlead.embedded.apiserver.registry import ResourceType, ScaleMapping
 
@@ -88,7 +89,7 @@ def _configuration_types() -> list[ResourceType]:
             "v1",
             "serviceaccounts",
             "ServiceAccount",
-            strategy=ObjectStrategy(),
+            strategy=ServiceAccountStrategy(),
             returns_deleted=True,
             short_names=("sa",),
             subresources=("token",),
