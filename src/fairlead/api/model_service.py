@@ -15,6 +15,9 @@ MODEL_SERVICES = (GROUP, VERSION, "modelservices", "ModelService")
 # Pods are named after their service with a dash and five characters, and must stay DNS labels (63).
 MAX_NAME_LENGTH = 57
 
+# Pools list their model names separated by commas.
+MODEL_NAME = r"^[^,\s]+$"
+
 
 class _Kind(msgspec.Struct, rename="camel", omit_defaults=True):
     """Base of the structs of a kind: camelCase on the wire, defaults left out."""
@@ -33,8 +36,8 @@ class Model(_Kind):
     name: Annotated[
         str,
         Meta(
-            min_length=1,
             max_length=253,
+            pattern=MODEL_NAME,
             extra_json_schema={"description": "The name that requests give in their `model` field."},
         ),
     ]
@@ -50,7 +53,7 @@ class Model(_Kind):
         ),
     ] = ""
     aliases: Annotated[
-        list[Annotated[str, Meta(min_length=1, max_length=253)]],
+        list[Annotated[str, Meta(max_length=253, pattern=MODEL_NAME)]],
         Meta(
             max_length=16,
             extra_json_schema={
