@@ -13,15 +13,42 @@ from typing import Any
 from fairlead.embedded.apiserver.invalid import FieldError, forbidden, invalid, required, too_long
 from fairlead.embedded.apiserver.kinds.dra_rules import check_list
 from fairlead.embedded.apiserver.kinds.errors import Errors
+from fairlead.embedded.apiserver.schema.node import Schema, StructuralConstraints
+from fairlead.embedded.apiserver.schema.rule_cost import estimate_with
 from fairlead.kube import cel
 
 SELECTORS_LIMIT = 32
 EXPRESSION_LIMIT_BYTES = 10 * 1024
+COST_LIMIT = 1_000_000
+ENTRIES_LIMIT = 32
+"""Attributes and capacities of a device, which also bounds the domains that they are in."""
 
 
 _ANY = cel.Type("google.protobuf.Any")
 _TYPE_NAMES = {"object.kubernetes_DRADevice": "kubernetes.DRADevice", "error": "any"}
 """The runtime's names of types -> the names that people see."""
+
+
+def _map_of(values: Schema) -> Schema:
+    limits = StructuralConstraints(max_properties=ENTRIES_LIMIT)
+    return Schema(type="object", additional=values, constraints=limits)
+
+
+def _text(limit: int) -> Schema:
+    return Schema(type="string", constraints=StructuralConstraints(max_length=limit))
+
+
+_ATTRIBUTES = _map_of(_map_of(_text(64)))
+_CAPACITY = _map_of(_map_of(Schema()))
+# What the estimate of an expression's cost knows about the sizes of things.
+_VARIABLES = {
+    "device": Schema(
+        type="object",
+        properties={"driver": _text(63), "attributes": _ATTRIBUTES, "capacity": _CAPACITY},
+    ),
+    "device.attributes": _ATTRIBUTES,
+    "device.capacity": _CAPACITY,
+}
 
 
 @functools.cache
@@ -84,7 +111,9 @@ def _problem(expression: str) -> str | None:
     result = program.result_type
     for spelled, name in _TYPE_NAMES.items():
         result = result.replace(spelled, name)
-    return None if result in ("bool", "any") else f"must evaluate to bool or the unknown type, not {result}"
+    if result not in ("bool", "any"):
+        return f"must evaluate to bool or the unknown type, not {result}"
+    return _TOO_COMPLEX if estimate_with(_environment(), expression, _VARIABLES) > COST_LIMIT else None
 
 
 def _positioned(message: str, expression: str) -> str:
