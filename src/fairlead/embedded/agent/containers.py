@@ -89,6 +89,9 @@ class ContainerRunner:
         except (ApiError, OSError, TimeoutError) as error:
             self._trouble(slot, "CreateContainerError", str(error), _CONFIG_RETRY_S)
             self._worker.record("Warning", "Failed", f"Error: {error}", name)
+        except Exception as error:
+            self._trouble(slot, "CreateContainerError", f"{type(error).__name__}: {error}", self._context.policy.max_s)
+            raise
         else:
             slot.begin()
             slot.backoff = backoff
@@ -199,6 +202,11 @@ class ContainerRunner:
 
         try:
             await self._stopper.stop(slot.spec, container, self._worker.pod_ip, grace_s, hook_failed)
+        except Exception:
+            # Whatever failed, the container must not live on unattended: the next plan stops it again.
+            self._context.runtime.kill(container)
+            slot.stopping = False
+            raise
         finally:
             with contextlib.suppress(RuntimeError):
                 self._worker.wake()

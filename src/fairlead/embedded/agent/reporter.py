@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from fairlead.clock import SYSTEM, Clock
@@ -12,6 +13,7 @@ from fairlead.kube.errors import ApiError
 
 _FIRST_RETRY_S = 0.2
 _LAST_RETRY_S = 10.0
+_log = logging.getLogger(__name__)
 
 
 class StatusReporter:
@@ -53,7 +55,9 @@ class StatusReporter:
                 self.is_gone = not await self._cluster.patch_pod_status(pod, status)
                 self._known = status
                 delay_s = _FIRST_RETRY_S
-            except (ApiError, OSError, TimeoutError):
+            except (ApiError, OSError, TimeoutError) as error:
+                if delay_s == _FIRST_RETRY_S:
+                    _log.warning("the status of pod %s cannot be written yet: %s", pod.full_name, error)
                 if self._wanted is None:
                     self._wanted = (pod, status)
                 await self._clock.sleep(delay_s)

@@ -156,6 +156,7 @@ class ProcessRuntime:
         if container.exit is not None:
             self._sweep(container)
             cgroups.remove(container.config.get("cgroup"))
+            _unlink(container)
 
     def _sweep(self, container: Container) -> None:
         """Kill what a killed shim left behind, and programs that `exec` started in the container."""
@@ -177,6 +178,14 @@ def _await_acknowledgement(read: int, shim: subprocess.Popen[bytes]) -> None:
     answer = os.read(read, 8192)
     if answer and json.loads(answer)["error"]:
         shim.wait(START_TIMEOUT_S)
+
+
+def _unlink(container: Container) -> None:
+    """Remove the links that stood in for mounts, unless they are someone else's by now."""
+    for source, target in container.config.get("links") or ():
+        with contextlib.suppress(OSError):
+            if os.readlink(target) == source:
+                os.unlink(target)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -72,16 +72,20 @@ async def container_config(
         os.chown(termination_log, identity["uid"], -1)
     if limits.mounts:
         mounts.append({"source": str(termination_log), "target": container.termination_message_path})
-    else:
+    links: list[list[str]] = []
+    if not limits.mounts:
         environment["FAIRLEAD_TERMINATION_LOG"] = str(termination_log)
         for mount, entry in zip(container.volume_mounts, mounts, strict=True):
             environment[f"FAIRLEAD_MOUNT_{re.sub(r'[^A-Z0-9]', '_', mount.name.upper())}"] = entry["source"]
+            if _link(entry["source"], entry["target"]):
+                links.append([entry["source"], entry["target"]])
     return {
         "argv": list(program.argv),
         "env": environment,
         "cwd": expand(container.working_dir, environment) or str(blueprint.folder / "work"),
         **identity,
         "mounts": mounts if limits.mounts else [],
+        "links": links,
         "log": str(blueprint.folder / "0.log"),
         "log_max_bytes": limits.log_max_bytes,
         "log_max_files": limits.log_max_files,
@@ -152,6 +156,15 @@ def _mounts(blueprint: Blueprint, environment: Mapping[str, str]) -> list[dict[s
         target = mount.mount_path if mount.mount_path.startswith("/") else f"/{mount.mount_path}"
         mounts.append({"source": str(source), "target": target, "read_only": mount.read_only})
     return mounts
+
+
+def _link(source: str, target: str) -> bool:
+    """Show a volume at its mount path by a link, where nothing is there and the folder is ours to write."""
+    try:
+        os.symlink(source, target)
+    except OSError:
+        return False
+    return True
 
 
 def _sub_path(volume: Path, mount: VolumeMount, environment: Mapping[str, str]) -> Path:

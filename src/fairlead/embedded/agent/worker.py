@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from fairlead.kube.errors import ApiError
 _VOLUME_RETRY_FIRST_S, _VOLUME_RETRY_LAST_S = 0.5, 60.0
 _CLAIM_RETRY_S = 1.0
 _TOKEN_REFRESH_SHARE = 0.8
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -131,8 +133,13 @@ class PodWorker:
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._finished)
         return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("pod %s: a task failed", self.pod.full_name, exc_info=task.exception())
 
     async def adopt(self) -> None:
         """Take over what a former agent left of this pod."""
@@ -256,6 +263,9 @@ class PodWorker:
             reason = "FailedCreatePodSandBox" if isinstance(error, AddressError) else "FailedMount"
             delay_s = min(_VOLUME_RETRY_FIRST_S * 2**self._blocked_retries, _VOLUME_RETRY_LAST_S)
             self._block(reason, str(error), delay_s)
+        except Exception as error:
+            self._block("FailedCreatePodSandBox", f"{type(error).__name__}: {error}", _VOLUME_RETRY_LAST_S)
+            raise
         finally:
             self._preparing = False
             self._wake.set()
