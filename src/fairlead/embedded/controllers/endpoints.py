@@ -18,10 +18,10 @@ MANAGED_BY = "endpointslice-controller.k8s.io"
 
 def compute_slices(service: Object, pods: Sequence[Object], nodes: Mapping[str, Object]) -> list[Object]:
     """Slices without names, in a stable order: one per distinct set of resolved ports, at most 100 endpoints each.
-    `nodes` maps node name -> Node, for zones."""
+    `nodes` maps node name -> Node, for zones; a pod on a node that does not exist is left out."""
     by_ports: dict[tuple[tuple[Any, ...], ...], list[Object]] = {}
     for pod in sorted(pods, key=lambda p: p["metadata"]["name"]):
-        if not _is_endpoint(pod):
+        if not _is_endpoint(pod) or pod["spec"].get("nodeName", "") not in {"", *nodes}:
             continue
         ports = _ports(service, pod)
         if ports or not service["spec"].get("ports"):

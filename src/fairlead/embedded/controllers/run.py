@@ -13,6 +13,7 @@ from fairlead.embedded.controllers.garbage_collector import GarbageCollector
 from fairlead.embedded.controllers.nodes import Nodes
 from fairlead.embedded.controllers.services import Services
 from fairlead.embedded.controllers.tenancy import Accounts, Namespaces
+from fairlead.embedded.controllers.volumes import ClaimProtection
 from fairlead.embedded.controllers.workloads import Deployments, Jobs, ReplicaSets, StatefulSets
 from fairlead.kube.controller import Controller, Result
 from fairlead.kube.informer import Handler
@@ -40,6 +41,7 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
         Budgets(cluster),
         PodClaims(cluster),
         ClaimUsers(cluster),
+        ClaimProtection(cluster),
     ]
     collector = GarbageCollector(cluster)
     definitions = cluster.informers.informer(CUSTOM_RESOURCE_DEFINITIONS)

@@ -27,10 +27,12 @@ class Services:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._known_nodes: set[str] = set()
         self.watches: Sequence[Watch] = (
             Watch(a.SERVICES, itself),
             Watch(a.PODS, self._services_of_pod),
             Watch(a.ENDPOINT_SLICES, _service_of_slice),
+            Watch(a.NODES, self._services_of_node),
         )
 
     def _services_of_pod(self, pod: Object) -> Iterable[ObjectKey]:
@@ -40,6 +42,16 @@ class Services:
             selector = service["spec"].get("selector")
             if selector and all(labels.get(k) == v for k, v in selector.items()):
                 yield ObjectKey(meta["namespace"], service["metadata"]["name"])
+
+    def _services_of_node(self, node: Object) -> Iterable[ObjectKey]:
+        # Only a node that comes or goes matters, and heartbeats are not told apart here: look at pods that wait for it.
+        name = node["metadata"]["name"]
+        if name in self._known_nodes:
+            return
+        self._known_nodes.add(name)
+        for pod in self._cluster.copy(a.PODS).store:
+            if pod["spec"].get("nodeName") == name:
+                yield from self._services_of_pod(pod)
 
     async def reconcile(self, key: ObjectKey) -> float | None:
         c = self._cluster
