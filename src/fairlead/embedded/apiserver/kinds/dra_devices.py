@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairlead.embedded.apiserver.invalid import forbidden, invalid, required, too_long
+from fairlead.embedded.apiserver.kinds import dra_layouts
 from fairlead.embedded.apiserver.kinds.dra_policy import check_request_policy
 from fairlead.embedded.apiserver.kinds.dra_rules import (
     DOMAIN_LIMIT,
@@ -125,7 +126,7 @@ def _check_attribute(errors: Errors, attribute: Mapping[str, Any], path: str) ->
     if values == 0:
         errors.append(invalid(path, "", "exactly one value must be specified"))
     elif values > 1:
-        errors.append(invalid(path, dict(attribute), "exactly one value must be specified"))
+        errors.append(invalid(path, dra_layouts.attribute(attribute), "exactly one value must be specified"))
 
 
 def _check_capacity(errors: Errors, capacity: Mapping[str, Any], path: str) -> None:

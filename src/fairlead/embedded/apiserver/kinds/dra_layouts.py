@@ -40,6 +40,11 @@ _RESULT: Layout = (
     ("ShareID", "shareID", None),
     ("ConsumedCapacity", "consumedCapacity", None),
 )
+_ATTRIBUTE: Layout = tuple(
+    (f"{kind.capitalize()}Value{plural}", f"{kind}{plural}", None)
+    for plural in ("", "s")
+    for kind in ("int", "bool", "string", "version")
+)
 _TERM_REQUIREMENT: Layout = (("Key", "key", ""), ("Operator", "operator", ""), ("Values", "values", None))
 
 
@@ -77,6 +82,11 @@ def allocation(value: Mapping[str, Any]) -> dict[str, Any]:
         "NodeSelector": None if selector is None else {"NodeSelectorTerms": node_selector_terms(selector)},
         "AllocationTimestamp": value.get("allocationTimestamp"),
     }
+
+
+def attribute(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A DeviceAttribute."""
+    return internal_form(value, _ATTRIBUTE)
 
 
 def node_selector_terms(selector: Mapping[str, Any]) -> list[Any]:
