@@ -119,6 +119,19 @@ async def test_a_silent_server_is_given_up() -> None:
             await client.request("GET", "/x")
 
 
+async def test_a_stream_must_begin_in_time() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Client(Credentials(f"http://127.0.0.1:{port}")) as client:
+        with pytest.raises(Unreachable, match="no answer in time"):
+            async with client.transport.stream("GET", "/x", head_timeout_s=0.1):
+                pytest.fail("there is no answer")
+
+
 async def test_warnings_are_reported(scripted: Any) -> None:
     heard: list[str] = []
     async with Client(Credentials(scripted.url), on_warning=heard.append) as client:

@@ -16,6 +16,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
@@ -107,6 +108,20 @@ semver = cel_values.semver
 """The CEL value of a semantic version such as "1.2.3", for bindings. Raises ValueError."""
 
 
+def timestamp(moment: datetime) -> timestamp_pb2.Timestamp:
+    """The CEL value of a moment with a time zone, for bindings."""
+    value = timestamp_pb2.Timestamp()
+    value.FromDatetime(moment)
+    return value
+
+
+def duration(span: timedelta) -> duration_pb2.Duration:
+    """The CEL value of a span of time, for bindings."""
+    value = duration_pb2.Duration()
+    value.FromTimedelta(span)
+    return value
+
+
 class Program:
     """A compiled expression. Immutable; evaluation is thread-safe."""
 
@@ -132,8 +147,8 @@ class Program:
         return variable in self._identifiers
 
     def evaluate(self, bindings: Mapping[str, Any]) -> Any:
-        """The result as a plain Python value. Bindings are plain values: dicts, lists, str, int, float, bool, None,
-        datetime, timedelta, `quantity(...)`, `semver(...)`. Raises EvaluationError."""
+        """The result as a plain Python value. Bindings are plain values (dicts, lists, str, int, float, bool, bytes,
+        None) and what `quantity`, `semver`, `timestamp` and `duration` make. Raises EvaluationError."""
         if self._optional:
             boxes = {name: {cel_rewrite.BOX: bindings[name]} if name in bindings else {} for name in self._optional}
             bindings = {**bindings, **boxes}
@@ -289,6 +304,7 @@ _MESSAGE_TYPES = {TIMESTAMP.name: cel.Type.TIMESTAMP, DURATION.name: cel.Type.DU
 _STATUS_PREFIX = re.compile(r"^(?:[A-Z_]+: )+")
 _STATUS_SUFFIX = re.compile(r" \[[A-Z_]+\]$")
 _UNDEFINED_FIELD = re.compile(r"(undefined field '[^']*') not found in struct '[^']*'")
+_NO_SELECTION = re.compile(r"expression of type '([^']*)' cannot be the operand of a select operation")
 _NO_OVERLOAD = re.compile(
     r"<input>:\d+:(\d+): found no matching overload for '([A-Za-z]\w*)' applied to '\((.*)\)'\n \| (.*)"
 )
@@ -298,7 +314,8 @@ _GO_NAMES = {"NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp", "DUR
 
 def _compile_message(text: str) -> str:
     text = _STATUS_SUFFIX.sub("", text.removeprefix("INVALID_ARGUMENT: "))
-    return _NO_OVERLOAD.sub(_spell_call, _UNDEFINED_FIELD.sub(r"\1", text))
+    text = _NO_SELECTION.sub(r"type '\1' does not support field selection", _UNDEFINED_FIELD.sub(r"\1", text))
+    return _NO_OVERLOAD.sub(_spell_call, text)
 
 
 def _spell_call(match: re.Match[str]) -> str:

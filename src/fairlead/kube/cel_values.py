@@ -16,6 +16,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from fairlead.kube.quantity import Quantity
+
 CIDR = "net.CIDR"
 FORMAT = "kubernetes.NamedFormat"
 IP = "net.IP"
@@ -62,27 +64,9 @@ def type_name(value: Any) -> str:
     return str(descriptor.full_name) if descriptor is not None else ""
 
 
-_QUANTITY = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:([KMGTPE]i)|([numkMGTPE])|[eE]([+-]?[0-9]+))?")
-_BINARY = {unit: Decimal(1024) ** power for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1)}
-_DECIMAL = {
-    unit: Decimal(10) ** power
-    for unit, power in (("n", -9), ("u", -6), ("m", -3), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18))
-}
-
-
-@functools.lru_cache(maxsize=4096)
 def quantity_amount(text: str) -> Decimal:
     """The exact amount of a Kubernetes quantity ("100m", "1Gi", "1e3"). Raises ValueError."""
-    match = _QUANTITY.fullmatch(text)
-    if match is None:
-        raise ValueError("quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'")
-    number, binary, decimal, exponent = match.groups()
-    amount = Decimal(number)
-    if binary:
-        return amount * _BINARY[binary]
-    if decimal:
-        return amount * _DECIMAL[decimal]
-    return amount.scaleb(int(exponent)) if exponent else amount
+    return Quantity.parse(text).amount
 
 
 def quantity_of(amount: Decimal) -> Opaque:

@@ -48,6 +48,8 @@ _PATCH_CONTENT_TYPE: Final = {
 _APPLY_CONTENT_TYPE: Final = "application/apply-patch+yaml"
 # client-go watches for five to ten minutes at a time, so that load spreads when an API server restarts.
 _WATCH_MIN_S: Final = 300.0
+# Servers begin the answer to a watch at once, events or not.
+_WATCH_HEAD_S: Final = 30.0
 
 
 class Client:
@@ -157,7 +159,9 @@ class Client:
             resourceVersionMatch="NotOlderThan" if initial_events else None,
         )  # fmt: skip
         path = resource.path(namespace)
-        async with self.transport.stream("GET", path, params=params, timeout_s=timeout_s + 15) as content:
+        async with self.transport.stream(
+            "GET", path, params=params, timeout_s=timeout_s + 15, head_timeout_s=_WATCH_HEAD_S
+        ) as content:
             try:
                 async for line in split_lines(content.iter_any()):
                     event = resource.decode_event(line)

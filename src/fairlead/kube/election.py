@@ -18,6 +18,7 @@ import msgspec
 
 from fairlead.clock import SYSTEM, Clock, format_micro_time
 from fairlead.kube import metrics
+from fairlead.kube.authorization import CredentialsError
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, ApiError, Conflict, NotFound
 from fairlead.kube.kinds import LEASES
@@ -145,7 +146,7 @@ class LeaderElection:
                 return False
         except (AlreadyExists, Conflict):
             return False
-        except (ApiError, Unreachable) as error:
+        except (ApiError, Unreachable, CredentialsError) as error:
             _LOG.warning("lease %s/%s: %s", self._namespace, self._name, error)
             return False
         self._observe(stored)
@@ -207,5 +208,5 @@ class LeaderElection:
         try:
             async with asyncio.timeout(self._retry_s):
                 await self._client.replace(LEASES, msgspec.structs.replace(self._observed, spec=spec))
-        except (ApiError, Unreachable, TimeoutError) as error:
+        except (ApiError, Unreachable, CredentialsError, TimeoutError) as error:
             _LOG.info("lease %s/%s not given up: %s", self._namespace, self._name, error)

@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.kube import metrics
+from fairlead.kube.authorization import CredentialsError
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, ApiError, NotFound
 from fairlead.kube.event_correlation import Correlator, Occurrence, Sighting, Subject
@@ -98,7 +99,7 @@ class EventRecorder:
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._store(occurrence, sighting)
-            except Unreachable as error:
+            except (Unreachable, CredentialsError) as error:
                 failure: Exception = error
                 await self._clock.sleep(0.5 * 2.0**attempt)
             except ApiError as error:

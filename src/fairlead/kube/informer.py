@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 import msgspec
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.authorization import CredentialsError
 from fairlead.kube.backoff import Backoff
 from fairlead.kube.client import Client
 from fairlead.kube.errors import ApiError, BadRequest, Gone, Invalid
@@ -140,7 +141,11 @@ class Informer(Generic[T]):
                 # A server restored from a backup may not know our version as a forgotten one.
                 self._version = None
             return error
-        except (Unreachable, msgspec.DecodeError, TimeoutError) as error:
+        except (Unreachable, CredentialsError, msgspec.DecodeError, TimeoutError) as error:
+            return error
+        except Exception as error:
+            # Whatever it is, a copy that silently stands still is worse.
+            _LOG.exception("%s: unexpected failure", self.resource)
             return error
 
     async def _list(self) -> None:

@@ -29,6 +29,8 @@ from fairlead.kube.errors import ApiError, from_status
 _LOG = logging.getLogger("fairlead.kube")
 _WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# Shorter than any server keeps an idle connection, so that a write never meets one that is just being closed.
+_IDLE_S: Final = 30.0
 _LOOPBACK: Final = ("127.", "localhost", "[::1]", "::1")
 
 Params = Mapping[str, str] | Sequence[tuple[str, str]]
@@ -122,11 +124,13 @@ class Transport:
     ) -> Answer:
         """The whole answer. Raises an ApiError for any code outside 2xx, Unreachable without an answer."""
         limit = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        async with self._respond(method, path, params, body, content_type, accept, limit) as response:
-            try:
-                return Answer(response.status, response.headers, await response.read())
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise Unreachable(f"{method} {path}: the answer broke off: {_reason(error)}") from error
+        response = await self._send(method, path, params, body, content_type, accept, limit)
+        try:
+            return Answer(response.status, response.headers, await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unreachable(f"{method} {path}: the answer broke off: {_reason(error)}") from error
+        finally:
+            response.release()
 
     @asynccontextmanager
     async def stream(
@@ -136,12 +140,24 @@ class Transport:
         *,
         params: Params = (),
         timeout_s: float | None = None,
+        head_timeout_s: float | None = None,
         accept: str | None = None,
     ) -> AsyncIterator[aiohttp.StreamReader]:
-        """The answer's body as it arrives, for as long as `timeout_s` says (without end where None)."""
+        """The answer's body as it arrives, for as long as `timeout_s` says (without end where None).
+
+        The answer must begin within `head_timeout_s`, where given.
+        """
         limit = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._timeout_s)
-        async with self._respond(method, path, params, None, "", accept, limit) as response:
+        try:
+            async with asyncio.timeout(head_timeout_s):
+                response = await self._send(method, path, params, None, "", accept, limit)
+        except TimeoutError as error:
+            raise Unreachable(f"{method} {path}: no answer in time") from error
+        try:
             yield response.content
+        finally:
+            # A body that was not read to its end makes the connection useless; release() then closes it.
+            response.release()
 
     async def websocket(self, path: str, params: Params, protocols: Sequence[str]) -> aiohttp.ClientWebSocketResponse:
         """A WebSocket to a streaming subresource (`exec`, `attach`, `portforward`)."""
@@ -160,24 +176,6 @@ class Transport:
             raise from_status(_synthetic_status(error.status, f"{path}: {error.message}", None)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unreachable(f"{path}: {_reason(error)}") from error
-
-    @asynccontextmanager
-    async def _respond(
-        self,
-        method: str,
-        path: str,
-        params: Params,
-        body: bytes | None,
-        content_type: str,
-        accept: str | None,
-        limit: aiohttp.ClientTimeout,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        response = await self._send(method, path, params, body, content_type, accept, limit)
-        try:
-            yield response
-        finally:
-            # A body that was not read to its end makes the connection useless; release() then closes it.
-            response.release()
 
     async def _send(
         self,
@@ -225,7 +223,7 @@ class Transport:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             # No limit: every watch holds a connection, and a full pool would stop all other requests.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=75, socket_factory=_keepalive_socket)
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S, socket_factory=_keepalive_socket)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 headers=self._headers,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.authorization import CredentialsError
 from fairlead.kube.client import Client
 from fairlead.kube.errors import ApiError, Gone
 from fairlead.kube.resources import Resource
@@ -49,7 +50,7 @@ async def wait_for(
                         return outcome.obj
                 except Gone:
                     continue
-                except (ApiError, Unreachable) as error:
+                except (ApiError, Unreachable, CredentialsError) as error:
                     trouble = error
                     await clock.sleep(_RETRY_S)
     except TimeoutError:
