@@ -196,9 +196,9 @@ def _parsed(text: str, format_: str) -> Any:
         if format_ == "byte":
             return base64.b64decode(text)
         if format_ == "duration":
-            return parse_duration(text)
+            return cel.duration(parse_duration(text))
         moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return cel.timestamp(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     except ValueError:
         return text
 

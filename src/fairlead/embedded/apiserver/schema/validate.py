@@ -347,6 +347,7 @@ def _duplicates(value: list[Any], schema: Schema, path: str) -> list[FieldError]
     return errors
 
 
+@functools.lru_cache(maxsize=1024)
 def has_rules(schema: Schema) -> bool:
     """Whether a rule stands anywhere in a value schema."""
     constraints = schema.constraints
