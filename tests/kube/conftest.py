@@ -37,6 +37,8 @@ class Faults:
     gone_watches: int = 0
     repeated_events: int = 0
     """Send so many events twice."""
+    replayed: int = 0
+    """Begin the next watches so many versions too early."""
     refuse_streaming: bool = False
     answers: list[web.Response] = field(default_factory=list)
     """Answer the next requests with these."""
@@ -123,6 +125,9 @@ class ScriptedServer:
         if self.faults.gone_watches or version < self.forgotten:
             self.faults.gone_watches = max(0, self.faults.gone_watches - 1)
             return status(410, "Expired", "too old resource version")
+        if not initial:
+            version -= self.faults.replayed
+            self.faults.replayed = 0
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         budget = self.faults.cut_after_events.pop(0) if self.faults.cut_after_events else None

@@ -201,9 +201,33 @@ async def test_one_watch_serves_all_who_ask_for_the_same(scripted: Any, scripted
     assert scripted.watches == 2
 
 
+async def test_events_sent_again_by_a_new_watch_are_not_told_again(scripted: Any, scripted_client: Any) -> None:
+    informer = Informer(scripted_client, PODS, backoff=FAST)
+    story = Story()
+    informer.add_handler(story.handler)
+    scripted.faults.cut_after_events = [4]
+    async with running(informer):
+        scripted.put("a")
+        scripted.put("a", changed="yes")
+        scripted.put("b")
+        scripted.remove("b")
+        scripted.faults.replayed = 4
+        scripted.put("c")
+        await until(lambda: "c" in story.alive)
+    assert [event[:2] for event in story.told] == [
+        ("add", "a"),
+        ("update", "a"),
+        ("add", "b"),
+        ("delete", "b"),
+        ("add", "c"),
+    ]
+
+
+_STEPS = ["put", "put", "put", "remove", "compact", "cut", "repeat", "replay", "gone"]
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["put", "put", "put", "remove", "compact", "cut", "repeat", "gone"]), st.sampled_from("abcde")
+        st.sampled_from(["put", "put", "put", "remove", "compact", "cut", "repeat", "replay", "gone"]),
+        st.sampled_from("abcde"),
     ),
     max_size=40,
 )
@@ -241,6 +265,8 @@ async def _random_history(server: Any, steps: list[tuple[str, str]], streaming: 
                     server.faults.cut_after_events.append(0)
                 elif step == "repeat":
                     server.faults.repeated_events += 2
+                elif step == "replay":
+                    server.faults.replayed += 3
                 elif step == "gone":
                     server.faults.gone_watches += 1
                 await asyncio.sleep(0.001)

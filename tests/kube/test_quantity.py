@@ -105,3 +105,11 @@ def test_numbers_in_json_are_quantities_too() -> None:
     assert str(parse_quantity(0.5)) == "500m"
     assert not is_quantity(None)
     assert not is_quantity("two")
+
+
+def test_huge_exponents_cost_nothing() -> None:
+    huge = Quantity.parse("1e2000000000")
+    assert huge > Quantity.parse("1E")
+    assert huge.value == 10**40
+    assert Quantity.parse("-1e2000000000").milli_value == -(10**40)
+    assert float(huge) == float("inf")

@@ -308,6 +308,7 @@ _NO_SELECTION = re.compile(r"expression of type '([^']*)' cannot be the operand 
 _NO_OVERLOAD = re.compile(
     r"<input>:\d+:(\d+): found no matching overload for '([A-Za-z]\w*)' applied to '\((.*)\)'\n \| (.*)"
 )
+_OUT_OF_BOUNDS = re.compile(r"Index error: index=(-?\d+) size=\d+")
 _NO_KEY = re.compile(r'^Key not found in map : "?(.*?)"?$')
 _GO_NAMES = {"NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp", "DURATION": "google.protobuf.Duration"}
 
@@ -339,6 +340,9 @@ def _evaluation_error(text: str) -> EvaluationError:
         return EvaluationError("expected iterable type")
     if text.startswith("No matching overloads found"):
         return EvaluationError("no such overload" + text[text.find(":") :].replace(" : ", ": ", 1))
+    beyond = _OUT_OF_BOUNDS.match(text)
+    if beyond:
+        return EvaluationError(f"index out of bounds: {beyond[1]}")
     return EvaluationError({"divide by zero": "division by zero"}.get(text, text))
 
 

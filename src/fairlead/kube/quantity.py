@@ -28,6 +28,7 @@ _BINARY_BY_POWER: Final = {power: suffix for suffix, power in _BINARY_SUFFIXES.i
 _NANO: Final = Decimal("1e-9")
 _MAX_BINARY: Final = Decimal(2**63 - 1)
 _INT64_DIGITS: Final = 18
+_MAX_MAGNITUDE: Final = 40
 # Wide enough for sums of any quantities a cluster holds; a result that would not fit raises instead of rounding.
 _EXACT = Context(prec=400, Emax=10**12, Emin=-(10**12), traps=[Inexact])
 
@@ -236,6 +237,12 @@ def _decimal_text(mantissa: int, exponent: int, form: Format) -> str:
 
 
 def _scaled(amount: Decimal, places: int) -> int:
-    """`amount` times 10**places, rounded away from zero."""
+    """`amount` times 10**places, rounded away from zero.
+
+    A text of a few bytes can denote a number that fills all memory ("1e2000000000"): it is cut to a size that is
+    beyond anything real.
+    """
+    if amount.adjusted() > _MAX_MAGNITUDE:
+        return int(Decimal(10) ** _MAX_MAGNITUDE) * (-1 if amount < 0 else 1)
     whole = amount.scaleb(places, context=_EXACT).to_integral_value(rounding=ROUND_UP)
     return int(whole)

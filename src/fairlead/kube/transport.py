@@ -169,6 +169,8 @@ class Transport:
                 protocols=protocols,
                 headers=await self._request_headers("", None),
                 ssl=self._credentials.tls or True,
+                server_hostname=self._credentials.tls_server_name,
+                proxy=self._credentials.proxy,
                 max_msg_size=0,
                 timeout=aiohttp.ClientWSTimeout(ws_close=self._timeout_s),
             )
