@@ -23,6 +23,7 @@ _RESERVED = re.compile(
     "|while"
 )
 _ESCAPES = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
+_QUOTED_KEY = re.compile(r"\['((?:[^'\\]|\\.)*)'\]")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REASONS = {"FieldValueRequired": "Required value", "FieldValueForbidden": "Forbidden"}
 _DURATION_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -223,14 +224,18 @@ def evaluate_rules(rule_set: RuleSet, path: str, value: Any, old: Any) -> list[F
     has_old = old is not UNSET and old is not None
     if has_old:
         bindings["oldSelf"] = cel_value(old, node, is_root=rule_set.is_root)
-    for compiled in rule_set.compiled():
+    try:
+        compiled_rules = rule_set.compiled()
+    except cel.CompileError as error:
+        return [invalid(path or "<nil>", node.type, f"rule compile error: compilation failed: {error}")]
+    for compiled in compiled_rules:
         rule = compiled.source
         if compiled.uses_old_self and not has_old and not rule.optional_old_self:
             continue
         try:
             holds = compiled.program.evaluate(bindings)
         except cel.EvaluationError as error:
-            errors.append(invalid(path, node.type, _evaluation_message(error, rule)))
+            errors.append(invalid(path or "<nil>", node.type, _evaluation_message(error, rule)))
             continue
         if holds is not True and not (_unchanged(value, old) and not compiled.uses_old_self):
             errors.append(_rule_error(compiled, path, value, node, bindings))
@@ -258,7 +263,8 @@ def _rule_error(compiled: CompiledRule, path: str, value: Any, node: Schema, bin
     if compiled.message_program is not None:
         detail = _dynamic_message(compiled.message_program, bindings) or detail
     if rule.field_path:
-        path += rule.field_path if path else rule.field_path.lstrip(".")
+        path = (path + _QUOTED_KEY.sub(r"[\1]", rule.field_path)).removeprefix(".")
+    path = path or "<nil>"
     reason = rule.reason or "FieldValueInvalid"
     if reason in _REASONS:
         return FieldError(reason, path, f"{_REASONS[reason]}: {detail}")

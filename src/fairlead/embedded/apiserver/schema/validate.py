@@ -364,7 +364,7 @@ def _rule_errors(value: Any, schema: Schema, path: str, old: Any, errors: list[F
     if constraints is not None:
         for rule_set in constraints.rules:
             assert isinstance(rule_set, RuleSet)
-            errors += evaluate_rules(rule_set, path or "<nil>", value, old)
+            errors += evaluate_rules(rule_set, path, value, old)
         for each in constraints.all_of:
             _rule_errors(value, each, path, old, errors)
     if isinstance(value, list) and schema.items is not None:
