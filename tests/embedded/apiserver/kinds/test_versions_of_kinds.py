@@ -72,7 +72,7 @@ def test_autoscalers_survive_v1(metrics: list[dict[str, Any]], cpu: int | None) 
 def test_rules_of_the_stored_version_hold_for_older_ones() -> None:
     older = next(t for t in builtin_types() if (t.version, t.kind) == ("v1beta1", "ResourceClaim"))
     metadata = {"name": "c", "namespace": "n"}
-    obj = {
+    obj: dict[str, Any] = {
         "kind": "ResourceClaim",
         "apiVersion": older.api_version,
         "metadata": metadata,

@@ -45,7 +45,7 @@ def test_rows_carry_what_was_asked_for() -> None:
 
 def test_custom_columns_follow_their_types() -> None:
     spec = {"text": {"b": 1}, "flag": True, "count": 3, "share": 1.5, "day": format_time(NOW - 90), "list": ["p", "q"]}
-    definitions = [
+    definitions: list[dict[str, Any]] = [
         {"name": "Text", "type": "string", "jsonPath": ".spec.text"},
         {"name": "Flag", "type": "boolean", "jsonPath": ".spec.flag", "priority": 1},
         {"name": "Count", "type": "integer", "format": "int32", "jsonPath": ".spec.count"},

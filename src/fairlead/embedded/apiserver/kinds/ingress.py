@@ -43,20 +43,21 @@ class IngressStrategy(StatusStrategy):
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = [*super().validate_create(obj, context)]
         annotated = (obj["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
-        if annotated is not None and (obj.get("spec") or {}).get("ingressClassName") is not None:
-            path = f"metadata.annotations[{_CLASS_ANNOTATION}]"
-            errors.append(invalid(path, annotated, "can not be set when the class field is also set"))
+        name = (obj.get("spec") or {}).get("ingressClassName")
+        if annotated is not None and name is not None and annotated != name:
+            detail = "must match `ingressClassName` when both are specified"
+            errors.append(invalid(f"annotations.{_CLASS_ANNOTATION}", annotated, detail))
         return errors
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
         spec = obj.get("spec") or {}
-        backend, rules = spec.get("defaultBackend"), spec.get("rules") or []
+        backend, rules = spec.get("defaultBackend"), spec.get("rules")
         if not rules and backend is None:
             errors.append(invalid("spec", rules, "either `defaultBackend` or `rules` must be specified"))
         if backend is not None:
             _check_backend(errors, backend, "spec.defaultBackend")
-        for index, rule in enumerate(rules):
+        for index, rule in enumerate(rules or ()):
             _check_rule(errors, rule, f"spec.rules[{index}]")
         for index, tls in enumerate(spec.get("tls") or ()):
             path = f"spec.tls[{index}]"
@@ -144,7 +145,7 @@ def check_local_reference(errors: Errors, reference: Mapping[str, Any], path: st
     for key in ("kind", "name"):
         value = reference.get(key, "")
         if not value:
-            errors.append(required(f"{path}.{key}", f"{key} is required"))
+            errors.append(required(f"{path}.{key}"))
         else:
             add_each(errors, f"{path}.{key}", value, path_segment(value))
 
@@ -169,7 +170,7 @@ class IngressClassStrategy(ClusterStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: Errors = []
+        errors: Errors = [*self.validate(new, context)]
         controller, before = ((obj.get("spec") or {}).get("controller", "") for obj in (new, old))
         check_immutable(errors, controller, before, "spec.controller")
         return errors
@@ -190,9 +191,9 @@ def _check_parameters(errors: Errors, parameters: Mapping[str, Any], path: str) 
     scope, namespace = parameters.get("scope"), parameters.get("namespace")
     if scope not in ("Cluster", "Namespace"):
         errors.append(not_supported(f"{path}.scope", scope, ("Cluster", "Namespace")))
-    elif scope == "Namespace" and not namespace:
+    elif scope == "Namespace" and namespace is None:
         errors.append(required(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'"))
     elif scope == "Cluster" and namespace is not None:
         errors.append(forbidden(f"{path}.namespace", "`parameters.scope` is set to 'Cluster'"))
-    elif namespace:
+    elif namespace is not None:
         add_each(errors, f"{path}.namespace", namespace, dns_label(namespace))

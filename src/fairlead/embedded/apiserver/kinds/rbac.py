@@ -75,7 +75,7 @@ class RoleBindingStrategy(ObjectStrategy):
         group, kind, name = (reference.get(key, "") for key in ("apiGroup", "kind", "name"))
         if group != _GROUP:
             errors.append(not_supported("roleRef.apiGroup", group, (_GROUP,)))
-        kinds = ("ClusterRole", "Role") if self.namespaced else ("ClusterRole",)
+        kinds = ("Role", "ClusterRole") if self.namespaced else ("ClusterRole",)
         if kind not in kinds:
             errors.append(not_supported("roleRef.kind", kind, kinds))
         if name:
@@ -83,7 +83,7 @@ class RoleBindingStrategy(ObjectStrategy):
         else:
             errors.append(required("roleRef.name"))
         for index, subject in enumerate(obj.get("subjects") or ()):
-            _check_subject(errors, subject, f"subjects[{index}]")
+            _check_subject(errors, subject, f"subjects[{index}]", namespaced=self.namespaced)
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
@@ -94,7 +94,7 @@ class RoleBindingStrategy(ObjectStrategy):
         return errors
 
 
-def _check_subject(errors: Errors, subject: Mapping[str, Any], path: str) -> None:
+def _check_subject(errors: Errors, subject: Mapping[str, Any], path: str, *, namespaced: bool) -> None:
     kind, name, group = (subject.get(key, "") for key in ("kind", "name", "apiGroup"))
     if not name:
         errors.append(required(f"{path}.name"))
@@ -103,9 +103,11 @@ def _check_subject(errors: Errors, subject: Mapping[str, Any], path: str) -> Non
             add_each(errors, f"{path}.name", name, dns_subdomain(name))
         if group:
             errors.append(not_supported(f"{path}.apiGroup", group, ("",)))
-        if not subject.get("namespace"):
+        if not namespaced and not subject.get("namespace"):
             errors.append(required(f"{path}.namespace"))
     elif kind in ("User", "Group"):
+        if not name:
+            errors.append(invalid(f"{path}.name", name, f"{kind.lower()} name cannot be empty"))
         if group != _GROUP:
             errors.append(not_supported(f"{path}.apiGroup", group, (_GROUP,)))
     else:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairlead.embedded.apiserver.invalid import FieldError, forbidden, not_supported, required
+from fairlead.embedded.apiserver.invalid import FieldError, duplicate, forbidden, invalid, not_supported, required
 from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
-from fairlead.embedded.apiserver.kinds.errors import Errors, add_each, check_immutable
+from fairlead.embedded.apiserver.kinds.errors import IMMUTABLE, Errors, Layout, add_each, check_immutable, internal_form
 from fairlead.embedded.apiserver.kinds.names import dns_subdomain, qualified_name
 from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
@@ -17,6 +17,13 @@ _RECLAIM_POLICIES = ("Delete", "Retain")
 _BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
 _GROUP_POLICIES = ("ReadWriteOnceWithFSType", "File", "None")
 _LIFECYCLES = ("Persistent", "Ephemeral")
+_ONE_SOURCE = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+_ATTACHMENT: Layout = (("Attacher", "attacher", ""), ("Source", "source", None), ("NodeName", "nodeName", ""))
+_ATTACHMENT_SOURCE: Layout = (
+    ("PersistentVolumeName", "persistentVolumeName", None),
+    ("InlineVolumeSpec", "inlineVolumeSpec", None),
+)
+NODE_ID_LIMIT = 256
 
 
 class StorageClassStrategy(ClusterStrategy):
@@ -90,14 +97,21 @@ class DriversOfNodeStrategy(ClusterStrategy):
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
+        names: list[str | None] = []
         for index, driver in enumerate((obj.get("spec") or {}).get("drivers") or ()):
             path = f"spec.drivers[{index}]"
             if not driver.get("name"):
                 errors.append(required(f"{path}.name"))
             else:
                 add_each(errors, f"{path}.name", driver["name"], dns_subdomain(driver["name"].lower()))
-            if not driver.get("nodeID"):
-                errors.append(required(f"{path}.nodeID", driver.get("nodeID", "")))
+            node_id = driver.get("nodeID", "")
+            if not node_id:
+                errors.append(required(f"{path}.nodeID"))
+            elif len(node_id) > NODE_ID_LIMIT:
+                errors.append(invalid(f"{path}.nodeID", node_id, f"must be {NODE_ID_LIMIT} characters or less"))
+            if driver.get("name") in names:
+                errors.append(duplicate(f"{path}.name", driver.get("name")))
+            names.append(driver.get("name"))
         return errors
 
 
@@ -114,17 +128,27 @@ class AttachmentStrategy(ClusterStrategy):
         errors: Errors = []
         spec = obj.get("spec") or {}
         source = spec.get("source") or {}
-        for key in ("attacher", "nodeName"):
-            if not spec.get(key):
-                errors.append(required(f"spec.{key}"))
-        if not source.get("persistentVolumeName") and source.get("inlineVolumeSpec") is None:
-            detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
-            errors.append(required("spec.source", detail))
+        volume, inline = source.get("persistentVolumeName"), source.get("inlineVolumeSpec")
+        if not spec.get("attacher"):
+            errors.append(required("spec.attacher"))
+        if volume is None and inline is None:
+            errors.append(required("spec.source", _ONE_SOURCE))
+        elif volume is not None and inline is not None:
+            errors.append(forbidden("spec.source", _ONE_SOURCE))
+        elif volume == "":
+            detail = "must specify non empty persistentVolumeName"
+            errors.append(required("spec.source.persistentVolumeName", detail))
+        node = spec.get("nodeName", "")
+        add_each(errors, "spec.nodeName", node, dns_subdomain(node))
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: Errors = []
-        check_immutable(errors, new.get("spec"), old.get("spec"), "spec")
+        errors: Errors = [*self.validate(new, context)]
+        spec = new.get("spec") or {}
+        if spec != old.get("spec"):
+            shown = internal_form(spec, _ATTACHMENT)
+            shown["Source"] = internal_form(spec.get("source"), _ATTACHMENT_SOURCE)
+            errors.append(invalid("spec", shown, IMMUTABLE))
         return errors
 
 
