@@ -248,7 +248,7 @@ def _unchanged(value: Any, old: Any) -> bool:
 
 def _evaluation_message(error: cel.EvaluationError, rule: Rule) -> str:
     text = str(error)
-    shown = rule.rule.strip() if not rule.message else f"{rule.rule.strip()}, message: {rule.message.strip()}"
+    shown = (rule.message or rule.rule).strip()
     if text.startswith("no such overload"):
         mismatch = "call arguments did not match a supported operator, function or macro signature for rule"
         return f"'{text}': {mismatch}: {shown}"
