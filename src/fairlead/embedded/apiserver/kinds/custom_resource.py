@@ -114,7 +114,7 @@ def _identity_errors(value: Mapping[str, Any], path: str) -> list[FieldError]:
     return errors
 
 
-def _any(name: str) -> Sequence[str]:
+def _any(name: str) -> tuple[str, ...]:
     return ()
 
 
