@@ -140,7 +140,10 @@ async def _run_until_told(agents: list[NodeAgent], credentials: KubeletCredentia
     servers = [KubeletServer(agent, credentials, agent.context.node.host_ip, port) for agent in agents]
     try:
         for server in servers:
-            await server.start()
+            try:
+                await server.start()
+            except OSError as error:
+                raise AgentError(f"cannot listen on {server.where}: {error.strerror or error}") from error
         work = [asyncio.ensure_future(agent.run()) for agent in agents]
         stop = asyncio.ensure_future(told.wait())
         try:

@@ -31,6 +31,7 @@ class KubeletServer:
         self._credentials = credentials
         self._address = address
         self._port = port
+        self.where = f"{address}:{port}"
         app = web.Application(middlewares=[self._authenticate])
         add = app.router.add_route
         add("GET", "/healthz", self._health)

@@ -258,7 +258,8 @@ class PodWorker:
             await self._prepare_sandbox()
             self._blocked, self._blocked_retries = None, 0
         except claims.ClaimsPending as pending:
-            self._block("ClaimsPending", str(pending), _CLAIM_RETRY_S)
+            message = f"Failed to prepare dynamic resources: {pending}"
+            self._block("FailedPrepareDynamicResources", message, _CLAIM_RETRY_S)
         except (VolumeError, AddressError, ApiError, OSError, TimeoutError) as error:
             reason = "FailedCreatePodSandBox" if isinstance(error, AddressError) else "FailedMount"
             delay_s = min(_VOLUME_RETRY_FIRST_S * 2**self._blocked_retries, _VOLUME_RETRY_LAST_S)
