@@ -3,7 +3,7 @@
 Also the CRDs of standards that Fairlead speaks and a bare cluster lacks (InferencePool, HTTPRoute, LeaderWorkerSet).
 """
 
-from fairlead.api.crds import all_crds
+from fairlead.api.crds import all_crds, is_outdated
 from fairlead.api.inference_pool import INFERENCE_POOLS, InferencePool, InferencePoolSpec
 from fairlead.api.model_service import (
     GROUP,
@@ -27,4 +27,5 @@ __all__ = [
     "ModelServiceSpec",
     "ModelServiceStatus",
     "all_crds",
+    "is_outdated",
 ]

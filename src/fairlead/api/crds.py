@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -15,9 +17,23 @@ from fairlead.api.structural import openapi_schema
 Json = dict[str, Any]
 
 
+DIGEST = "fairlead.dev/definition-digest"
+"""Annotation that tells which definition this is: an unchanged one need not be written, one without it is not ours."""
+
+
 def all_crds() -> list[Json]:
     """Every CRD, ready to be applied; callers own the result."""
-    return [_model_service(), *_standards()]
+    crds = [_model_service(), *_standards()]
+    for crd in crds:
+        digest = hashlib.sha256(json.dumps(crd["spec"], sort_keys=True).encode()).hexdigest()[:16]
+        crd["metadata"].setdefault("annotations", {})[DIGEST] = digest
+    return crds
+
+
+def is_outdated(stored: Mapping[str, Any], crd: Mapping[str, Any]) -> bool:
+    """Whether a stored definition is ours, but of another version of Fairlead."""
+    digest = (stored["metadata"].get("annotations") or {}).get(DIGEST)
+    return digest is not None and digest != crd["metadata"]["annotations"][DIGEST]
 
 
 def _model_service() -> Json:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from fairlead.api import all_crds, is_outdated
 from fairlead.clock import SYSTEM
 from fairlead.embedded.controllers.access import Cluster
 from fairlead.embedded.controllers.run import cluster_controllers
@@ -13,8 +14,10 @@ from fairlead.embedded.controllers.tenancy import root_ca_of
 from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller
 from fairlead.kube.election import LeaderElection
+from fairlead.kube.errors import Forbidden, NotFound
 from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
+from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
 from fairlead.scheduling.controller import Scheduler
 from fairlead.serving.controller import model_service_controller
@@ -37,6 +40,21 @@ async def run(
         await run_until_signal(run_elected(election, term))
 
 
+async def _install_definitions(client: Client) -> None:
+    """Create the CRDs that are missing and renew outdated ones; without the right to, say so and go on."""
+    for crd in all_crds():
+        name = crd["metadata"]["name"]
+        try:
+            try:
+                stored = await client.get(CUSTOM_RESOURCE_DEFINITIONS, name)
+            except NotFound:
+                stored = None
+            if stored is None or is_outdated(stored, crd):
+                await client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd, force=True)
+        except Forbidden as error:
+            logging.getLogger("fairlead.controllers").warning("the definition %s is not installed: %s", name, error)
+
+
 async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[str], root_ca: str) -> None:
     informers = Informers(client)
     controllers: list[Controller] = []
@@ -47,6 +65,7 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
             controllers += made
             loops += beside
         if only != "cluster":
+            await _install_definitions(client)
             controllers.append(model_service_controller(client, informers))
             loops.append(Scheduler(client, informers, scheduler_names, events).run)
         await run_controllers(informers, controllers, beside=loops)
