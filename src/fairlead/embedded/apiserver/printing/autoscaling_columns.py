@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.embedded.apiserver.printing.cells import AGE, NAME, NONE, UNKNOWN, UNSET, computed, get, number, text
+from fairlead.embedded.apiserver.printing.cells import AGE, NAME, NONE, UNKNOWN, UNSET, computed, get, text
 from fairlead.embedded.apiserver.registry import Column, Object
 
 _SOURCES = {
@@ -73,7 +73,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
         computed("Targets", "Current and wanted values of its metrics.", _targets),
         computed("MinPods", "Fewest replicas.", lambda obj: str(get(obj, "spec", "minReplicas", default=UNSET))),
         text("MaxPods", "Most replicas.", "spec", "maxReplicas", default=0),
-        number("Replicas", "Replicas there are.", "status", "currentReplicas"),
+        text("Replicas", "Replicas there are.", "status", "currentReplicas", default=0),
         AGE,
     ),
 }

@@ -138,7 +138,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
         computed("Parameters", "Object with further parameters.", _parameters),
         AGE,
     ),
-    ("networking.k8s.io", "IPAddress"): (NAME, computed("ParentRef", "What has the address.", _parent), AGE),
+    ("networking.k8s.io", "IPAddress"): (NAME, computed("ParentRef", "What has the address.", _parent)),
     ("networking.k8s.io", "NetworkPolicy"): (
         NAME,
         computed("Pod-Selector", "Which pods it is for.", lambda obj: selector(get(obj, "spec", "podSelector"))),

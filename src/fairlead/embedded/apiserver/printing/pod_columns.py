@@ -92,7 +92,7 @@ class _Summary:
             waiting = get(container, "state", "waiting", "reason", default="")
             if waiting:
                 self.reason = waiting
-            elif terminated is not None and (terminated.get("reason") or not self.reason):
+            elif terminated is not None:
                 self.reason = terminated.get("reason") or _exit(terminated)
             elif container.get("ready") and get(container, "state", "running") is not None:
                 is_any_running = True

@@ -136,6 +136,13 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
         text("PreemptionPolicy", "Whether its pods push others out.", "preemptionPolicy"),
     ),
     ("coordination.k8s.io", "Lease"): (NAME, text("Holder", "Who has the lease.", "spec", "holderIdentity"), AGE),
+    ("coordination.k8s.io", "LeaseCandidate"): (
+        NAME,
+        text("LeaseName", "The lease that it stands for.", "spec", "leaseName"),
+        text("BinaryVersion", "Version of the program.", "spec", "binaryVersion"),
+        text("EmulationVersion", "Version that it behaves as.", "spec", "emulationVersion"),
+        AGE,
+    ),
     ("node.k8s.io", "RuntimeClass"): (NAME, text("Handler", "The runtime's own name for it.", "handler"), AGE),
     (_ADMISSION, "MutatingAdmissionPolicy"): _policy("Mutations", "How many mutations it makes.", "mutations"),
     (_ADMISSION, "MutatingAdmissionPolicyBinding"): _POLICY_BINDING,
@@ -154,7 +161,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
     (_FLOW_CONTROL, "FlowSchema"): (
         NAME,
         text("PriorityLevel", "The level of its requests.", "spec", "priorityLevelConfiguration", "name"),
-        number("MatchingPrecedence", "Which schema is tried first.", "spec", "matchingPrecedence"),
+        text("MatchingPrecedence", "Which schema is tried first.", "spec", "matchingPrecedence", default=0),
         text("DistinguisherMethod", "How flows are told apart.", "spec", "distinguisherMethod", "type", default=NONE),
         AGE,
         computed("MissingPL", "Whether the level does not exist.", _missing_level),

@@ -80,6 +80,10 @@ def _lifecycle_modes(driver: Object) -> str:
     return ",".join(get(driver, "spec", "volumeLifecycleModes", default=())) or NONE
 
 
+def _attacher(attachment: Object, now: float) -> str:
+    return str(get(attachment, "spec", "attacher", default=""))
+
+
 COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
     ("", "PersistentVolume"): (
         NAME,
@@ -144,7 +148,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
     ),
     ("storage.k8s.io", "VolumeAttachment"): (
         NAME,
-        text("Attacher", "The driver that attaches.", "spec", "attacher", type_="string"),
+        Column("Attacher", "string", "The driver that attaches.", _attacher, format="name"),
         text("PV", "The volume.", "spec", "source", "persistentVolumeName"),
         text("Node", "The node.", "spec", "nodeName"),
         text("Attached", "Whether it is attached.", "status", "attached", default=False, type_="boolean"),

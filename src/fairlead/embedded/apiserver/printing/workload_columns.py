@@ -50,7 +50,7 @@ def _job_status(job: Object) -> str:
             return type_
     if get(job, "metadata", "deletionTimestamp"):
         return "Terminating"
-    for type_ in ("Suspended", "FailureTarget", "SuccessCriteriaMet"):
+    for type_ in ("Suspended", "FailureTarget"):
         if _has_condition(job, type_):
             return type_
     return "Running"
