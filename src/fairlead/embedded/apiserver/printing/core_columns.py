@@ -102,7 +102,7 @@ _EVENT = (
     computed("Source", "Who reports the event.", _event_source, priority=1),
     computed("Message", "What happened.", lambda event: (event.get("message") or event.get("note") or "").strip()),
     Column("First Seen", "string", "How long ago it was seen first.", _first_seen, priority=1),
-    computed("Count", "How often it was seen.", _event_count, priority=1, type_="integer"),
+    computed("Count", "How often it was seen.", _event_count, priority=1),
     Column(NAME.name, NAME.type, NAME.description, NAME.cell, format=NAME.format, priority=1),
 )
 

@@ -35,8 +35,8 @@ _DRIVER = (
 )
 _POOL = (
     "Name is used to identify the pool. For node-local devices, this is often the node name, but this is not required."
-    "\n\nIt must not be longer than 253 characters and must consist of one or more DNS sub-domains separated by slashes."
-    " This field is immutable."
+    "\n\nIt must not be longer than 253 characters and must consist of one or more DNS sub-domains separated by "
+    "slashes. This field is immutable."
 )
 _GROUP = "resource.k8s.io"
 
