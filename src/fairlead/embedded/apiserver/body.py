@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fairlead.embedded.apiserver import protobuf
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
+from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.embedded.apiserver.status import bad_request
 from fairlead.kube.errors import BadRequest, UnsupportedMediaType
 
@@ -32,6 +33,8 @@ class Expected:
     version: str
     kind: str
     is_custom: bool = False
+    schema: Schema | None = field(default=None, compare=False)
+    """None where the kind is found by its name."""
 
     @property
     def api_version(self) -> str:
@@ -39,7 +42,7 @@ class Expected:
 
 
 def expected_of(type_: ResourceType) -> Expected:
-    return Expected(type_.group, type_.version, type_.kind, type_.is_custom)
+    return Expected(type_.group, type_.version, type_.kind, type_.is_custom, type_.schema)
 
 
 def body_media_type(content_type: str, *, is_custom: bool = False) -> str:
@@ -83,7 +86,7 @@ def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Cata
 def parse_document(data: bytes, media_type: str, expected: Expected) -> tuple[Object, list[str]]:
     """The body as it came, and its duplicate-field errors. Raises BadRequest with the bare reason."""
     if media_type == protobuf.MEDIA_TYPE:
-        return protobuf.decode_body(data, expected.group, expected.version, expected.kind), []
+        return protobuf.decode_body(data, expected.group, expected.version, expected.kind, expected.schema), []
     return parse_body(data, media_type)
 
 

@@ -45,12 +45,15 @@ class UndecodableObject(BadRequest):
     """The envelope is fine, what it holds is no such object. The message names both kinds."""
 
 
-def decode_body(data: bytes, group: str, version: str, kind: str) -> dict[str, Any]:
+def decode_body(
+    data: bytes, group: str, version: str, kind: str, expected_schema: Schema | None = None
+) -> dict[str, Any]:
     """The object in a body, with the `kind` and `apiVersion` of its envelope, or the expected ones where it has none.
 
-    Raises UndecodableObject, and BadRequest with the bare reason where the envelope itself is broken.
+    `expected_schema` is that of the expected kind, for one whose schema is not found by its name. Raises UndecodableObject,
+    and BadRequest with the bare reason where the envelope itself is broken.
     """
-    expected = kind
+    expected = (group, version, kind)
     try:
         api_version, sent_kind, raw = _envelope(data)
     except Malformed as error:
@@ -58,15 +61,15 @@ def decode_body(data: bytes, group: str, version: str, kind: str) -> dict[str, A
     if sent_kind:
         group, _, version = api_version.rpartition("/")
         kind = sent_kind
-    schema = _schema(group, version, kind)
+    is_expected = (group, version, kind) == expected
+    schema = expected_schema if is_expected and expected_schema is not None else _schema(group, version, kind)
     try:
         # An unknown kind needs no decoding: its name is enough to refuse it.
         obj = {} if schema is None else _message(raw, schema, schema.name, {})
-    except Malformed as error:
-        raise UndecodableObject(f'{kind} in version "{version}" cannot be handled as a {expected}: {error}') from error
-    except RecursionError as error:
+    except (Malformed, RecursionError) as error:
+        reason = error if isinstance(error, Malformed) else "exceeded max depth"
         raise UndecodableObject(
-            f'{kind} in version "{version}" cannot be handled as a {expected}: exceeded max depth'
+            f'{kind} in version "{version}" cannot be handled as a {expected[2]}: {reason}'
         ) from error
     obj["apiVersion"] = f"{group}/{version}" if group else version
     obj["kind"] = kind
@@ -107,8 +110,8 @@ def _schema(group: str, version: str, kind: str) -> Schema | None:
 
 @functools.cache
 def numbers(name: str) -> dict[int, str]:
-    """Field number -> JSON name, or "@" and the definition of an inlined struct. Raises KeyError."""
-    return {int(number): field for number, field in _table()[name].items()}
+    """Field number -> JSON name, or "@" and the definition of an inlined struct; none for a struct without fields."""
+    return {int(number): field for number, field in _table().get(name, {}).items()}
 
 
 @functools.cache
