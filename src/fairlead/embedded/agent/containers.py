@@ -49,14 +49,15 @@ class ContainerRunner:
             self._worker.record("Normal", "Killing", f"Stopping container {slot.spec.name}", slot.spec.name)
             self._worker.spawn(self._stop(slot, container))
 
-    def adopt(self, slot: Slot, container: Container) -> None:
-        """Go on with a container that a former agent started."""
-        if container.exit is None:
-            self._watch(slot, container)
-        else:
-            # It ended while no agent was there to tidy up.
-            self._worker.spawn(asyncio.to_thread(cgroups.remove, container.config.get("cgroup")))
-            slot.tasks.add(self._worker.spawn(self._read_message(slot, container)))
+    async def adopt(self, slot: Slot) -> None:
+        """Go on with what a former agent started."""
+        for container in slot.attempts:
+            if container.exit is None:
+                self._watch(slot, container)
+            else:
+                # It ended while no agent was there to tidy up.
+                await asyncio.to_thread(cgroups.remove, container.config.get("cgroup"))
+                await self._read_message(slot, container)
 
     def note_waiting(self, slot: Slot, trouble: Trouble) -> None:
         """Tell of a back-off once per attempt."""
@@ -133,9 +134,8 @@ class ContainerRunner:
         failed = container.exit is not None and container.exit.exit_code != 0
         if not message and failed and slot.spec.termination_message_policy == "FallbackToLogsOnError":
             message = await tail(container.log_path, _FALLBACK_LINES, _FALLBACK_BYTES)
-        if message:
-            slot.messages[container.id] = message
-            self._worker.wake()
+        known = {attempt.id for attempt in slot.attempts}
+        slot.messages = {id: text for id, text in slot.messages.items() if id in known} | {container.id: message}
 
     async def _accompany(self, slot: Slot, container: Container) -> None:
         """postStart hook first, then probes."""

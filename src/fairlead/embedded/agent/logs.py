@@ -52,7 +52,8 @@ def render(entries: bytes, options: LogOptions) -> bytes:
     parts: list[bytes] = []
     wanted = None if options.stream is None else options.stream.encode()
     at_line_start = True
-    for entry in entries.splitlines():
+    # Not splitlines: a carriage return is part of the content.
+    for entry in entries.removesuffix(b"\n").split(b"\n"):
         stamp, stream, tag, content = _split(entry)
         if wanted is not None and stream != wanted:
             continue

@@ -29,7 +29,8 @@ class Slot:
     stop_grace_s: int | None = None
     """A grace period that overrides the pod's, set by the probe that ends the container."""
     messages: dict[str, str] = field(default_factory=dict)
-    """Container id -> termination message, read once when it ended."""
+    """Container id -> termination message, read once when it ended. A container without an entry counts as running:
+    a restart or a status must not come before its message."""
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     @property
@@ -66,7 +67,7 @@ class Slot:
     def _attempt(self, container: Container) -> Attempt:
         exit = container.exit
         ended = None
-        if exit is not None:
+        if exit is not None and (exit.start_error is not None or container.id in self.messages):
             message = exit.start_error or self.messages.get(container.id, "")
             ended = Ended(exit.exit_code, exit.finished_at_s, _reason(container), message)
         return Attempt(

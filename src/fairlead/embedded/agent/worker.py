@@ -327,7 +327,7 @@ class PodWorker:
         if statuses and statuses[0].get("containerID") == container.id:
             slot.startup_passed = bool(statuses[0].get("started"))
             slot.ready = bool(statuses[0].get("ready"))
-        self._runner.adopt(slot, container)
+        await self._runner.adopt(slot)
 
     async def _remove(self) -> None:
         if not self._orphaned:
