@@ -50,8 +50,8 @@ def decode_body(
 ) -> dict[str, Any]:
     """The object in a body, with the `kind` and `apiVersion` of its envelope, or the expected ones where it has none.
 
-    `expected_schema` is that of the expected kind, for one whose schema is not found by its name. Raises UndecodableObject,
-    and BadRequest with the bare reason where the envelope itself is broken.
+    `expected_schema` is that of the expected kind, for one whose schema is not found by its name.
+    Raises UndecodableObject, and BadRequest with the bare reason where the envelope itself is broken.
     """
     expected = (group, version, kind)
     try:
