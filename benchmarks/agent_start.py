@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _report import Figure, arguments, report
 from fairlead.clock import SYSTEM
 from fairlead.embedded.agent.container import Container
 from fairlead.embedded.agent.mount_check import check_mounts
 from fairlead.embedded.agent.runtime import ProcessRuntime
+from harness.report import Figure, arguments, report
 
 GOAL_MS = 50.0
 

@@ -7,8 +7,8 @@ import time
 
 import uvloop
 
-from _apiserver import Connection, Target, create_pods, prepare, server
-from _report import Figure, arguments, report
+from harness.apiserver import Connection, Target, create_pods, prepare, server
+from harness.report import Figure, arguments, report
 
 PODS = 5_000
 REPEATS = 15

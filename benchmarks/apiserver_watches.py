@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection as Pipe
 
 import uvloop
 
-from _apiserver import Connection, Target, pod, prepare, server
-from _report import Figure, arguments, report
+from harness.apiserver import Connection, Target, pod, prepare, server
+from harness.report import Figure, arguments, report
 
 WATCHERS = 50
 EVENTS_PER_S = 500

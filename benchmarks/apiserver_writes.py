@@ -6,8 +6,8 @@ import statistics
 
 import uvloop
 
-from _apiserver import Connection, Target, create_pods, prepare, resident_mib, server
-from _report import Figure, arguments, report
+from harness.apiserver import Connection, Target, create_pods, prepare, resident_mib, server
+from harness.report import Figure, arguments, report
 
 CLIENTS = 16
 ROUND_PODS = 1000

@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from _report import Figure, arguments, report
 from fairlead.cli import service
 from fairlead.cli.conversation import Message, stream_answer
+from harness.report import Figure, arguments, report
 
 FAIRLEAD = [sys.executable, "-m", "fairlead.cli.main"]
 

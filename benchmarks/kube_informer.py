@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from _report import Figure, arguments, report
 from fairlead.clock import SYSTEM
 from fairlead.kube.client import Client
 from fairlead.kube.credentials import Credentials
@@ -24,6 +23,7 @@ from fairlead.kube.kinds import PODS
 from fairlead.kube.objects import Pod
 from fairlead.kube.store import by_label, by_namespace, by_owner_uid
 from fairlead.kube.transport import Answer
+from harness.report import Figure, arguments, report
 
 _CHUNK_BYTES = 2**16
 
