@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conftest import PODS, Cluster, container_status, is_ready, phase, shell
+from agent_platform import PODS, Cluster, container_status, is_ready, phase, shell
 
 from fairlead.embedded.agent.container import load_pod
 

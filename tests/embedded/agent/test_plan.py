@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import NOW, container, ended, facts, pod, running
+from agent_builders import NOW, container, ended, facts, pod, running
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Any
 
-from conftest import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS, Cluster, container_status, is_ready, phase, shell
+from agent_platform import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS, Cluster, container_status, is_ready, phase, shell
 
 
 async def test_a_node_registers_with_its_lease(cluster: Cluster):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from builders import container, pod
+from agent_builders import container, pod
 
 from fairlead.embedded.agent.cgroups import Hierarchy
 from fairlead.embedded.agent.environment import ConfigError, NodeView, PodView

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Cluster, container_status, is_ready, phase, shell
+from agent_platform import Cluster, container_status, is_ready, phase, shell
 
 from fairlead.kube.errors import BadRequest
 

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from builders import container, pod
+from agent_builders import container, pod
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
