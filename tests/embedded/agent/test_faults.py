@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agent_platform import PODS, Cluster, container_status, is_ready, phase, shell
+from agent_platform import NODES, PODS, Cluster, container_status, is_ready, phase, shell
 
 from fairlead.embedded.agent.container import load_pod
 
@@ -130,3 +130,15 @@ async def test_stop_pods_ends_every_process(cluster: Cluster):
     assert not processes_with(marker)
     cluster.platform.start_agent()
     await cluster.until("stopped", lambda p: container_status(p)["restartCount"] >= 1 and is_ready(p))
+
+
+async def test_a_deleted_node_comes_back(cluster: Cluster):
+    before = await cluster.client.get(NODES, "node-1")
+    await cluster.client.delete(NODES, "node-1")
+    deadline = time.monotonic() + 25
+    while True:
+        found = [n for n in (await cluster.client.list(NODES)).items if n["metadata"]["name"] == "node-1"]
+        if found and found[0]["metadata"]["uid"] != before["metadata"]["uid"] and found[0].get("status"):
+            break
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.2)

@@ -41,9 +41,7 @@ class Registration:
         """Return once the node exists with a current status. Tries until the API is there."""
         while True:
             try:
-                node = await self._ensure_node()
-                self.uid = node["metadata"]["uid"]
-                await self._report_status(node)
+                await self._report_status(await self._ensure_node())
                 await self._renew_lease()
                 return
             except (ApiError, OSError, TimeoutError) as error:
@@ -90,10 +88,12 @@ class Registration:
     async def _ensure_node(self) -> dict[str, Any]:
         wanted = node_object(self._identity, self._machine)
         try:
-            return await self._client.create(NODES, wanted)
+            node = await self._client.create(NODES, wanted)
         except AlreadyExists:
             body = {"metadata": {key: wanted["metadata"][key] for key in ("labels", "annotations")}}
-            return await self._client.patch(NODES, self._name, body)
+            node = await self._client.patch(NODES, self._name, body)
+        self.uid = node["metadata"]["uid"]
+        return node
 
     async def _report_status(self, node: dict[str, Any]) -> None:
         before = (node.get("status") or {}).get("conditions") or ()
