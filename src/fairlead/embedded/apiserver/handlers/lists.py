@@ -44,9 +44,10 @@ class Page:
             namespace, _, name = record.name.rpartition("/")
             yield name, namespace
 
-    def metadata(self) -> Object:
+    def metadata(self, *, is_custom: bool = False) -> Object:
+        """The list's own metadata. Plain lists of custom resources always carry a token, if an empty one."""
         metadata: Object = {"resourceVersion": str(self.version)}
-        if self.next_token:
+        if self.next_token or is_custom:
             metadata["continue"] = self.next_token
         if self.remaining:
             metadata["remainingItemCount"] = self.remaining
@@ -159,8 +160,9 @@ async def respond_list(objects: Objects, call: Call, page: Page) -> web.StreamRe
     try:
         if call.form.transform:
             return _respond_transformed(objects, call, page)
+        metadata = page.metadata(is_custom=call.type.is_custom)
         opening = b'{"kind":%s,"apiVersion":%s,"metadata":%s,"items":[' % (
-            encode(call.type.list_kind), encode(call.type.api_version), encode(page.metadata())
+            encode(call.type.list_kind), encode(call.type.api_version), encode(metadata)
         )  # fmt: skip
         to_item = _item_form(call)
         if len(page.records) <= PORTION or call.form.media_type != JSON:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fairlead.embedded.apiserver.catalog import version_priority
 from fairlead.embedded.apiserver.invalid import FieldError
 from fairlead.embedded.apiserver.kinds import crd_rules
 from fairlead.embedded.apiserver.kinds.custom_resource import CustomStrategy, pruning_to, reading_from
@@ -178,10 +179,29 @@ def _type_of_version(spec: Object, version: Object, storage_version: str, storag
         allow_unconditional_update=False,
         storage_version=storage_version,
         is_custom=True,
+        deprecation=_deprecation(spec, version),
         reset_fields=STATUS if has_status else (),
         to_storage=None if is_storage else pruning_to(storage_schema),
         from_storage=reading_from(storage_schema, None if is_storage else schema),
     )
+
+
+def _deprecation(spec: Object, version: Object) -> str:
+    """What answers in a deprecated version warn of; empty for a version that is not deprecated."""
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning") is not None:
+        return str(version["deprecationWarning"])
+    group, kind = spec["group"], spec["names"]["kind"]
+    text = f"{group}/{version['name']} {kind} is deprecated"
+    newer = [
+        each["name"]
+        for each in spec["versions"]
+        if each.get("served")
+        and not each.get("deprecated")
+        and version_priority(each["name"]) < version_priority(version["name"])
+    ]
+    return f"{text}; use {group}/{min(newer, key=version_priority)} {kind}" if newer else text
 
 
 def _scale(scale: Mapping[str, Any]) -> ScaleMapping:
