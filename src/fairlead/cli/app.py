@@ -36,15 +36,18 @@ def run(argv: list[str]) -> int:
     for module in (up, service, doctor, demo):
         module.register(app)
     from fairlead.cli.data import NotRunning
+    from fairlead.cli.failure import Failed
     from fairlead.embedded.supervisor.launch import CannotStart
     from fairlead.embedded.supervisor.state import AlreadyRunning
+    from fairlead.kube.authorization import CredentialsError
     from fairlead.kube.errors import ApiError
+    from fairlead.kube.transport import Unreachable
 
     try:
         app(args=argv, prog_name="fairlead")
     except SystemExit as ended:
         return int(ended.code or 0)
-    except (CannotStart, AlreadyRunning, NotRunning, ApiError, service.Failed) as error:
+    except (CannotStart, AlreadyRunning, NotRunning, ApiError, CredentialsError, Unreachable, Failed) as error:
         print(f"fairlead: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,15 @@ def controllers(argv: list[str]) -> int:
         help="comma-separated schedulerNames to place pods of; on a cluster with its own scheduler: fairlead",
     )
     parser.add_argument("--leader-elect", action="store_true", help="wait for a Lease; for several replicas")
+    _metrics_port(parser)
     arguments = parser.parse_args(argv)
     from fairlead.cli.controllers import run
 
     names = frozenset(n for n in arguments.scheduler_names.split(",") if n)
+    if arguments.metrics_port is not None:
+        from prometheus_client import start_http_server
+
+        start_http_server(arguments.metrics_port, addr="127.0.0.1")
     return _run(run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect))
 
 
@@ -51,10 +57,11 @@ def gateway(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fairlead gateway", description="Run the endpoint picker for Envoy.")
     _kubeconfig(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder for the picker's socket and logs")
+    _metrics_port(parser)
     arguments = parser.parse_args(argv)
     from fairlead.gateway.run import run
 
-    return _run(run(arguments.kubeconfig, arguments.data))
+    return _run(run(arguments.kubeconfig, arguments.data, metrics_port=arguments.metrics_port))
 
 
 def envoy(argv: list[str]) -> int:
@@ -91,14 +98,23 @@ def supervise(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from fairlead.embedded.supervisor.component import Ports
     from fairlead.embedded.supervisor.launch import run_foreground
+    from fairlead.embedded.supervisor.state import AlreadyRunning
 
     ports = Ports(arguments.api_port, arguments.gateway_port)
-    state = asyncio.run(run_foreground(arguments.data, ports, arguments.nodes, lambda _: None))
-    return 1 if state.message and state.ready_after_s is None else 0
+    try:
+        state = asyncio.run(run_foreground(arguments.data, ports, arguments.nodes, lambda _: None))
+    except AlreadyRunning as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 1 if state.phase == "failed" else 0
 
 
 def _kubeconfig(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kubeconfig", help="default: $KUBECONFIG, ~/.kube/config, or the pod's service account")
+
+
+def _metrics_port(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on 127.0.0.1 at this port")
 
 
 def _run(work: Coroutine[Any, Any, None]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,7 +27,7 @@ DataOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-OutputOption = Annotated[str, typer.Option("--output", "-o", metavar="text|json", help="Form of the output.")]
+OutputOption = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="Form of the output.")]
 
 
 def folder(data: Path | None) -> Path:

@@ -12,10 +12,11 @@ from rich.console import Console
 
 from fairlead.cli import service
 from fairlead.cli.conversation import Message, stream_answer
+from fairlead.cli.manifests import manifest
 from fairlead.clock import SYSTEM
 from fairlead.embedded.supervisor import launch
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -30,16 +31,16 @@ def demo(
     began_s = SYSTEM.monotonic_s()
     console.print("[bold]1[/]  starting a Kubernetes API, two nodes, controllers, the endpoint picker and Envoy")
     ports = launch.choose_ports(where, 0, 0)
-    launch.detach(where, ports, "2")
+    supervisor = launch.detach(where, ports, "2")
     try:
-        state = launch.wait_until_ready(where, lambda _: None)
+        state = launch.wait_until_ready(where, supervisor, lambda _: None)
         gateway = f"http://127.0.0.1:{state.ports.gateway}"
         _told(began_s, "ready")
 
         console.print("[bold]2[/]  deploying ModelService [bold]tiny[/] (two simulated engines)")
         kubeconfig = where / "kubeconfig"
         asked_s = SYSTEM.monotonic_s()
-        service.apply(kubeconfig, service.manifest("tiny", "default", model="tiny", runtime="simulated", replicas=2))
+        service.apply(kubeconfig, manifest("tiny", "default", model="tiny", runtime="simulated", replicas=2))
         service.wait_ready(kubeconfig, "default", "tiny", timeout_s=60.0)
         _told(asked_s, "both replicas are ready")
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from fairlead.cli.data import DEFAULT_API_PORT, DEFAULT_GATEWAY_PORT, DataOption, OutputOption, folder, running
 from fairlead.embedded.supervisor import launch
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)

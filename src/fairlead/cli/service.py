@@ -14,16 +14,17 @@ from rich.console import Console
 
 from fairlead.cli.conversation import ChatFailed, Message, list_models, stream_answer
 from fairlead.cli.data import DataOption, QuietOption, folder, must_run
+from fairlead.cli.failure import Failed
+from fairlead.cli.manifests import API_VERSION, KIND, Json, manifest, read_manifests
 from fairlead.clock import SYSTEM
 from fairlead.kube.client import Client
 from fairlead.kube.errors import NotFound
 from fairlead.kube.resources import Resource
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 T = TypeVar("T")
-Json = dict[str, Any]
 
-MODEL_SERVICES = Resource.of("fairlead.dev/v1alpha1", "modelservices", "ModelService")
+MODEL_SERVICES = Resource.of(API_VERSION, "modelservices", KIND)
 PODS = Resource.of("v1", "pods", "Pod")
 SERVICE_LABEL = "fairlead.dev/model-service"
 
@@ -32,10 +33,6 @@ Kubeconfig = Annotated[
     Path | None,
     typer.Option("--kubeconfig", help="Another cluster. [default: the running platform's, else as kubectl]"),
 ]
-
-
-class Failed(Exception):
-    """A command could not do what it was asked; the message says why and what to do."""
 
 
 def register(app: typer.Typer) -> None:
@@ -67,7 +64,7 @@ def deploy(
     if (name is None) == (file is None):
         raise Failed("give the name of a model service, or manifests with --file, and not both")
     if file is not None:
-        manifests = _read(file)
+        manifests = read_manifests(file, namespace)
     else:
         assert name is not None
         made = manifest(
@@ -75,7 +72,6 @@ def deploy(
         )
         manifests = [made]
     for obj in manifests:
-        obj.setdefault("metadata", {}).setdefault("namespace", namespace)
         apply(where, obj)
         if not quiet:
             console.print(f"modelservice/{obj['metadata']['name']} applied")
@@ -150,34 +146,8 @@ def logs(
     _with_client(where / "kubeconfig", print_pods)
 
 
-def manifest(
-    name: str,
-    namespace: str,
-    *,
-    model: str,
-    runtime: str,
-    replicas: int,
-    source: str = "",
-    args: list[str] | None = None,
-) -> Json:
-    """A ModelService as JSON."""
-    spec: Json = {"model": {"name": model}, "runtime": runtime, "replicas": replicas}
-    if source:
-        spec["model"]["source"] = source
-    if args:
-        spec["args"] = args
-    return {
-        "apiVersion": MODEL_SERVICES.api_version,
-        "kind": "ModelService",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": spec,
-    }
-
-
 def apply(kubeconfig: Path | None, obj: Json) -> None:
     """Server-side apply of a ModelService. Raises ApiError."""
-    if obj.get("kind") != "ModelService":
-        raise Failed(f"fairlead deploys ModelService objects, not {obj.get('kind')!r}; use `kubectl apply` for others")
 
     async def put(client: Client) -> None:
         await client.apply(MODEL_SERVICES, obj, force=True, field_manager="fairlead-cli")
@@ -233,13 +203,6 @@ def _kubeconfig(data: Path | None, explicit: Path | None) -> Path | None:
         return explicit
     own = folder(data) / "kubeconfig"
     return own if own.exists() else None
-
-
-def _read(file: Path) -> list[Json]:
-    import yaml
-
-    text = sys.stdin.read() if str(file) == "-" else file.read_text()
-    return [d for d in yaml.load_all(text, Loader=yaml.CSafeLoader) if d]
 
 
 def _only_model(base: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,11 +25,22 @@ from fairlead.cli.data import (
     must_run,
     running,
 )
+from fairlead.clock import SYSTEM
+from fairlead.embedded.agent.node_spec import NodeSpecError, parse_nodes
 from fairlead.embedded.supervisor import launch
 from fairlead.embedded.supervisor.readiness import get_json
 from fairlead.embedded.supervisor.state import UpState
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
+
+_API_ATTEMPTS = 8
+"""`status` right after the API server was killed shows what its next start says, a second later."""
+
+_LISTS = (
+    "/api/v1/nodes",
+    "/api/v1/pods?fieldSelector=status.phase!=Succeeded,status.phase!=Failed",
+    "/apis/fairlead.dev/v1alpha1/modelservices",
+)
 
 ApiPort = Annotated[
     int, typer.Option("--api-port", metavar="N", help="Port of the Kubernetes API; 0 takes a free one.")
@@ -65,18 +78,19 @@ def up(
     if found is not None:
         _found(where, found, api_port, gateway_port, nodes, quiet, output)
         return
+    _check_nodes(nodes)
     launch.check_folder(where)
     ports = launch.choose_ports(where, api_port, gateway_port)
     if detach:
-        launch.detach(where, ports, nodes)
+        supervisor = launch.detach(where, ports, nodes)
         with console.status("starting", spinner="dots") if _chatty(quiet, output) else _silence() as line:
-            state = launch.wait_until_ready(where, lambda s: _progress(line, s))
+            state = launch.wait_until_ready(where, supervisor, lambda s: _progress(line, s))
         _report(where, state, quiet, output)
         return
     if _chatty(quiet, output):
         console.print("starting; Ctrl-C stops it")
     state = asyncio.run(launch.run_foreground(where, ports, nodes, lambda s: _report(where, s, quiet, output)))
-    if state.ready_after_s is None and state.message:
+    if state.phase == "failed":
         raise launch.CannotStart(state.message)
 
 
@@ -101,6 +115,7 @@ def status(data: DataOption = None, output: OutputOption = "text") -> None:
     where = folder(data)
     state = must_run(where)
     objects = _objects(where)
+    state = running(where) or state
     if output == "json":
         typer.echo(json.dumps(_summary(where, state) | objects, indent=2))
         return
@@ -111,6 +126,11 @@ def status(data: DataOption = None, output: OutputOption = "text") -> None:
     for c in state.components:
         table.add_row(c.name, str(c.process.pid) if c.process else "-", str(c.restarts), c.last_exit or "-")
     console.print(table)
+    if objects["nodes"] is None:
+        console.print(
+            f"nodes and model services: unknown, the API server does not answer; see {where}/logs/apiserver.log"
+        )
+        return
     table = _table("NODE", "READY", "PODS")
     for node in objects["nodes"]:
         table.add_row(node["name"], "yes" if node["ready"] else "no", str(node["pods"]))
@@ -128,6 +148,13 @@ def kubeconfig(data: DataOption = None) -> None:
     if not path.exists():
         raise launch.CannotStart(f"{path} is not there yet; start the platform with `fairlead up` first")
     typer.echo(str(path))
+
+
+def _check_nodes(nodes: str) -> None:
+    try:
+        parse_nodes(nodes)
+    except NodeSpecError as error:
+        raise launch.CannotStart(f"--nodes: {error}") from error
 
 
 def _found(where: Path, state: UpState, api_port: int, gateway_port: int, nodes: str, quiet: bool, output: str) -> None:
@@ -184,17 +211,10 @@ def _summary(where: Path, state: UpState) -> dict[str, Any]:
 
 
 def _objects(where: Path) -> dict[str, Any]:
-    import yaml
-
-    config = yaml.safe_load((where / "kubeconfig").read_text())
-    try:
-        nodes = get_json(config, where, "/api/v1/nodes")["items"]
-        pods = get_json(config, where, "/api/v1/pods?fieldSelector=status.phase!=Succeeded,status.phase!=Failed")[
-            "items"
-        ]
-        services = get_json(config, where, "/apis/fairlead.dev/v1alpha1/modelservices")["items"]
-    except OSError:
-        return {"nodes": [], "modelServices": []}
+    """Nodes and model services; None for both where the API server does not answer, for a restart's time at most."""
+    nodes, pods, services = _read_lists(where) or (None, None, None)
+    if nodes is None or pods is None or services is None:
+        return {"nodes": None, "modelServices": None}
     on_node = [p["spec"].get("nodeName") for p in pods]
     return {
         "nodes": [
@@ -217,6 +237,21 @@ def _objects(where: Path) -> dict[str, Any]:
             for s in services
         ],
     }
+
+
+def _read_lists(where: Path) -> list[list[dict[str, Any]]] | None:
+    import yaml
+
+    async def read() -> list[list[dict[str, Any]]] | None:
+        for attempt in range(_API_ATTEMPTS):
+            with contextlib.suppress(OSError, HTTPException, ValueError, KeyError):
+                config = yaml.safe_load((where / "kubeconfig").read_text())
+                return [get_json(config, where, path)["items"] for path in _LISTS]
+            if attempt < _API_ATTEMPTS - 1:
+                await SYSTEM.sleep(0.25)
+        return None
+
+    return asyncio.run(read())
 
 
 def _table(*columns: str) -> Table:

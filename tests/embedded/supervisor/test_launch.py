@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,21 @@ def test_the_api_server_starts_first_and_stops_last(tmp_path: Path) -> None:
     names = [c.name for c in components(tmp_path, Ports(1, 2), "1")]
     assert names[0] == "apiserver"
     assert names.index("agent") > 0 and set(names) == {"apiserver", "controllers", "agent", "gateway", "envoy"}
+
+
+def test_the_failure_of_an_earlier_start_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    failed = UpState(ProcessId(1, 2), Ports(1, 2), "2", "failed", "agent ended with exit code 2: earlier")
+    write_state(tmp_path, failed)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "supervisor.log").write_text("out of luck\n")
+    child = subprocess.Popen(["false"])
+    with pytest.raises(launch.CannotStart, match="the supervisor ended: out of luck"):
+        launch.wait_until_ready(tmp_path, child, lambda _: None)
+
+
+def test_a_start_that_fails_says_why_at_once(tmp_path: Path) -> None:
+    child = launch.detach(tmp_path, launch.choose_ports(tmp_path, 0, 0), "rubbish")
+    with pytest.raises(launch.CannotStart, match="agent ended with exit code"):
+        launch.wait_until_ready(tmp_path, child, lambda _: None)
+    state = read_state(tmp_path)
+    assert state is not None and state.phase == "failed"

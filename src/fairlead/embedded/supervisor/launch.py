@@ -102,25 +102,36 @@ def detach(data: Path, ports: Ports, nodes: str) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def wait_until_ready(data: Path, on_change: Callable[[UpState], None], clock: Clock = SYSTEM) -> UpState:
+def wait_until_ready(
+    data: Path, supervisor: subprocess.Popen[bytes], on_change: Callable[[UpState], None], clock: Clock = SYSTEM
+) -> UpState:
     """Follow the state file until the platform is ready. Raises CannotStart when it fails or takes too long."""
 
     async def follow() -> UpState:
         deadline_s = clock.monotonic_s() + READY_TIMEOUT_S
         state = None
         while clock.monotonic_s() < deadline_s:
-            state = read_state(data)
-            if state is not None and state.alive():
+            ended = supervisor.poll() is not None
+            found = read_state(data)
+            # What an earlier supervisor of this folder wrote says nothing about this one.
+            state = found if found is not None and found.supervisor.pid == supervisor.pid else None
+            if state is not None:
                 on_change(state)
                 if state.phase == "ready":
                     return state
-            if state is not None and state.phase == "failed":
-                raise CannotStart(state.message)
+            if ended:
+                raise CannotStart(state.message if state and state.message else _last_words(data))
             await clock.sleep(0.03)
         waiting = state.message if state else "the supervisor to start"
         raise CannotStart(f"not ready after {READY_TIMEOUT_S:.0f} s, still waiting for {waiting}; see {data}/logs")
 
     return asyncio.run(follow())
+
+
+def _last_words(data: Path) -> str:
+    lines = (data / "logs" / "supervisor.log").read_text(errors="replace").split("\n")
+    said = next((line for line in reversed(lines) if line.strip()), "no output")
+    return f"the supervisor ended: {said}; see {data}/logs"
 
 
 def down(data: Path, clock: Clock = SYSTEM) -> bool:

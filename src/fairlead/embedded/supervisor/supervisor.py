@@ -65,8 +65,9 @@ class Supervisor:
         finally:
             self._stopping.set()
             readiness.cancel()
-            self.state.phase = "stopping"
-            self._write()
+            if self.state.phase != "failed":
+                self.state.phase = "stopping"
+                self._write()
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, readiness, return_exceptions=True)
