@@ -25,6 +25,7 @@ from fairlead.embedded.apiserver.metadata import (
     stamp_new,
 )
 from fairlead.embedded.apiserver.options import DeleteOptions
+from fairlead.embedded.apiserver.pod_parts import CREATE_ONLY, PARTS
 from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
 from fairlead.embedded.apiserver.status import (
     already_exists,
@@ -221,7 +222,10 @@ class Objects:
         if write.subresource == "finalize":
             _keep(new, old, "status")
             return
-        type_.strategy.prepare_update(new, old, context)
+        if write.subresource in PARTS:
+            PARTS[write.subresource][0](new, old)
+        else:
+            type_.strategy.prepare_update(new, old, context)
         if type_.has_generation and type_.strategy.generation_changed(new, old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
@@ -256,6 +260,9 @@ class Objects:
         errors = validate_object_meta_update(new, old)
         if write.subresource == "status":
             errors += strategy.validate_status_update(new, old, context)
+        elif write.subresource in PARTS:
+            errors += PARTS[write.subresource][1](new, old)
+            errors += [error for error in strategy.validate_create(new, context) if error != CREATE_ONLY]
         else:
             errors += strategy.validate_update(new, old, context)
         self._refuse_invalid(write.type, new, errors)
@@ -274,7 +281,7 @@ class Objects:
         type_.strategy.check_deletion(obj, options.uid, options.version)
         deletion.check_preconditions(type_, obj, options)
         if type_.strategy.begin_deletion(obj, context):
-            finalizers = deletion.propagation_finalizers(obj["metadata"].get("finalizers") or (), options)
+            finalizers = deletion.propagation_finalizers(type_, obj["metadata"].get("finalizers") or (), options)
             if finalizers:
                 obj["metadata"]["finalizers"] = finalizers
             if encode_value(self._stored(type_, obj)) != self.store.value(record):
