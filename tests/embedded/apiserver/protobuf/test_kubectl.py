@@ -242,3 +242,19 @@ def test_cordon_and_taint(kubectl: Kubectl) -> None:
     ]
     kubectl("taint", "node", "tainted", "k-")
     assert not [taint for taint in kubectl.get("node", "tainted")["spec"].get("taints", ()) if taint["key"] == "k"]
+
+
+LIST = """
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: ConfigMap, metadata: {name: listed}, %s: {a: b}}
+"""
+
+
+def test_lists_are_validated_by_the_openapi_document(kubectl: Kubectl) -> None:
+    # For a List, kubectl reads the OpenAPI v2 document, in protobuf.
+    refused = kubectl("create", "-f", "-", stdin=LIST % "dta", fails=True)
+    assert 'unknown field "dta" in io.k8s.api.core.v1.ConfigMap' in refused
+    kubectl("create", "-f", "-", stdin=LIST % "data")
+    assert "immutable" in kubectl("explain", "configmap", "--output=plaintext-openapiv2")

@@ -11,10 +11,12 @@ from aiohttp import web
 from fairlead.embedded.apiserver.call import page_not_found, respond
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.codec import encode
+from fairlead.embedded.apiserver.negotiation import JSON, parse_accept
+from fairlead.embedded.apiserver.protobuf import openapi_document
 from fairlead.embedded.apiserver.schema.openapi import openapi_v2, openapi_v3, openapi_v3_index
 from fairlead.embedded.apiserver.status import method_not_allowed
 
-_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF = "v2 in protobuf"
 
 
 class OpenApi:
@@ -31,6 +33,8 @@ class OpenApi:
         if request.method != "GET":
             raise method_not_allowed()
         path = "/".join(part for part in parts if part)
+        if path == "v2" and _wants_protobuf(request.headers.get("Accept", "")):
+            path = _V2_PROTOBUF
         body = self.document(path)
         if body is None:
             return page_not_found() if not path.startswith("v3/") else web.Response(status=404)
@@ -41,6 +45,8 @@ class OpenApi:
         response.headers["Etag"] = etag
         if path == "v3":
             response.headers["Content-Type"] = "text/plain; charset=utf-8"
+        elif path == _V2_PROTOBUF:
+            response.headers["Content-Type"] = openapi_document.MEDIA_TYPES[1]
         return response
 
     def document(self, path: str) -> bytes | None:
@@ -50,10 +56,11 @@ class OpenApi:
             self._revision = self._catalog.revision
         found = self._documents.get(path)
         if found is None:
-            made = self._make(path)
+            made = self._make("v2" if path == _V2_PROTOBUF else path)
             if made is None:
                 return None
-            found = self._documents[path] = encode(made)
+            write = openapi_document.openapi_v2_document if path == _V2_PROTOBUF else encode
+            found = self._documents[path] = write(made)
         return found
 
     def _make(self, path: str) -> dict[str, Any] | None:
@@ -69,3 +76,13 @@ class OpenApi:
         else:
             return None
         return openapi_v3(types) if types else None
+
+
+def _wants_protobuf(accept: str) -> bool:
+    """Whether the best form that a client names is protobuf."""
+    for clause in parse_accept(accept):
+        if clause.media_type in openapi_document.MEDIA_TYPES:
+            return True
+        if clause.media_type in (JSON, "*/*", "application/*"):
+            return False
+    return False

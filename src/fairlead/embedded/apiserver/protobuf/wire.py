@@ -102,3 +102,25 @@ def _after_group(data: bytes, at: int) -> int:
         else:
             _, at = _extent(data, at, wire)
     return at
+
+
+def written(number: int, value: bytes | str | int | float) -> bytes:
+    """One field: text and bytes with their length, floats as doubles, integers and booleans as varints."""
+    if isinstance(value, float):
+        return _written_varint(number << 3 | FIXED64) + struct.pack("<d", value)
+    if isinstance(value, int):
+        return _written_varint(number << 3) + _written_varint(value)
+    data = value.encode("utf8", "replace") if isinstance(value, str) else value
+    return _written_varint(number << 3 | BYTES) + _written_varint(len(data)) + data
+
+
+def _written_varint(value: int) -> bytes:
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    if value < 0x80:
+        return bytes((value,))
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
