@@ -1,11 +1,14 @@
 """The platform under test: one `fairlead up` for the group, or the API server that FAIRLEAD_TEST_KUBECONFIG names.
 
 Against a foreign API server, Fairlead brings its node agent and its controllers (those of a controller manager and a
-scheduler too, where none holds a fresh lease there); every test works in a namespace of its own.
+scheduler too, where none holds a fresh lease there); every test works in a namespace of its own. The agent's kubelet API
+takes calls from anybody, or with FAIRLEAD_TEST_KUBELET_CLIENT_CA from bearers of that CA's certificates;
+FAIRLEAD_TEST_AGENT_DATA is its folder.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -22,7 +25,8 @@ from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     if FOREIGN:
-        yield from _foreign(Path(FOREIGN), tmp_path_factory.mktemp("agent"))
+        folder = os.environ.get("FAIRLEAD_TEST_AGENT_DATA")
+        yield from _foreign(Path(FOREIGN), Path(folder) if folder else tmp_path_factory.mktemp("agent"))
         return
     data = tmp_path_factory.mktemp("up")
     started = start_up(data)
@@ -35,8 +39,12 @@ def _foreign(kubeconfig: Path, data: Path) -> Iterator[Platform]:
     leases = {item["metadata"]["name"] for item in kubectl.json("get", "leases")["items"]}
     only = ["--only", "platform"] if "kube-controller-manager" in leases else []
     names = ["--scheduler-names", "fairlead"] if "kube-scheduler" in leases else []
+    authority = os.environ.get("FAIRLEAD_TEST_KUBELET_CLIENT_CA")
+    ca = ["--client-ca-file", authority] if authority else ["--anonymous-auth"]
     children = [
-        subprocess.Popen([*FAIRLEAD, "agent", "--kubeconfig", str(kubeconfig), "--data", str(data), "--nodes", "2"]),
+        subprocess.Popen(
+            [*FAIRLEAD, "agent", "--kubeconfig", str(kubeconfig), "--data", str(data), "--nodes", "2", *ca]
+        ),
         subprocess.Popen([*FAIRLEAD, "controllers", "--kubeconfig", str(kubeconfig), *only, *names]),
     ]
     try:

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--max-restart-backoff-s", type=float, default=300.0, help="longest delay")
     parser.add_argument("--volume-refresh-s", type=float, default=20.0, help="time between updates of volumes")
     parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
+    parser.add_argument("--anonymous-auth", action="store_true", help="let any caller use the kubelet API (tests only)")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
                 given.nodes,
                 kubelet_port=given.kubelet_port,
                 client_ca=given.client_ca_file,
+                anonymous=given.anonymous_auth,
                 refresh_s=given.volume_refresh_s,
                 policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )

@@ -28,9 +28,13 @@ _VALID_DAYS = 3650
 class KubeletCredentials:
     token: str
     tls: ssl.SSLContext
+    anonymous: bool = False
+    """Whether callers need not show anything, as a kubelet's `--anonymous-auth`."""
 
     @staticmethod
-    def prepare(folder: Path, client_ca: Path | None = None, clock: Clock = SYSTEM) -> KubeletCredentials:
+    def prepare(
+        folder: Path, client_ca: Path | None = None, clock: Clock = SYSTEM, *, anonymous: bool = False
+    ) -> KubeletCredentials:
         """Read the folder, making what is missing. Raises OSError."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (folder / "tls.crt").exists():
@@ -42,11 +46,11 @@ class KubeletCredentials:
         if client_ca is not None:
             tls.load_verify_locations(client_ca)
             tls.verify_mode = ssl.CERT_OPTIONAL
-        return KubeletCredentials((folder / "token").read_text().strip(), tls)
+        return KubeletCredentials((folder / "token").read_text().strip(), tls, anonymous)
 
     def accepts(self, authorization: str, peer_certificate: object) -> bool:
         """Whether a caller may use the API: by bearer token, or by a certificate that TLS has verified."""
-        if peer_certificate:
+        if peer_certificate or self.anonymous:
             return True
         scheme, _, token = authorization.partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self.token.encode())

@@ -52,6 +52,7 @@ async def run(
     *,
     kubelet_port: int = 10250,
     client_ca: Path | None = None,
+    anonymous: bool = False,
     policy: BackoffPolicy | None = None,
     refresh_s: float = 20.0,
     clock: Clock = SYSTEM,
@@ -59,14 +60,17 @@ async def run(
     """Run until cancelled or told by SIGTERM or SIGINT.
 
     `nodes` is described in `node_spec`; `client_ca` is the CA of a real API server's kubelet client certificate (by
-    default callers show the shared token in `data/kubelet`). Raises NodeSpecError, AgentError.
+    default callers show the shared token in `data/kubelet`); `anonymous` lets any caller use it. Raises NodeSpecError,
+    AgentError.
     """
     specs = parse_nodes(nodes)
     data = _absolute(data)
     with _locked(data):
         await _wait_for_kubeconfig(Path(kubeconfig), clock)
         async with Client.load(kubeconfig, user_agent="fairlead-agent") as client, _session() as session:
-            credentials = await asyncio.to_thread(KubeletCredentials.prepare, data / "kubelet", client_ca)
+            credentials = await asyncio.to_thread(
+                KubeletCredentials.prepare, data / "kubelet", client_ca, anonymous=anonymous
+            )
             limits = await _host_limits()
             host = machine.inspect(data)
             runtime = ProcessRuntime(clock)
