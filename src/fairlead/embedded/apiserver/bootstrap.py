@@ -7,12 +7,20 @@ import logging
 
 from fairlead.embedded.apiserver.body import decode
 from fairlead.embedded.apiserver.objects import Objects, Write
-from fairlead.embedded.apiserver.registry import Object
+from fairlead.embedded.apiserver.registry import Object, Strategy
 from fairlead.kube.errors import AlreadyExists, ApiError
 
 MANAGER = "kube-apiserver"
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _log = logging.getLogger(__name__)
+
+
+def restore_strategies(objects: Objects) -> None:
+    """Let each kind remember what it has to know of its stored objects."""
+    for type_ in objects.catalog.all():
+        if type(type_.strategy).restore is not Strategy.restore:
+            records = objects.store.snapshot(type_.storage_prefix).records
+            type_.strategy.restore(objects.read(type_, record) for record in records)
 
 
 async def create_system_objects(objects: Objects, port: int) -> None:

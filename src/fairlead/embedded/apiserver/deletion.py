@@ -67,7 +67,7 @@ def decide(type_: ResourceType, obj: Object, options: DeleteOptions, now_s: floa
         if metadata.get("generation"):
             metadata["generation"] += 1
     before = list(metadata.get("finalizers") or ())
-    finalizers = propagation_finalizers(before, options)
+    finalizers = propagation_finalizers(type_, before, options)
     if finalizers:
         metadata["finalizers"] = finalizers
     else:
@@ -104,16 +104,16 @@ def _mark(metadata: Object, now_s: float) -> bool:
     return before != (metadata["deletionTimestamp"], 0)
 
 
-def propagation_finalizers(finalizers: Sequence[str], options: DeleteOptions) -> list[str]:
+def propagation_finalizers(type_: ResourceType, finalizers: Sequence[str], options: DeleteOptions) -> list[str]:
     """The finalizers that make the garbage collector orphan or await the dependents, as the options say."""
-    wanted = _wanted_finalizer(finalizers, options)
+    wanted = _wanted_finalizer(type_, finalizers, options)
     if wanted is not None and wanted in finalizers:
         return [f for f in finalizers if f == wanted or f not in (ORPHAN, FOREGROUND)]
     kept = [f for f in finalizers if f not in (ORPHAN, FOREGROUND)]
     return [*kept, wanted] if wanted else kept
 
 
-def _wanted_finalizer(finalizers: Sequence[str], options: DeleteOptions) -> str | None:
+def _wanted_finalizer(type_: ResourceType, finalizers: Sequence[str], options: DeleteOptions) -> str | None:
     if options.orphan is not None:
         return ORPHAN if options.orphan else None
     if options.propagation is not None:
@@ -121,7 +121,7 @@ def _wanted_finalizer(finalizers: Sequence[str], options: DeleteOptions) -> str 
     for finalizer in finalizers:
         if finalizer in (ORPHAN, FOREGROUND):
             return finalizer
-    return None
+    return ORPHAN if type_.strategy.orphans_by_default else None
 
 
 def is_complete(type_: ResourceType, new: Object, old: Object) -> bool:

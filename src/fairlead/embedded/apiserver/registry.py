@@ -6,7 +6,7 @@ kind by name: what differs between kinds is here or in `kinds/`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,14 @@ class Strategy:
     All methods are pure but for mutating the new object in place where they say so; `old` is never mutated.
     Validation returns every error, in the order that the Kubernetes API server would list them.
     """
+
+    orphans_by_default: bool = False
+    """Whether a deletion that does not say what becomes of the dependents leaves them."""
+    deletion_warning: str = ""
+    """What a client hears that deletes without saying what becomes of the dependents."""
+
+    def restore(self, stored: Iterable[Object]) -> None:
+        """Rebuild what a kind remembers of all its objects (allocations), once before the server answers."""
 
     def default(self, obj: Object) -> None:
         """Fill versioned defaults in place (what a plain schema default cannot say)."""

@@ -23,7 +23,7 @@ from aiohttp import web
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.apiserver.api import Api
 from fairlead.embedded.apiserver.body import BODY_LIMIT_BYTES
-from fairlead.embedded.apiserver.bootstrap import create_system_objects
+from fairlead.embedded.apiserver.bootstrap import create_system_objects, restore_strategies
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.credentials import Credentials, load_or_create, write_kubeconfig
 from fairlead.embedded.apiserver.custom_resources import CustomResources
@@ -72,6 +72,7 @@ async def serve(data: Path, port: int = 0, host: str = "127.0.0.1", *, clock: Cl
         credentials = load_or_create(data / "apiserver", host, clock)
         api = Api(store, Catalog(builtin_types()), clock, credentials, data / "nodes" / "kubelet")
         async with CustomResources(api.objects) as custom_resources:
+            restore_strategies(api.objects)
             await create_system_objects(api.objects, port)
             await install_definitions(api.objects)
             await custom_resources.load()

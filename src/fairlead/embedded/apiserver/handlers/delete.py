@@ -22,6 +22,7 @@ async def delete(objects: Objects, call: Call) -> web.Response:
     """Delete an object. Raises ApiError."""
     call.negotiate()
     options = delete_options(call.query, await body_of(call))
+    _warn(call, options)
     write = Write(call.type, call.namespace, call.name, dry_run=options.dry_run)
     obj, gone = await objects.delete(write, options)
     status = 202 if not gone and options.orphan is False else 200
@@ -40,6 +41,7 @@ async def delete_collection(objects: Objects, call: Call) -> web.StreamResponse:
     """Delete all selected objects; answers with the list of what was found. Raises ApiError."""
     call.negotiate()
     options = delete_options(call.query, await body_of(call))
+    _warn(call, options)
     page = await select(objects, selection_of(call), list_options(call.query, watching=False))
     for name, namespace in page.names(call.type):
         write = Write(call.type, namespace, name, dry_run=options.dry_run)
@@ -48,6 +50,12 @@ async def delete_collection(objects: Objects, call: Call) -> web.StreamResponse:
         except NotFound:
             continue
     return await respond_list(objects, call, page)
+
+
+def _warn(call: Call, options: DeleteOptions) -> None:
+    warning = call.type.strategy.deletion_warning
+    if warning and options.propagation is None and options.orphan is None:
+        call.warnings.append(warning)
 
 
 def _own(options: DeleteOptions) -> DeleteOptions:
