@@ -20,6 +20,7 @@ class NodeStrategy(StatusStrategy):
     """Nodes may be created with a status, since it is the node agent that creates them."""
 
     namespaced = False
+    metadata_rechecks = 1
 
     def default(self, obj: Object) -> None:
         spec, status = obj.setdefault("spec", {}), obj.setdefault("status", {})
@@ -42,7 +43,7 @@ class NodeStrategy(StatusStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: Errors = []
+        errors: Errors = list(self.validate(new, context))
         self._validate_change(errors, new, old)
         return errors
 

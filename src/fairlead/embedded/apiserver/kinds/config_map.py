@@ -32,6 +32,8 @@ def check_fixed(errors: Errors, new: Object, old: Object, keys: Sequence[str]) -
 
 
 class ConfigMapStrategy(ObjectStrategy):
+    metadata_rechecks = 1
+
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
         data, binary = obj.get("data") or {}, obj.get("binaryData") or {}

@@ -11,6 +11,8 @@ from fairlead.embedded.apiserver.registry import Object, RequestContext
 
 
 class ControllerRevisionStrategy(ObjectStrategy):
+    metadata_rechecks = 1
+
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
         if obj.get("data") is None:

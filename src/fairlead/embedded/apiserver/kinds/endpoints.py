@@ -22,6 +22,8 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 
 
 class EndpointsStrategy(ObjectStrategy):
+    metadata_rechecks = 1
+
     def default(self, obj: Object) -> None:
         for subset in obj.get("subsets") or ():
             for port in subset.get("ports") or ():

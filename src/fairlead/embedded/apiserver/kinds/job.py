@@ -31,6 +31,12 @@ def default_failure_policy(spec: Object) -> None:
 
 
 class JobStrategy(StatusStrategy):
+    orphans_by_default = True
+    deletion_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set propagationPolicy=Orphan to suppress this warning"
+    )
+
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         default_pod_template(spec.setdefault("template", {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,12 +24,20 @@ _BOUNDS = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
 
 
 class LimitRangeStrategy(ObjectStrategy):
+    metadata_rechecks = 1
+    checks_metadata_change = False
+
     def default(self, obj: Object) -> None:
         for limit in obj.setdefault("spec", {}).get("limits") or ():
             for key in _BOUNDS:
                 default_amounts(limit.get(key))
             if limit.get("type") == "Container":
                 _default_container_limit(limit)
+
+    def prepare_create(self, obj: Object, context: RequestContext) -> None:
+        # The only kind that gets a name where the client gives none.
+        if not obj["metadata"].get("name"):
+            obj["metadata"]["name"] = str(uuid.uuid4())
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []

@@ -29,6 +29,7 @@ ANNOTATIONS_LIMIT_BYTES = 256 * 1024
 IMMUTABLE = "field is immutable"
 _FINALIZER_ORPHAN = "orphan"
 _FINALIZER_FOREGROUND = "foregroundDeletion"
+STANDARD_FINALIZERS = ("kubernetes", _FINALIZER_ORPHAN, _FINALIZER_FOREGROUND)
 
 
 def validate_label_name(key: str, path: str) -> list[FieldError]:
@@ -115,6 +116,17 @@ def validate_finalizers(finalizers: Sequence[str] | None, path: str) -> list[Fie
             )
         )
     return errors
+
+
+def validate_finalizer_kinds(obj: Mapping[str, Any], path: str = "metadata") -> list[FieldError]:
+    """Finalizers without a domain are those that Kubernetes itself knows."""
+    return [
+        invalid(
+            f"{path}.finalizers[{index}]", name, "name is neither a standard finalizer name nor is it fully qualified"
+        )
+        for index, name in enumerate((obj.get("metadata") or {}).get("finalizers") or ())
+        if "/" not in name and name not in STANDARD_FINALIZERS
+    ]
 
 
 def validate_field_manager(manager: str, path: str) -> list[FieldError]:

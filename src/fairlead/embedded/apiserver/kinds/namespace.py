@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from fairlead.embedded.apiserver.invalid import FieldError, invalid
 from fairlead.embedded.apiserver.kinds.errors import Errors, add_each
+from fairlead.embedded.apiserver.kinds.metadata import STANDARD_FINALIZERS
 from fairlead.embedded.apiserver.kinds.names import dns_label, qualified_name
 from fairlead.embedded.apiserver.kinds.strategy import StatusStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
@@ -14,12 +15,12 @@ from fairlead.kube.errors import Conflict, Forbidden
 NAME_LABEL = "kubernetes.io/metadata.name"
 _FINALIZER = "kubernetes"
 _UNDELETABLE = ("default", "kube-system", "kube-public")
-_STANDARD_FINALIZERS = (_FINALIZER, "orphan", "foregroundDeletion")
 
 
 class NamespaceStrategy(StatusStrategy):
     namespaced = False
     name_rule = staticmethod(dns_label)
+    metadata_rechecks = 1
 
     def default(self, obj: Object) -> None:
         _label(obj)
@@ -91,5 +92,5 @@ def _label(obj: Object) -> None:
 
 def _validate_finalizer(errors: Errors, name: str, path: str) -> None:
     add_each(errors, path, name, qualified_name(name))
-    if "/" not in name and name not in _STANDARD_FINALIZERS:
+    if "/" not in name and name not in STANDARD_FINALIZERS:
         errors.append(invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))

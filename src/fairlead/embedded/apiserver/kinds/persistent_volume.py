@@ -37,6 +37,8 @@ _REFUSED_AS = {"cephfs": "cephFS"}
 
 class PersistentVolumeStrategy(StatusStrategy):
     namespaced = False
+    metadata_rechecks = 2
+    checks_metadata_change = False
 
     def default(self, obj: Object) -> None:
         spec, status = obj.setdefault("spec", {}), obj.setdefault("status", {})
@@ -94,7 +96,8 @@ class PersistentVolumeStrategy(StatusStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: Errors = list(self.validate(new, context))
+        own = self.validate(new, context)
+        errors: Errors = [*own, *own]
         after, before = _sources(new["spec"]), _sources(old["spec"])
         if after != before:
             detail = f"spec.persistentvolumesource is immutable after creation\n{describe_change(before, after)}"

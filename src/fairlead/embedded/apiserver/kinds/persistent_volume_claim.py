@@ -108,6 +108,8 @@ def default_claim_spec(spec: Object) -> None:
 class PersistentVolumeClaimStrategy(StatusStrategy):
     """Claims start Pending and carry the protection finalizer; only a bound claim may grow."""
 
+    metadata_rechecks = 2
+
     def default(self, obj: Object) -> None:
         default_claim_spec(obj.setdefault("spec", {}))
         status = obj.setdefault("status", {})
@@ -129,7 +131,8 @@ class PersistentVolumeClaimStrategy(StatusStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors = list(self.validate(new, context))
+        own = self.validate(new, context)
+        errors = [*own, *own]
         after, before = dict(new["spec"]), dict(old["spec"])
         if not before.get("volumeName"):
             before["volumeName"] = after.get("volumeName")

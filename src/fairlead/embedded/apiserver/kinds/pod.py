@@ -36,6 +36,8 @@ _FINISHED = ("Succeeded", "Failed")
 class PodStrategy(StatusStrategy):
     """The kind everything else makes. `randomness` names token volumes."""
 
+    metadata_rechecks = 1
+
     def __init__(self, randomness: random.Random | None = None) -> None:
         self._randomness = randomness or random.Random()
 

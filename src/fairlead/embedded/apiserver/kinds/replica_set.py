@@ -52,8 +52,12 @@ class ReplicaSetStrategy(WorkloadStrategy):
 
 
 class ReplicationControllerStrategy(ReplicaSetStrategy):
+    orphans_by_default = True
+
     def default(self, obj: Object) -> None:
         super().default(obj)
+        if not obj["spec"].get("minReadySeconds"):
+            obj["spec"].pop("minReadySeconds", None)
         labels = obj["spec"]["template"]["metadata"].get("labels")
         if labels:
             if not obj["spec"].get("selector"):
@@ -76,4 +80,6 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
         validate_always_running(errors, spec, "ReplicationController")
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        return self.validate(new, context)
+        # The API checks the spec as that of a new object, and as that of a changed one.
+        errors = self.validate(new, context)
+        return [*errors, *errors]

@@ -19,6 +19,8 @@ _DOCKER_KEYS = {"kubernetes.io/dockercfg": ".dockercfg", "kubernetes.io/dockerco
 
 
 class SecretStrategy(ObjectStrategy):
+    metadata_rechecks = 1
+
     def default(self, obj: Object) -> None:
         plain = obj.pop("stringData", None)
         if plain:

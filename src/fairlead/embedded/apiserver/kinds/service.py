@@ -39,6 +39,7 @@ class ServiceStrategy(StatusStrategy):
     """Holds the allocations of the cluster, as the only writer of its data folder."""
 
     name_rule = staticmethod(dns1035_label)
+    metadata_rechecks = 1
 
     def __init__(self, network: IPv4Network = CLUSTER_NETWORK, randomness: random.Random | None = None) -> None:
         self.allocations = Allocations(network, randomness or random.Random())

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairlead.embedded.apiserver.invalid import FieldError
-from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta, validate_object_meta_update
+from fairlead.embedded.apiserver.kinds.metadata import (
+    validate_finalizer_kinds,
+    validate_object_meta,
+    validate_object_meta_update,
+)
 from fairlead.embedded.apiserver.kinds.names import Rule, dns_subdomain
 from fairlead.embedded.apiserver.registry import Object, RequestContext, Strategy
 
@@ -17,6 +21,10 @@ class ObjectStrategy(Strategy):
     """
 
     namespaced: bool = True
+    metadata_rechecks: int = 0
+    """How often the API checks the metadata of an update by the rules of a new object as well: each time it finds the
+    same errors again."""
+    checks_metadata_change: bool = True
     name_rule: Rule = staticmethod(dns_subdomain)
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
@@ -32,12 +40,22 @@ class ObjectStrategy(Strategy):
         return ()
 
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
+        return [*self._validate_metadata(obj), *self.validate(obj, context)]
+
+    def _validate_metadata(self, obj: Object) -> list[FieldError]:
         errors = validate_object_meta(obj, namespaced=self.namespaced, name_rule=self.name_rule)
-        errors += self.validate(obj, context)
+        errors += validate_finalizer_kinds(obj)
         return errors
 
     def validate_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        return [*validate_object_meta_update(new, old), *self.validate_change(new, old, context)]
+        errors: list[FieldError] = []
+        if self.checks_metadata_change:
+            errors += validate_object_meta_update(new, old)
+            errors += validate_finalizer_kinds(new)
+        if self.metadata_rechecks:
+            errors += self._validate_metadata(new) * self.metadata_rechecks
+        errors += self.validate_change(new, old, context)
+        return errors
 
     def validate_status_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         return [*validate_object_meta_update(new, old), *self.validate_status(new, old, context)]
