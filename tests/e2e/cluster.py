@@ -47,11 +47,11 @@ class Kubectl:
 
 @dataclass
 class Platform:
-    """A running platform. `gateway` is None on a foreign API server."""
+    """A running platform. `data` is None on a foreign API server; `gateway` is a base URL."""
 
     kubeconfig: Path
     data: Path | None = None
-    gateway: str | None = None
+    gateway: str = ""
 
     def state(self) -> dict[str, Any]:
         assert self.data is not None

@@ -1,8 +1,8 @@
 """The platform under test: one `fairlead up` for the group, or the API server that FAIRLEAD_TEST_KUBECONFIG names.
 
-Against a foreign API server, Fairlead brings its node agent and its controllers (those of a controller manager and a
-scheduler too, where none holds a fresh lease there); every test works in a namespace of its own. The agent's kubelet API
-takes calls from anybody, or with FAIRLEAD_TEST_KUBELET_CLIENT_CA from bearers of that CA's certificates;
+Against a foreign API server, Fairlead brings its node agent, its gateway and its controllers (those of a controller
+manager and a scheduler too, where none holds a lease there); every test works in a namespace of its own. The agent's
+kubelet API takes calls from anybody, or with FAIRLEAD_TEST_KUBELET_CLIENT_CA from bearers of that CA's certificates;
 FAIRLEAD_TEST_AGENT_DATA is its folder.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
+from fairlead.embedded.supervisor.launch import free_port
 
 
 @pytest.fixture(scope="session")
@@ -41,17 +42,19 @@ def _foreign(kubeconfig: Path, data: Path) -> Iterator[Platform]:
     names = ["--scheduler-names", "fairlead"] if "kube-scheduler" in leases else []
     authority = os.environ.get("FAIRLEAD_TEST_KUBELET_CLIENT_CA")
     ca = ["--client-ca-file", authority] if authority else ["--anonymous-auth"]
-    children = [
-        subprocess.Popen(
-            [*FAIRLEAD, "agent", "--kubeconfig", str(kubeconfig), "--data", str(data), "--nodes", "2", *ca]
-        ),
-        subprocess.Popen([*FAIRLEAD, "controllers", "--kubeconfig", str(kubeconfig), *only, *names]),
+    config, gateway, port = ["--kubeconfig", str(kubeconfig)], data / "gateway", free_port()
+    commands = [
+        ["agent", *config, "--data", str(data), "--nodes", "2", *ca],
+        ["controllers", *config, *only, *names],
+        ["gateway", *config, "--data", str(gateway)],
+        ["envoy", "--data", str(gateway), "--port", str(port)],
     ]
+    children = [subprocess.Popen([*FAIRLEAD, *command]) for command in commands]
     try:
         deadline = time.monotonic() + 60
         while len(kubectl.json("get", "nodes")["items"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
-        yield Platform(kubeconfig)
+        yield Platform(kubeconfig, gateway=f"http://127.0.0.1:{port}")
     finally:
         for child in children:
             child.send_signal(signal.SIGTERM)
@@ -74,6 +77,4 @@ def kubectl(platform: Platform) -> Iterator[Kubectl]:
 
 @pytest.fixture
 def gateway(platform: Platform) -> str:
-    if platform.gateway is None:
-        pytest.skip("the standalone gateway belongs to `fairlead up`")
     return platform.gateway
