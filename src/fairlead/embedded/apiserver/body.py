@@ -60,16 +60,7 @@ def body_media_type(content_type: str, *, is_custom: bool = False) -> str:
 
 def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Catalog) -> tuple[Object, list[str]]:
     """The body with `kind` and `apiVersion` filled in, and its duplicate-field errors. Raises BadRequest."""
-    try:
-        obj, duplicates = parse_document(data, media_type, expected)
-    except protobuf.UndecodableObject:
-        raise
-    except BadRequest as error:
-        what = "" if media_type == protobuf.MEDIA_TYPE else "couldn't get version/kind; "
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {expected.kind}): {what}{error.message} "
-            f"({summary(data)})"
-        ) from error
+    obj, duplicates = recognize(data, media_type, expected)
     api_version = obj.get("apiVersion") or ("" if expected.is_custom else expected.api_version)
     kind = obj.get("kind") or expected.kind
     if not isinstance(api_version, str) or not _GROUP_VERSION.fullmatch(api_version):
@@ -81,6 +72,20 @@ def parse_object(data: bytes, media_type: str, expected: Expected, catalog: Cata
         _refuse_kind(api_version, kind, expected, catalog)
     obj["kind"], obj["apiVersion"] = kind, api_version
     return obj, duplicates
+
+
+def recognize(data: bytes, media_type: str, expected: Expected) -> tuple[Object, list[str]]:
+    """The body as it came, and its duplicate-field errors. Raises BadRequest, which quotes the body."""
+    try:
+        return parse_document(data, media_type, expected)
+    except protobuf.UndecodableObject:
+        raise
+    except BadRequest as error:
+        what = "" if media_type == protobuf.MEDIA_TYPE else "couldn't get version/kind; "
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {expected.kind}): {what}{error.message} "
+            f"({summary(data)})"
+        ) from error
 
 
 def parse_document(data: bytes, media_type: str, expected: Expected) -> tuple[Object, list[str]]:

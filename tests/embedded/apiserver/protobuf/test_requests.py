@@ -173,6 +173,12 @@ async def test_what_cannot_be_decoded_is_a_bad_request(server: Server, data: byt
     assert answer["message"] == message
 
 
+async def test_an_eviction_that_cannot_be_decoded(server: Server) -> None:
+    status, answer = await server("POST", f"{NAMESPACE}/pods/p/eviction", b"abc")
+    assert status == 400
+    assert answer["message"].startswith("the object provided is unrecognized (must be of type Eviction): provided data")
+
+
 async def test_rules_hold_for_protobuf_too(server: Server) -> None:
     status, answer = await server("POST", f"{NAMESPACE}/pods", enveloped(tagged(1, tagged(1, "x")), "v1", "Pod"))
     assert (status, answer["details"]["causes"][0]["field"]) == (422, "spec.containers")

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fairlead.embedded.apiserver.body import Expected, body_media_type, parse_document
+from fairlead.embedded.apiserver.body import Expected, body_media_type, recognize
 from fairlead.embedded.apiserver.call import Call, respond_object
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
 from fairlead.embedded.apiserver.objects import Objects, Write
@@ -27,7 +27,7 @@ async def evict(objects: Objects, call: Call) -> web.Response:
     call.negotiate()
     options = write_options(call.query, "CreateOptions")
     media_type = body_media_type(call.request.headers.get("Content-Type", ""))
-    eviction, _ = parse_document(await call.body(), media_type, Expected("policy", "v1", "Eviction"))
+    eviction, _ = recognize(await call.body(), media_type, Expected("policy", "v1", "Eviction"))
     refuse_namespace(eviction, call)
     if (eviction.get("metadata") or {}).get("name") != call.name:
         raise bad_request("name in URL does not match name in Eviction object")
