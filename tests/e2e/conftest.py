@@ -71,6 +71,10 @@ def kubectl(platform: Platform) -> Iterator[Kubectl]:
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     client = Kubectl(platform.kubeconfig, namespace)
     client.run("create", "namespace", namespace)
+    deadline = time.monotonic() + 20
+    # Pods are refused until the namespace has its default service account.
+    while "default" not in client.run("get", "serviceaccounts", "-o", "name") and time.monotonic() < deadline:
+        time.sleep(0.05)
     yield client
     client.run("delete", "namespace", namespace, "--wait=false", check=False)
 
