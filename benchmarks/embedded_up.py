@@ -15,6 +15,7 @@ from pathlib import Path
 
 from fairlead.cli import service
 from fairlead.cli.conversation import Message, stream_answer
+from fairlead.cli.manifests import manifest
 from harness.report import Figure, arguments, report
 
 FAIRLEAD = [sys.executable, "-m", "fairlead.cli.main"]
@@ -38,7 +39,7 @@ def first_token_s(data: Path, gateway: str, name: str) -> float:
     """Seconds from deploying a model service of one simulated engine to the first piece of an answer."""
     began_s = time.perf_counter()
     kubeconfig = data / "kubeconfig"
-    service.apply(kubeconfig, service.manifest(name, "default", model=name, runtime="simulated", replicas=1))
+    service.apply(kubeconfig, manifest(name, "default", model=name, runtime="simulated", replicas=1))
     service.wait_ready(kubeconfig, "default", name, timeout_s=60.0)
     next(iter(stream_answer(gateway, name, [Message("user", "hello")], max_tokens=4, timeout_s=20.0)))
     return time.perf_counter() - began_s
