@@ -77,13 +77,17 @@ def envoy(argv: list[str]) -> int:
 
 
 def engine(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fairlead engine", description="Run a model server that ships with Fairlead.")
-    parser.add_argument("engine", choices=("simulated",))
-    arguments, rest = parser.parse_known_args(argv)
-    if arguments.engine == "simulated":
+    if argv[:1] == ["simulated"]:
         from fairlead.simulator.__main__ import main
 
-        return main(rest) or 0
+        return main(argv[1:]) or 0
+    parser = argparse.ArgumentParser(
+        prog="fairlead engine",
+        description="Run a model server that ships with Fairlead.",
+        epilog="`fairlead engine simulated --help` lists the options of that engine.",
+    )
+    parser.add_argument("engine", choices=("simulated",))
+    parser.parse_args(argv)
     return 2
 
 
