@@ -125,6 +125,8 @@ async def test_a_killed_shim_takes_the_container_with_it(tmp_path: Path):
 
 async def test_the_pid_of_another_process_is_never_signalled(tmp_path: Path):
     runtime, container = await start(tmp_path, "sleep", "60")
+    # Start times count in ticks of 10 ms: a pid is not reused within one, but two processes may start in one.
+    await asyncio.sleep(0.05)
     other = await asyncio.create_subprocess_exec("sleep", "60", start_new_session=True)
     real = container.pid
     container.pid = other.pid
