@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fairlead.embedded.apiserver import protobuf
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.registry import Object, ResourceType
+from fairlead.embedded.apiserver.schema.body import DUPLICATE_KEYS
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
 from fairlead.embedded.apiserver.schema.node import Schema
@@ -165,4 +166,11 @@ def settle_strictness(errors: Sequence[str], field_validation: str, type_: Resou
         return []
     if field_validation == "Strict":
         raise bad_request(_cannot_be_handled(type_, "strict decoding error: " + ", ".join(errors)))
-    return list(errors)
+    return [warning for error in errors for warning in warnings_of(error)]
+
+
+def warnings_of(error: str) -> list[str]:
+    """The warnings that a strictness error becomes: YAML tells all duplicate keys in one error."""
+    if not error.startswith(DUPLICATE_KEYS):
+        return [error]
+    return [line.strip() for line in error.removeprefix(DUPLICATE_KEYS).split("\n")]

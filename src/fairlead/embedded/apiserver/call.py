@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -20,7 +21,9 @@ from fairlead.embedded.apiserver.request_path import RequestPath
 from fairlead.kube.errors import ApiError, RequestEntityTooLarge
 
 _NO_QUERY: MultiMapping[str] = MultiDictProxy(MultiDict())
-_WARNING_LIMIT = 4096
+WARNINGS_CHARACTERS = 4096
+"""Warnings that are longer together are cut to `LONG_WARNING_CHARACTERS` each."""
+LONG_WARNING_CHARACTERS = 256
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ def respond(
     headers = response.headers
     headers["Content-Type"] = media_type
     headers["Cache-Control"] = "no-cache, private"
-    for text in dict.fromkeys(warnings or ()):
+    for text in shown_warnings(warnings or ()):
         headers.add("Warning", warning(text))
     return response
 
@@ -118,8 +121,27 @@ def page_not_found() -> web.Response:
     return web.Response(text="404 page not found\n", status=404, headers={"X-Content-Type-Options": "nosniff"})
 
 
+def shown_warnings(texts: Iterable[str]) -> list[str]:
+    """The distinct texts that fit into headers: cut short once they are too long together."""
+    distinct = [text for text in dict.fromkeys(texts) if text and not any(map(_is_control, text))]
+    if sum(map(len, distinct)) <= WARNINGS_CHARACTERS:
+        return distinct
+    shown: list[str] = []
+    written = 0
+    for text in distinct:
+        if written >= WARNINGS_CHARACTERS:
+            break
+        shown.append(text[:LONG_WARNING_CHARACTERS])
+        written += len(shown[-1])
+    return shown
+
+
+def _is_control(character: str) -> bool:
+    return character < " " or "\x7f" <= character < "\xa0"
+
+
 def warning(text: str) -> str:
-    quoted = text[:_WARNING_LIMIT].replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'299 - "{quoted}"'
 
 

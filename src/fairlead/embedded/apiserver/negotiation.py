@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from fairlead.kube.errors import NotAcceptable
 JSON = "application/json"
 YAML = "application/yaml"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+STREAM_TYPES = (f"{JSON};stream=watch", f"{PROTOBUF};stream=watch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,9 @@ def parse_accept(accept: str) -> tuple[Clause, ...]:
         except ValueError:
             quality = 1.0
         clauses.append(Clause(media_type.lower(), parameters, quality))
-    clauses.sort(key=lambda clause: -clause.quality)
+    clauses.sort(
+        key=lambda clause: (-clause.quality, clause.media_type.startswith("*/"), clause.media_type.endswith("/*"))
+    )
     return tuple(clauses) or (Clause("*/*", {}, 1.0),)
 
 
@@ -93,5 +97,5 @@ def negotiate_discovery(accept: str) -> Form:
     raise not_acceptable()
 
 
-def not_acceptable() -> NotAcceptable:
-    return NotAcceptable(f"only the following media types are accepted: {JSON}, {YAML}, {PROTOBUF}")
+def not_acceptable(accepted: Sequence[str] = (JSON, YAML, PROTOBUF)) -> NotAcceptable:
+    return NotAcceptable(f"only the following media types are accepted: {', '.join(accepted)}")

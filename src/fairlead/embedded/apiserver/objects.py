@@ -112,8 +112,11 @@ class Objects:
 
     # create
 
-    async def create(self, write: Write, obj: Object, *, records_ownership: bool = True) -> Written:
-        """Store a decoded, defaulted object. Raises ApiError."""
+    async def create(
+        self, write: Write, obj: Object, *, records_ownership: bool = True, by_update: bool = False
+    ) -> Written:
+        """Store a decoded, defaulted object. `by_update` says that an update or apply found nothing to change: then the
+        version that it names means nothing. Raises ApiError."""
         type_ = write.type
         context = self.context(write)
         metadata = obj.setdefault("metadata", {})
@@ -134,7 +137,7 @@ class Objects:
         type_.strategy.prepare_create(obj, context)
         self._refuse_invalid(type_, obj, type_.strategy.validate_create(obj, context))
         write.warnings += type_.strategy.warnings(obj, None)
-        if metadata.get("resourceVersion") not in (None, "", "0"):
+        if metadata.get("resourceVersion") not in (None, "", "0") and not by_update:
             raise plain_internal("resourceVersion should not be set on objects to be created")
         metadata.pop("resourceVersion", None)
         name = metadata["name"]
@@ -192,7 +195,7 @@ class Objects:
             raise not_found(type_, write.name)
         old = self.read(type_, record)
         if uid and uid != old["metadata"]["uid"]:
-            raise self._uid_mismatch(write, uid, old["metadata"]["uid"])
+            raise self.uid_mismatch(write, uid, old["metadata"]["uid"])
         new = change(old)
         metadata = new["metadata"]
         self._check_version(write, metadata, record.version, is_patch)
@@ -244,7 +247,8 @@ class Objects:
             raise modified(type_, write.name)
         metadata["resourceVersion"] = str(version)
 
-    def _uid_mismatch(self, write: Write, wanted: str, actual: str) -> Exception:
+    def uid_mismatch(self, write: Write, wanted: str, actual: str) -> Exception:
+        """The failed precondition of an update; `actual` is empty where there is no object."""
         type_ = write.type
         key = f"{registry_path(type_)}/{self.key(type_, write.namespace, write.name)}"
         return conflict(

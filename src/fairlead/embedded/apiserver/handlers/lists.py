@@ -14,7 +14,7 @@ from aiohttp import web
 
 from fairlead.embedded.apiserver.call import Call, respond, respond_object
 from fairlead.embedded.apiserver.codec import decode_value, encode
-from fairlead.embedded.apiserver.handlers.presentation import as_table, partial, respond_value
+from fairlead.embedded.apiserver.handlers.presentation import as_table, go_type, partial, respond_value
 from fairlead.embedded.apiserver.list_options import EXACT, INCONSISTENT, ListOptions, continue_token, list_options
 from fairlead.embedded.apiserver.negotiation import JSON
 from fairlead.embedded.apiserver.objects import Objects
@@ -23,7 +23,7 @@ from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.selection import Selection, selection_of
 from fairlead.embedded.apiserver.status import bad_request, expired, plain_internal, too_large_version
 from fairlead.embedded.apiserver.store import Compacted, FutureVersion, Record, Snapshot
-from fairlead.kube.errors import ApiError
+from fairlead.kube.errors import ApiError, NotAcceptable
 
 PORTION = 256
 """Records that are read and written at once."""
@@ -97,7 +97,7 @@ async def select(objects: Objects, selection: Selection, options: ListOptions) -
             unpin()
     elif limit and len(records) > limit:
         page.records = records[:limit]
-        page.next_token = continue_token(snapshot.version, records[limit - 1].name)
+        page.next_token = _token_behind(selection, page, records[limit - 1])
         page.remaining = len(records) - limit
     return page
 
@@ -115,9 +115,10 @@ def _snapshot(objects: Objects, selection: Selection, options: ListOptions, limi
         asked = 0
     if selection.name is not None and not asked and (selection.prefix or not type_.namespaced):
         record = store.get(type_.storage_prefix, selection.prefix + selection.name)
-        return Snapshot(store.version, [record] if record and selection.name and record.name > options.after else [])
+        return Snapshot(store.version, [record] if record and selection.name else [])
     try:
-        return store.snapshot(type_.storage_prefix, selection.prefix, version=asked, after=options.after)
+        after = selection.prefix + options.after if options.after else ""
+        return store.snapshot(type_.storage_prefix, selection.prefix, version=asked, after=after)
     except FutureVersion as error:
         raise too_large_version(error.asked, error.current) from error
     except Compacted as error:
@@ -137,6 +138,10 @@ def _gone(error: Compacted, options: ListOptions) -> ApiError:
     return gone
 
 
+def _token_behind(selection: Selection, page: Page, record: Record) -> str:
+    return continue_token(page.version, record.name[len(selection.prefix) :])
+
+
 async def _filter(objects: Objects, selection: Selection, page: Page, limit: int) -> None:
     """Keep the selected records of a page, up to the limit."""
     candidates, chosen = page.records, []
@@ -148,7 +153,7 @@ async def _filter(objects: Objects, selection: Selection, page: Page, limit: int
                 continue
             chosen.append(record)
             if limit and len(chosen) == limit and start + offset + 1 < len(candidates):
-                page.records, page.next_token = chosen, continue_token(page.version, record.name)
+                page.records, page.next_token = chosen, _token_behind(selection, page, record)
                 return
         await asyncio.sleep(0)
     page.records = chosen
@@ -213,15 +218,14 @@ def _respond_transformed(objects: Objects, call: Call, page: Page) -> web.Respon
     if transform == "Table":
         return respond_object(as_table(call, call.type, decoded, page.metadata(), objects.clock), call=call)
     if transform == "PartialObjectMetadata":
-        raise bad_request(
-            f"you requested PartialObjectMetadata, but the requested object is a list ({call.type.list_kind})"
-        )
+        name = go_type(call.type, "List")
+        raise NotAcceptable(f"you requested PartialObjectMetadata, but the requested object is a list ({name})")
     return respond_object(
         {
             "kind": "PartialObjectMetadataList",
             "apiVersion": f"meta.k8s.io/{version}",
             "metadata": page.metadata(),
-            "items": [partial(obj, version) for obj in decoded],
+            "items": [partial(obj, version) for obj in decoded] or None,
         },
         call=call,
     )

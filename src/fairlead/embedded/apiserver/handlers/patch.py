@@ -10,7 +10,7 @@ from aiohttp import web
 
 from fairlead.clock import format_time
 from fairlead.embedded.apiserver import ownership
-from fairlead.embedded.apiserver.body import decode, expected_of, parse_object, settle_strictness
+from fairlead.embedded.apiserver.body import decode, warnings_of
 from fairlead.embedded.apiserver.call import Call
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
@@ -26,7 +26,7 @@ from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
 from fairlead.embedded.apiserver.schema.json_syntax import syntax_error
 from fairlead.embedded.apiserver.schema.node import Schema
-from fairlead.embedded.apiserver.status import bad_request
+from fairlead.embedded.apiserver.status import bad_request, conflict
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
 
 JSON_PATCH = "application/json-patch+json"
@@ -152,17 +152,12 @@ def _refuse_other(patched: Object, call: Call) -> None:
 async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptions, body: bytes) -> Written:
     """Server-side apply: create where there is nothing, merge otherwise."""
     type_ = call.type
-    expected = expected_of(type_)
-    applied, strict = parse_object(body, "application/yaml", expected, objects.catalog)
-    call.warnings += settle_strictness(strict, options.field_validation, type_)
-    metadata = applied.setdefault("metadata", {})
-    if isinstance(metadata, dict) and not metadata.get("name"):
-        metadata["name"] = call.name
-
+    applied, strict = parse_applied(body)
     reset_fields, only_fields = _owned_scope(type_, write.subresource)
     versions = _versions(type_, objects.catalog)
 
     def merge(live: Object | None) -> Object:
+        _refuse_other_type(applied, type_)
         merged = ownership.apply(
             live,
             applied,
@@ -178,6 +173,7 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
         )
         _type_merged(merged, type_)
         _refuse_other(merged, call)
+        _settle_applied_strictness(strict, options.field_validation, call)
         if live is not None:
             ownership.keep_times_if_unchanged(merged, live)
         return merged
@@ -187,7 +183,44 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
     except NotFound as error:
         if write.subresource or error.details.get("kind") != type_.resource:
             raise
-        return await objects.create(write, merge(None), records_ownership=False)
+        created = merge(None)
+        if created["metadata"].get("uid"):
+            reason = f"uid mismatch: the provided object specified uid {created['metadata']['uid']}, and no existing "
+            raise conflict(type_.group, type_.resource, call.name, reason + "object was found") from error
+        return await objects.create(write, created, records_ownership=False, by_update=True)
+
+
+def parse_applied(body: bytes) -> tuple[Object, list[str]]:
+    """An applied configuration as it came, and its duplicate keys. Raises BadRequest."""
+    try:
+        return parse_body(body, "application/yaml")
+    except BadRequest as error:
+        reason = error.message
+        if reason.startswith("yaml: "):
+            reason = f"error converting YAML to JSON: {reason}"
+        else:
+            found = reason.partition(" into ")[0]
+            reason = (
+                f"error unmarshaling JSON: while decoding JSON: {found} into Go value of type map[string]interface {{}}"
+            )
+        raise bad_request(f"error decoding patch: {reason}") from error
+
+
+def _refuse_other_type(applied: Object, type_: ResourceType) -> None:
+    """A configuration has to say what it is. Raises BadRequest."""
+    api_version, kind = str(applied.get("apiVersion") or ""), applied.get("kind") or ""
+    if (api_version, kind) != (type_.api_version, type_.kind):
+        group, _, version = api_version.rpartition("/")
+        raise bad_request(f"invalid object type: {group}/{version}, Kind={kind}")
+
+
+def _settle_applied_strictness(problems: list[str], field_validation: str, call: Call) -> None:
+    """Tell duplicate keys of a configuration. Raises BadRequest where validation is strict."""
+    if problems and field_validation == "Strict":
+        reason = ", ".join(problems)
+        raise bad_request(f"error strict decoding patch: error converting YAML to JSON: {reason}")
+    if problems and field_validation == "Warn":
+        call.warnings += [warning for problem in problems for warning in warnings_of(problem)]
 
 
 def _type_merged(merged: Object, type_: ResourceType) -> None:

@@ -12,6 +12,7 @@ from fairlead.embedded.apiserver.codec import decode_value, sent_bytes
 from fairlead.embedded.apiserver.printing.table import table
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.status import bad_request
+from fairlead.kube.errors import NotAcceptable
 
 
 def respond_value(call: Call, value: bytes, clock: Clock, *, status: int = 200) -> web.Response:
@@ -31,7 +32,7 @@ def respond_one(call: Call, obj: Object, clock: Clock, *, status: int = 200) -> 
     if transform == "PartialObjectMetadata":
         return respond_object(partial(obj, call.form.version), status=status, call=call)
     if transform == "PartialObjectMetadataList":
-        raise _refused("PartialObjectMetadataList", obj)
+        raise NotAcceptable(f"you requested {transform}, but the requested object is not a list ({go_type(call.type)})")
     return respond_object(obj, status=status, call=call)
 
 
@@ -39,7 +40,10 @@ def as_table(call: Call, type_: ResourceType, objects: Sequence[Object], metadat
     """The meta.k8s.io Table of objects; the `includeObject` parameter says what its rows carry. Raises BadRequest."""
     include = call.query.get("includeObject", "") or "Metadata"
     if include not in ("None", "Metadata", "Object"):
-        raise bad_request(f'unrecognized includeObject value: "{include}"')
+        raise bad_request(
+            f'Unable to convert to Table as requested: includeObject: Invalid value: "{include}": '
+            "must be 'Metadata', 'Object', 'None', or empty"
+        )
     made = table(type_, objects, now=clock.wall_s(), include_object=include, list_metadata=metadata)
     if call.form.version == "v1beta1":
         made["apiVersion"] = "meta.k8s.io/v1beta1"
@@ -53,5 +57,9 @@ def partial(obj: Object, version: str) -> Object:
     return {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}", "metadata": obj["metadata"]}
 
 
-def _refused(wanted: str, obj: Object) -> Exception:
-    return bad_request(f"you requested {wanted}, but the requested object is not a list ({obj.get('kind')})")
+def go_type(type_: ResourceType, suffix: str = "") -> str:
+    """The API server's own name of what it holds an object (or with "List" a list of them) in."""
+    if type_.is_custom:
+        return f"*unstructured.Unstructured{suffix}"
+    group = (type_.storage_resource or (type_.group,))[0]
+    return f"*{group.partition('.')[0] or 'core'}.{type_.kind}{suffix}"

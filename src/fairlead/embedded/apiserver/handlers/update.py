@@ -46,7 +46,9 @@ async def update(objects: Objects, call: Call) -> web.Response:
     except NotFound as error:
         if not type_.allow_create_on_update or write.subresource or error.details.get("kind") != type_.resource:
             raise
-        written = await objects.create(write, obj)
+        if metadata.get("uid"):
+            raise objects.uid_mismatch(write, metadata["uid"], "") from error
+        written = await objects.create(write, obj, by_update=True)
     return respond_value(call, written.value, objects.clock, status=201 if written.created else 200)
 
 

@@ -17,7 +17,7 @@ from fairlead.embedded.apiserver.codec import decode_value, encode
 from fairlead.embedded.apiserver.handlers.lists import PORTION
 from fairlead.embedded.apiserver.handlers.presentation import as_table, partial
 from fairlead.embedded.apiserver.list_options import ListOptions, list_options
-from fairlead.embedded.apiserver.negotiation import JSON, not_acceptable
+from fairlead.embedded.apiserver.negotiation import JSON, STREAM_TYPES, not_acceptable
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.registry import Object
 from fairlead.embedded.apiserver.selection import Selection, selection_of
@@ -35,7 +35,7 @@ async def watch(objects: Objects, call: Call) -> web.StreamResponse:
     """Stream events until the client leaves, the time is over, or history is lost. Raises ApiError."""
     call.negotiate()
     if call.form.media_type != JSON:
-        raise not_acceptable()
+        raise not_acceptable(STREAM_TYPES)
     options = list_options(call.query, watching=True)
     selection = selection_of(call)
     stream = EventStream(objects, call, selection, options)

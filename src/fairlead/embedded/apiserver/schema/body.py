@@ -12,6 +12,8 @@ import yaml
 from fairlead.embedded.apiserver.schema.json_syntax import duplicate_fields, kind_name, syntax_error
 from fairlead.kube.errors import BadRequest
 
+DUPLICATE_KEYS = "yaml: unmarshal errors:\n"
+"""What precedes the duplicate keys of a YAML document, one a line."""
 _GO_HEADER = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 
@@ -145,7 +147,7 @@ def _parse_yaml(data: bytes) -> tuple[dict[str, Any], list[str]]:
         return {}, []
     if not isinstance(value, dict):
         raise BadRequest(f"json: cannot unmarshal {kind_name(value)} into Go value of type {_GO_HEADER}")
-    problems = ["yaml: unmarshal errors:\n" + "\n".join(loader.duplicates)] if loader.duplicates else []
+    problems = [DUPLICATE_KEYS + "\n".join(loader.duplicates)] if loader.duplicates else []
     return value, problems
 
 
