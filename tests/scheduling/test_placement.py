@@ -3,9 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.kube.selectors import Requirement
 from fairlead.scheduling.filters import FILTERS
 from fairlead.scheduling.placement import compute_score, place
-from fairlead.scheduling.snapshot import NodeView, PodView, Requirement, Taint, Term, Toleration
+from fairlead.scheduling.snapshot import NodeView, PodView, Taint, Term, Toleration
 
 CAPACITY = {"cpu": 4000, "memory": 8 << 30, "pods": 10}
 
@@ -83,15 +84,15 @@ def test_taints_need_a_toleration() -> None:
 
 def test_required_affinity_is_any_term_of_all_requirements() -> None:
     terms = (
-        Term((Requirement("zone", "In", ("x",)), Requirement("disk", "Exists"))),
-        Term(fields=(Requirement("metadata.name", "In", ("named",)),)),
+        Term((Requirement("zone", "in", ("x",)), Requirement("disk", "exists"))),
+        Term(fields=(Requirement("metadata.name", "in", ("named",)),)),
     )
     wanted = pod(affinity_terms=terms)
     assert place(wanted, [node(labels={"zone": "x"})]).node is None
     assert place(wanted, [node(labels={"zone": "x", "disk": "ssd"})]).node == "n1"
     assert place(wanted, [node("named")]).node == "named"
     assert place(pod(affinity_terms=(Term(),)), [node()]).node is None
-    assert Requirement("n", "Gt", ("3",)).matches({"n": "4"}) and not Requirement("n", "Lt", ("3",)).matches({"n": "x"})
+    assert Requirement("n", "gt", ("3",)).matches({"n": "4"}) and not Requirement("n", "lt", ("3",)).matches({"n": "x"})
 
 
 def test_a_waiting_pod_says_what_it_waits_for() -> None:

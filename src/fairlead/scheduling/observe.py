@@ -8,7 +8,10 @@ from functools import lru_cache
 from fairlead.kube.objects import Node, Pod, ResourceClaim
 from fairlead.kube.objects.placement import NodeSelectorRequirement
 from fairlead.kube.quantity import Quantity
-from fairlead.scheduling.snapshot import NodeView, PodView, Requirement, Taint, Term, Toleration, add
+from fairlead.kube.selectors import Requirement
+from fairlead.scheduling.snapshot import NodeView, PodView, Taint, Term, Toleration, add
+
+_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 
 
 def observe_node(node: Node, used: Mapping[str, int], host_ports: frozenset[tuple[str, int]]) -> NodeView:
@@ -93,7 +96,7 @@ def _amount(milli: bool, text: str) -> int:
 
 
 def _requirements(expressions: Iterable[NodeSelectorRequirement]) -> tuple[Requirement, ...]:
-    return tuple(Requirement(e.key, e.operator, tuple(e.values)) for e in expressions)
+    return tuple(Requirement(e.key, _OPERATORS.get(e.operator, "in"), tuple(e.values)) for e in expressions)
 
 
 def _waits_for(pod: Pod, claims: Mapping[str, ResourceClaim]) -> str:

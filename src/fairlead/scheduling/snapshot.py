@@ -5,8 +5,10 @@ Amounts are integers in base units: cpu in millicores, everything else in units 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from fairlead.kube.selectors import Requirement
 
 Amounts = Mapping[str, int]
 """Resource name -> amount; "cpu" in millicores, "memory" in bytes, "pods" in pods."""
@@ -36,29 +38,6 @@ class Toleration:
         if self.operator == "Exists":
             return True
         return bool(self.key) and self.value == taint.value
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """One node selector requirement: In, NotIn, Exists, DoesNotExist, Gt or Lt."""
-
-    key: str
-    operator: str
-    values: tuple[str, ...] = ()
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        value = labels.get(self.key)
-        if self.operator == "Exists":
-            return value is not None
-        if self.operator == "DoesNotExist":
-            return value is None
-        if self.operator == "NotIn":
-            return value is None or value not in self.values
-        if value is None:
-            return False
-        if self.operator == "In":
-            return value in self.values
-        return _compares(self.operator, value, self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +97,3 @@ class PodView:
 def add(left: Amounts, right: Amounts) -> dict[str, int]:
     """Sum of two amounts, resource by resource."""
     return {name: left.get(name, 0) + right.get(name, 0) for name in left.keys() | right.keys()}
-
-
-def _compares(operator: str, value: str, bounds: Sequence[str]) -> bool:
-    try:
-        number, bound = int(value), int(bounds[0])
-    except (ValueError, IndexError):
-        return False
-    return number > bound if operator == "Gt" else number < bound

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.supervisor.component import FAIRLEAD, Ports
+from fairlead.embedded.supervisor.process import end
 from fairlead.embedded.supervisor.state import UpState, lock, read_state
 from fairlead.embedded.supervisor.supervisor import Supervisor, stop_leftovers
 
@@ -161,14 +162,7 @@ async def _clear_leftovers(data: Path) -> None:
     before = read_state(data)
     if before is None or before.alive():
         return
-    left = [c.process for c in before.components if c.process is not None]
-    for process in left:
-        process.signal(signal.SIGTERM)
-    deadline_s = SYSTEM.monotonic_s() + 10.0
-    while any(p.alive() for p in left) and SYSTEM.monotonic_s() < deadline_s:
-        await SYSTEM.sleep(0.05)
-    for process in left:
-        process.signal(signal.SIGKILL)
+    await end([c.process for c in before.components if c.process is not None])
 
 
 async def _announce(supervisor: Supervisor, on_ready: Callable[[UpState], None]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fairlead.clock import SYSTEM, Clock
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,6 +46,17 @@ def start_ticks(pid: int) -> int | None:
 
 def identify(pid: int) -> ProcessId:
     return ProcessId(pid, start_ticks(pid) or 0)
+
+
+async def end(processes: Sequence[ProcessId], grace_s: float = 10.0, clock: Clock = SYSTEM) -> None:
+    """SIGTERM to all, and SIGKILL to those that still live after the grace period."""
+    for process in processes:
+        process.signal(signal.SIGTERM)
+    deadline_s = clock.monotonic_s() + grace_s
+    while any(p.alive() for p in processes) and clock.monotonic_s() < deadline_s:
+        await clock.sleep(0.05)
+    for process in processes:
+        process.signal(signal.SIGKILL)
 
 
 def die_with_parent() -> Callable[[], None]:

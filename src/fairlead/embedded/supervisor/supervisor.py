@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.supervisor.component import Component, Ports, components, stop_pods_command
-from fairlead.embedded.supervisor.process import ProcessId, die_with_parent, identify
+from fairlead.embedded.supervisor.process import die_with_parent, end, identify
 from fairlead.embedded.supervisor.readiness import check
 from fairlead.embedded.supervisor.state import RunningComponent, UpState, write_state
 
@@ -189,16 +189,9 @@ async def stop_pods(data: Path) -> None:
         await process.wait()
 
 
-async def stop_leftovers(data: Path, state: UpState, clock: Clock = SYSTEM) -> None:
+async def stop_leftovers(data: Path, state: UpState) -> None:
     """What `down` does after the supervisor itself was killed: end the processes that its state file names."""
-    left: list[ProcessId] = [c.process for c in state.components if c.process is not None and c.process.alive()]
-    for process in left:
-        process.signal(signal.SIGTERM)
-    deadline_s = clock.monotonic_s() + 10.0
-    while any(p.alive() for p in left) and clock.monotonic_s() < deadline_s:
-        await clock.sleep(0.05)
-    for process in left:
-        process.signal(signal.SIGKILL)
+    await end([c.process for c in state.components if c.process is not None])
     await stop_pods(data)
 
 
