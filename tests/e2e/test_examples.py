@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,8 @@ from e2e.cluster import Kubectl
 
 pytestmark = pytest.mark.xdist_group("platform")
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
 def test_there_are_examples() -> None:
@@ -30,3 +35,24 @@ def test_an_example_is_accepted_without_warnings(kubectl: Kubectl, path: Path) -
 def test_an_example_says_how_to_run_it(path: Path) -> None:
     first = path.read_text().splitlines()[0]
     assert re.search(rf"# .*(kubectl apply|fairlead deploy) -f examples/{path.name}", first), first
+
+
+def test_the_operator_of_the_docs_keeps_its_config_maps(kubectl: Kubectl) -> None:
+    program = ROOT / "examples" / "greeter.py"
+    shown = (ROOT / "docs" / "kube.md").read_text().split("```python\n")[1].split("```")[0]
+    assert shown in program.read_text()
+
+    kubectl.run("apply", "-f", str(ROOT / "examples" / "greeter-crd.yaml"))
+    kubectl.wait_for("condition=Established", "crd/greetings.example.com")
+    environment = {**os.environ, "KUBECONFIG": str(kubectl.kubeconfig)}
+    operator = subprocess.Popen([sys.executable, str(program)], env=environment)
+    try:
+        greeting = {"apiVersion": "example.com/v1", "kind": "Greeting", "metadata": {"name": "hi"}}
+        kubectl.run("create", "-f", "-", stdin=json.dumps(greeting | {"spec": {"text": "Hello"}}))
+        kubectl.wait_for("jsonpath={.status.written}=true", "greeting/hi")
+        assert kubectl.json("get", "configmap", "hi")["data"] == {"text": "Hello"}
+    finally:
+        operator.terminate()
+        operator.wait(20)
+    kubectl.run("delete", "greeting", "hi")
+    kubectl.wait_for("delete", "configmap/hi")
