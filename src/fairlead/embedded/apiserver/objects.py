@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.clock import Clock, format_time
-from fairlead.embedded.apiserver import deletion, ownership
+from fairlead.embedded.apiserver import deletion, empty_lists, ownership
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.codec import decode_value, encode_value
 from fairlead.embedded.apiserver.invalid import FieldError
@@ -27,6 +27,7 @@ from fairlead.embedded.apiserver.metadata import (
 from fairlead.embedded.apiserver.options import DeleteOptions
 from fairlead.embedded.apiserver.pod_parts import CREATE_ONLY, PARTS
 from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
+from fairlead.embedded.apiserver.related import RelatedObjects
 from fairlead.embedded.apiserver.status import (
     already_exists,
     conflict,
@@ -78,18 +79,11 @@ class Objects:
         self.store = store
         self.catalog = catalog
         self.clock = clock
+        self.related = RelatedObjects(store, catalog)
+        self.lookup = self.related.find
 
     def key(self, type_: ResourceType, namespace: str, name: str) -> str:
         return f"{namespace}/{name}" if type_.namespaced else name
-
-    def lookup(self, group: str, resource: str, namespace: str, name: str) -> Object | None:
-        """The newest state of any object; None where there is none."""
-        key = f"{namespace}/{name}" if namespace else name
-        type_ = self.catalog.find_resource(group, resource)
-        if type_ is None:
-            return None
-        record = self.store.newest(type_.storage_prefix, key)
-        return None if record is None else self.read(type_, record)
 
     def read(self, type_: ResourceType, record: Record) -> Object:
         return decode_value(type_, self.store.value(record))
@@ -108,6 +102,7 @@ class Objects:
             user=write.user,
             dry_run=write.dry_run,
             lookup=self.lookup,
+            lookup_all=self.related.all,
         )
 
     # create
@@ -143,6 +138,7 @@ class Objects:
         name = metadata["name"]
         if self.store.newest(type_.storage_prefix, self.key(type_, write.namespace, name)) is not None:
             raise already_exists(type_, name)
+        empty_lists.settle(type_, obj)
         value = await self._store(write, name, obj)
         return Written(value, created=True)
 
@@ -210,6 +206,7 @@ class Objects:
         if checks:
             self._prepare_update(write, new, old, context)
             self._validate_update(write, new, old, context)
+        empty_lists.settle(type_, new)
         if deletion.is_complete(type_, new, old):
             await self._remove(write, {**old, "metadata": dict(old["metadata"])})
             return Written(encode_value(self._stored(type_, new)), deleted=True)
@@ -229,7 +226,7 @@ class Objects:
             PARTS[write.subresource][0](new, old)
         else:
             type_.strategy.prepare_update(new, old, context)
-        if type_.has_generation and type_.strategy.generation_changed(new, old):
+        if type_.has_generation and empty_lists.generation_changed(type_, new, old):
             new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
     def _check_version(self, write: Write, metadata: Object, version: int, is_patch: bool) -> None:

@@ -27,6 +27,8 @@ class RequestContext:
     dry_run: bool = False
     lookup: Callable[[str, str, str, str], Object | None] = lambda group, resource, namespace, name: None
     """Another stored object by group, resource, namespace ("" for cluster scope) and name; None where there is none."""
+    lookup_all: Callable[[str, str], Sequence[Object]] = lambda group, resource: ()
+    """All stored objects of a small resource, by its group and name; they are not to be changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,11 +67,9 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
                 metadata["labels"] = dict(labels)
 
     def validate_spec(self, errors: Errors, spec: Object) -> None:
-        check_not_negative(errors, spec.get("minReadySeconds"), "spec.minReadySeconds")
         selector = spec.get("selector")
         if not selector:
             errors.append(required("spec.selector"))
-        check_not_negative(errors, spec.get("replicas"), "spec.replicas")
         labels = spec["template"]["metadata"].get("labels") or {}
         if any(labels.get(key) != value for key, value in (selector or {}).items()):
             shown = dict(sorted(labels.items())) or None
@@ -79,7 +77,17 @@ class ReplicationControllerStrategy(ReplicaSetStrategy):
         validate_pod_template(errors, spec.get("template"), "spec.template")
         validate_always_running(errors, spec, "ReplicationController")
 
+    def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
+        return [*super().validate(obj, context), *_validate_ranges(obj["spec"])]
+
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        # The API checks the spec as that of a new object, and as that of a changed one.
-        errors = self.validate(new, context)
-        return [*errors, *errors]
+        # The API checks the spec as that of a new object, and as that of a changed one, but the ranges once.
+        errors = super().validate(new, context)
+        return [*errors, *errors, *_validate_ranges(new["spec"])]
+
+
+def _validate_ranges(spec: Object) -> Errors:
+    errors: Errors = []
+    check_not_negative(errors, spec.get("replicas"), "spec.replicas")
+    check_not_negative(errors, spec.get("minReadySeconds"), "spec.minReadySeconds")
+    return errors

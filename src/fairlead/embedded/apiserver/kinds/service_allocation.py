@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, ip_address
+from itertools import chain
 from typing import Any, TypeVar
 
 _Key = TypeVar("_Key", int, str)
@@ -74,8 +75,8 @@ class Allocations:
     def free_port(self, holder: Holder, avoid: Iterable[int], still_held: StillHeld) -> int:
         """A free node port apart from those in `avoid`. Raises Full."""
         avoided = set(avoid)
-        tries: list[int] = self._randomness.sample(NODE_PORTS, _ATTEMPTS)
-        for port in (*tries, *NODE_PORTS):
+        tries = self._randomness.sample(NODE_PORTS, _ATTEMPTS)
+        for port in chain(tries, NODE_PORTS):
             if port not in avoided and not self.port_taken(port, holder, still_held):
                 return port
         raise Full
