@@ -18,7 +18,7 @@ from fairlead.embedded.supervisor.state import RunningComponent, UpState, write_
 RESTART_DELAYS_S = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Wait before restart n in a row: the first is at once, a component that keeps ending is not a busy loop."""
 
-STABLE_AFTER_S = 20.0
+STABLE_AFTER_S = 5.0
 """A component that ran this long starts the row of delays anew."""
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
