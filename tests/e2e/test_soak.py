@@ -1,4 +1,4 @@
-"""Minutes of churn (`make test-soak`): rollouts, scaling, requests, kills at random; then everything must be in order."""
+"""Minutes of churn (`make test-soak`): rollouts, scaling, requests and kills at random; then all is in order."""
 
 from __future__ import annotations
 
