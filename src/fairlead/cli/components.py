@@ -44,7 +44,10 @@ def controllers(argv: list[str]) -> int:
         from prometheus_client import start_http_server
 
         start_http_server(arguments.metrics_port, addr="127.0.0.1")
-    return _run(run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect))
+    return _run(
+        "controllers",
+        run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect),
+    )
 
 
 def agent(argv: list[str]) -> int:
@@ -61,15 +64,17 @@ def gateway(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from fairlead.gateway.run import run
 
-    return _run(run(arguments.kubeconfig, arguments.data, metrics_port=arguments.metrics_port))
+    _writable(parser, arguments.data)
+    return _run("gateway", run(arguments.kubeconfig, arguments.data, metrics_port=arguments.metrics_port))
 
 
 def envoy(argv: list[str]) -> int:
     """Writes Envoy's configuration and becomes Envoy: the process that the supervisor watches is Envoy itself."""
     parser = argparse.ArgumentParser(prog="fairlead envoy", description="Run Envoy in front of the endpoint picker.")
     parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead gateway`")
-    parser.add_argument("--port", type=int, required=True, help="port on 127.0.0.1 for requests to models")
+    parser.add_argument("--port", type=_port, required=True, help="port on 127.0.0.1 for requests to models")
     arguments = parser.parse_args(argv)
+    _writable(parser, arguments.data)
     from fairlead.gateway.envoy import command
 
     line = command(arguments.data, arguments.port)
@@ -96,8 +101,8 @@ def supervise(argv: list[str]) -> int:
         prog="fairlead supervise", description="Supervise the components of a data folder."
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--api-port", type=int, required=True)
-    parser.add_argument("--gateway-port", type=int, required=True)
+    parser.add_argument("--api-port", type=_port, required=True)
+    parser.add_argument("--gateway-port", type=_port, required=True)
     parser.add_argument("--nodes", required=True)
     arguments = parser.parse_args(argv)
     from fairlead.embedded.supervisor.component import Ports
@@ -118,14 +123,32 @@ def _kubeconfig(parser: argparse.ArgumentParser) -> None:
 
 
 def _metrics_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics on 127.0.0.1 at this port")
+    parser.add_argument("--metrics-port", type=_port, help="serve Prometheus metrics on 127.0.0.1 at this port")
 
 
-def _run(work: Coroutine[Any, Any, None]) -> int:
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text}")
+    return int(text)
+
+
+def _writable(parser: argparse.ArgumentParser, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"the folder {folder} cannot be made: {error.strerror}")
+
+
+def _run(name: str, work: Coroutine[Any, Any, None]) -> int:
     import uvloop
+
+    from fairlead.kube.authorization import CredentialsError
 
     try:
         uvloop.run(work)
     except KeyboardInterrupt:
         return 130
+    except CredentialsError as error:
+        print(f"fairlead {name}: {error}", file=sys.stderr)
+        return 1
     return 0

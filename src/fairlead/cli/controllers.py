@@ -30,8 +30,8 @@ async def run(
 ) -> None:
     """Run until SIGTERM. `only` is "cluster", "platform" or None for both; with `elect`, wait for the Lease first."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    root_ca = root_ca_of(kubeconfig)
     async with Client.load(kubeconfig) as client:
+        root_ca = root_ca_of(client.credentials)
 
         async def term() -> None:
             await _run_all(client, only, scheduler_names, root_ca)

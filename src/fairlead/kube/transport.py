@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -75,8 +76,10 @@ def default_user_agent() -> str:
         return "fairlead"
 
 
+@lru_cache(maxsize=1024)
 def log_warning(text: str) -> None:
-    """What happens to warnings of the API server (deprecated versions, unknown fields) unless told otherwise."""
+    """What happens to warnings of the API server (deprecated versions, unknown fields) unless told otherwise: each is
+    logged once, because a watch or a control loop meets the same one again and again."""
     _LOG.warning("API server: %s", text)
 
 

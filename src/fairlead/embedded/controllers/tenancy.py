@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+import ssl
 from collections.abc import Iterable, Sequence
 
 from fairlead.clock import format_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
 from fairlead.embedded.controllers.pods import Object, set_condition
+from fairlead.kube.credentials import Credentials
 from fairlead.kube.discovery import Discovery
 from fairlead.kube.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from fairlead.kube.resources import ObjectKey, Resource
@@ -131,13 +132,7 @@ class Accounts:
             await c.patch(a.CONFIG_MAPS, ObjectKey(namespace, ROOT_CA), {"data": {"ca.crt": self._root_ca}})
 
 
-def root_ca_of(kubeconfig: str | None) -> str:
-    """The CA certificate in a kubeconfig's current cluster, as PEM text; empty if there is none."""
-    if kubeconfig is None:
-        return ""
-    import yaml
-
-    with open(kubeconfig) as file:
-        config = yaml.load(file, Loader=yaml.CSafeLoader)
-    data = config["clusters"][0]["cluster"].get("certificate-authority-data")
-    return base64.b64decode(data).decode() if data else ""
+def root_ca_of(credentials: Credentials) -> str:
+    """The CA certificates by which the API server is known, as PEM text; empty if there are none."""
+    certificates = credentials.tls.get_ca_certs(binary_form=True) if credentials.tls else []
+    return "".join(map(ssl.DER_cert_to_PEM_cert, certificates))
