@@ -77,10 +77,10 @@ class GoPackage:
     named: dict[str, str] = field(default_factory=dict)
 
     def fields(self, struct: str) -> dict[str, GoField]:
-        found = dict(self.structs.get(struct, {}))
+        found: dict[str, GoField] = {}
         for name in self.embedded.get(struct, []):
             found |= self.fields(name)
-        return found
+        return found | self.structs.get(struct, {})
 
 
 _STRUCT = re.compile(r"^type (\w+) struct \{(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -148,8 +148,10 @@ class Generator:
             return node
         package = self.package(name)
         go_fields = package.fields(name.rpartition(".")[2])
-        for json_name, child in source["properties"].items():
-            compact = self.node(child)
+        declared = {json_name: None for json_name in go_fields if json_name in source["properties"]}
+        # In the order of the Go struct, which is that of JSON from the API server.
+        for json_name in declared | dict.fromkeys(source["properties"]):
+            compact = self.node(source["properties"][json_name])
             if json_name in go_fields:
                 self.add_go_facts(compact, go_fields[json_name], name, package)
             node.setdefault("p", {})[json_name] = compact

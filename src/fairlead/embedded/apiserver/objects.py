@@ -330,6 +330,7 @@ class Objects:
     def _record_ownership(self, write: Write, new: Object, old: Object | None, context: RequestContext) -> None:
         """Let the field manager own what it set, apart from what the server resets anyway."""
         type_ = write.type
+        hidden = empty_lists.hide(type_, new)
         ownership.record_update(
             new,
             old,
@@ -340,6 +341,7 @@ class Objects:
             now=context.now,
             reset_fields=() if write.subresource else type_.reset_fields,
         )
+        empty_lists.show(hidden)
         if write.subresource == "scale":
             _drop_scale_times(new)
 

@@ -15,14 +15,9 @@ from fairlead.embedded.apiserver.codec import encode
 from fairlead.embedded.apiserver.invalid import invalid
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object
+from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.embedded.apiserver.status import invalid_object
 from fairlead.kube.errors import BadRequest, Invalid
-
-_METADATA_ORDER = (
-    "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
-    "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
-    "managedFields",
-)  # fmt: skip
 
 _SCHEME = "pkg/api/legacyscheme/scheme.go:30"
 
@@ -32,8 +27,21 @@ def quotable(current: Object, type_: ResourceType) -> Object:
     if type_.is_custom:
         ordered: Object = _sorted(current)
         return ordered
-    metadata = current["metadata"]
-    return {**current, "metadata": {key: metadata[key] for key in _METADATA_ORDER if key in metadata}}
+    kind = {key: current[key] for key in ("kind", "apiVersion") if key in current}
+    return {**kind, **_in_go_order(current, type_.schema)}
+
+
+def _in_go_order(value: Any, schema: Schema | None) -> Any:
+    """Structs in the order of their fields, which is that of the schema's properties; maps by key."""
+    if schema is None:
+        return value
+    if isinstance(value, list):
+        return [_in_go_order(item, schema.items) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if schema.go is None:
+        return {key: _in_go_order(value[key], schema.additional) for key in sorted(value)}
+    return {key: _in_go_order(value[key], child) for key, child in schema.properties.items() if key in value}
 
 
 def _sorted(value: Any) -> Any:

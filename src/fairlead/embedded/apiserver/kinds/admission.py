@@ -105,7 +105,12 @@ def types() -> list[ResourceType]:
     return [
         _row("mutatingadmissionpolicies", "MutatingAdmissionPolicy", MutatingPolicyStrategy()),
         _row("mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding", PolicyBindingStrategy()),
-        _row("mutatingwebhookconfigurations", "MutatingWebhookConfiguration", WebhookStrategy(mutating=True)),
+        _row(
+            "mutatingwebhookconfigurations",
+            "MutatingWebhookConfiguration",
+            WebhookStrategy(mutating=True),
+            keeps_empty=("webhooks",),
+        ),
         _row(
             "validatingadmissionpolicies",
             "ValidatingAdmissionPolicy",
@@ -114,7 +119,12 @@ def types() -> list[ResourceType]:
             reset_fields=STATUS,
         ),
         _row("validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", PolicyBindingStrategy()),
-        _row("validatingwebhookconfigurations", "ValidatingWebhookConfiguration", WebhookStrategy(mutating=False)),
+        _row(
+            "validatingwebhookconfigurations",
+            "ValidatingWebhookConfiguration",
+            WebhookStrategy(mutating=False),
+            keeps_empty=("webhooks",),
+        ),
     ]
 
 

@@ -61,6 +61,7 @@ def _cluster_types() -> list[ResourceType]:
             "PersistentVolume",
             namespaced=False,
             strategy=PersistentVolumeStrategy(),
+            keeps_empty=("spec", "capacity"),
             returns_deleted=True,
             short_names=("pv",),
             has_status=True,

@@ -13,17 +13,33 @@ STATUS = (("status",),)
 
 
 def resource_type(
-    api_version: str, resource: str, kind: str, *, strategy: Strategy, namespaced: bool = True, **options: Any
+    api_version: str,
+    resource: str,
+    kind: str,
+    *,
+    strategy: Strategy,
+    namespaced: bool = True,
+    keeps_empty: tuple[str, ...] = (),
+    **options: Any,
 ) -> ResourceType:
-    """The row of a built-in kind; `options` are further fields of `ResourceType`."""
+    """The row of a built-in kind; `options` are further fields of `ResourceType`. `keeps_empty` is the path of an
+    optional list or map that a request may give empty, because the kind tells that from absence."""
     group, _, version = api_version.rpartition("/")
+    schema = schema_for(group, version, kind)
+    if keeps_empty:
+        *parents, name = keeps_empty
+        holder = schema
+        for parent in parents:
+            holder = holder.properties[parent]
+        assert holder.go is not None
+        holder.go.kept |= {name}
     return ResourceType(
         group=group,
         version=version,
         resource=resource,
         kind=kind,
         namespaced=namespaced,
-        schema=schema_for(group, version, kind),
+        schema=schema,
         strategy=strategy,
         **options,
     )

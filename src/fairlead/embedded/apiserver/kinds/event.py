@@ -8,7 +8,7 @@ from typing import Any
 from fairlead.embedded.apiserver.invalid import FieldError, invalid, required
 from fairlead.embedded.apiserver.kinds.errors import Errors, add_each, check_immutable
 from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta
-from fairlead.embedded.apiserver.kinds.names import dns_subdomain, qualified_name
+from fairlead.embedded.apiserver.kinds.names import dns_subdomain, path_segment, qualified_name
 from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 
@@ -50,7 +50,7 @@ class EventStrategy(ObjectStrategy):
     """core/v1: lenient about events without `eventTime`, which older clients write."""
 
     def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
-        return _validate_legacy(obj)
+        return _validate_legacy(obj) or validate_object_meta(obj, namespaced=True, name_rule=path_segment)
 
     def validate_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         return _validate_legacy(new)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from fairlead.embedded.apiserver.kinds.scheduling import default_class
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 from fairlead.kube.errors import Forbidden
 from fairlead.kube.quantity import parse_quantity
@@ -98,6 +99,11 @@ def admit_priority(pod: Object, context: RequestContext) -> None:
             value = _SYSTEM_PRIORITIES[name]
         else:
             raise refuse(pod, f"no PriorityClass with name {name} was found")
+    else:
+        found = default_class(context)
+        if found is not None:
+            spec["priorityClassName"] = found["metadata"]["name"]
+            value, policy = found.get("value", 0), found.get("preemptionPolicy") or policy
     given, given_policy = spec.get("priority"), spec.get("preemptionPolicy")
     if given is not None and given != value:
         reason = (

@@ -9,6 +9,7 @@ from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
 from fairlead.embedded.apiserver.kinds.errors import Errors, check_immutable
 from fairlead.embedded.apiserver.kinds.strategy import ClusterStrategy, ObjectStrategy, StatusStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext, ResourceType
+from fairlead.kube.errors import Forbidden
 
 HIGHEST_USER_PRIORITY = 1_000_000_000
 SYSTEM_PRIORITIES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
@@ -22,6 +23,16 @@ class PriorityClassStrategy(ClusterStrategy):
 
     def default(self, obj: Object) -> None:
         obj["preemptionPolicy"] = obj.get("preemptionPolicy") or "PreemptLowerPriority"
+
+    def admit(self, obj: Object, old: Object | None, context: RequestContext) -> None:
+        name = obj["metadata"].get("name", "")
+        default = default_class(context) if obj.get("globalDefault") else None
+        if default is not None and (old is None or default["metadata"]["name"] != name):
+            reason = (
+                f"PriorityClass {default['metadata']['name']} is already marked as default. Only one default can exist"
+            )
+            message = f'priorityclasses.scheduling.k8s.io "{name}" is forbidden: {reason}'
+            raise Forbidden(message, name=name, kind="priorityclasses", group="scheduling.k8s.io")
 
     def generation_changed(self, new: Object, old: Object) -> bool:
         return False
@@ -47,6 +58,14 @@ class PriorityClassStrategy(ClusterStrategy):
             errors.append(forbidden("value", "may not be changed in an update."))
         check_immutable(errors, new.get("preemptionPolicy"), old.get("preemptionPolicy"), "preemptionPolicy")
         return errors
+
+
+def default_class(context: RequestContext) -> Object | None:
+    """The class of pods that name none: of those marked so, the one with the lowest value."""
+    marked = [
+        found for found in context.lookup_all("scheduling.k8s.io", "priorityclasses") if found.get("globalDefault")
+    ]
+    return min(marked, key=lambda found: found.get("value", 0), default=None)
 
 
 def _system_problem(name: str, value: int, is_default: bool) -> str:

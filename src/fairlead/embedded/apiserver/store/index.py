@@ -18,6 +18,8 @@ class ResourceIndex:
         # name -> latest record, absent once deleted
         self._latest: SortedDict = SortedDict()
         self._changes: list[Record] = []
+        self.version = 0
+        """Version of the latest change; 0 before the first."""
 
     def __len__(self) -> int:
         return len(self._latest)
@@ -33,6 +35,7 @@ class ResourceIndex:
         else:
             self._latest[record.name] = record
         self._changes.append(record)
+        self.version = record.version
 
     def forget(self, version: int) -> list[Record]:
         """Drop the changes up to `version` from the history and return them."""
