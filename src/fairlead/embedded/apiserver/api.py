@@ -35,7 +35,7 @@ from fairlead.embedded.apiserver.handlers.reviews import REVIEWS, Reviewer
 from fairlead.embedded.apiserver.handlers.update import update
 from fairlead.embedded.apiserver.handlers.watch import watch
 from fairlead.embedded.apiserver.kubelet_proxy import NODE_METHODS, KubeletProxy
-from fairlead.embedded.apiserver.negotiation import negotiate, negotiate_discovery
+from fairlead.embedded.apiserver.negotiation import JSON, negotiate, negotiate_discovery
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.options import parse_flag
 from fairlead.embedded.apiserver.registry import ResourceType
@@ -43,7 +43,7 @@ from fairlead.embedded.apiserver.request_path import RequestPath, parse_path
 from fairlead.embedded.apiserver.status import expired, method_not_allowed, not_found, unknown_path
 from fairlead.embedded.apiserver.store import Compacted, Store, WriteFailed
 from fairlead.embedded.apiserver.tokens import Tokens
-from fairlead.kube.errors import ApiError, InternalError, Unauthorized
+from fairlead.kube.errors import ApiError, InternalError, NotAcceptable, Unauthorized
 
 _log = logging.getLogger(__name__)
 Handler = Callable[[Objects, Call], Awaitable[web.StreamResponse]]
@@ -88,7 +88,7 @@ class Api:
         try:
             response = await self._dispatch(request)
         except ApiError as error:
-            response = respond_error(error, warnings=request.get(_WARNINGS))
+            response = respond_error(error, media_type=_error_type(request), warnings=request.get(_WARNINGS))
         except WriteFailed as error:
             response = respond_error(InternalError(f"Internal error occurred: {error}"))
         except Compacted as error:
@@ -160,6 +160,8 @@ class Api:
             return await handler(self.objects, call)
         if path.name and not path.is_watch:
             raise unknown_path()
+        if path.is_watch:
+            _only_get(call.request)
         verb, handler = _COLLECTION.get(method, ("", create))
         is_watch = verb == "list" and (path.is_watch or bool(parse_flag(query_of(call.request), "watch")))
         self._allow(call, "watch" if is_watch else verb)
@@ -253,6 +255,15 @@ def _attributes(request: web.Request, raw_path: str, path: RequestPath | None) -
     elif method == "DELETE" and not path.name:
         verb = "deletecollection"
     return Attributes(verb, path.group, path.resource, path.subresource, path.namespace, path.name)
+
+
+def _error_type(request: web.Request) -> str:
+    """The encoding of an error: the one asked for, where that is possible."""
+    accept = request.headers.get("Accept", "")
+    try:
+        return negotiate(accept).media_type if accept else JSON
+    except NotAcceptable:
+        return JSON
 
 
 def _only_get(request: web.Request) -> None:

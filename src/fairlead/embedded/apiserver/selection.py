@@ -76,6 +76,8 @@ def selection_of(call: Call) -> Selection:
         _refuse_unknown(type_, requirement.field)
     name = call.name or None
     exact = fields.exact(NAME)
+    if name is not None and fields.requirements and exact != name:
+        raise bad_request("fieldSelector metadata.name doesn't match requested name")
     if exact is not None and name in (None, exact):
         name = exact
     prefix = f"{call.namespace}/" if call.namespace and type_.namespaced else ""

@@ -21,12 +21,17 @@ from fairlead.embedded.apiserver.negotiation import JSON, STREAM_TYPES, not_acce
 from fairlead.embedded.apiserver.objects import Objects
 from fairlead.embedded.apiserver.registry import Object
 from fairlead.embedded.apiserver.selection import Selection, selection_of
-from fairlead.embedded.apiserver.status import expired
+from fairlead.embedded.apiserver.status import expired, too_large_version
 from fairlead.embedded.apiserver.store import Compacted, Record, Subscription
+from fairlead.kube.errors import ApiError
 
 COALESCE_PER_WATCHER_S = 0.0002
 MIN_COALESCE_S, MAX_COALESCE_S = 0.002, 0.02
 BOOKMARK_INTERVAL_S = 60.0
+LAST_BOOKMARK_S = 2.0
+FRESHNESS_S = 3.0
+"""How long a watch that asks for a state not older than a version waits for that version."""
+FRESHNESS_POLL_S = 0.05
 MIN_TIMEOUT_S = 1800.0
 INITIAL_EVENTS_END = {"k8s.io/initial-events-end": "true"}
 
@@ -81,13 +86,16 @@ class EventStream:
         wants_state = (
             options.version in (None, 0) if options.send_initial_events is None else options.send_initial_events
         )
+        if options.send_initial_events and not await self._is_reached(options.version or 0):
+            yield self._error(too_large_version(options.version or 0, store.version))
+            return
         start = options.version or 0
         if wants_state or options.version in (None, 0):
             start = store.version
         try:
             self._subscription = store.subscribe(self._call.type.storage_prefix, min(start, store.version))
         except Compacted as error:
-            yield self._error(error)
+            yield self._error(expired(str(error)))
             return
         if wants_state:
             async for portion in self._state(start):
@@ -96,6 +104,15 @@ class EventStream:
                 yield self._bookmark(start, INITIAL_EVENTS_END)
         async for portion in self._changes(start):
             yield portion
+
+    async def _is_reached(self, version: int) -> bool:
+        """Whether the store comes to a version in time."""
+        end_s = self._clock.monotonic_s() + FRESHNESS_S
+        while version > self._objects.store.version:
+            if self._clock.monotonic_s() >= end_s:
+                return False
+            await self._clock.sleep(FRESHNESS_POLL_S)
+        return True
 
     async def _state(self, version: int) -> AsyncIterator[bytes]:
         store = self._objects.store
@@ -120,17 +137,17 @@ class EventStream:
         assert subscription is not None
         timeout_s = self._options.timeout_s or random.uniform(MIN_TIMEOUT_S, 2 * MIN_TIMEOUT_S)
         end_s = self._clock.monotonic_s() + timeout_s
-        bookmark_s = self._clock.monotonic_s() + BOOKMARK_INTERVAL_S * random.uniform(0.75, 1.0)
+        bookmark_s = self._next_bookmark_s(end_s)
         while not subscription.closed:
             taken = subscription.take()
             if subscription.overflowed:
-                yield self._error(Compacted(after, subscription.position()))
+                yield self._error(expired(str(Compacted(after, subscription.position()))))
                 return
             if taken:
                 try:
                     events = self._events([record for record in taken if record.version > after])
                 except Compacted as error:
-                    yield self._error(error)
+                    yield self._error(expired(str(error)))
                     return
                 if events:
                     yield events
@@ -141,8 +158,15 @@ class EventStream:
                 return
             if self._options.bookmarks and now_s >= bookmark_s:
                 yield self._bookmark(max(after, subscription.position()))
-                bookmark_s = now_s + BOOKMARK_INTERVAL_S
+                bookmark_s = self._next_bookmark_s(end_s)
             await subscription.wait(min(end_s, bookmark_s if self._options.bookmarks else end_s) - now_s)
+
+    def _next_bookmark_s(self, end_s: float) -> float:
+        """The last bookmark comes shortly before the end, so that the client resumes close to the present."""
+        now_s = self._clock.monotonic_s()
+        regular_s = now_s + BOOKMARK_INTERVAL_S * random.uniform(0.75, 1.0)
+        last_s = end_s - LAST_BOOKMARK_S
+        return last_s if now_s < last_s < regular_s else regular_s
 
     def _coalesce_s(self) -> float:
         wanted_s = COALESCE_PER_WATCHER_S * self._objects.store.watchers(self._call.type.storage_prefix)
@@ -200,7 +224,7 @@ class EventStream:
                 table["columnDefinitions"] = None
             self._sent_table_header = True
             return table
-        return partial(obj, form.version) if form.transform else obj
+        return partial(obj, form.version) if form.transform == "PartialObjectMetadata" else obj
 
     def _bookmark(self, version: int, annotations: dict[str, str] | None = None) -> bytes:
         type_ = self._call.type
@@ -208,9 +232,7 @@ class EventStream:
         if annotations:
             metadata["annotations"] = annotations
         obj: Object = {"kind": type_.kind, "apiVersion": type_.api_version, "metadata": metadata}
-        if self._call.form.transform == "PartialObjectMetadata":
-            obj = partial(obj, self._call.form.version)
-        return encode({"type": "BOOKMARK", "object": obj}) + b"\n"
+        return self._decoded_event("BOOKMARK", obj)
 
-    def _error(self, error: Compacted) -> bytes:
-        return encode({"type": "ERROR", "object": expired(str(error)).status}) + b"\n"
+    def _error(self, error: ApiError) -> bytes:
+        return encode({"type": "ERROR", "object": error.status}) + b"\n"
