@@ -39,7 +39,7 @@ class FolderLock:
     """An exclusive lock on a data folder, held until `release` or the end of the process."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file: IO[str] = open(folder / "lock", "a+")  # noqa: SIM115  held for the life of the store
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
