@@ -31,6 +31,7 @@ def default_failure_policy(spec: Object) -> None:
 
 
 class JobStrategy(StatusStrategy):
+    metadata_rechecks = 1
     orphans_by_default = True
     deletion_warning = (
         "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
@@ -72,25 +73,16 @@ class JobStrategy(StatusStrategy):
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
-        spec = obj["spec"]
-        validate_job_spec(errors, spec, "spec")
-        selector = spec.get("selector")
-        if selector is None:
-            errors.append(required("spec.selector"))
-        else:
-            validate_label_selector(errors, selector, "spec.selector")
-        validate_template_labels(errors, spec)
-        return errors
-
-    def validate_create(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: Errors = list(super().validate_create(obj, context))
         _validate_generated(errors, obj)
+        _validate_spec(errors, obj["spec"])
         _validate_pod_host_names(errors, obj)
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
+        # The API checks the spec as that of a new object, and as that of a changed one.
         errors: Errors = list(self.validate(new, context))
         after, before = new["spec"], old["spec"]
+        _validate_spec(errors, after)
         _validate_completions(errors, after, before)
         check_immutable(errors, after.get("selector"), before.get("selector"), "spec.selector")
         template = _with_placement(before["template"], after["template"]) if _may_place(old) else before["template"]
@@ -116,6 +108,16 @@ class JobStrategy(StatusStrategy):
         return found + template_warnings(obj, old, "spec", "template")
 
 
+def _validate_spec(errors: Errors, spec: Object) -> None:
+    validate_job_spec(errors, spec, "spec")
+    selector = spec.get("selector")
+    if selector is None:
+        errors.append(required("spec.selector"))
+    else:
+        validate_label_selector(errors, selector, "spec.selector")
+    validate_template_labels(errors, spec)
+
+
 def _validate_generated(errors: Errors, job: Object) -> None:
     """The labels and the selector that the server makes must not be made up by the client."""
     spec = job["spec"]
@@ -124,7 +126,7 @@ def _validate_generated(errors: Errors, job: Object) -> None:
     name, uid = job["metadata"].get("name", ""), job["metadata"]["uid"]
     labels = spec["template"]["metadata"].get("labels") or {}
     for key, value in (
-        (UID_LABEL, uid), (NAME_LABEL, name), (_OLD_UID_LABEL, uid), (_OLD_NAME_LABEL, name),
+        (_OLD_UID_LABEL, uid), (_OLD_NAME_LABEL, name), (UID_LABEL, uid), (NAME_LABEL, name),
     ):  # fmt: skip
         path = f"spec.template.metadata.labels[{key}]"
         if key not in labels:
