@@ -61,6 +61,7 @@ _OBJECT: dict[str, tuple[str, Handler]] = {
 }
 _WARNINGS = web.RequestKey("warnings", list[str])
 _PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
+_READING = frozenset({"GET", "HEAD"})
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 
 
@@ -88,6 +89,9 @@ class Api:
         try:
             response = await self._dispatch(request)
         except ApiError as error:
+            if request.method not in _READING:
+                # What the error is about may be on its way to the disk: who looks for it next has to find it.
+                await self.objects.store.acknowledged()
             response = respond_error(error, media_type=_error_type(request), warnings=request.get(_WARNINGS))
         except WriteFailed as error:
             response = respond_error(InternalError(f"Internal error occurred: {error}"))

@@ -211,6 +211,7 @@ class Objects:
             await self._remove(write, {**old, "metadata": dict(old["metadata"])})
             return Written(encode_value(self._stored(type_, new)), deleted=True)
         if _is_unchanged(new, old):
+            await self.store.acknowledged(record.version)
             return Written(self.store.value(record))
         return Written(await self._store(write, write.name, new))
 
@@ -298,6 +299,8 @@ class Objects:
             return obj, True
         if verdict is deletion.Verdict.MARK:
             await self._store(write, write.name, obj)
+        else:
+            await self.store.acknowledged(record.version)
         return obj, False
 
     async def _remove(self, write: Write, last: Object) -> None:

@@ -25,6 +25,7 @@ from fairlead.embedded.apiserver.api import Api
 from fairlead.embedded.apiserver.body import BODY_LIMIT_BYTES
 from fairlead.embedded.apiserver.bootstrap import create_system_objects, restore_strategies
 from fairlead.embedded.apiserver.catalog import Catalog
+from fairlead.embedded.apiserver.connections import Runner
 from fairlead.embedded.apiserver.credentials import Credentials, load_or_create, write_kubeconfig
 from fairlead.embedded.apiserver.custom_resources import CustomResources
 from fairlead.embedded.apiserver.definitions import install_definitions
@@ -76,9 +77,7 @@ async def serve(data: Path, port: int = 0, host: str = "127.0.0.1", *, clock: Cl
             await create_system_objects(api.objects, port)
             await install_definitions(api.objects)
             await custom_resources.load()
-            runner = web.AppRunner(
-                _application(api), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S
-            )
+            runner = Runner(_application(api), access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_S)
             await runner.setup()
             try:
                 site = web.SockSite(runner, listener, ssl_context=credentials.ssl_context())

@@ -80,6 +80,8 @@ class Store:
         # version -> number of readers that need everything from this version on
         self._pins: dict[int, int] = {}
         self._subscriptions: dict[str, set[Subscription]] = {}
+        # (version, who waits until it is acknowledged)
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._epoch = 0
         self._load()
 
@@ -242,6 +244,25 @@ class Store:
         self._writer.submit(Write(record, done, self._epoch))
         return done
 
+    async def acknowledged(self, version: int | None = None) -> None:
+        """Return once everything up to `version` (by default, everything submitted) is acknowledged or has failed:
+        reads then show what it was decided on."""
+        version = self._next if version is None else version
+        if version > self._version and self._pending:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append((version, waiter))
+            await waiter
+
+    def _release(self, version: int) -> None:
+        """Let those go on who wait for a version up to this one."""
+        waiting: list[tuple[int, asyncio.Future[None]]] = []
+        for wanted, waiter in self._waiters:
+            if wanted > version:
+                waiting.append((wanted, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        self._waiters = waiting
+
     def _settle(self, batch: Sequence[Write], error: Exception | None) -> None:
         if error is not None:
             self._fail(batch, error)
@@ -257,6 +278,8 @@ class Store:
                 write.done.set_result(record)
         for subscription in touched:
             subscription.wake()
+        if self._waiters:
+            self._release(self._version if self._pending else self._next)
         self._forget_values()
         if len(self._history) > self._history_changes * 5 // 4:
             self._compact(self._history[len(self._history) - self._history_changes].version - 1)
@@ -275,6 +298,7 @@ class Store:
         # Everything that is pending was decided on top of the failed batch or belongs to it.
         self._epoch += 1
         self._pending.clear()
+        self._release(self._next)
         reason = f"the write is not stored in {self._folder}: {error}"
         for write in batch:
             if not write.done.done():
