@@ -24,13 +24,16 @@ COMPONENTS = {
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = sys.argv[1:] if argv is None else argv
-    if arguments and arguments[0] in COMPONENTS:
-        module, function, _ = COMPONENTS[arguments[0]]
-        result: int | None = getattr(importlib.import_module(module), function)(arguments[1:])
-        return result or 0
-    from fairlead.cli.app import run
+    try:
+        if arguments and arguments[0] in COMPONENTS:
+            module, function, _ = COMPONENTS[arguments[0]]
+            result: int | None = getattr(importlib.import_module(module), function)(arguments[1:])
+            return result or 0
+        from fairlead.cli.app import run
 
-    return run(arguments)
+        return run(arguments)
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -84,7 +84,11 @@ def up(
     if detach:
         supervisor = launch.detach(where, ports, nodes)
         with console.status("starting", spinner="dots") if _chatty(quiet, output) else _silence() as line:
-            state = launch.wait_until_ready(where, supervisor, lambda s: _progress(line, s))
+            try:
+                state = launch.wait_until_ready(where, supervisor, lambda s: _progress(line, s))
+            except KeyboardInterrupt:
+                typer.echo("fairlead: it goes on starting in the background; `fairlead down` stops it", err=True)
+                raise
         _report(where, state, quiet, output)
         return
     if _chatty(quiet, output):
