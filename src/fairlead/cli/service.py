@@ -169,7 +169,8 @@ def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: fl
                         return
                     await SYSTEM.sleep(0.05)
         except TimeoutError:
-            raise Failed(f"modelservice/{name} is not ready after {timeout_s:.0f} s: {said}") from None
+            why = await _why_not(client, name, namespace)
+            raise Failed(f"modelservice/{name} is not ready after {timeout_s:.0f} s: {said}{why}") from None
         except NotFound as error:
             raise Failed(str(error)) from error
 
@@ -184,6 +185,28 @@ def _unready(service: Json) -> str | None:
         if c["type"] == "Ready":
             return None if c["status"] == "True" else str(c["message"])
     return "no status yet"
+
+
+async def _why_not(client: Client, name: str, namespace: str) -> str:
+    """What the first replica that is not ready says of itself, as the rest of a sentence; empty if nothing."""
+    for pod in (await client.list(PODS, namespace, label_selector=f"{SERVICE_LABEL}={name}")).items:
+        status = pod.get("status") or {}
+        for c in status.get("containerStatuses") or ():
+            waiting, ended = c["state"].get("waiting"), (c.get("lastState") or {}).get("terminated")
+            if waiting is None:
+                continue
+            said = waiting.get("reason", "waiting")
+            if ended is not None:
+                said += f", its last exit code is {ended['exitCode']}"
+            elif waiting.get("message"):
+                said += f", {waiting['message']}"
+            detail = (ended or {}).get("message", "").strip()
+            said += f" ({detail})" if detail else ""
+            return f"; {pod['metadata']['name']}: {said}; `fairlead logs {name}` may say more"
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return f"; {pod['metadata']['name']}: {condition['message']}"
+    return ""
 
 
 def _with_client(kubeconfig: Path | None, work: Any) -> None:
