@@ -61,7 +61,7 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
     async with EventRecorder(client, "fairlead-controllers") as events:
         if only != "platform":
-            made, beside = cluster_controllers(Cluster(client, informers, SYSTEM, events), root_ca)
+            made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca)
             controllers += made
             loops += beside
         if only != "cluster":

@@ -42,7 +42,7 @@ class EventRecorder:
     def __init__(self, client: Client, component: str, *, instance: str | None = None, clock: Clock = SYSTEM) -> None:
         self._client = client
         self._component = component
-        self._instance = instance or socket.gethostname()
+        self._instance = socket.gethostname() if instance is None else instance
         self._clock = clock
         self._correlator = Correlator(clock)
         self._pending: asyncio.Queue[Occurrence] = asyncio.Queue(_BACKLOG)

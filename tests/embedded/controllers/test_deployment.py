@@ -57,7 +57,7 @@ class Cluster:
             rs["metadata"].setdefault("annotations", {}).update(patch.get("metadata", {}).get("annotations", {}))
         self.sets = [rs for rs in self.sets if rs["metadata"]["name"] not in step.delete]
         if step.annotate:
-            self.deployment["metadata"]["annotations"].update(step.annotate["metadata"]["annotations"])
+            self.deployment["metadata"]["annotations"].update(step.annotate)
         self.deployment["status"] = step.status
         for rs in self.sets:
             status = rs["status"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fairlead.clock import Clock
+from fairlead.embedded.controllers.adoption import by_orphan_namespace
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, NotFound
@@ -17,6 +18,8 @@ from fairlead.kube.resources import ObjectKey, Resource, Unstructured
 from fairlead.kube.store import by_controller_uid, by_namespace
 
 LOG = logging.getLogger("fairlead.controllers")
+MANAGER = "kube-controller-manager"
+"""The field manager of all writes: tools tell by it what a cluster's own controllers wrote."""
 
 PODS = Resource.of("v1", "pods", "Pod")
 NODES = Resource.of("v1", "nodes", "Node", namespaced=False)
@@ -55,11 +58,19 @@ class Cluster:
     client: Client
     informers: Informers
     clock: Clock
-    events: EventRecorder
+    voices: dict[str, EventRecorder] = field(default_factory=dict)
+    """Component -> the recorder of its events."""
+
+    def voice(self, component: str) -> EventRecorder:
+        """The recorder of a component's events; `speak` (in `run`) must be running for them to be written."""
+        if component not in self.voices:
+            self.voices[component] = EventRecorder(self.client, component, instance="", clock=self.clock)
+        return self.voices[component]
 
     def copy(self, resource: Resource[Unstructured]) -> Informer[Unstructured]:
-        """The shared copy of a resource, indexed by namespace and by controlling owner."""
-        return self.informers.informer(resource, indexes={"namespace": by_namespace, "controller": by_controller_uid})
+        """The shared copy of a resource, indexed by namespace, by controlling owner, and orphans by namespace."""
+        indexes = {"namespace": by_namespace, "controller": by_controller_uid, "orphans": by_orphan_namespace}
+        return self.informers.informer(resource, indexes=indexes)
 
     def get(self, resource: Resource[Unstructured], key: ObjectKey) -> Object | None:
         return self.copy(resource).store.get_key(key)
@@ -70,10 +81,14 @@ class Cluster:
     def controlled_by(self, resource: Resource[Unstructured], uid: str) -> Sequence[Object]:
         return self.copy(resource).store.by_index("controller", uid)
 
+    def orphans(self, resource: Resource[Unstructured], namespace: str) -> Sequence[Object]:
+        """Objects of a namespace that no one controls."""
+        return self.copy(resource).store.by_index("orphans", namespace)
+
     async def create(self, resource: Resource[Unstructured], obj: Object) -> Object | None:
         """The created object, or None where one of the name exists already."""
         try:
-            return await self.client.create(resource, obj, obj["metadata"].get("namespace"))
+            return await self.client.create(resource, obj, obj["metadata"].get("namespace"), field_manager=MANAGER)
         except AlreadyExists:
             return None
 
@@ -90,8 +105,9 @@ class Cluster:
         """Merge-patch; None where the object is gone."""
         try:
             return await self.client.patch(
-                resource, key.name, body, key.namespace or None, kind="merge", subresource=subresource
-            )
+                resource, key.name, body, key.namespace or None, kind="merge", subresource=subresource,
+                field_manager=MANAGER,
+            )  # fmt: skip
         except NotFound:
             return None
 
@@ -101,9 +117,13 @@ class Cluster:
         if (obj.get("status") or {}) == status:
             return obj
         try:
-            return await self.client.replace(resource, {**obj, "status": status}, subresource="status")
+            return await self.replace(resource, {**obj, "status": status}, subresource="status")
         except NotFound:
             return obj
+
+    async def replace(self, resource: Resource[Unstructured], obj: Object, *, subresource: str | None = None) -> Object:
+        """Store a new state. Raises Conflict when the object has changed since it was read, NotFound when it went."""
+        return await self.client.replace(resource, obj, subresource=subresource, field_manager=MANAGER)
 
 
 class Controller(Protocol):

@@ -67,7 +67,8 @@ class PodClaims:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._recent = Recent()
+        self._events = cluster.voice("resourceclaim")
+        self._recent = Recent(cluster.copy(a.RESOURCE_CLAIMS), cluster.clock)
         self.watches: Sequence[Watch] = (
             Watch(a.PODS, lambda pod: itself(pod) if needs_claims(pod) else ()),
             Watch(a.CLAIM_TEMPLATES, self._pods_of_template),
@@ -91,7 +92,7 @@ class PodClaims:
         step = compute_pod_claims(pod, owned, templates)
         if step.missing_template:
             message = f'resource claim template "{step.missing_template}" not found'
-            c.events.warning(a.PODS, pod, "FailedResourceClaimCreation", message)
+            self._events.warning(a.PODS, pod, "FailedResourceClaimCreation", message)
         for claim in step.create:
             made = await c.create(a.RESOURCE_CLAIMS, claim)
             if made is not None:

@@ -34,6 +34,8 @@ class Nodes:
     def __init__(self, cluster: Cluster, grace_s: float = GRACE_S) -> None:
         self._cluster = cluster
         self._grace_s = grace_s
+        self._events = cluster.voice("node-controller")
+        self._evictor = cluster.voice("taint-eviction-controller")
         cluster.copy(a.PODS).store.add_index("node", _node_name)
         self._started_s = cluster.clock.wall_s()
 
@@ -51,7 +53,7 @@ class Nodes:
             return max(0.5, self._started_s + self._grace_s - now_s)
         if step.conditions is not None:
             node = await c.write_status(a.NODES, node, {**node.get("status", {}), "conditions": step.conditions})
-            c.events.normal(a.NODES, node, "NodeNotReady", f"Node {key.name} status is now: NodeNotReady")
+            self._events.normal(a.NODES, node, "NodeNotReady", f"Node {key.name} status is now: NodeNotReady")
         if step.taints is not None:
             body = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}}
             patched = await c.patch(a.NODES, key, body | {"spec": {"taints": step.taints or None}})
@@ -74,7 +76,7 @@ class Nodes:
                 soonest = left_s if soonest is None else min(soonest, left_s)
                 continue
             meta = pod["metadata"]
-            self._cluster.events.normal(
+            self._evictor.normal(
                 a.PODS, pod, "TaintManagerEviction", f"Marking for deletion Pod {meta['namespace']}/{meta['name']}"
             )
             await self._cluster.delete(a.PODS, ObjectKey(meta["namespace"], meta["name"]), uid=meta["uid"])

@@ -6,7 +6,10 @@ Objects are decoded JSON: templates must reach the pod with every field they hav
 from __future__ import annotations
 
 import copy
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cmp_to_key
 from typing import Any
 
 from fairlead.clock import parse_time
@@ -64,32 +67,55 @@ def restarts(pod: Mapping[str, Any]) -> int:
     return max((c.get("restartCount", 0) for c in (pod.get("status") or {}).get("containerStatuses") or ()), default=0)
 
 
-def deletion_order(pods: Iterable[Object]) -> list[Object]:
+def deletion_order(pods: Iterable[Object], now_s: float, related: Iterable[Object] | None = None) -> list[Object]:
     """Pods in the order in which a scale-down gives them up, as the ReplicaSet controller ranks them: unassigned,
-    pending, not ready, cheaper by annotation, more of the set on the same node, ready for a shorter time, more
-    restarts, younger."""
+    pending, not ready, cheaper by annotation, more of `related` (by default, of these) on the same node, ready for a
+    shorter time, more restarts, younger. Ages are compared by their order of magnitude, then by uid."""
     listed = list(pods)
-    per_node: dict[str, int] = {}
-    for pod in listed:
-        node = pod["spec"].get("nodeName", "")
-        per_node[node] = per_node.get(node, 0) + 1
+    per_node = Counter(p["spec"].get("nodeName", "") for p in (listed if related is None else related))
 
     def rank(pod: Object) -> tuple[Any, ...]:
-        ready = condition(pod, "Ready")
-        since = parse_time(ready["lastTransitionTime"]) if ready and ready.get("lastTransitionTime") else 0.0
         return (
             bool(pod["spec"].get("nodeName")),
             {"Pending": 0, "Unknown": 1}.get(phase(pod), 2),
             is_ready(pod),
-            _deletion_cost(pod),
+            deletion_cost(pod),
             -per_node[pod["spec"].get("nodeName", "")],
-            -since if is_ready(pod) else 0.0,
-            -restarts(pod),
-            -created_s(pod),
-            pod["metadata"]["name"],
         )
 
-    return sorted(listed, key=rank)
+    def compare(left: Object, right: Object) -> int:
+        a, b = rank(left), rank(right)
+        if a != b:
+            return -1 if a < b else 1
+        by_readiness = _compare_ages(_ready_since_s(left), _ready_since_s(right), left, right, now_s)
+        if is_ready(left) and by_readiness:
+            return by_readiness
+        if restarts(left) != restarts(right):
+            return restarts(right) - restarts(left)
+        return _compare_ages(created_s(left), created_s(right), left, right, now_s) or _compare_uids(left, right)
+
+    return sorted(listed, key=cmp_to_key(compare))
+
+
+def _ready_since_s(pod: Mapping[str, Any]) -> float:
+    ready = condition(pod, "Ready")
+    return parse_time(ready["lastTransitionTime"]) if ready and ready.get("lastTransitionTime") else 0.0
+
+
+def _compare_ages(left_s: float, right_s: float, left: Object, right: Object, now_s: float) -> int:
+    if left_s == right_s:
+        return 0
+
+    def magnitude(since_s: float) -> int:
+        age_ns = (now_s - since_s) * 1e9
+        return int(math.log2(age_ns)) if age_ns > 1 else -1
+
+    return magnitude(left_s) - magnitude(right_s) or _compare_uids(left, right)
+
+
+def _compare_uids(left: Object, right: Object) -> int:
+    a, b = str(left["metadata"]["uid"]), str(right["metadata"]["uid"])
+    return (a > b) - (a < b)
 
 
 def owner_reference(owner: Mapping[str, Any], api_version: str, kind: str) -> Object:
@@ -143,7 +169,7 @@ def set_condition(conditions: list[Object], new: Object, now: str) -> list[Objec
     return result
 
 
-def _deletion_cost(pod: Object) -> int:
+def deletion_cost(pod: Object) -> int:
     try:
         return int((pod["metadata"].get("annotations") or {}).get(DELETION_COST, "0"))
     except ValueError:

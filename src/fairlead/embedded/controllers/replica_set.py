@@ -12,6 +12,7 @@ from fairlead.embedded.controllers.pods import (
     is_active,
     is_deleting,
     is_ready,
+    phase,
     set_condition,
 )
 
@@ -29,9 +30,11 @@ class ReplicaSetStep:
     recheck_in_s: float | None
 
 
-def compute_replica_set(replica_set: Object, pods: Sequence[Object], now_s: float, failure: str = "") -> ReplicaSetStep:
-    """One step. `pods` are those the set controls; `failure` is the last creation error, for the ReplicaFailure
-    condition (its time is filled by the caller through `set_condition`'s `now` in `stamped_status`)."""
+def compute_replica_set(
+    replica_set: Object, pods: Sequence[Object], now_s: float, related: Sequence[Object] | None = None
+) -> ReplicaSetStep:
+    """One step. `pods` are those the set controls; `related` are active pods of all sets with the same owner, so that
+    a scale-down takes from crowded nodes first (None: the set's own)."""
     spec = replica_set["spec"]
     desired = int(spec.get("replicas", 1))
     active = [p for p in pods if is_active(p)]
@@ -39,7 +42,7 @@ def compute_replica_set(replica_set: Object, pods: Sequence[Object], now_s: floa
     if is_deleting(replica_set):
         difference = 0
     create = min(max(0, -difference), BURST_REPLICAS)
-    doomed = deletion_order(active)[: min(max(0, difference), BURST_REPLICAS)]
+    doomed = deletion_order(active, now_s, related)[: min(max(0, difference), BURST_REPLICAS)]
     status, recheck = _status(replica_set, active, pods, now_s)
     return ReplicaSetStep(create, tuple(p["metadata"]["name"] for p in doomed), status, recheck)
 
@@ -63,6 +66,7 @@ def _status(
     status: Object = {"replicas": len(active), "observedGeneration": replica_set["metadata"].get("generation", 1)}
     counts = {"fullyLabeledReplicas": fully_labeled, "readyReplicas": ready, "availableReplicas": available}
     status |= {k: v for k, v in counts.items() if v}
+    status["terminatingReplicas"] = sum(is_deleting(p) and phase(p) not in ("Succeeded", "Failed") for p in pods)
     old = (replica_set.get("status") or {}).get("conditions")
     if old:
         status["conditions"] = old
@@ -70,10 +74,14 @@ def _status(
 
 
 def with_failure(status: Object, reason: str, message: str, now: str) -> Object:
-    """The status with a ReplicaFailure condition, or without one when `reason` is empty."""
-    conditions = [c for c in status.get("conditions") or () if c["type"] != "ReplicaFailure"]
-    if reason:
+    """The status with a ReplicaFailure condition, or without one when `reason` is empty. The first failure of a row
+    stays told until a step succeeds."""
+    conditions = list(status.get("conditions") or ())
+    told = any(c["type"] == "ReplicaFailure" for c in conditions)
+    if not reason:
+        conditions = [c for c in conditions if c["type"] != "ReplicaFailure"]
+    elif not told:
         failed = {"type": "ReplicaFailure", "status": "True", "reason": reason, "message": message}
-        conditions = set_condition(list(status.get("conditions") or ()), failed, now)
+        conditions = set_condition(conditions, failed, now)
     result = {k: v for k, v in status.items() if k != "conditions"}
     return result | ({"conditions": conditions} if conditions else {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,12 +11,15 @@ from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster
 from fairlead.embedded.controllers.access import Controller as Reconciler
 from fairlead.embedded.controllers.budgets import Budgets, ClaimUsers, PodClaims
+from fairlead.embedded.controllers.deployments import Deployments
 from fairlead.embedded.controllers.garbage_collector import GarbageCollector
+from fairlead.embedded.controllers.jobs import JobOrphans, Jobs
 from fairlead.embedded.controllers.nodes import Nodes
+from fairlead.embedded.controllers.replica_sets import ReplicaSets
 from fairlead.embedded.controllers.services import Services
+from fairlead.embedded.controllers.stateful_sets import StatefulSets
 from fairlead.embedded.controllers.tenancy import Accounts, Namespaces
 from fairlead.embedded.controllers.volumes import ClaimProtection
-from fairlead.embedded.controllers.workloads import Deployments, Jobs, ReplicaSets, StatefulSets
 from fairlead.kube.controller import Controller, Result
 from fairlead.kube.informer import Handler
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
@@ -34,6 +39,7 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
         ReplicaSets(cluster),
         StatefulSets(cluster),
         Jobs(cluster),
+        JobOrphans(cluster),
         Nodes(cluster),
         Services(cluster),
         Namespaces(cluster),
@@ -46,7 +52,15 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
     collector = GarbageCollector(cluster)
     definitions = cluster.informers.informer(CUSTOM_RESOURCE_DEFINITIONS)
     definitions.add_handler(Handler.every(lambda _: collector.definitions_changed.set()))
-    return [_wired(cluster, r) for r in reconcilers], [collector.run]
+    return [_wired(cluster, r) for r in reconcilers], [collector.run, lambda: speak(cluster)]
+
+
+async def speak(cluster: Cluster) -> None:
+    """Write the events of every controller until cancelled."""
+    async with contextlib.AsyncExitStack() as stack:
+        for voice in cluster.voices.values():
+            await stack.enter_async_context(voice)
+        await asyncio.Event().wait()
 
 
 def _wired(cluster: Cluster, reconciler: Reconciler) -> Controller:
