@@ -137,5 +137,6 @@ def _row(resource: str, kind: str, strategy: Strategy, **options: Any) -> Resour
         strategy=strategy,
         categories=("api-extensions",),
         has_generation=True,
+        allow_unconditional_update=False,
         **options,
     )

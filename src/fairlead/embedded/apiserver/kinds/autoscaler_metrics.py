@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fairlead.embedded.apiserver.invalid import forbidden, invalid, not_supported, required
-from fairlead.embedded.apiserver.kinds.errors import NOT_POSITIVE, Errors, add_each
+from fairlead.embedded.apiserver.kinds.errors import NOT_NEGATIVE, NOT_POSITIVE, Errors, add_each
 from fairlead.embedded.apiserver.kinds.names import dns_label, path_segment
 from fairlead.kube.quantity import parse_quantity
 
@@ -57,6 +57,9 @@ def _check_rules(errors: Errors, rules: Mapping[str, Any], path: str) -> None:
         errors.append(required(f"{path}.policies", "must specify at least one Policy"))
     for index, item in enumerate(rules.get("policies") or ()):
         _check_policy(errors, item, f"{path}.policies[{index}]")
+    tolerance = rules.get("tolerance")
+    if tolerance is not None and parse_quantity(tolerance).value < 0:
+        errors.append(invalid(f"{path}.tolerance", tolerance, NOT_NEGATIVE))
 
 
 def _check_policy(errors: Errors, policy: Mapping[str, Any], path: str) -> None:

@@ -53,5 +53,6 @@ def types() -> list[ResourceType]:
             namespaced=False,
             strategy=RuntimeClassStrategy(),
             allow_create_on_update=True,
+            allow_unconditional_update=False,
         ),
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.embedded.apiserver.invalid import invalid, not_supported, required
+from fairlead.embedded.apiserver.invalid import invalid, not_supported, required, too_long
 from fairlead.embedded.apiserver.kinds.errors import Errors
 from fairlead.embedded.apiserver.kinds.names import dns_label, dns_subdomain, range_message
 from fairlead.embedded.apiserver.kinds.pod_paths import validate_descending_path, validate_no_backsteps
@@ -192,7 +192,7 @@ def validate_driver_name(errors: Errors, name: str, path: str) -> None:
     if not name:
         errors.append(required(path))
     if len(name) > 63:
-        errors.append(invalid(path, name, "must be no more than 63 characters"))
+        errors.append(too_long(path, 63))
     errors += [invalid(path, name, message) for message in dns_subdomain(name.lower())]
 
 
