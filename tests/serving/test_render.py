@@ -85,17 +85,25 @@ def test_pods_and_pool_belong_to_the_service() -> None:
 def test_the_status_counts_what_serves_and_keeps_transition_times() -> None:
     made = service()
     replicas = [Replica("a", updated=True, ready=True), Replica("b", updated=False, ready=True)]
-    status = compute_status(made, replicas, "", "T1")
+    status = compute_status(made, replicas, "", "", "T1")
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (2, 2, 1)
     conditions = {c["type"]: c for c in status["conditions"]}
     assert conditions["Ready"]["status"] == "True" and conditions["RolledOut"]["status"] == "False"
     assert status["observedGeneration"] == 3
     raw = {"metadata": made.metadata, "spec": msgspec.to_builtins(made.spec), "status": status}
-    later = compute_status(msgspec.convert(raw, ModelService), replicas, "", "T2")
+    later = compute_status(msgspec.convert(raw, ModelService), replicas, "", "", "T2")
     assert later == status, "a status that says the same must be the same"
 
 
+def test_what_keeps_a_replica_from_serving_is_said() -> None:
+    replicas = [Replica("a", updated=True, ready=False)]
+    status = compute_status(service(), replicas, "", "a: CrashLoopBackOff: back-off 10s", "T1")
+    ready = next(c for c in status["conditions"] if c["type"] == "Ready")
+    assert ready["reason"] == "ReplicaInTrouble"
+    assert ready["message"] == "0 of 2 replicas are ready; a: CrashLoopBackOff: back-off 10s"
+
+
 def test_a_problem_is_said_in_both_conditions() -> None:
-    status = compute_status(service(), [], "quota exceeded", "T1")
+    status = compute_status(service(), [], "quota exceeded", "", "T1")
     assert {c["message"] for c in status["conditions"]} == {"quota exceeded"}
     assert {c["status"] for c in status["conditions"]} == {"False"}

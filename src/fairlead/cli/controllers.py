@@ -59,13 +59,16 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
     informers = Informers(client)
     controllers: list[Controller] = []
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
-    async with EventRecorder(client, "fairlead-controllers") as events:
+    async with (
+        EventRecorder(client, "fairlead-serving") as serving,
+        EventRecorder(client, "fairlead-scheduler") as places,
+    ):
         if only != "platform":
             made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca)
             controllers += made
             loops += beside
         if only != "cluster":
             await _install_definitions(client)
-            controllers.append(model_service_controller(client, informers))
-            loops.append(Scheduler(client, informers, scheduler_names, events).run)
+            controllers.append(model_service_controller(client, informers, serving))
+            loops.append(Scheduler(client, informers, scheduler_names, places).run)
         await run_controllers(informers, controllers, beside=loops)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,14 +12,14 @@ from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.engines import EngineSourceError
 from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller, Result
-from fairlead.kube.errors import ApiError, Conflict, NotFound
+from fairlead.kube.errors import ApiError, NotFound
+from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
-from fairlead.kube.kinds import PODS
 from fairlead.kube.objects import Pod
 from fairlead.kube.resources import ObjectKey, Resource
-from fairlead.kube.store import by_controller_uid
-from fairlead.serving.plan import Replica, Step, compute_step
-from fairlead.serving.render import HASH_LABEL, pod_template, pool, replica_pod, template_hash
+from fairlead.serving.plan import Step, compute_step
+from fairlead.serving.render import owner_reference, pod_template, pool, replica_pod, template_hash
+from fairlead.serving.replicas import Replicas, observe, trouble
 from fairlead.serving.status import compute_status
 
 _LOG = logging.getLogger("fairlead.serving")
@@ -30,30 +29,31 @@ INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools"
 
 FIELD_MANAGER = "fairlead-serving"
 RETRY_PROBLEM_S = 5.0
-FORGET_CREATED_S = 30.0
-"""A created pod that no watch has shown by then was deleted before we could see it."""
+REFUSED = (400, 403, 422)
+"""Answers that say that the API server will not have a pod as it is: told in the status instead of retried at once."""
 
 
-def model_service_controller(client: Client, informers: Informers, clock: Clock = SYSTEM) -> Controller:
+def model_service_controller(
+    client: Client, informers: Informers, events: EventRecorder, clock: Clock = SYSTEM
+) -> Controller:
     """The controller, wired to its services, their pods and their pools."""
-    services = ModelServices(client, informers, clock)
+    services = ModelServices(client, informers, events, clock)
     controller = Controller("modelservice", services.reconcile, concurrency=4, clock=clock)
     controller.watch(services.services)
-    controller.owns(services.pods, "ModelService", owner_group=GROUP)
+    controller.owns(services.replicas.pods, "ModelService", owner_group=GROUP)
     return controller.owns(services.pools, "ModelService", owner_group=GROUP)
 
 
 class ModelServices:
     """Level-triggered: `reconcile` may be called at any time, any number of times."""
 
-    def __init__(self, client: Client, informers: Informers, clock: Clock = SYSTEM) -> None:
+    def __init__(self, client: Client, informers: Informers, events: EventRecorder, clock: Clock = SYSTEM) -> None:
         self._client = client
         self._clock = clock
+        self._events = events
         self.services = informers.informer(MODEL_SERVICES)
-        self.pods = informers.informer(PODS, indexes={"controller": by_controller_uid})
         self.pools = informers.informer(INFERENCE_POOLS)
-        # Pods created but perhaps not in the copy yet: uid -> (when, pod). They would be created twice otherwise.
-        self._created: dict[str, tuple[float, Pod]] = {}
+        self.replicas = Replicas(client, informers, clock)
 
     async def reconcile(self, key: ObjectKey) -> Result | None:
         """One step; says when to look again though nothing changes."""
@@ -61,32 +61,24 @@ class ModelServices:
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             return None
         service = msgspec.convert(raw, ModelService)
-        problem, template = "", None
+        uid = raw["metadata"]["uid"]
+        problem, hashed = "", ""
         try:
             template = pod_template(service)
         except EngineSourceError as error:
             problem = str(error)
-        pods = self._pods_of(raw["metadata"]["uid"])
-        hashed = template_hash(template) if template is not None else ""
-        step = Step()
-        if template is not None:
+        else:
+            hashed = template_hash(template)
+            await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
             await self._ensure_pool(service)
-            step = compute_step(service.spec.replicas, [_observe(p, hashed) for p in pods])
-            problem = await self._carry_out(service, template, hashed, step, pods)
-        replicas = [_observe(p, hashed) for p in self._pods_of(raw["metadata"]["uid"])]
-        status = compute_status(service, replicas, problem, format_time(self._clock.wall_s()))
+            pods = self.replicas.of(uid)
+            step = compute_step(service.spec.replicas, [observe(p, hashed) for p in pods])
+            problem = await self._carry_out(raw, service, template, hashed, step, pods)
+        pods = self.replicas.of(uid)
+        now = format_time(self._clock.wall_s())
+        status = compute_status(service, [observe(p, hashed) for p in pods], problem, trouble(pods), now)
         await self._write_status(raw, status)
         return Result(RETRY_PROBLEM_S) if problem else None
-
-    def _pods_of(self, uid: str) -> list[Pod]:
-        now_s = self._clock.monotonic_s()
-        seen = list(self.pods.store.by_index("controller", uid))
-        for pod in seen:
-            self._created.pop(pod.metadata.uid, None)
-        for old in [u for u, (at_s, _) in self._created.items() if now_s - at_s > FORGET_CREATED_S]:
-            del self._created[old]
-        owned = (p for _, p in self._created.values() if p.metadata.controller and p.metadata.controller.uid == uid)
-        return seen + list(owned)
 
     async def _ensure_pool(self, service: ModelService) -> None:
         wanted = pool(service)
@@ -96,30 +88,26 @@ class ModelServices:
         await self._client.apply(INFERENCE_POOLS, wanted, force=True, field_manager=FIELD_MANAGER)
 
     async def _carry_out(
-        self, service: ModelService, template: Any, hashed: str, step: Step, pods: Sequence[Pod]
+        self, raw: Any, service: ModelService, template: Any, hashed: str, step: Step, pods: list[Pod]
     ) -> str:
         """Create and delete; returns why a replica could not be made, or nothing."""
         if step.reason:
             _LOG.info("%s/%s: %s", service.metadata["namespace"], service.metadata["name"], step.reason)
-        by_name = {p.metadata.name: p for p in pods}
-        for name in step.delete:
-            pod = by_name[name]
-            try:
-                await self._client.delete(PODS, name, pod.metadata.namespace, uid=pod.metadata.uid)
-            except (NotFound, Conflict):
-                continue
+        for pod in pods:
+            if pod.metadata.name in step.delete:
+                await self.replicas.delete(pod)
+                self._events.normal(
+                    MODEL_SERVICES, raw, "ReplicaDeleted", f"Deleted {pod.metadata.name}: {step.reason}"
+                )
         for _ in range(step.create):
-            body = replica_pod(service, template, hashed)
             try:
-                # A whole-object resource: the template may have fields that our Pod struct does not declare.
-                path = PODS.path(service.metadata["namespace"])
-                answer = await self._client.request("POST", path, body=body)
+                made = await self.replicas.create(replica_pod(service, template, hashed))
             except ApiError as error:
-                if error.http_code in (400, 403, 422):
-                    return str(error)
-                raise
-            made = PODS.decode(answer.body)
-            self._created[made.metadata.uid] = (self._clock.monotonic_s(), made)
+                if error.http_code not in REFUSED:
+                    raise
+                self._events.warning(MODEL_SERVICES, raw, "ReplicaRefused", str(error))
+                return str(error)
+            self._events.normal(MODEL_SERVICES, raw, "ReplicaCreated", f"Created {made.metadata.name}: {step.reason}")
         return ""
 
     async def _write_status(self, raw: Any, status: Any) -> None:
@@ -129,18 +117,6 @@ class ModelServices:
             await self._client.replace(MODEL_SERVICES, {**raw, "status": status}, subresource="status")
         except NotFound:
             return
-
-
-def _observe(pod: Pod, hashed: str) -> Replica:
-    ready = any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions)
-    return Replica(
-        name=pod.metadata.name,
-        updated=pod.metadata.labels.get(HASH_LABEL) == hashed,
-        ready=ready,
-        deleting=pod.metadata.is_deleting,
-        failed=pod.status.phase in ("Succeeded", "Failed"),
-        created_s=pod.metadata.created_s,
-    )
 
 
 def _contains(current: Any, wanted: Any) -> bool:

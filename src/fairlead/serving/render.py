@@ -84,7 +84,7 @@ def replica_pod(service: ModelService, template: Json, hashed: str) -> Json:
             "generateName": f"{name}-",
             "namespace": service.metadata["namespace"],
             "labels": labels,
-            "ownerReferences": [_owner(service)],
+            "ownerReferences": [owner_reference(service)],
         },
         "spec": template["spec"],
     }
@@ -102,7 +102,7 @@ def pool(service: ModelService) -> Json:
             "namespace": service.metadata["namespace"],
             "labels": {SERVICE_LABEL: name, RUNTIME_LABEL: service.spec.runtime},
             "annotations": {MODELS_ANNOTATION: ",".join(names)},
-            "ownerReferences": [_owner(service)],
+            "ownerReferences": [owner_reference(service)],
         },
         "spec": {
             "selector": {"matchLabels": {SERVICE_LABEL: name}},
@@ -128,7 +128,8 @@ def _probes(readiness: Readiness) -> Json:
     }
 
 
-def _owner(service: ModelService) -> Json:
+def owner_reference(service: ModelService) -> Json:
+    """The reference by which pods and pool belong to the service."""
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": "ModelService",

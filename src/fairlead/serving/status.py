@@ -12,15 +12,16 @@ from fairlead.serving.render import SERVICE_LABEL
 Json = dict[str, Any]
 
 
-def compute_status(service: ModelService, replicas: Sequence[Replica], problem: str, now: str) -> Json:
-    """`problem` is why replicas cannot be made at all (empty if nothing); `now` is RFC 3339."""
+def compute_status(service: ModelService, replicas: Sequence[Replica], problem: str, trouble: str, now: str) -> Json:
+    """`problem` is why replicas cannot be made at all, `trouble` why one that exists does not serve (each empty if
+    nothing); `now` is RFC 3339."""
     desired = service.spec.replicas
     alive = [r for r in replicas if not r.deleting and not r.failed]
     ready = sum(r.ready for r in alive)
     updated = [r for r in alive if r.updated]
     name = service.metadata["name"]
     conditions = [
-        _available(desired, ready, problem),
+        _available(desired, ready, problem, trouble),
         _progressing(desired, len(alive), updated, problem),
     ]
     old = {c.type: c for c in service.status.conditions}
@@ -39,12 +40,15 @@ def compute_status(service: ModelService, replicas: Sequence[Replica], problem: 
     }
 
 
-def _available(desired: int, ready: int, problem: str) -> Json:
+def _available(desired: int, ready: int, problem: str, trouble: str) -> Json:
     if problem:
         return _condition("Ready", False, "CannotCreateReplicas", problem)
     if ready >= desired:
         return _condition("Ready", True, "AllReplicasReady", f"{ready} of {desired} replicas are ready")
-    return _condition("Ready", False, "WaitingForReplicas", f"{ready} of {desired} replicas are ready")
+    said = f"{ready} of {desired} replicas are ready"
+    if trouble:
+        return _condition("Ready", False, "ReplicaInTrouble", f"{said}; {trouble}")
+    return _condition("Ready", False, "WaitingForReplicas", said)
 
 
 def _progressing(desired: int, alive: int, updated: Sequence[Replica], problem: str) -> Json:
