@@ -28,7 +28,7 @@ def graph_of(*nodes: Node, absent: tuple[str, ...] = ()) -> Graph:
     for n in nodes:
         graph.put(n)
     for uid in absent:
-        graph.mark_absent(uid)
+        graph.mark_absent(Reference("v1", "ConfigMap", uid, uid, False), "default")
     return graph
 
 
@@ -48,7 +48,7 @@ def collect(graph: Graph, existing: set[str]) -> None:
 def _apply(graph: Graph, uid: str, verdict: Verdict, existing: set[str]) -> None:
     for owner in verdict.check_owners:
         if owner.uid not in existing:
-            graph.mark_absent(owner.uid)
+            graph.mark_absent(owner, "default")
     current = graph.nodes.get(uid)
     if current is None:
         return

@@ -139,6 +139,12 @@ class Controller(Protocol):
     async def reconcile(self, key: ObjectKey) -> float | None: ...
 
 
+def node_of_pod(pod: Object) -> tuple[str, ...]:
+    """Index function: the node that a pod is bound to."""
+    name = pod["spec"].get("nodeName")
+    return (name,) if name else ()
+
+
 def itself(obj: Object) -> Iterable[ObjectKey]:
     """The object's own key."""
     meta = obj["metadata"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from fairlead.clock import parse_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
 from fairlead.embedded.controllers.claims import compute_claim, compute_pod_claims, needs_claims
-from fairlead.embedded.controllers.disruption import compute_budget
+from fairlead.embedded.controllers.disruption import DELETION_TIMEOUT_S, compute_budget, failed_budget
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.embedded.controllers.recent import Recent
-from fairlead.kube.errors import Conflict
+from fairlead.kube.discovery import Discovery
+from fairlead.kube.errors import Conflict, MethodNotAllowed, NotFound
 from fairlead.kube.resources import ObjectKey
 from fairlead.kube.selectors import from_label_selector
 
@@ -26,7 +29,23 @@ class Budgets:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self.watches: Sequence[Watch] = (Watch(a.BUDGETS, itself), Watch(a.PODS, self._budgets_of_pod))
+        self._events = cluster.voice("controllermanager")
+        self._discovery = Discovery(cluster.client)
+        for resource in _SCALED.values():
+            cluster.copy(resource)
+        self.watches: Sequence[Watch] = (
+            Watch(a.BUDGETS, itself),
+            Watch(a.PODS, self._budgets_of_pod),
+            *(Watch(r, self._budgets_of_scaled) for r in (a.DEPLOYMENTS, a.STATEFUL_SETS)),
+        )
+
+    def _budgets_of_scaled(self, scaled: Object) -> Iterable[ObjectKey]:
+        """Budgets of the pods that something with a scale makes."""
+        meta, template = scaled["metadata"], scaled["spec"].get("template") or {}
+        labels = (template.get("metadata") or {}).get("labels") or {}
+        for budget in self._cluster.in_namespace(a.BUDGETS, meta["namespace"]):
+            if from_label_selector(budget["spec"].get("selector")).matches(labels):
+                yield ObjectKey(meta["namespace"], budget["metadata"]["name"])
 
     def _budgets_of_pod(self, pod: Object) -> Iterable[ObjectKey]:
         meta = pod["metadata"]
@@ -39,25 +58,62 @@ class Budgets:
         budget = c.get(a.BUDGETS, key)
         if budget is None:
             return None
-        selector = from_label_selector(budget["spec"].get("selector"))
+        selector, now_s = from_label_selector(budget["spec"].get("selector")), c.clock.wall_s()
         pods = [p for p in c.in_namespace(a.PODS, key.namespace) if selector.matches(p["metadata"].get("labels") or {})]
-        status = compute_budget(budget, pods, self._expected(pods, key.namespace), c.clock.wall_s())
+        if not pods:
+            self._events.normal(a.BUDGETS, budget, "NoPods", "No matching pods found")
+        try:
+            status = compute_budget(budget, pods, await self._expected(budget, pods, key.namespace), now_s)
+        except LookupError as error:
+            message = f"Failed to calculate the number of expected pods: {error.args[0]}"
+            self._events.warning(a.BUDGETS, budget, "CalculateExpectedPodCountFailed", message)
+            status = failed_budget(budget, str(error.args[0]), now_s)
         try:
             await c.write_status(a.BUDGETS, budget, status)
         except Conflict:
             return 0.1
-        return 60.0 if status.get("disruptedPods") else None
+        due = [parse_time(t) + DELETION_TIMEOUT_S - now_s for t in (status.get("disruptedPods") or {}).values()]
+        return max(0.1, min(due) + 0.1) if due else None
 
-    def _expected(self, pods: Sequence[Object], namespace: str) -> int:
-        """The sum of the scales of the pods' controllers; a bare pod counts once."""
+    async def _expected(self, budget: Object, pods: Sequence[Object], namespace: str) -> int:
+        """The sum of the scales of the pods' controllers; bare pods have none. Raises LookupError for a controller
+        that has no scale."""
+        spec = budget["spec"]
+        if spec.get("maxUnavailable") is None and isinstance(spec.get("minAvailable"), int):
+            return len(pods)
         scales: dict[str, int] = {}
+        bare = []
         for pod in pods:
             owner = controller_of(pod)
-            resource = _SCALED.get(owner["kind"]) if owner else None
-            found = self._cluster.get(resource, ObjectKey(namespace, owner["name"])) if resource and owner else None
-            uid = owner["uid"] if owner and found else pod["metadata"]["uid"]
-            scales[uid] = int(found["spec"].get("replicas", 1)) if found else 1
+            if owner is None:
+                bare.append(pod["metadata"]["name"])
+            elif owner["uid"] not in scales:
+                uid, replicas = await self._scale(owner, pod, namespace)
+                scales[owner["uid"]] = 0 if uid in scales and uid != owner["uid"] else replicas
+                scales.setdefault(uid, 0)
+        if bare:
+            told = f"Pods of this PodDisruptionBudget that no controller manages: {', '.join(sorted(bare))}"
+            self._events.warning(a.BUDGETS, budget, "UnmanagedPods", told)
         return sum(scales.values())
+
+    async def _scale(self, owner: Mapping[str, Any], pod: Object, namespace: str) -> tuple[str, int]:
+        """Uid and replicas of what controls the pod; of the Deployment above a ReplicaSet."""
+        c, key = self._cluster, ObjectKey(namespace, owner["name"])
+        resource = _SCALED.get(owner["kind"])
+        if resource is not None:
+            found = c.get(resource, key)
+            if found is None or found["metadata"]["uid"] != owner["uid"]:
+                raise LookupError(f'found no controllers for pod "{pod["metadata"]["name"]}"')
+            above = controller_of(found)
+            if owner["kind"] == "ReplicaSet" and above is not None and above["kind"] == "Deployment":
+                return await self._scale(above, pod, namespace)
+            return owner["uid"], int(found["spec"].get("replicas", 1))
+        try:
+            scaled = await self._discovery.resource_for(owner["apiVersion"], owner["kind"])
+            scale = await c.client.scale(scaled, owner["name"], namespace)
+        except (NotFound, MethodNotAllowed):
+            raise LookupError(f'found no controllers for pod "{pod["metadata"]["name"]}"') from None
+        return owner["uid"], int(scale.spec.replicas or 0)
 
 
 class PodClaims:

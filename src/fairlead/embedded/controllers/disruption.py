@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fairlead.clock import format_time, parse_time
-from fairlead.embedded.controllers.pods import Object, is_active, is_deleting, is_ready, set_condition
+from fairlead.embedded.controllers.pods import Object, is_deleting, is_ready, set_condition
 from fairlead.embedded.controllers.rolling import resolve_count
 
 DELETION_TIMEOUT_S = 120.0
@@ -13,14 +13,10 @@ DELETION_TIMEOUT_S = 120.0
 
 
 def compute_budget(budget: Object, pods: Sequence[Object], expected: int, now_s: float) -> Object:
-    """The status. `pods` match the selector; `expected` is the sum of their controllers' scales (or len(pods))."""
+    """The status. `pods` match the selector; `expected` is the sum of their controllers' scales."""
     spec = budget["spec"]
     disrupted = _still_disrupted(budget, pods, now_s)
-    healthy = sum(
-        1
-        for p in pods
-        if is_ready(p) and not is_deleting(p) and is_active(p) and p["metadata"]["name"] not in disrupted
-    )
+    healthy = sum(1 for p in pods if is_ready(p) and not is_deleting(p) and p["metadata"]["name"] not in disrupted)
     total = expected
     if spec.get("maxUnavailable") is not None:
         desired = max(0, total - resolve_count(spec["maxUnavailable"], total, up=True))
@@ -49,6 +45,22 @@ def compute_budget(budget: Object, pods: Sequence[Object], expected: int, now_s:
         "conditions": set_condition(conditions, made, format_time(now_s)),
     }
     return status | ({"disruptedPods": disrupted} if disrupted else {})
+
+
+def failed_budget(budget: Object, message: str, now_s: float) -> Object:
+    """The status when the expected pods cannot be told: nothing may be disrupted until they can."""
+    generation = budget["metadata"].get("generation", 1)
+    made = {
+        "type": "DisruptionAllowed",
+        "status": "False",
+        "reason": "SyncFailed",
+        "message": message,
+        "observedGeneration": generation,
+    }
+    old = budget.get("status") or {}
+    conditions = set_condition(list(old.get("conditions") or ()), made, format_time(now_s))
+    zero = {"currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0}
+    return {**zero, **old, "disruptionsAllowed": 0, "observedGeneration": generation, "conditions": conditions}
 
 
 def _still_disrupted(budget: Mapping[str, Object], pods: Sequence[Object], now_s: float) -> dict[str, str]:

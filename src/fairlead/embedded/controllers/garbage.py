@@ -55,6 +55,8 @@ class Verdict:
     remove_owners: tuple[str, ...] = ()
     remove_finalizer: str = ""
     check_owners: tuple[Reference, ...] = ()
+    unblock: bool = False
+    """Stop blocking the deletion of any owner: owners and dependents wait for each other in a circle."""
 
 
 @dataclass(slots=True)
@@ -64,17 +66,17 @@ class Graph:
     nodes: dict[str, Node] = field(default_factory=dict)
     dependents: dict[str, set[str]] = field(default_factory=dict)
     """Owner uid -> uids that name it, whether the owner is known or not."""
-    absent: set[str] = field(default_factory=set)
+    absent: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    """Owner uid -> namespace and name under which it was looked for in vain, while anything names it."""
 
     def put(self, node: Node) -> set[str]:
         """Add or replace an object; returns the uids whose verdict may have changed."""
         before = self.nodes.get(node.uid)
-        for owner in before.owners if before else ():
-            self.dependents.get(owner.uid, set()).discard(node.uid)
         for owner in node.owners:
             self.dependents.setdefault(owner.uid, set()).add(node.uid)
+        kept = {o.uid for o in node.owners}
+        self._detach(node.uid, (o for o in (before.owners if before else ()) if o.uid not in kept))
         self.nodes[node.uid] = node
-        self.absent.discard(node.uid)
         return {node.uid, *self._related(node), *(self._related(before) if before else ())}
 
     def remove(self, uid: str) -> set[str]:
@@ -83,18 +85,45 @@ class Graph:
         if node is None:
             return set()
         affected = {u for u in self._related(node) if u in self.nodes}
-        for owner in node.owners:
-            self.dependents.get(owner.uid, set()).discard(uid)
-        if self.dependents.get(uid):
-            self.absent.add(uid)
-        else:
-            self.dependents.pop(uid, None)
+        self._detach(uid, node.owners)
+        if uid in self.dependents:
+            self.absent.setdefault(uid, set()).add((node.namespace, node.name))
         return affected
 
-    def mark_absent(self, uid: str) -> set[str]:
-        """The API says that this owner does not exist."""
-        self.absent.add(uid)
-        return set(self.dependents.get(uid, ()))
+    def forget(self, uid: str) -> set[str]:
+        """Stop knowing an object that may well exist; returns the uids whose verdict may have changed."""
+        node = self.nodes.pop(uid, None)
+        if node is None:
+            return set()
+        self._detach(uid, node.owners)
+        return {u for u in self._related(node) if u in self.nodes}
+
+    def mark_absent(self, owner: Reference, namespace: str) -> set[str]:
+        """The API says that this owner does not exist; `namespace` is where its dependents are."""
+        if owner.uid in self.dependents:
+            self.absent.setdefault(owner.uid, set()).add((namespace, owner.name))
+        return set(self.dependents.get(owner.uid, ()))
+
+    def owner(self, node: Node, reference: Reference) -> Node | None:
+        """The object that a reference of `node` names, if the graph has it and it is where the reference says: of that
+        name, and in the same namespace or in none."""
+        found = self.nodes.get(reference.uid)
+        if found is None or found.name != reference.name or found.namespace not in ("", node.namespace):
+            return None
+        return found
+
+    def is_absent(self, node: Node, reference: Reference) -> bool:
+        looked = self.absent.get(reference.uid, ())
+        return any((namespace, reference.name) in looked for namespace in (node.namespace, ""))
+
+    def _detach(self, uid: str, owners: Iterable[Reference]) -> None:
+        for owner in owners:
+            left = self.dependents.get(owner.uid)
+            if left is not None:
+                left.discard(uid)
+                if not left:
+                    del self.dependents[owner.uid]
+                    self.absent.pop(owner.uid, None)
 
     def children(self, uid: str) -> Iterator[Node]:
         for child in sorted(self.dependents.get(uid, ())):
@@ -125,18 +154,19 @@ def compute_verdict(graph: Graph, uid: str) -> Verdict:
 
 
 def _by_owners(graph: Graph, node: Node) -> Verdict:
-    unknown = tuple(o for o in node.owners if o.uid not in graph.nodes and o.uid not in graph.absent)
+    found = {o: graph.owner(node, o) for o in node.owners}
+    unknown = tuple(o for o, at in found.items() if at is None and not graph.is_absent(node, o))
     if unknown:
         return Verdict(check_owners=unknown)
-    gone = tuple(o.uid for o in node.owners if o.uid in graph.absent)
-    waiting = tuple(o.uid for o in node.owners if _is(graph, o.uid, _waits_in_foreground))
-    solid = [o for o in node.owners if o.uid not in gone and o.uid not in waiting]
-    if solid:
+    gone = tuple(o.uid for o, at in found.items() if at is None)
+    waiting = tuple(o.uid for o, at in found.items() if at is not None and _waits_in_foreground(at))
+    if len(gone) + len(waiting) < len(found):
         return Verdict(remove_owners=(*gone, *waiting)) if gone or waiting else Verdict()
-    if waiting:
-        # Dependents of a dependent go first where they block, so that nothing outlives what it needs.
-        blocks = any(o.blocks for child in graph.children(node.uid) for o in child.owners if o.uid == node.uid)
-        return Verdict(delete="Foreground" if blocks else "Background")
+    children = list(graph.children(node.uid))
+    if waiting and children:
+        # Dependents of a dependent go first, so that nothing outlives what it needs.
+        circular = any(_waits_in_foreground(child) for child in children) and any(o.blocks for o in node.owners)
+        return Verdict(delete="Foreground", unblock=circular)
     if ORPHAN in node.finalizers:
         return Verdict(delete="Orphan")
     return Verdict(delete="Foreground" if FOREGROUND in node.finalizers else "Background")

@@ -19,8 +19,16 @@ DISCOVERY_PERIOD_S = 5.0
 """How often new and removed resources (CRDs) are looked for, besides at once when a definition changes."""
 
 RETRY_S = 0.5
+RETRY_LIMIT_S = 60.0
+SYNC_TIMEOUT_S = 30.0
+"""How long new resources may take to be listed before the rest is collected without them."""
+
 CONCURRENT_WRITES = 16
 _IGNORED = {("", "events"), ("events.k8s.io", "events")}
+
+
+class Undecided(Exception):
+    """Nothing can be said of an owner yet: it exists and our copy is behind, or its kind is not served."""
 
 
 class Metadata(KubernetesObject, frozen=True, gc=False):
@@ -40,6 +48,9 @@ class GarbageCollector:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
         self._busy: set[str] = set()
+        # Uid -> verdicts in a row that could not be carried out.
+        self._failures: dict[str, int] = {}
+        self._whole = asyncio.Event()
         self._kinds: dict[tuple[str, str], Resource[Any]] = {}
         self.definitions_changed = asyncio.Event()
 
@@ -59,7 +70,7 @@ class GarbageCollector:
         while True:
             try:
                 self._discovery.invalidate()
-                self._adjust(await self._discovery.preferred())
+                await self._adjust(await self._discovery.preferred())
             except (ApiError, Unreachable, TimeoutError) as error:
                 LOG.info("garbage collector: discovery: %s", error)
             self.definitions_changed.clear()
@@ -70,7 +81,7 @@ class GarbageCollector:
             except TimeoutError:
                 continue
 
-    def _adjust(self, found: Iterable[APIResource]) -> None:
+    async def _adjust(self, found: Iterable[APIResource]) -> None:
         wanted: dict[tuple[str, str, str], APIResource] = {}
         for r in found:
             if r.is_subresource or not {"list", "watch", "delete", "patch"} <= set(r.verbs):
@@ -82,9 +93,20 @@ class GarbageCollector:
             informer, task = self._informers.pop(identity)
             task.cancel()
             for obj in informer.store:
-                self._enqueue(self._graph.remove(obj.metadata.uid))
-        for identity in wanted.keys() - self._informers.keys():
+                self._enqueue(self._graph.forget(obj.metadata.uid))
+        added = wanted.keys() - self._informers.keys()
+        if added:
+            # With half of the graph, an owner may seem to have no dependents: its finalizer must wait.
+            self._whole.clear()
+        for identity in added:
             self._watch(identity, wanted[identity])
+        try:
+            async with asyncio.timeout(SYNC_TIMEOUT_S):
+                await asyncio.gather(*(self._informers[identity][0].synced.wait() for identity in added))
+        except TimeoutError:
+            behind = [str(i.resource) for i, _ in self._informers.values() if not i.synced.is_set()]
+            LOG.warning("garbage collector: not listed yet: %s", ", ".join(behind))
+        self._whole.set()
 
     def _watch(self, identity: tuple[str, str, str], found: APIResource) -> None:
         resource: Resource[Metadata] = Resource(
@@ -110,6 +132,7 @@ class GarbageCollector:
     async def _work(self) -> None:
         while True:
             uid = await self._queue.get()
+            await self._whole.wait()
             self._queued.discard(uid)
             if uid in self._busy:
                 self._later(uid)
@@ -117,7 +140,8 @@ class GarbageCollector:
             self._busy.add(uid)
             try:
                 await self._carry_out(uid)
-            except (Conflict, NotFound):
+                self._failures.pop(uid, None)
+            except (Conflict, NotFound, Undecided):
                 self._later(uid)
             except (ApiError, Unreachable, TimeoutError) as error:
                 LOG.info("garbage collector: %s; trying again", error)
@@ -126,7 +150,9 @@ class GarbageCollector:
                 self._busy.discard(uid)
 
     def _later(self, uid: str) -> None:
-        asyncio.get_running_loop().call_later(RETRY_S, self._enqueue, (uid,))
+        failures = self._failures[uid] = self._failures.get(uid, 0) + 1
+        delay_s = min(RETRY_S * 2.0 ** min(failures - 1, 10), RETRY_LIMIT_S)
+        asyncio.get_running_loop().call_later(delay_s, self._enqueue, (uid,))
 
     async def _carry_out(self, uid: str) -> None:
         verdict = compute_verdict(self._graph, uid)
@@ -134,11 +160,11 @@ class GarbageCollector:
             return
         node = self._graph.nodes[uid]
         for owner in verdict.check_owners:
-            if await self._is_absent(owner, node):
-                self._enqueue(self._graph.mark_absent(owner.uid))
-            else:
-                # It exists but our copy has not shown it yet.
-                self._later(uid)
+            if not await self._is_absent(owner, node):
+                raise Undecided(f"{node.resource[2]} {node.namespace}/{node.name}: owner {owner.kind} {owner.name}")
+            self._enqueue(self._graph.mark_absent(owner, node.namespace))
+        if verdict.unblock:
+            await self._rewrite(node, verdict)
         if verdict.delete:
             await self._delete(node, verdict.delete)
         if verdict.remove_owners or verdict.remove_finalizer:
@@ -153,15 +179,15 @@ class GarbageCollector:
             except NotFound:
                 # The kind is not served (any more): nothing can be said of the owner, so nothing is deleted.
                 return False
+        if known.namespaced and not dependent.namespace:
+            # A reference that cannot be followed: what carries it stays.
+            return False
         resource: Resource[Metadata] = Resource(group, version, known.plural, known.kind, Metadata, known.namespaced)
         try:
             found = await self._cluster.client.get(
                 resource, owner.name, dependent.namespace if known.namespaced else None
             )
         except NotFound:
-            return True
-        except ValueError:
-            # A cluster-scoped object cannot be owned by a namespaced one.
             return True
         return found.metadata.uid != owner.uid
 
@@ -202,6 +228,9 @@ class GarbageCollector:
         if verdict.remove_owners:
             kept = [o for o in meta.get("ownerReferences") or () if o["uid"] not in verdict.remove_owners]
             body["ownerReferences"] = kept or None
+        if verdict.unblock:
+            references = body.get("ownerReferences") or meta.get("ownerReferences") or ()
+            body["ownerReferences"] = [{**o, "blockOwnerDeletion": False} for o in references]
         if verdict.remove_finalizer:
             left = [f for f in meta.get("finalizers") or () if f != verdict.remove_finalizer]
             body["finalizers"] = left or None

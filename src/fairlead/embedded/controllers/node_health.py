@@ -10,7 +10,15 @@ from fairlead.embedded.controllers.pods import Object, condition, is_deleting, s
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
 _HEALTH_TAINTS = (NOT_READY, UNREACHABLE)
+_PRESSURE_TAINTS = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+    "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+}
+"""Condition -> the NoSchedule taint that it brings while it is True."""
 _KUBELET_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -35,7 +43,7 @@ def compute_node(node: Object, lease: Object | None, now_s: float, grace_s: floa
         changed = _unknown(conditions, format_time(now_s))
     ready = next((c["status"] for c in changed or conditions if c["type"] == "Ready"), "Unknown")
     wanted = {"True": "", "False": NOT_READY}.get(ready, UNREACHABLE)
-    taints = _taints(node, wanted, format_time(now_s))
+    taints = _taints(node, _wanted_taints(node, changed or conditions, wanted), format_time(now_s))
     recheck_s = max(0.5, renewed_s + grace_s - now_s) if not silent else grace_s
     return NodeStep(changed if changed != conditions else None, taints, recheck_s)
 
@@ -48,14 +56,13 @@ def eviction_in_s(pod: Object, node: Object, now_s: float) -> float | None:
     for taint in (node.get("spec") or {}).get("taints") or ():
         if taint.get("effect") != "NoExecute":
             continue
-        tolerating = [t for t in pod["spec"].get("tolerations") or () if _tolerates(t, taint)]
-        if not tolerating:
+        tolerating = next((t for t in pod["spec"].get("tolerations") or () if _tolerates(t, taint)), None)
+        if tolerating is None:
             return 0.0
-        limits = [float(t["tolerationSeconds"]) for t in tolerating if t.get("tolerationSeconds") is not None]
-        if len(limits) < len(tolerating) and not limits:
+        if tolerating.get("tolerationSeconds") is None:
             continue
         added = taint.get("timeAdded")
-        left_s = max(0.0, (parse_time(added) if added else now_s) + min(limits) - now_s)
+        left_s = max(0.0, (parse_time(added) if added else now_s) + float(tolerating["tolerationSeconds"]) - now_s)
         soonest = left_s if soonest is None else min(soonest, left_s)
     return soonest
 
@@ -88,13 +95,24 @@ def _unknown(conditions: Sequence[Object], now: str) -> list[Object]:
     return result
 
 
-def _taints(node: Object, wanted: str, now: str) -> list[Object] | None:
+def _wanted_taints(node: Object, conditions: Sequence[Object], health: str) -> list[tuple[str, str]]:
+    """Key and effect of every taint that the node's state brings."""
+    wanted = [(health, effect) for effect in ("NoSchedule", "NoExecute") if health]
+    for c in conditions:
+        if c["type"] in _PRESSURE_TAINTS and c["status"] == "True":
+            wanted.append((_PRESSURE_TAINTS[c["type"]], "NoSchedule"))
+    if (node.get("spec") or {}).get("unschedulable"):
+        wanted.append((UNSCHEDULABLE, "NoSchedule"))
+    return wanted
+
+
+def _taints(node: Object, wanted: Sequence[tuple[str, str]], now: str) -> list[Object] | None:
+    """The node's whole list of taints, or None where it is right."""
+    managed = {*_HEALTH_TAINTS, *_PRESSURE_TAINTS.values(), UNSCHEDULABLE}
     have = list((node.get("spec") or {}).get("taints") or ())
-    kept = [t for t in have if t["key"] not in _HEALTH_TAINTS or t["key"] == wanted]
-    for effect in ("NoSchedule", "NoExecute") if wanted else ():
-        if not any(t["key"] == wanted and t["effect"] == effect for t in kept):
-            stamp = {"timeAdded": now}
-            kept.append({"key": wanted, "effect": effect} | stamp)
+    kept = [t for t in have if t["key"] not in managed or (t["key"], t["effect"]) in wanted]
+    known = {(t["key"], t["effect"]) for t in kept}
+    kept += [{"key": k, "effect": e, "timeAdded": now} for k, e in wanted if (k, e) not in known]
     return kept if kept != have else None
 
 

@@ -6,10 +6,18 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from fairlead.embedded.controllers import access as a
-from fairlead.embedded.controllers.access import Cluster, Watch, itself
-from fairlead.embedded.controllers.endpoints import MANAGED_BY, compute_endpoints, compute_slices, is_loopback
+from fairlead.embedded.controllers.access import Cluster, Watch, itself, node_of_pod
+from fairlead.embedded.controllers.children import is_namespace_going
+from fairlead.embedded.controllers.endpoints import (
+    MANAGED_BY,
+    ZONE,
+    compute_endpoints,
+    compute_slices,
+    is_loopback,
+    match_slices,
+)
 from fairlead.embedded.controllers.pods import Object
-from fairlead.kube.errors import ApiError, Invalid
+from fairlead.kube.errors import ApiError, Conflict, Invalid, NotFound
 from fairlead.kube.resources import ObjectKey
 from fairlead.kube.selectors import from_labels
 
@@ -27,11 +35,14 @@ class Services:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._known_nodes: set[str] = set()
+        # Node name -> what endpoints take from it, so that heartbeats concern no Service.
+        self._known_nodes: dict[str, str | None] = {}
+        cluster.copy(a.PODS).store.add_index("node", node_of_pod)
         self.watches: Sequence[Watch] = (
             Watch(a.SERVICES, itself),
             Watch(a.PODS, self._services_of_pod),
             Watch(a.ENDPOINT_SLICES, _service_of_slice),
+            Watch(a.ENDPOINTS, itself),
             Watch(a.NODES, self._services_of_node),
         )
 
@@ -44,20 +55,21 @@ class Services:
                 yield ObjectKey(meta["namespace"], service["metadata"]["name"])
 
     def _services_of_node(self, node: Object) -> Iterable[ObjectKey]:
-        # Only a node that comes or goes matters, and heartbeats are not told apart here: look at pods that wait for it.
         name = node["metadata"]["name"]
-        if name in self._known_nodes:
+        is_there = self._cluster.get(a.NODES, ObjectKey("", name)) is not None
+        zone = (node["metadata"].get("labels") or {}).get(ZONE) if is_there else "gone"
+        if name in self._known_nodes and self._known_nodes[name] == zone:
             return
-        self._known_nodes.add(name)
-        for pod in self._cluster.copy(a.PODS).store:
-            if pod["spec"].get("nodeName") == name:
-                yield from self._services_of_pod(pod)
+        self._known_nodes[name] = zone
+        for pod in self._cluster.copy(a.PODS).store.by_index("node", name):
+            yield from self._services_of_pod(pod)
 
     async def reconcile(self, key: ObjectKey) -> float | None:
         c = self._cluster
         service = c.get(a.SERVICES, key)
         if service is None:
-            await c.delete(a.ENDPOINTS, key)
+            if c.get(a.ENDPOINTS, key) is not None and not await self._is_served(key):
+                await c.delete(a.ENDPOINTS, key)
             return None
         if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
             return None
@@ -69,9 +81,22 @@ class Services:
             if selector.matches(p["metadata"].get("labels") or {}) and not is_loopback(p) and _has_address(p)
         ]
         nodes = {n["metadata"]["name"]: n for n in c.copy(a.NODES).store}
-        await self._write_slices(key, compute_slices(service, pods, nodes))
-        await self._write_endpoints(key, compute_endpoints(service, pods))
+        try:
+            await self._write_slices(key, compute_slices(service, pods, nodes))
+            await self._write_endpoints(key, compute_endpoints(service, pods))
+        except ApiError as error:
+            if not is_namespace_going(error):
+                raise
         return None
+
+    async def _is_served(self, key: ObjectKey) -> bool:
+        # Endpoints may be made by hand before their Service: only what a Service left behind goes.
+        try:
+            await self._cluster.client.get(a.SERVICES, key.name, key.namespace)
+        except NotFound:
+            current = self._cluster.get(a.ENDPOINTS, key) or {"metadata": {}}
+            return "endpoints.kubernetes.io/managed-by" not in (current["metadata"].get("labels") or {})
+        return True
 
     async def _write_slices(self, key: ObjectKey, wanted: list[Object]) -> None:
         c = self._cluster
@@ -80,41 +105,37 @@ class Services:
             for s in c.in_namespace(a.ENDPOINT_SLICES, key.namespace)
             if (s["metadata"].get("labels") or {}).get(SERVICE_LABEL) == key.name
             and (s["metadata"].get("labels") or {}).get("endpointslice.kubernetes.io/managed-by") == MANAGED_BY
+            and "deletionTimestamp" not in s["metadata"]
         ]
-        # A slice with the same ports is rewritten in place, so that its name stays.
-        for obj in wanted:
-            match = next((e for e in existing if (e.get("ports") or None) == obj["ports"]), None)
-            if match is None:
-                match = next(iter(existing), None)
-            if match is None:
-                await c.create(a.ENDPOINT_SLICES, obj)
-                continue
-            existing.remove(match)
-            changed = {**match, "endpoints": obj["endpoints"], "ports": obj["ports"]}
-            if any((match.get(k) or None) != obj[k] for k in ("endpoints", "ports")):
-                await c.client.replace(a.ENDPOINT_SLICES, changed)
-        for surplus in existing:
-            await c.delete(a.ENDPOINT_SLICES, ObjectKey(key.namespace, surplus["metadata"]["name"]))
+        step = match_slices(wanted, existing)
+        for obj in step.create:
+            await c.create(a.ENDPOINT_SLICES, obj)
+        for obj in step.update:
+            await c.replace(a.ENDPOINT_SLICES, obj)
+        for name in step.delete:
+            await c.delete(a.ENDPOINT_SLICES, ObjectKey(key.namespace, name))
 
     async def _write_endpoints(self, key: ObjectKey, wanted: Object) -> None:
         c = self._cluster
-        try:
-            current = await c.client.get(a.ENDPOINTS, key.name, key.namespace)
-        except ApiError as error:
-            if error.http_code != 404:
-                raise
-            await c.create(a.ENDPOINTS, wanted)
+        current = c.get(a.ENDPOINTS, key)
+        if current is None:
+            if await c.create(a.ENDPOINTS, wanted) is None:
+                raise Conflict(f"endpoints {key} exist and are not in our copy yet")
             return
-        labels = {**(current["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+        labels = wanted["metadata"]["labels"]
         same = (current.get("subsets") or None) == (wanted.get("subsets") or None)
         if same and labels == (current["metadata"].get("labels") or {}):
             return
         updated = {**current, "metadata": {**current["metadata"], "labels": labels}}
+        updated["metadata"]["annotations"] = {
+            **(current["metadata"].get("annotations") or {}),
+            **(wanted["metadata"].get("annotations") or {}),
+        }
         updated.pop("subsets", None)
         if wanted.get("subsets"):
             updated["subsets"] = wanted["subsets"]
         try:
-            await c.client.replace(a.ENDPOINTS, updated)
+            await c.replace(a.ENDPOINTS, updated)
         except Invalid as error:
             a.LOG.warning("endpoints %s are refused: %s", key, error)
 

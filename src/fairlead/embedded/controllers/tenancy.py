@@ -8,13 +8,20 @@ from collections.abc import Iterable, Sequence
 from fairlead.clock import format_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
-from fairlead.embedded.controllers.pods import Object, set_condition
+from fairlead.embedded.controllers.namespace import Content, compute_conditions
+from fairlead.embedded.controllers.pods import Object
 from fairlead.kube.credentials import Credentials
 from fairlead.kube.discovery import Discovery
 from fairlead.kube.errors import ApiError, Conflict, MethodNotAllowed, NotFound
 from fairlead.kube.resources import ObjectKey, Resource
 
 ROOT_CA = "kube-root-ca.crt"
+DESCRIPTION = "kubernetes.io/description"
+_ROOT_CA_IS = (
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints such as the "
+    "internal service IP or kubernetes.default.svc. No other usage is guaranteed across distributions of Kubernetes "
+    "clusters."
+)
 RETRY_S = 0.3
 
 
@@ -34,45 +41,52 @@ class Namespaces:
             return None
         if "kubernetes" not in (namespace["spec"].get("finalizers") or ()):
             return None
-        self._discovery.invalidate()
-        left = 0
-        for found in await self._discovery.preferred():
-            if not found.namespaced or not {"list", "deletecollection"} <= set(found.verbs):
-                continue
-            api_version = f"{found.group}/{found.version}" if found.group else found.version
-            left += await self._empty(Resource.of(api_version, found.name, found.kind), key.name)
-        if left:
-            await self._tell_what_is_left(namespace, left)
+        content = await self._empty(key.name)
+        await self._tell(namespace, content)
+        if content.remaining or content.errors:
             return RETRY_S
         await self._finalize(key.name)
         return None
 
-    async def _empty(self, resource: Resource[Object], namespace: str) -> int:
-        """Delete all of a resource; returns how many objects are still there."""
+    async def _empty(self, namespace: str) -> Content:
+        """Delete all there is, pods before everything else: what they use outlives them."""
+        content = Content()
+        await self._empty_of(a.PODS, namespace, content)
+        if content.remaining or content.errors:
+            return content
+        self._discovery.invalidate()
+        try:
+            resources = await self._discovery.preferred()
+        except ApiError as error:
+            content.discovery_error = str(error)
+            content.errors.append(str(error))
+            return content
+        for found in resources:
+            if not found.namespaced or not {"list", "deletecollection"} <= set(found.verbs):
+                continue
+            api_version = f"{found.group}/{found.version}" if found.group else found.version
+            await self._empty_of(Resource.of(api_version, found.name, found.kind), namespace, content)
+        return content
+
+    async def _empty_of(self, resource: Resource[Object], namespace: str, content: Content) -> None:
         client = self._cluster.client
         try:
             first = await client.list(resource, namespace, page=None)
             if not first.items:
-                return 0
+                return
             await client.delete_collection(resource, namespace, propagation="Background")
-            return len((await client.list(resource, namespace, page=None)).items)
+            content.count(resource, (await client.list(resource, namespace, page=None)).items)
         except (NotFound, MethodNotAllowed):
-            return 0
-
-    async def _tell_what_is_left(self, namespace: Object, left: int) -> None:
-        now = format_time(self._cluster.clock.wall_s())
-        conditions = list((namespace.get("status") or {}).get("conditions") or ())
-        made = {
-            "type": "NamespaceContentRemaining",
-            "status": "True",
-            "reason": "SomeResourcesRemain",
-            "message": f"Some resources are remaining: {left} objects",
-        }
-        if any(c["type"] == made["type"] and c["message"] == made["message"] for c in conditions):
             return
-        status = {**(namespace.get("status") or {}), "conditions": set_condition(conditions, made, now)}
+        except ApiError as error:
+            content.errors.append(str(error))
+
+    async def _tell(self, namespace: Object, content: Content) -> None:
+        status = namespace.get("status") or {}
+        now = format_time(self._cluster.clock.wall_s())
+        conditions = compute_conditions(status.get("conditions") or (), content, now)
         try:
-            await self._cluster.write_status(a.NAMESPACES, namespace, status)
+            await self._cluster.write_status(a.NAMESPACES, namespace, {**status, "conditions": conditions})
         except Conflict:
             return
 
@@ -125,7 +139,10 @@ class Accounts:
         except NotFound:
             await c.create(
                 a.CONFIG_MAPS,
-                {"metadata": {"name": ROOT_CA, "namespace": namespace}, "data": {"ca.crt": self._root_ca}},
+                {
+                    "metadata": {"name": ROOT_CA, "namespace": namespace, "annotations": {DESCRIPTION: _ROOT_CA_IS}},
+                    "data": {"ca.crt": self._root_ca},
+                },
             )
             return
         if (current.get("data") or {}).get("ca.crt") != self._root_ca:

@@ -34,7 +34,9 @@ class ClaimProtection:
         finalizers = claim["metadata"].get("finalizers") or []
         if FINALIZER not in finalizers:
             return None
-        users = (p for p in c.in_namespace(a.PODS, key.namespace) if phase(p) not in ("Succeeded", "Failed"))
+        # A pod that is not bound yet will not start with a claim that is going away.
+        bound = (p for p in c.in_namespace(a.PODS, key.namespace) if p["spec"].get("nodeName"))
+        users = (p for p in bound if phase(p) not in ("Succeeded", "Failed"))
         if any(key in _mounted(p) for p in users):
             return None
         meta = claim["metadata"]
