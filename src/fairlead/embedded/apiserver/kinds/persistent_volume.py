@@ -32,6 +32,7 @@ _SOURCES = (
     "iscsi", "cinder", "fc", "flexVolume", "azureFile", "vsphereVolume", "photonPersistentDisk", "portworxVolume",
     "azureDisk", "scaleIO", "local", "storageos", "csi",
 )  # fmt: skip
+_CHANGED_AT = "lastPhaseTransitionTime"
 _REFUSED_AS = {"cephfs": "cephFS"}
 
 
@@ -69,10 +70,12 @@ class PersistentVolumeStrategy(StatusStrategy):
     def prepare_status_update(self, new: Object, old: Object, context: RequestContext) -> None:
         super().prepare_status_update(new, old, context)
         status, before = new.setdefault("status", {}), old.get("status") or {}
-        if status.get("phase") != before.get("phase") and status.get("lastPhaseTransitionTime") == before.get(
-            "lastPhaseTransitionTime"
-        ):
-            status["lastPhaseTransitionTime"] = context.now
+        given, last = status.get(_CHANGED_AT), before.get(_CHANGED_AT)
+        if status.get("phase") == before.get("phase"):
+            if given is None and last is not None:
+                status[_CHANGED_AT] = last
+        elif given is None or given == last:
+            status[_CHANGED_AT] = context.now
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from fairlead.embedded.apiserver.invalid import duplicate, forbidden, invalid, not_supported, required
+from fairlead.embedded.apiserver.invalid import duplicate, forbidden, invalid, required
 from fairlead.embedded.apiserver.kinds.errors import Errors, add_each, check_one_of
 from fairlead.embedded.apiserver.kinds.metadata import validate_annotations, validate_labels
 from fairlead.embedded.apiserver.kinds.names import (
@@ -30,6 +30,7 @@ from fairlead.embedded.apiserver.kinds.pod_security import (
     validate_pod_security,
     validate_share_process,
 )
+from fairlead.embedded.apiserver.kinds.pod_system import validate_system
 from fairlead.embedded.apiserver.kinds.pod_volumes import validate_volumes
 from fairlead.embedded.apiserver.kinds.resources import validate_requirements
 from fairlead.embedded.apiserver.registry import Object
@@ -157,25 +158,7 @@ def _validate_rest(errors: Errors, spec: Mapping[str, Any], path: str) -> None:
         check_one_of(errors, policy, ("PreemptLowerPriority", "Never"), f"{path}.preemptionPolicy")
     if spec.get("overhead") is not None:
         validate_requirements(errors, {"limits": spec["overhead"]}, _NO_CLAIMS, f"{path}.overhead")
-    system = spec.get("os")
-    if system is not None:
-        name = system.get("name", "")
-        if not name:
-            errors.append(required(f"{path}.os.name", "cannot be empty"))
-        elif name not in ("linux", "windows"):
-            errors.append(not_supported(f"{path}.os", name, ("linux", "windows")))
-        elif name == "linux":
-            _forbid_windows_options(errors, spec, path)
-
-
-def _forbid_windows_options(errors: Errors, spec: Mapping[str, Any], path: str) -> None:
-    detail = "windows options cannot be set for a linux pod"
-    if (spec.get("securityContext") or {}).get("windowsOptions") is not None:
-        errors.append(forbidden(f"{path}.securityContext.windowsOptions", detail))
-    for group in ("initContainers", "containers", "ephemeralContainers"):
-        for index, container in enumerate(spec.get(group) or ()):
-            if (container.get("securityContext") or {}).get("windowsOptions") is not None:
-                errors.append(forbidden(f"{path}.{group}[{index}].securityContext.windowsOptions", detail))
+    validate_system(errors, spec, path)
 
 
 def _validate_resource_claims(errors: Errors, claims: Sequence[Mapping[str, Any]], path: str) -> None:
