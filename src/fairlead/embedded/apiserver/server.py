@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import resource
 import signal
 import socket
 import sys
@@ -29,11 +30,13 @@ from fairlead.embedded.apiserver.connections import Runner
 from fairlead.embedded.apiserver.credentials import Credentials, load_or_create, write_kubeconfig
 from fairlead.embedded.apiserver.custom_resources import CustomResources
 from fairlead.embedded.apiserver.definitions import install_definitions
+from fairlead.embedded.apiserver.event_expiry import EventExpiry
 from fairlead.embedded.apiserver.kinds import builtin_types
 from fairlead.embedded.apiserver.store import DataFolderLocked, Store, WriteFailed
 from fairlead.embedded.apiserver.tokens import TOKENS
 
 SHUTDOWN_S = 2.0
+MAX_OPEN_FILES = 65_536
 SWITCH_INTERVAL_S = 0.001
 """How long the event loop may keep the interpreter lock from the store's writing thread, which holds it for
 microseconds at a time; the default of 5 ms would be most of a write's latency."""
@@ -72,7 +75,7 @@ async def serve(data: Path, port: int = 0, host: str = "127.0.0.1", *, clock: Cl
         port = listener.getsockname()[1]
         credentials = load_or_create(data / "apiserver", host, clock)
         api = Api(store, Catalog(builtin_types()), clock, credentials, data / "nodes" / "kubelet")
-        async with CustomResources(api.objects) as custom_resources:
+        async with CustomResources(api.objects) as custom_resources, EventExpiry(api.objects):
             restore_strategies(api.objects)
             await create_system_objects(api.objects, port)
             await install_definitions(api.objects)
@@ -130,9 +133,18 @@ async def run(data: Path, port: int, host: str) -> None:
         await stop.wait()
 
 
+def allow_many_connections() -> None:
+    """Raise the limit of open files to what the system lets a process have: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def main(data: Path, port: int, host: str = "127.0.0.1") -> int:
     """Run the server in the foreground; returns the exit status. Errors are one sentence on stderr."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    allow_many_connections()
     try:
         uvloop.run(run(data, port, host))
     except (DataFolderLocked, PortTaken, WriteFailed) as error:
