@@ -27,6 +27,8 @@ from fairlead.kube.errors import ApiError
 
 COALESCE_PER_WATCHER_S = 0.0002
 MIN_COALESCE_S, MAX_COALESCE_S = 0.002, 0.02
+EVENTS_AT_ONCE = 128
+"""Events sent in one write: what a slow watcher has waiting does not come into memory all at once."""
 BOOKMARK_INTERVAL_S = 60.0
 LAST_BOOKMARK_S = 2.0
 FRESHNESS_S = 3.0
@@ -144,13 +146,18 @@ class EventStream:
                 yield self._error(expired(str(Compacted(after, subscription.position()))))
                 return
             if taken:
-                try:
-                    events = self._events([record for record in taken if record.version > after])
-                except Compacted as error:
-                    yield self._error(expired(str(error)))
-                    return
-                if events:
-                    yield events
+                new = [record for record in taken if record.version > after]
+                has_sent = False
+                for begin in range(0, len(new), EVENTS_AT_ONCE):
+                    try:
+                        events = self._events(new[begin : begin + EVENTS_AT_ONCE])
+                    except Compacted as error:
+                        yield self._error(expired(str(error)))
+                        return
+                    if events:
+                        yield events
+                        has_sent = True
+                if has_sent:
                     await self._clock.sleep(self._coalesce_s())
                     continue
             now_s = self._clock.monotonic_s()
