@@ -72,6 +72,18 @@ def test_a_pod_waits_for_gates_and_claims_by_name() -> None:
     assert "made from its template" in observe_pod(templated, {}).waits_for
 
 
+def test_an_allocated_claim_says_where_its_devices_are() -> None:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}
+    allocation = {"devices": {"results": []}, "nodeSelector": {"nodeSelectorTerms": [term]}}
+    claim = msgspec.convert({"metadata": {"name": "c1"}, "status": {"allocation": allocation}}, ResourceClaim)
+    wanted = observe_pod(pod(resourceClaims=[{"name": "gpu", "resourceClaimName": "c1"}]), {"c1": claim})
+    assert wanted.claims == ("c1",) and not wanted.waits_for
+    here = observe_node(node(), {}, frozenset())
+    there = observe_node(node(metadata={"name": "n2"}), {}, frozenset())
+    assert place(wanted, [here]).explain() == "0/1 nodes are available: 1 resourceclaim not available on the node."
+    assert place(wanted, [here, there]).node == "n2"
+
+
 def test_the_ledger_counts_each_pod_once_however_it_learns_of_it() -> None:
     freed = []
     ledger = Ledger(lambda: freed.append(True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fairlead.clock import SYSTEM, Clock, format_time
@@ -111,7 +111,7 @@ class Scheduler:
                 continue
             self._ledger.assume(pod, placement.node)
             nodes[placement.node] = _with_pod(nodes[placement.node], view)
-            self._start(self._bind(pod, placement.node))
+            self._start(self._bind(pod, placement.node, view.claims))
 
     def _with_usage(self, node: NodeView) -> NodeView:
         return _replace_usage(node, self._ledger.used(node.name), self._ledger.host_ports(node.name))
@@ -132,7 +132,7 @@ class Scheduler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bind(self, pod: Pod, node: str) -> None:
+    async def _bind(self, pod: Pod, node: str, claims: Sequence[str]) -> None:
         meta = pod.metadata
         body = {
             "apiVersion": "v1",
@@ -142,6 +142,9 @@ class Scheduler:
         }
         async with self._writes:
             try:
+                # The node starts a pod only when its claims are reserved for it.
+                for claim in claims:
+                    await self._reserve(claim, pod)
                 path = PODS.path(meta.namespace, meta.name, "binding")
                 await self._client.request("POST", path, body=body)
             except (NotFound, Conflict) as error:
@@ -157,6 +160,17 @@ class Scheduler:
                 return
         self._waiting.pop(meta.uid, None)
         self._events.normal(PODS, pod, "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}")
+
+    async def _reserve(self, claim: str, pod: Pod) -> None:
+        """Enter the pod among the consumers of a claim. Raises NotFound, Invalid (the claim is full)."""
+        consumer = {"resource": "pods", "name": pod.metadata.name, "uid": pod.metadata.uid}
+
+        def enter(obj: dict[str, Any]) -> None:
+            consumers = obj.setdefault("status", {}).setdefault("reservedFor", [])
+            if all(c["uid"] != consumer["uid"] for c in consumers):
+                consumers.append(consumer)
+
+        await self._client.modify(RESOURCE_CLAIMS, claim, pod.metadata.namespace, enter, subresource="status")
 
     async def _say_why_not(self, pod: Pod, placement: Placement) -> None:
         meta, message = pod.metadata, placement.explain()

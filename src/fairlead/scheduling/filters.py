@@ -34,6 +34,12 @@ def node_affinity(pod: PodView, node: NodeView) -> str | None:
     return "node(s) didn't match Pod's node affinity/selector"
 
 
+def claims(pod: PodView, node: NodeView) -> str | None:
+    if all(any(term.matches(node) for term in terms) for terms in pod.claim_terms):
+        return None
+    return "resourceclaim not available on the node"
+
+
 def host_ports(pod: PodView, node: NodeView) -> str | None:
     if pod.host_ports & node.host_ports:
         return "node(s) didn't have free ports for the requested pod ports"
@@ -49,5 +55,5 @@ def resources(pod: PodView, node: NodeView) -> str | None:
     return None
 
 
-FILTERS: tuple[Filter, ...] = (node_unschedulable, taints, node_affinity, host_ports, resources)
+FILTERS: tuple[Filter, ...] = (node_unschedulable, taints, node_affinity, claims, host_ports, resources)
 """In order; the first that answers names the reason for its node."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from fairlead.kube.objects import Node, Pod, ResourceClaim
-from fairlead.kube.objects.placement import NodeSelectorRequirement
+from fairlead.kube.objects.placement import NodeSelector, NodeSelectorRequirement
 from fairlead.kube.quantity import Quantity
 from fairlead.kube.selectors import Requirement
 from fairlead.scheduling.snapshot import NodeView, PodView, Taint, Term, Toleration, add
@@ -30,6 +30,9 @@ def observe_node(node: Node, used: Mapping[str, int], host_ports: frozenset[tupl
 def observe_pod(pod: Pod, claims: Mapping[str, ResourceClaim]) -> PodView:
     """A pod's view; `claims` maps name -> ResourceClaim of its namespace."""
     affinity = pod.spec.affinity.node_affinity if pod.spec.affinity else None
+    names = _claim_names(pod)
+    allocations = (claims[n].status.allocation for n in names if n in claims)
+    selectors = [a.node_selector for a in allocations if a is not None and a.node_selector is not None]
     required = affinity.required_during_scheduling_ignored_during_execution if affinity else None
     return PodView(
         namespace=pod.metadata.namespace,
@@ -37,17 +40,12 @@ def observe_pod(pod: Pod, claims: Mapping[str, ResourceClaim]) -> PodView:
         uid=pod.metadata.uid,
         requests=pod_requests(pod),
         node_selector=pod.spec.node_selector,
-        affinity_terms=(
-            None
-            if required is None
-            else tuple(
-                Term(_requirements(t.match_expressions), _requirements(t.match_fields))
-                for t in required.node_selector_terms
-            )
-        ),
+        affinity_terms=None if required is None else _terms(required),
         tolerations=tuple(Toleration(t.key, t.operator or "Equal", t.value, t.effect) for t in pod.spec.tolerations),
         host_ports=pod_host_ports(pod),
         priority=pod.spec.priority or 0,
+        claims=names,
+        claim_terms=tuple(_terms(s) for s in selectors),
         waits_for=_waits_for(pod, claims),
         created_s=pod.metadata.created_s,
     )
@@ -93,6 +91,18 @@ def amounts(quantities: Mapping[str, str]) -> dict[str, int]:
 def _amount(milli: bool, text: str) -> int:
     quantity = Quantity.parse(text)
     return quantity.milli_value if milli else quantity.value
+
+
+def _terms(selector: NodeSelector) -> tuple[Term, ...]:
+    return tuple(
+        Term(_requirements(t.match_expressions), _requirements(t.match_fields)) for t in selector.node_selector_terms
+    )
+
+
+def _claim_names(pod: Pod) -> tuple[str, ...]:
+    generated = {s.name: s.resource_claim_name for s in pod.status.resource_claim_statuses}
+    uses = (use.resource_claim_name or generated.get(use.name, "") for use in pod.spec.resource_claims)
+    return tuple(dict.fromkeys(name for name in uses if name))
 
 
 def _requirements(expressions: Iterable[NodeSelectorRequirement]) -> tuple[Requirement, ...]:

@@ -85,6 +85,10 @@ class PodView:
     tolerations: tuple[Toleration, ...] = ()
     host_ports: frozenset[tuple[str, int]] = frozenset()
     priority: int = 0
+    claims: tuple[str, ...] = ()
+    """Names of the resource claims that the pod uses."""
+    claim_terms: tuple[tuple[Term, ...], ...] = ()
+    """Where the allocated devices can be used: for each claim that says so, any of its terms."""
     waits_for: str = ""
     """Why the pod cannot be placed yet whatever the nodes are (a gate, an unallocated claim); empty if nothing."""
     created_s: float = 0.0
