@@ -409,6 +409,30 @@ class TestPods:
         told = {c["type"]: c for c in kubectl.json("get", "pod", "huge")["status"]["conditions"]}["PodScheduled"]
         assert told["reason"] == "Unschedulable" and "Insufficient cpu" in told["message"]
 
+    def test_a_pod_waits_for_its_claim_and_is_reserved_when_it_is_allocated(self, kubectl) -> None:
+        request = {"name": "gpu", "exactly": {"deviceClassName": f"{kubectl.namespace}.example.com"}}
+        claim = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": {"name": "mine"},
+                 "spec": {"devices": {"requests": [request]}}}  # fmt: skip
+        kubectl.run("create", "-f", "-", stdin=json.dumps(claim))
+        user = pod("user", "sleep 1000", resourceClaims=[{"name": "dev", "resourceClaimName": "mine"}])
+        kubectl.run("create", "-f", "-", stdin=json.dumps(user))
+        kubectl.wait_for("condition=PodScheduled=false", "pod/user", timeout=20)
+        node = kubectl.json("get", "nodes")["items"][-1]["metadata"]["name"]
+        term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+        result = {"request": "gpu", "driver": "gpu.example.com", "pool": node, "device": "gpu-0"}
+        allocation = {"devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [term]}}
+        patch = json.dumps({"status": {"allocation": allocation}})
+        kubectl.run("patch", "resourceclaim", "mine", "--subresource=status", "--type=merge", "-p", patch)
+        kubectl.wait_for("condition=Ready", "pod/user", timeout=30)
+        assert kubectl.json("get", "pod", "user")["spec"]["nodeName"] == node
+        reserved = kubectl.json("get", "resourceclaim", "mine")["status"]["reservedFor"]
+        assert [c["name"] for c in reserved] == ["user"]
+        kubectl.run("delete", "pod", "user", "--timeout=30s")
+        deadline = time.monotonic() + 20
+        while kubectl.json("get", "resourceclaim", "mine").get("status", {}).get("reservedFor"):
+            assert time.monotonic() < deadline, "the claim is not given back"
+            time.sleep(0.2)
+
     def test_drain_evicts_and_uncordon_brings_back(self, kubectl) -> None:
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment(replicas=1)))
         kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
