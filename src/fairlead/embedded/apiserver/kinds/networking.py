@@ -1,10 +1,11 @@
-"""The group networking.k8s.io, v1: Ingress, IngressClass, NetworkPolicy."""
+"""The group networking.k8s.io, v1: Ingress, IngressClass, NetworkPolicy, and the addresses of services."""
 
 from __future__ import annotations
 
 from fairlead.embedded.apiserver.kinds.definition import STATUS, resource_type
 from fairlead.embedded.apiserver.kinds.ingress import IngressClassStrategy, IngressStrategy
 from fairlead.embedded.apiserver.kinds.network_policy import NetworkPolicyStrategy
+from fairlead.embedded.apiserver.kinds.service_network import AddressStrategy, RangeStrategy
 from fairlead.embedded.apiserver.registry import ResourceType
 
 
@@ -31,10 +32,27 @@ def types() -> list[ResourceType]:
         ),
         resource_type(
             "networking.k8s.io/v1",
+            "ipaddresses",
+            "IPAddress",
+            namespaced=False,
+            strategy=AddressStrategy(),
+            short_names=("ip",),
+        ),
+        resource_type(
+            "networking.k8s.io/v1",
             "networkpolicies",
             "NetworkPolicy",
             strategy=NetworkPolicyStrategy(),
             short_names=("netpol",),
             has_generation=True,
+        ),
+        resource_type(
+            "networking.k8s.io/v1",
+            "servicecidrs",
+            "ServiceCIDR",
+            namespaced=False,
+            strategy=RangeStrategy(),
+            has_status=True,
+            reset_fields=STATUS,
         ),
     ]
