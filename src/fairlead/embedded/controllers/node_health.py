@@ -41,8 +41,8 @@ def compute_node(node: Object, lease: Object | None, now_s: float, grace_s: floa
     changed = None
     if silent:
         changed = _unknown(conditions, format_time(now_s))
-    ready = next((c["status"] for c in changed or conditions if c["type"] == "Ready"), "Unknown")
-    wanted = {"True": "", "False": NOT_READY}.get(ready, UNREACHABLE)
+    ready = next((c["status"] for c in changed or conditions if c["type"] == "Ready"), "")
+    wanted = {"True": "", "False": NOT_READY, "Unknown": UNREACHABLE}.get(ready, "")
     taints = _taints(node, _wanted_taints(node, changed or conditions, wanted), format_time(now_s))
     recheck_s = max(0.5, renewed_s + grace_s - now_s) if not silent else grace_s
     return NodeStep(changed if changed != conditions else None, taints, recheck_s)
