@@ -13,9 +13,13 @@ from fairlead.embedded.apiserver.handlers.presentation import respond_one
 from fairlead.embedded.apiserver.list_options import list_options
 from fairlead.embedded.apiserver.objects import Objects, Write
 from fairlead.embedded.apiserver.options import DeleteOptions, delete_options
+from fairlead.embedded.apiserver.schema.builtin import schema_for
+from fairlead.embedded.apiserver.schema.decode import decode_object
 from fairlead.embedded.apiserver.selection import selection_of
 from fairlead.embedded.apiserver.status import bad_request, success
 from fairlead.kube.errors import BadRequest, NotFound
+
+_SCHEME = "pkg/apis/meta/internalversion/scheme/register.go:27"
 
 
 async def delete(objects: Objects, call: Call) -> web.Response:
@@ -70,23 +74,19 @@ def _own(options: DeleteOptions) -> DeleteOptions:
 
 
 async def body_of(call: Call) -> Any:
-    """The DeleteOptions in a body as a mapping; None where there is no body. Raises BadRequest."""
+    """The DeleteOptions (of any group version) in a body as a mapping; None where there is none. Raises BadRequest."""
     body = await call.body()
     if not body:
         return None
     media_type = body_media_type(call.request.headers.get("Content-Type", ""))
+    schema = schema_for("meta.k8s.io", "v1", "DeleteOptions")
     try:
         obj, _ = parse_document(body, media_type, Expected("meta.k8s.io", "v1", "DeleteOptions"))
     except BadRequest as error:
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type DeleteOptions): couldn't get version/kind; "
-            f"{error.message}"
-        ) from error
+        raise bad_request(f"couldn't get version/kind; {error.message}") from error
     kind = obj.get("kind") or "DeleteOptions"
     if kind != "DeleteOptions":
-        version = str(obj.get("apiVersion", "v1")).rpartition("/")[2]
-        raise bad_request(
-            f'{kind} in version "{version}" cannot be handled as a DeleteOptions: no kind "{kind}" is registered for '
-            f'version "{obj.get("apiVersion", "v1")}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
-        )
+        version = obj.get("apiVersion") or "meta.k8s.io/v1"
+        raise bad_request(f'no kind "{kind}" is registered for version "{version}" in scheme "{_SCHEME}"')
+    decode_object(obj, schema)
     return obj

@@ -24,7 +24,7 @@ from fairlead.embedded.apiserver.patches.json_value import go_print
 from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
-from fairlead.embedded.apiserver.schema.json_syntax import syntax_error
+from fairlead.embedded.apiserver.schema.json_syntax import operation_problems, syntax_error
 from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.embedded.apiserver.status import bad_request, conflict
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
@@ -105,15 +105,17 @@ def quoted_patch(current: Object, document: Any, media_type: str, call: Call) ->
 
 
 def parse_patch(body: bytes, media_type: str = "") -> tuple[Any, list[str]]:
-    """A patch document of any JSON kind and its duplicate fields. Raises BadRequest."""
+    """A patch document of any JSON kind and what strictness refuses in it. Raises BadRequest."""
     try:
-        return msgspec.json.decode(body), _duplicates(body)
+        return msgspec.json.decode(body), _problems(body)
     except msgspec.DecodeError as error:
         prefix = "" if media_type == STRATEGIC_PATCH else "error decoding patch: "
         raise bad_request(f"{prefix}{syntax_error(body) or error}") from error
 
 
-def _duplicates(body: bytes) -> list[str]:
+def _problems(body: bytes) -> list[str]:
+    if body.lstrip()[:1] == b"[":
+        return operation_problems(body)
     if body.lstrip()[:1] != b"{":
         return []
     try:

@@ -47,7 +47,11 @@ class NamespaceStrategy(StatusStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        return ()
+        errors: Errors = []
+        if new["spec"] != old["spec"]:
+            for index, name in enumerate(new["spec"].get("finalizers") or ()):
+                _validate_finalizer(errors, name, f"spec.finalizers[{index}]")
+        return errors
 
     def validate_status(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         phase = (new.get("status") or {}).get("phase", "")

@@ -62,6 +62,28 @@ def _find_duplicates(value: Any, path: str, found: list[str]) -> None:
             _find_duplicates(item, f"{path}[{index}]", found)
 
 
+def operation_problems(data: bytes) -> list[str]:
+    """What strictness refuses in a JSON patch: unknown and repeated members of its operations, in their order."""
+    operations = json.loads(data, object_pairs_hook=_Pairs)
+    found: dict[str, None] = {}
+    for index, operation in enumerate(operations if type(operations) is list else ()):
+        seen: set[str] = set()
+        for key, value in operation if isinstance(operation, _Pairs) else ():
+            path = f"[{index}].{key}"
+            if key in seen:
+                found[f'json patch duplicate field "{path}"'] = None
+            elif key not in _OPERATION_MEMBERS:
+                found[f'json patch unknown field "{path}"'] = None
+            seen.add(key)
+            inner: list[str] = []
+            _find_duplicates(value, path, inner)
+            found.update(dict.fromkeys(f"json patch {each}" for each in inner))
+    return list(found)
+
+
+_OPERATION_MEMBERS = frozenset({"op", "path", "from", "value"})
+
+
 def _quoted(char: int) -> str:
     if char == ord("'"):
         return r"'\''"
