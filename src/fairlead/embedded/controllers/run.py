@@ -52,7 +52,7 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
     collector = GarbageCollector(cluster)
     definitions = cluster.informers.informer(CUSTOM_RESOURCE_DEFINITIONS)
     definitions.add_handler(Handler.every(lambda _: collector.definitions_changed.set()))
-    return [_wired(cluster, r) for r in reconcilers], [collector.run, lambda: speak(cluster)]
+    return [wire(cluster, r) for r in reconcilers], [collector.run, lambda: speak(cluster)]
 
 
 async def speak(cluster: Cluster) -> None:
@@ -63,7 +63,7 @@ async def speak(cluster: Cluster) -> None:
         await asyncio.Event().wait()
 
 
-def _wired(cluster: Cluster, reconciler: Reconciler) -> Controller:
+def wire(cluster: Cluster, reconciler: Reconciler) -> Controller:
     async def reconcile(key: ObjectKey) -> Result | None:
         again_s = await reconciler.reconcile(key)
         return None if again_s is None else Result(again_s)
