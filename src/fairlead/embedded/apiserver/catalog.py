@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fairlead.embedded.apiserver.registry import ResourceType
+from fairlead.embedded.apiserver.schema.node import Schema
 
 
 class Catalog:
@@ -51,6 +52,14 @@ class Catalog:
     def versions(self, group: str) -> list[str]:
         """Versions of a group, the preferred one first."""
         return sorted((v for g, v in self._by_version if g == group), key=version_priority)
+
+    def schemas_of(self, type_: ResourceType) -> dict[str, Schema] | None:
+        """The schemas of all served versions of a custom resource by apiVersion; None for a built-in kind, whose
+        versions are served from one schema."""
+        if not type_.is_custom:
+            return None
+        versions = (self.find(type_.group, version, type_.resource) for version in self.versions(type_.group))
+        return {served.api_version: served.schema for served in versions if served is not None}
 
     def types(self, group: str, version: str) -> Sequence[ResourceType]:
         return self._by_version.get((group, version), ())

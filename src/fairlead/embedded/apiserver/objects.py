@@ -343,21 +343,13 @@ class Objects:
             subresource=write.subresource,
             now=context.now,
             reset_fields=() if write.subresource else type_.reset_fields,
+            versions=self.catalog.schemas_of(type_),
         )
         empty_lists.show(hidden)
-        if write.subresource == "scale":
-            _drop_scale_times(new)
 
     def _refuse_invalid(self, type_: ResourceType, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:
             raise invalid_object(type_.group, obj.get("kind", type_.kind), obj["metadata"].get("name", ""), errors)
-
-
-def _drop_scale_times(obj: Object) -> None:
-    """What was set through `scale` is translated from the Scale's own entries, and that loses the time."""
-    for entry in obj["metadata"].get("managedFields") or ():
-        if entry.get("subresource") == "scale":
-            entry.pop("time", None)
 
 
 def _keep(new: Object, old: Object, key: str) -> None:

@@ -25,7 +25,6 @@ from fairlead.embedded.apiserver.registry import Object, ResourceType
 from fairlead.embedded.apiserver.schema.decode import decode_object, parse_body
 from fairlead.embedded.apiserver.schema.defaulting import apply_defaults
 from fairlead.embedded.apiserver.schema.json_syntax import operation_problems, syntax_error
-from fairlead.embedded.apiserver.schema.node import Schema
 from fairlead.embedded.apiserver.status import bad_request, conflict
 from fairlead.kube.errors import BadRequest, NotFound, UnsupportedMediaType
 
@@ -151,12 +150,14 @@ def _refuse_other(patched: Object, call: Call) -> None:
         )
 
 
-async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptions, body: bytes) -> Written:
-    """Server-side apply: create where there is nothing, merge otherwise."""
+def applied_change(
+    call: Call, body: bytes, options: WriteOptions, objects: Objects, subresource: str
+) -> Callable[[Object | None], Object]:
+    """What server-side apply makes of the current object, or of nothing. Raises BadRequest for a malformed body."""
     type_ = call.type
     applied, strict = parse_applied(body)
-    reset_fields, only_fields = _owned_scope(type_, write.subresource)
-    versions = _versions(type_, objects.catalog)
+    reset_fields, only_fields = _owned_scope(type_, subresource)
+    versions = objects.catalog.schemas_of(type_)
 
     def merge(live: Object | None) -> Object:
         _refuse_other_type(applied, type_)
@@ -167,7 +168,7 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
             manager=options.field_manager,
             force=bool(options.force),
             api_version=type_.api_version,
-            subresource=write.subresource,
+            subresource=subresource,
             now=format_time(objects.clock.wall_s()),
             reset_fields=reset_fields,
             only_fields=only_fields,
@@ -180,6 +181,13 @@ async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptio
             ownership.keep_times_if_unchanged(merged, live)
         return merged
 
+    return merge
+
+
+async def _apply(objects: Objects, call: Call, write: Write, options: WriteOptions, body: bytes) -> Written:
+    """Server-side apply: create where there is nothing, merge otherwise."""
+    type_ = call.type
+    merge = applied_change(call, body, options, objects, write.subresource)
     try:
         return await objects.update(write, merge, records_ownership=False, is_patch=True)
     except NotFound as error:
@@ -239,16 +247,8 @@ def _type_merged(merged: Object, type_: ResourceType) -> None:
     type_.strategy.default(merged)
 
 
-def _versions(type_: ResourceType, catalog: Catalog) -> dict[str, Schema] | None:
-    """The schemas of all served versions; None for built-in kinds, whose versions are served from one schema."""
-    if not type_.is_custom:
-        return None
-    versions = (catalog.find(type_.group, version, type_.resource) for version in catalog.versions(type_.group))
-    return {served.api_version: served.schema for served in versions if served is not None}
-
-
 def _owned_scope(type_: ResourceType, subresource: str) -> tuple[FieldPaths, FieldPaths]:
     """What an apply may not own, since the resource or subresource resets it, and what alone it may (if not empty)."""
-    if not subresource:
+    if subresource in ("", "scale"):
         return type_.reset_fields, ()
     return ((), (("status",),)) if type_.is_custom else ((("spec",),), ())

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
 
+from fairlead.clock import format_time
+from fairlead.embedded.apiserver import ownership
 from fairlead.embedded.apiserver.body import Expected, body_media_type, parse_object, settle_strictness
 from fairlead.embedded.apiserver.call import Call
 from fairlead.embedded.apiserver.codec import decode_value
 from fairlead.embedded.apiserver.handlers.create import refuse_namespace
-from fairlead.embedded.apiserver.handlers.patch import APPLY_PATCH, apply_patch, parse_patch, patch_media_type
+from fairlead.embedded.apiserver.handlers.patch import APPLY_PATCH, applied_change, patch_change, patch_media_type
 from fairlead.embedded.apiserver.handlers.presentation import respond_one
 from fairlead.embedded.apiserver.handlers.update import refuse_name
 from fairlead.embedded.apiserver.invalid import invalid
-from fairlead.embedded.apiserver.objects import Objects, Write
+from fairlead.embedded.apiserver.objects import Change, Objects, Write
 from fairlead.embedded.apiserver.options import WriteOptions, write_options
 from fairlead.embedded.apiserver.registry import Object, ResourceType, ScaleMapping
 from fairlead.embedded.apiserver.schema.builtin import schema_for
@@ -25,6 +28,7 @@ from fairlead.embedded.apiserver.status import bad_request, invalid_object
 from fairlead.kube.errors import BadRequest
 from fairlead.kube.selectors import from_label_selector, from_labels
 
+SUBRESOURCE = "scale"
 _EXPECTED = Expected("autoscaling", "v1", "Scale")
 
 
@@ -59,7 +63,7 @@ async def update_scale(objects: Objects, call: Call) -> web.Response:
     call.warnings += settle_strictness(strict, options.field_validation, scale_type())
     refuse_namespace(scale, call)
     refuse_name(scale.setdefault("metadata", {}), call.name)
-    return await _change(objects, call, options, lambda current: scale)
+    return await _change(objects, call, options, _tracked(lambda current: scale, objects, options, call))
 
 
 async def patch_scale(objects: Objects, call: Call) -> web.Response:
@@ -68,28 +72,46 @@ async def patch_scale(objects: Objects, call: Call) -> web.Response:
     call.negotiate()
     body = await call.body()
     options = write_options(call.query, "PatchOptions", is_apply=media_type == APPLY_PATCH)
+    as_scale = replace(call, type=scale_type(call.type.namespaced))
+    change: Change
     if media_type == APPLY_PATCH:
-        applied, _ = parse_object(body, "application/yaml", _EXPECTED, objects.catalog)
-        document: Any = {key: value for key, value in applied.items() if key in ("spec",)}
-        media_type = "application/merge-patch+json"
+        change = applied_change(as_scale, body, options, objects, SUBRESOURCE)
     else:
-        document, _ = parse_patch(body)
-
-    def change(current: Object) -> Object:
-        patched = apply_patch(current, document, media_type, call)
-        _decode(patched)
-        return patched
-
+        change = _tracked(patch_change(as_scale, media_type, body, options, objects.catalog), objects, options, call)
     return await _change(objects, call, options, change)
 
 
-async def _change(objects: Objects, call: Call, options: WriteOptions, change: Any) -> web.Response:
+def _tracked(change: Change, objects: Objects, options: WriteOptions, call: Call) -> Change:
+    """A change of a Scale that makes who asked for it the owner of what it changes."""
+
+    def tracked(current: Object) -> Object:
+        scale = change(current)
+        ownership.record_update(
+            scale,
+            current,
+            scale_type().schema,
+            manager=options.field_manager or call.manager,
+            api_version=ownership.SCALE_VERSION,
+            subresource=SUBRESOURCE,
+            now=format_time(objects.clock.wall_s()),
+        )
+        return scale
+
+    return tracked
+
+
+async def _change(objects: Objects, call: Call, options: WriteOptions, change: Change) -> web.Response:
     type_ = call.type
     mapping = type_.scale
     assert mapping is not None
+    path = tuple(mapping.spec_replicas_path.strip(".").split("."))
 
     def with_replicas(current: Object) -> Object:
-        scale = change(scale_of(type_, current))
+        entries = current["metadata"].get("managedFields") or []
+        before = scale_of(type_, current)
+        if entries:
+            before["metadata"]["managedFields"] = ownership.entries_for_scale(entries, path)
+        scale = change(before)
         replicas = (scale.get("spec") or {}).get("replicas", 0)
         if replicas < 0:
             error = invalid("spec.replicas", replicas, "must be greater than or equal to 0")
@@ -100,6 +122,10 @@ async def _change(objects: Objects, call: Call, options: WriteOptions, change: A
         changed["metadata"]["resourceVersion"] = metadata.get("resourceVersion") or ""
         if metadata.get("uid"):
             changed["metadata"]["uid"] = metadata["uid"]
+        tracked = metadata.get("managedFields") or []
+        if entries or tracked:
+            owners = ownership.entries_from_scale(entries, tracked, path, type_.api_version)
+            changed["metadata"]["managedFields"] = owners
         return changed
 
     write = Write(
@@ -108,10 +134,10 @@ async def _change(objects: Objects, call: Call, options: WriteOptions, change: A
         call.name,
         manager=options.field_manager or call.manager,
         dry_run=options.dry_run,
-        subresource="scale",
+        subresource=SUBRESOURCE,
         warnings=call.warnings,
     )
-    written = await objects.update(write, with_replicas, is_patch=True)
+    written = await objects.update(write, with_replicas, is_patch=True, records_ownership=False)
     return _respond(objects, call, scale_of(type_, decode_value(type_, written.value)))
 
 
