@@ -214,3 +214,63 @@ def test_proportional_scaling_reaches_the_allowed_total(sizes: list[int], desire
 def test_percentages_round_as_the_deployment_controller_does() -> None:
     assert resolve_count("25%", 10, up=True) == 3 and resolve_count("25%", 10, up=False) == 2
     assert resolve_bounds(1, {"maxSurge": "0%", "maxUnavailable": "25%"}).unavailable == 1
+
+
+def test_scaling_a_finished_rollout_is_no_progress_of_one() -> None:
+    cluster = Cluster(deployment(2))
+    cluster.settle()
+    cluster.deployment["spec"]["replicas"] = 5
+    seen = set()
+    cluster.settle(lambda c: seen.add(c.condition("Progressing")["reason"]))
+    assert seen == {"NewReplicaSetAvailable"}
+
+
+def test_pausing_and_resuming_are_told_and_do_not_count_as_progress() -> None:
+    cluster = Cluster(deployment(2))
+    cluster.settle()
+    cluster.deployment["spec"]["paused"] = True
+    cluster.step()
+    assert cluster.condition("Progressing")["reason"] == "DeploymentPaused"
+    del cluster.deployment["spec"]["paused"]
+    cluster.step()
+    assert cluster.condition("Progressing")["reason"] == "DeploymentResumed"
+    cluster.settle()
+    assert cluster.condition("Progressing")["reason"] == "NewReplicaSetAvailable"
+
+
+def test_a_failure_of_the_replica_set_is_the_deployments() -> None:
+    cluster = Cluster(deployment(2))
+    cluster.settle()
+    failed = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "quota"}
+    cluster.sets[0]["status"]["conditions"] = [failed | {"lastTransitionTime": "2023-11-14T22:13:20Z"}]
+    step = compute_deployment(cluster.deployment, cluster.sets, 0, cluster.now_s)
+    told = {c["type"]: c.get("message") for c in step.status["conditions"]}
+    assert told["ReplicaFailure"] == "quota"
+    cluster.deployment["status"] = step.status
+    cluster.sets[0]["status"]["conditions"] = []
+    step = compute_deployment(cluster.deployment, cluster.sets, 0, cluster.now_s)
+    assert {c["type"] for c in step.status["conditions"]} == {"Available", "Progressing"}
+
+
+def test_annotations_reach_the_new_set_and_history_of_revisions_is_kept() -> None:
+    cluster = Cluster(deployment(1))
+    cluster.settle()
+    cluster.deployment["metadata"]["annotations"] |= {
+        "kubernetes.io/change-cause": "why", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    }  # fmt: skip
+    cluster.settle()
+    annotations = cluster.sets[0]["metadata"]["annotations"]
+    assert annotations["kubernetes.io/change-cause"] == "why"
+    assert "kubectl.kubernetes.io/last-applied-configuration" not in annotations
+
+
+def test_recreating_an_old_template_waits_for_the_pods_between() -> None:
+    cluster = Cluster(deployment(2, strategy={"type": "Recreate"}))
+    cluster.settle()
+    for image in ("b", "a"):
+        cluster.deployment["spec"]["template"]["spec"]["containers"][0]["image"] = image
+        step = compute_deployment(cluster.deployment, cluster.sets, 2, cluster.now_s)
+        assert step.create is None
+        assert all((p.get("spec") or {}).get("replicas", 0) == 0 for p in step.update.values())
+        cluster.settle()
+    assert sorted(rs["spec"]["replicas"] for rs in cluster.sets) == [0, 2]

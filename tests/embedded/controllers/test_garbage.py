@@ -96,6 +96,37 @@ def test_orphans_lose_their_reference_and_stay() -> None:
     assert set(graph.nodes) == {"child"} and graph.nodes["child"].owners == ()
 
 
+def test_an_owner_in_another_namespace_is_not_the_one_that_is_meant() -> None:
+    graph = graph_of(replace(node("own"), namespace="elsewhere"), node("child", "own"))
+    assert [o.uid for o in compute_verdict(graph, "child").check_owners] == ["own"]
+    graph.mark_absent(Reference("v1", "ConfigMap", "own", "own", False), "default")
+    assert compute_verdict(graph, "child").delete == "Background"
+    # Cluster-scoped owners are found from everywhere.
+    graph = graph_of(replace(node("own"), namespace=""), node("child", "own"))
+    assert compute_verdict(graph, "child") == Verdict()
+
+
+def test_a_kind_that_is_not_served_for_a_while_takes_nothing_with_it() -> None:
+    graph = graph_of(node("own"), node("child", "own"))
+    graph.forget("own")
+    assert compute_verdict(graph, "child") == Verdict(check_owners=graph.nodes["child"].owners)
+    graph.put(node("own"))
+    assert compute_verdict(graph, "child") == Verdict()
+
+
+def test_a_circle_in_the_foreground_is_broken() -> None:
+    graph = graph_of(
+        node("a", "b", blocks=True, deleting=True, finalizers=(FOREGROUND,)), node("b", "a", blocks=True)
+    )  # fmt: skip
+    assert compute_verdict(graph, "b") == Verdict(delete="Foreground", unblock=True)
+
+
+def test_what_was_looked_for_in_vain_is_forgotten_with_its_last_dependent() -> None:
+    graph = graph_of(node("child", "own"), absent=("own",))
+    graph.remove("child")
+    assert not graph.absent and not graph.dependents
+
+
 uids = [f"n{i}" for i in range(7)]
 ownership = st.lists(st.lists(st.integers(0, 6), max_size=2, unique=True), min_size=7, max_size=7)
 

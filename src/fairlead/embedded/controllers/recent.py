@@ -40,6 +40,7 @@ class Recent:
         self._created[meta["uid"]] = (now_s, obj)
 
     def deleted(self, uid: str, now_s: float) -> None:
+        self._created.pop(uid, None)
         self._deleted[uid] = now_s
 
     def overlay(self, owner_uid: str, seen: Sequence[Object], now_s: float) -> list[Object]:

@@ -11,6 +11,7 @@ from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster
 from fairlead.embedded.controllers.access import Controller as Reconciler
 from fairlead.embedded.controllers.budgets import Budgets, ClaimUsers, PodClaims
+from fairlead.embedded.controllers.children import is_namespace_going
 from fairlead.embedded.controllers.deployments import Deployments
 from fairlead.embedded.controllers.garbage_collector import GarbageCollector
 from fairlead.embedded.controllers.jobs import JobOrphans, Jobs
@@ -21,6 +22,7 @@ from fairlead.embedded.controllers.stateful_sets import StatefulSets
 from fairlead.embedded.controllers.tenancy import Accounts, Namespaces
 from fairlead.embedded.controllers.volumes import ClaimProtection
 from fairlead.kube.controller import Controller, Result
+from fairlead.kube.errors import ApiError
 from fairlead.kube.informer import Handler
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.resources import ObjectKey
@@ -64,8 +66,15 @@ async def speak(cluster: Cluster) -> None:
 
 
 def wire(cluster: Cluster, reconciler: Reconciler) -> Controller:
+    """A reconciler as a control loop on the cluster's shared copies."""
+
     async def reconcile(key: ObjectKey) -> Result | None:
-        again_s = await reconciler.reconcile(key)
+        try:
+            again_s = await reconciler.reconcile(key)
+        except ApiError as error:
+            if not is_namespace_going(error):
+                raise
+            return None
         return None if again_s is None else Result(again_s)
 
     controller = Controller(reconciler.name, reconcile, concurrency=CONCURRENCY, clock=cluster.clock)
