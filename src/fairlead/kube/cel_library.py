@@ -109,14 +109,6 @@ def _sum(items: list[Any]) -> Any:
     return total
 
 
-def _index_of(items: list[Any], wanted: Any) -> int:
-    return next((index for index, item in enumerate(items) if item == wanted), -1)
-
-
-def _last_index_of(items: list[Any], wanted: Any) -> int:
-    return max((index for index, item in enumerate(items) if item == wanted), default=-1)
-
-
 def _address(value: Any) -> values.Address:
     return values.parse_ip(value.text)
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.clock import format_time
-from fairlead.embedded.controllers.job import FINALIZER, JobStep, compute_job, finished_condition
+from fairlead.embedded.controllers.job import JobStep, compute_job, finished_condition
+from fairlead.embedded.controllers.job_pods import FINALIZER
 from fairlead.embedded.controllers.job_policy import INDEX, INDEX_FAILURES, format_indexes, parse_indexes
 
 Object = dict[str, Any]

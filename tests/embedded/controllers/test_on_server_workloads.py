@@ -9,7 +9,7 @@ from typing import Any
 
 from embedded.controllers.conftest import World, eventually, start_controllers
 from fairlead.embedded.controllers import access as a
-from fairlead.embedded.controllers.job import FINALIZER
+from fairlead.embedded.controllers.job_pods import FINALIZER
 from fairlead.kube.resources import Resource
 
 EVENTS = Resource.of("v1", "events", "Event")
@@ -142,8 +142,11 @@ async def test_a_deleted_job_lets_its_pods_go_however_it_is_deleted(world: World
         pods = await world.all(a.PODS)
         return len(pods) == 2 and not any(FINALIZER in p["metadata"].get("finalizers", ()) for p in pods)
 
+    async def orphaned() -> bool:
+        return all(owner_of(p) is None for p in await world.all(a.PODS))
+
     await eventually(released)
-    assert all(owner_of(p) is None for p in await world.all(a.PODS))
+    await eventually(orphaned)
 
 
 async def test_pods_of_a_job_are_counted_once_though_the_controllers_are_killed_all_the_time(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -104,24 +104,6 @@ def resource_value(view: PodView, reference: ResourceFieldRef, container: Contai
     if amount is None:
         amount = view.node.allocatable.get(name, Decimal(0)) if kind == "limits" else Decimal(0)
     return str(resources.divided(amount, reference.divisor))
-
-
-def service_variables(services: Iterable[dict[str, Any]], namespace: str, links: bool) -> dict[str, str]:
-    """Docker-style variables of the namespace's services; of others only `kubernetes`, the API server itself."""
-    variables: dict[str, str] = {}
-    for service in services:
-        name, spec = service["metadata"]["name"], service.get("spec", {})
-        own = links and service["metadata"].get("namespace") == namespace
-        address, ports = spec.get("clusterIP", ""), spec.get("ports") or []
-        if not own or not ports or address in ("", "None"):
-            continue
-        prefix = name.upper().replace("-", "_")
-        variables[f"{prefix}_SERVICE_HOST"] = address
-        variables[f"{prefix}_SERVICE_PORT"] = str(ports[0]["port"])
-        for port in ports:
-            if port.get("name"):
-                variables[f"{prefix}_SERVICE_PORT_{port['name'].upper().replace('-', '_')}"] = str(port["port"])
-    return variables
 
 
 async def _env_from(pod: Pod, source: EnvFromSource, lookup: Lookup) -> dict[str, str]:

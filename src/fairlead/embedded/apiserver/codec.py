@@ -6,8 +6,6 @@ items of built-in lists do not carry them. What is sent is put together from byt
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from fairlead.embedded.apiserver.registry import Object, ResourceType
@@ -62,10 +60,6 @@ def read(type_: ResourceType, store: Store, record: Record) -> Object:
 def labels_of(value: bytes) -> dict[str, str]:
     """An object's labels, read without decoding the rest."""
     return _decode_metadata(value).metadata.labels or {}
-
-
-def decode_json(data: bytes) -> Any:
-    return _decode(data)
 
 
 def sent_bytes(type_: ResourceType, head: bytes, value: bytes) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,29 +123,6 @@ class KubeletProxy:
             message = f"the node agent's credentials cannot be read at {self._credentials}: {error.strerror}"
             raise ServiceUnavailable(message) from error
         return token, self._tls[1]
-
-
-def add_routes(
-    app: web.Application, *, lookup_pod: LookupPod, lookup_node: LookupNode, credentials: Path
-) -> KubeletProxy:
-    """Serve the subresources under `/api/v1/namespaces/{namespace}/pods/{name}`, errors as Status."""
-    proxy = KubeletProxy(lookup_pod, lookup_node, credentials)
-
-    def handler(subresource: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
-        async def serve(request: web.Request) -> web.StreamResponse:
-            parts = request.match_info
-            try:
-                return await proxy.handle(request, parts["namespace"], parts["name"], subresource)
-            except ApiError as error:
-                return web.json_response(error.status, status=error.http_code)
-
-        return serve
-
-    for subresource, methods in NODE_METHODS.items():
-        path = f"/api/v1/namespaces/{{namespace}}/pods/{{name}}/{subresource}"
-        for method in sorted(methods):
-            app.router.add_route(method, path, handler(subresource))
-    return proxy
 
 
 def choose_container(pod: Object, wanted: str) -> str:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairlead.clock import format_time, parse_time
+from fairlead.embedded.controllers.job_pods import FINALIZER, pod_of_index, pod_of_job
 from fairlead.embedded.controllers.job_policy import (
-    INDEX,
     all_index_failures,
     backoff_s,
     completion_index,
@@ -25,7 +25,6 @@ from fairlead.embedded.controllers.job_policy import (
     job_backoff_s,
     judge_failure,
     met_success_rule,
-    next_index_failures,
     only_failed_are_replaced,
     parse_indexes,
     restarts_exceed,
@@ -35,13 +34,10 @@ from fairlead.embedded.controllers.pods import (
     deletion_order,
     is_deleting,
     is_ready,
-    owner_reference,
     phase,
-    pod_from_template,
     set_condition,
 )
 
-FINALIZER = "batch.kubernetes.io/job-tracking"
 CONTROLLER = "kubernetes.io/job-controller"
 BURST_PODS = 500
 UNCOUNTED_LIMIT = 500
@@ -337,9 +333,9 @@ def _balance(now: _Round, step: JobStep) -> None:
     wait_s = 0.0 if now.failed_indexes is not None else job_backoff_s(now.job, now.pods, now.now_s)
     if wait_s <= 0 and now.indexed:
         indexes, wait_s = _free_indexes(now, min(missing, BURST_PODS))
-        step.create = [_pod(now, i) for i in indexes]
+        step.create = [pod_of_index(now.job, i, now.delayed.get(i)) for i in indexes]
     elif wait_s <= 0:
-        step.create = [_pod(now, None) for _ in range(min(missing, BURST_PODS))]
+        step.create = [pod_of_job(now.job) for _ in range(min(missing, BURST_PODS))]
     if wait_s > 0:
         step.recheck_in_s = min(wait_s, step.recheck_in_s or wait_s)
 
@@ -383,25 +379,3 @@ def _expire(job: Object, status: Object, now_s: float, step: JobStep) -> None:
     left_s = parse_time(ended["lastTransitionTime"]) + float(ttl) - now_s
     step.delete_job = left_s <= 0
     step.recheck_in_s = left_s if left_s > 0 else None
-
-
-def _pod(now: _Round, index: int | None) -> Object:
-    job = now.job
-    pod = pod_from_template(job["spec"]["template"], job, owner_reference(job, "batch/v1", "Job"))
-    if FINALIZER not in pod["metadata"]["finalizers"]:
-        pod["metadata"]["finalizers"].append(FINALIZER)
-    if index is None:
-        return pod
-    name = job["metadata"]["name"]
-    pod["metadata"]["generateName"] = f"{name[: 57 - len(str(index)) - 1]}-{index}-"
-    pod["metadata"]["annotations"][INDEX] = str(index)
-    pod["metadata"]["labels"][INDEX] = str(index)
-    if now.failed_indexes is not None:
-        pod["metadata"]["annotations"] |= next_index_failures(job, now.delayed.get(index))
-    pod["spec"]["hostname"] = f"{name}-{index}"
-    reference = {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.labels['{INDEX}']"}}
-    for container in [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]:
-        env = container.setdefault("env", [])
-        if all(e["name"] != "JOB_COMPLETION_INDEX" for e in env):
-            env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": reference})
-    return pod

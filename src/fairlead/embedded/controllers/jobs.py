@@ -13,7 +13,8 @@ from fairlead.embedded.controllers.children import (
     is_namespace_going,
     owner_or_matching,
 )
-from fairlead.embedded.controllers.job import FINALIZER, JobStep, compute_job, is_ours, is_tracked
+from fairlead.embedded.controllers.job import JobStep, compute_job, is_ours, is_tracked
+from fairlead.embedded.controllers.job_pods import FINALIZER
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.embedded.controllers.recent import Recent
 from fairlead.kube.errors import Conflict, Invalid, NotFound

@@ -104,10 +104,6 @@ class Codec:
     def ping(number: int) -> bytes:
         return _control(PING, 0, struct.pack(">I", number))
 
-    @staticmethod
-    def goaway(last_stream: int) -> bytes:
-        return _control(GOAWAY, 0, struct.pack(">II", last_stream, 0))
-
     def _parse(self, first: int, flags: int, payload: bytes) -> Frame:
         if not first & 0x80000000:
             return Frame(0, first, flags, data=payload)

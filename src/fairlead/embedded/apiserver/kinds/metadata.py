@@ -32,10 +32,6 @@ _FINALIZER_FOREGROUND = "foregroundDeletion"
 STANDARD_FINALIZERS = ("kubernetes", _FINALIZER_ORPHAN, _FINALIZER_FOREGROUND)
 
 
-def validate_label_name(key: str, path: str) -> list[FieldError]:
-    return [invalid(path, key, message) for message in qualified_name(key)]
-
-
 def validate_labels(labels: Mapping[str, str] | None, path: str) -> list[FieldError]:
     """Errors of a map of labels; all are reported at the map itself."""
     if not labels:
