@@ -9,9 +9,17 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 from fairlead.clock import format_time
+from fairlead.embedded.apiserver.definition_names import (
+    AcceptedNames,
+    UsedNames,
+    established_status,
+    is_true,
+    terminating_status,
+)
 from fairlead.embedded.apiserver.kinds.crd import types_of_crd
 from fairlead.embedded.apiserver.objects import Objects, Write
 from fairlead.embedded.apiserver.options import DeleteOptions
@@ -22,6 +30,8 @@ from fairlead.kube.errors import ApiError, NotFound
 GROUP = "apiextensions.k8s.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 RETRY_S = 1.0
+DELETING = ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
+DELETED = ("InstanceDeletionCompleted", "removed all instances")
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +42,9 @@ class CustomResources:
         self._objects = objects
         self._subscription: Subscription | None = None
         self._task: asyncio.Task[None] | None = None
+        self._names = AcceptedNames()
+        # Definitions under deletion that are looked at again in a moment
+        self._retried: set[str] = set()
 
     async def __aenter__(self) -> CustomResources:
         return self
@@ -52,6 +65,8 @@ class CustomResources:
         snapshot = store.snapshot(type_.storage_prefix)
         self._subscription = store.subscribe(type_.storage_prefix, snapshot.version)
         for record in snapshot.records:
+            self._names.take(self._objects.read(type_, record))
+        for record in snapshot.records:
             await self._reconcile(type_, record)
         self._task = asyncio.create_task(self._follow(type_, self._subscription))
 
@@ -67,6 +82,7 @@ class CustomResources:
     async def _reconcile(self, type_: ResourceType, record: Record) -> None:
         if record.deleted:
             self._objects.catalog.set_custom(record.name, ())
+            self._look_again(type_, self._names.drop(record.name))
             return
         latest = self._objects.store.newest(type_.storage_prefix, record.name)
         if latest is None:
@@ -83,33 +99,21 @@ class CustomResources:
             _log.exception("the definition %s is not served", record.name)
 
     async def _establish(self, type_: ResourceType, crd: Object) -> None:
-        name = crd["metadata"]["name"]
-        conflicts = self._name_conflicts(crd)
-        status = established_status(crd, conflicts, format_time(self._objects.clock.wall_s()))
-        if not conflicts or is_true(crd, "Established"):
-            self._objects.catalog.set_custom(name, types_of_crd({**crd, "status": status}))
+        name, group = crd["metadata"]["name"], crd["spec"]["group"]
+        used = self._names.used(group).union(self._built_in(group))
+        status = established_status(crd, used, format_time(self._objects.clock.wall_s()))
+        if is_true({"status": status}, "Established"):
+            served = {**crd, "spec": {**crd["spec"], "names": status["acceptedNames"]}, "status": status}
+            self._objects.catalog.set_custom(name, types_of_crd(served))
         if status != crd.get("status"):
             await self._set_status(type_, name, status)
+        self._look_again(type_, self._names.take({**crd, "status": status}))
 
-    def _name_conflicts(self, crd: Object) -> list[str]:
-        """Names that another definition or built-in type of the group has already."""
-        spec, own = crd["spec"], crd["metadata"]["name"]
-        names = spec["names"]
-        taken_resources: set[str] = set()
-        taken_kinds: set[str] = set()
-        mine = {id(each) for each in self._objects.catalog.custom(own)}
-        for each in self._objects.catalog.all():
-            if each.group == spec["group"] and id(each) not in mine:
-                taken_resources |= {each.resource, each.singular, *each.short_names}
-                taken_kinds |= {each.kind, each.list_kind}
-        singular = names.get("singular") or names["kind"].lower()
-        problems = [
-            f'"{name}" is already in use'
-            for name in (names["plural"], singular, *(names.get("shortNames") or ()))
-            if name in taken_resources
-        ]
-        kinds = (names["kind"], names.get("listKind") or names["kind"] + "List")
-        return problems + [f'"{name}" is already in use' for name in kinds if name in taken_kinds]
+    def _built_in(self, group: str) -> UsedNames:
+        """Names that kinds of the server's own have in a group."""
+        types = [each for each in self._objects.catalog.all() if each.group == group and not each.is_custom]
+        resources = {name for each in types for name in (each.resource, each.singular, *each.short_names)}
+        return UsedNames(resources, {name for each in types for name in (each.kind, each.list_kind)})
 
     async def _set_status(self, type_: ResourceType, name: str, status: Object) -> None:
         def change(current: Object) -> Object:
@@ -121,11 +125,17 @@ class CustomResources:
     async def _clean_up(self, type_: ResourceType, crd: Object) -> None:
         """Delete all objects of a definition, then let it go."""
         name = crd["metadata"]["name"]
-        served = self._objects.catalog.custom(name)
-        left = await self._delete_instances(served[0]) if served else 0
+        served = list(self._objects.catalog.custom(name))
+        if served and not served[0].is_terminating:
+            served = [replace(each, is_terminating=True) for each in served]
+            self._objects.catalog.set_custom(name, served)
+        left = await self._delete_instances(served[0] if served else _any_version(crd))
         if left:
+            await self._tell_progress(type_, crd)
             # Finalizers keep some: their removal is not a change of the definition, so look again.
-            asyncio.get_running_loop().call_later(RETRY_S, self._look_again, type_, name)
+            if name not in self._retried:
+                self._retried.add(name)
+                asyncio.get_running_loop().call_later(RETRY_S, self._retry, type_, name)
             return
         if CLEANUP not in (crd["metadata"].get("finalizers") or ()):
             return
@@ -136,17 +146,30 @@ class CustomResources:
             changed["metadata"]["finalizers"] = finalizers
             if not finalizers:
                 del changed["metadata"]["finalizers"]
+            now = format_time(self._objects.clock.wall_s())
+            changed["status"] = terminating_status(changed, "False", *DELETED, now)
             return changed
 
         self._objects.catalog.set_custom(name, ())
         write = Write(type_, "", name, manager="kube-apiserver", subresource="status")
         await self._objects.update(write, change, is_patch=True, records_ownership=False, checks=False)
 
-    def _look_again(self, type_: ResourceType, name: str) -> None:
-        record = self._objects.store.newest(type_.storage_prefix, name)
-        if record is not None and self._subscription is not None and not self._subscription.closed:
-            self._subscription.push(record)
-            self._subscription.wake()
+    async def _tell_progress(self, type_: ResourceType, crd: Object) -> None:
+        status = terminating_status(crd, "True", *DELETING, format_time(self._objects.clock.wall_s()))
+        if status != crd.get("status"):
+            await self._set_status(type_, crd["metadata"]["name"], status)
+
+    def _retry(self, type_: ResourceType, name: str) -> None:
+        self._retried.discard(name)
+        self._look_again(type_, [name])
+
+    def _look_again(self, type_: ResourceType, names: Iterable[str]) -> None:
+        """Reconcile definitions as if they had changed."""
+        for name in names:
+            record = self._objects.store.newest(type_.storage_prefix, name)
+            if record is not None and self._subscription is not None and not self._subscription.closed:
+                self._subscription.push(record)
+                self._subscription.wake()
 
     async def _delete_instances(self, type_: ResourceType) -> int:
         """Delete every object of a type; returns how many stay for their finalizers."""
@@ -161,44 +184,7 @@ class CustomResources:
         return left
 
 
-def is_true(crd: Object, condition: str) -> bool:
-    conditions: list[dict[str, Any]] = (crd.get("status") or {}).get("conditions") or []
-    return any(each["type"] == condition and each["status"] == "True" for each in conditions)
-
-
-def established_status(crd: Object, conflicts: list[str], now: str) -> Object:
-    """The status of a definition whose names are accepted, or are not because of `conflicts`."""
-    status: Object = copy.deepcopy(crd.get("status") or {})
-    conditions: list[Object] = status.get("conditions") or []
-    status["conditions"] = conditions
-    if conflicts:
-        message = ", ".join(conflicts)
-        _set_condition(conditions, "NamesAccepted", "False", "PluralConflict", message, now)
-        if not is_true(crd, "Established"):
-            _set_condition(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
-        status.setdefault("acceptedNames", {"plural": "", "kind": ""})
-    else:
-        _set_condition(conditions, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now)
-        established = "the initial names have been accepted"
-        _set_condition(conditions, "Established", "True", "InitialNamesAccepted", established, now)
-        names = dict(crd["spec"]["names"])
-        names.setdefault("singular", names["kind"].lower())
-        names.setdefault("listKind", names["kind"] + "List")
-        status["acceptedNames"] = names
-    stored = status["storedVersions"] = list(status.get("storedVersions") or ())
-    for version in crd["spec"]["versions"]:
-        if version.get("storage") and version["name"] not in stored:
-            stored.append(version["name"])
-    return status
-
-
-def _set_condition(conditions: list[Object], kind: str, value: str, reason: str, message: str, now: str) -> None:
-    found = next((each for each in conditions if each["type"] == kind), None)
-    if found is None:
-        conditions.append(
-            {"type": kind, "status": value, "lastTransitionTime": now, "reason": reason, "message": message}
-        )
-        return
-    if found["status"] != value:
-        found.update(status=value, lastTransitionTime=now)
-    found.update(reason=reason, message=message)
+def _any_version(crd: Object) -> ResourceType:
+    """A type that reads the objects of a definition of which no version is served."""
+    versions = [{**version, "served": True} for version in crd["spec"]["versions"]]
+    return types_of_crd({**crd, "spec": {**crd["spec"], "versions": versions}})[0]

@@ -41,6 +41,7 @@ from fairlead.embedded.apiserver.store import Record, Store
 from fairlead.kube.errors import NotFound
 
 NAME_ATTEMPTS = 8
+DEFINITION_TERMINATES = "create not allowed while custom resource definition is terminating"
 USER = "system:admin"
 
 
@@ -122,6 +123,8 @@ class Objects:
         write.warnings += drop_duplicate_owners(metadata)
         if records_ownership:
             self._record_ownership(write, obj, None, context)
+        if type_.is_terminating:
+            raise forbidden(type_, metadata.get("name", ""), DEFINITION_TERMINATES)
         self._check_namespace(write, obj)
         type_.strategy.admit(obj, None, context)
         stamp_new(metadata, context.now)

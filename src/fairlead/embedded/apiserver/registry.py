@@ -162,6 +162,8 @@ class ResourceType:
     storage_version: str = ""
     """Version in which objects are stored; equal to `version` but for further versions of the same resource."""
     is_custom: bool = False
+    is_terminating: bool = False
+    """Whether its definition is being deleted: then nothing new is created."""
     reset_fields: tuple[tuple[str, ...], ...] = ()
     """Field paths that server-side apply on the main resource does not own (`("status",)` …)."""
     returns_deleted: bool = False

@@ -73,7 +73,7 @@ def _resources(type_: ResourceType) -> Iterable[dict[str, Any]]:
         "singularName": type_.singular,
         "namespaced": type_.namespaced,
         "kind": type_.kind,
-        "verbs": list(type_.verbs),
+        "verbs": _verbs(type_),
     }
     if type_.short_names:
         entry["shortNames"] = list(type_.short_names)
@@ -93,6 +93,13 @@ def _resources(type_: ResourceType) -> Iterable[dict[str, Any]]:
         if group:
             below["group"], below["version"] = group, version
         yield below
+
+
+def _verbs(type_: ResourceType) -> list[str]:
+    """What can be done with a resource; little while its definition is being deleted."""
+    if type_.is_terminating:
+        return ["delete", "deletecollection", "get", "list", "watch"]
+    return list(type_.verbs)
 
 
 def subresources(type_: ResourceType) -> Iterable[tuple[str, str, str, str, list[str]]]:
@@ -144,7 +151,7 @@ def _aggregated_resource(type_: ResourceType) -> dict[str, Any]:
         "responseKind": {"group": type_.group, "version": type_.version, "kind": type_.kind},
         "scope": "Namespaced" if type_.namespaced else "Cluster",
         "singularResource": type_.singular,
-        "verbs": list(type_.verbs),
+        "verbs": _verbs(type_),
     }
     if type_.short_names:
         entry["shortNames"] = list(type_.short_names)

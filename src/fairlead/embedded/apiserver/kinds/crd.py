@@ -135,8 +135,9 @@ def types_of_crd(crd: Object) -> list[ResourceType]:
     spec = crd["spec"]
     storage = next((version for version in spec["versions"] if version.get("storage")), spec["versions"][0])
     storage_schema = compile_crd_schema(_open_api(storage))
+    has_changed = crd.get("metadata", {}).get("generation", 1) > 1
     return [
-        _type_of_version(spec, version, storage["name"], storage_schema)
+        _type_of_version(spec, version, storage["name"], storage_schema, has_changed=has_changed)
         for version in spec["versions"]
         if version.get("served")
     ]
@@ -147,7 +148,9 @@ def _open_api(version: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return schema
 
 
-def _type_of_version(spec: Object, version: Object, storage_version: str, storage_schema: Any) -> ResourceType:
+def _type_of_version(
+    spec: Object, version: Object, storage_version: str, storage_schema: Any, *, has_changed: bool
+) -> ResourceType:
     names = spec["names"]
     is_storage = version["name"] == storage_version
     open_api = _open_api(version)
@@ -182,7 +185,7 @@ def _type_of_version(spec: Object, version: Object, storage_version: str, storag
         deprecation=_deprecation(spec, version),
         reset_fields=STATUS if has_status else (),
         to_storage=None if is_storage else pruning_to(storage_schema),
-        from_storage=reading_from(storage_schema, None if is_storage else schema),
+        from_storage=reading_from(storage_schema, None if is_storage else schema, has_changed=has_changed),
     )
 
 

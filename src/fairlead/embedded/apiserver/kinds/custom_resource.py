@@ -129,10 +129,13 @@ def pruning_to(schema: Schema) -> Conversion:
     return convert
 
 
-def reading_from(storage: Schema, target: Schema | None) -> Conversion | None:
+def reading_from(storage: Schema, target: Schema | None, *, has_changed: bool = False) -> Conversion | None:
     """What happens to a stored object when it is read: defaults of the storage version, then pruning to the version
-    that is read. None where there is nothing to do."""
+    that is read. None where there is nothing to do. `has_changed` tells that objects may have been stored under another
+    schema, whose fields are to be pruned as well."""
     has_defaults = compile_defaulter(storage) is not None
+    if target is None and has_changed:
+        target = storage
     if not has_defaults and target is None:
         return None
     prune = None if target is None else pruning_to(target)
