@@ -63,7 +63,7 @@ async def test_a_full_disk_is_said_and_passes(server: ServerProcess, session: ai
 
 
 async def test_watchers_that_do_not_read_are_let_go(server: ServerProcess, session: aiohttp.ClientSession) -> None:
-    """50 stalled watchers and 40 MB of events: neither writers nor the memory notice."""
+    """50 stalled watchers and 60 MB of events: writers do not notice, and memory stays what it is once all stall."""
     stalled = []
     for _ in range(50):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=server.tls(), limit=1)
@@ -72,17 +72,19 @@ async def test_watchers_that_do_not_read_are_let_go(server: ServerProcess, sessi
         )
         stalled.append((reader, writer))
     await asyncio.sleep(0.3)
-    before = server.resident_bytes()
     await request(session, "POST", CONFIG_MAPS, config_map("busy", 1))
     loop = asyncio.get_running_loop()
     slowest_s = 0.0
-    for number in range(160):
+    resident: list[int] = []
+    for number in range(240):
         begun_s = loop.time()
         status, _ = await request(session, "PUT", f"{CONFIG_MAPS}/busy", config_map("busy", 250_000 + number))
         slowest_s = max(slowest_s, loop.time() - begun_s)
         assert status == 200
+        resident.append(server.resident_bytes())
     assert slowest_s < 2
-    assert server.resident_bytes() - before < 100 << 20
+    # Each watcher has one write under way; what comes after it waits on the disk.
+    assert max(resident) - resident[79] < 30 << 20
     for _, writer in stalled:
         writer.close()
 
