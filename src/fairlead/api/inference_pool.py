@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 
-INFERENCE_POOLS = ("inference.networking.k8s.io", "v1", "inferencepools", "InferencePool")
+from fairlead.kube.resources import Resource
+
+INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools", "InferencePool")
 
 MODELS_ANNOTATION = "fairlead.dev/models"
 """Comma-separated names under which requests reach the pool; the first is the model's own."""

@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from fairlead.kube.resources import Resource
+
 GROUP = "fairlead.dev"
 VERSION = "v1alpha1"
-MODEL_SERVICES = (GROUP, VERSION, "modelservices", "ModelService")
-"""Group, version, resource and kind."""
+MODEL_SERVICES = Resource.of(f"{GROUP}/{VERSION}", "modelservices", "ModelService")
 
 # Pods are named after their service with a dash and five characters, and must stay DNS labels (63).
 MAX_NAME_LENGTH = 57

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.model_service import GROUP, ModelService
+from fairlead.api.inference_pool import INFERENCE_POOLS
+from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.engines import EngineSourceError
 from fairlead.kube.client import Client
@@ -16,16 +17,13 @@ from fairlead.kube.errors import ApiError, NotFound
 from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.objects import Pod
-from fairlead.kube.resources import ObjectKey, Resource
+from fairlead.kube.resources import ObjectKey
 from fairlead.serving.plan import Step, compute_step
 from fairlead.serving.render import owner_reference, pod_template, pool, replica_pod, template_hash
 from fairlead.serving.replicas import Replicas, observe, trouble
 from fairlead.serving.status import compute_status
 
 _LOG = logging.getLogger("fairlead.serving")
-
-MODEL_SERVICES = Resource.of("fairlead.dev/v1alpha1", "modelservices", "ModelService")
-INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools", "InferencePool")
 
 FIELD_MANAGER = "fairlead-serving"
 RETRY_PROBLEM_S = 5.0

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 
+from fairlead.kube.names import regex_message
+
 Messages = tuple[str, ...]
 Rule = Callable[[str], Messages]
 
@@ -47,14 +49,6 @@ _port_name_charset_matches = re.compile("[-a-z0-9]+").fullmatch
 _letter_found = re.compile("[a-z]").search
 
 _CACHED = 8192
-
-
-def regex_message(message: str, pattern: str, *examples: str) -> str:
-    """How the API names a failed pattern: the rule, examples, and the pattern itself."""
-    if not examples:
-        return f"{message} (regex used for validation is '{pattern}')"
-    shown = " or ".join(f"'{example}', " for example in examples)
-    return f"{message} (e.g. {shown}regex used for validation is '{pattern}')"
 
 
 def max_length_message(limit: int) -> str:
