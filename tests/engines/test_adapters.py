@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.engines import UNKNOWN, EngineSourceError, EngineSpec, UnknownRuntime, engine_for
-from fairlead.simulator.engine import EngineSettings, SimulatedEngine
+from fairlead.simulator.paced import EngineSettings, SimulatedEngine
 
 
 def test_vllm_serves_a_path_under_every_name():
