@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.clock import VirtualClock
-from fairlead.simulator.engine import EngineSettings, SimulatedEngine
+from fairlead.simulator.paced import EngineSettings, SimulatedEngine
 from fairlead.simulator.requests import Served, parse_completion
 from fairlead.simulator.text import count_tokens, natural_length, token_text
 

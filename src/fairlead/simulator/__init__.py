@@ -1,5 +1,5 @@
 """One engine model under two clocks: virtual time for studies, wall clock behind a vLLM-compatible server."""
 
-from fairlead.simulator.engine import EngineSettings, SimulatedEngine
+from fairlead.simulator.paced import EngineSettings, SimulatedEngine
 
 __all__ = ["EngineSettings", "SimulatedEngine"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fairlead.simulator.engine import EngineSettings
+from fairlead.simulator.paced import EngineSettings
 
 
 def main(argv: list[str] | None = None) -> int:

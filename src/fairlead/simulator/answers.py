@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.engine import Piece
+from fairlead.simulator.paced import Piece
 from fairlead.simulator.requests import Generation
 
 DONE = b"data: [DONE]\n\n"

@@ -19,7 +19,7 @@ from aiohttp import web
 from fairlead import __version__
 from fairlead.clock import SYSTEM, Clock
 from fairlead.simulator.answers import DONE, Answer
-from fairlead.simulator.engine import EngineSettings, SimulatedEngine
+from fairlead.simulator.paced import EngineSettings, SimulatedEngine
 from fairlead.simulator.requests import Generation, RequestError, Served, parse_chat, parse_completion
 
 LAME_DUCK_S = 0.5
