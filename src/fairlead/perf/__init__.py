@@ -11,16 +11,26 @@ from fairlead.perf.accelerators import (
     accelerators,
     load_accelerators,
 )
+from fairlead.perf.model_config import model_geometry
+from fairlead.perf.models import Attention, FeedForward, ModelGeometry
+from fairlead.perf.precision import ModelConfigError, Precision, precision
 from fairlead.perf.step import LinearCost, StepCost, prefill_pairs
 
 __all__ = [
     "Accelerator",
     "AcceleratorError",
+    "Attention",
+    "FeedForward",
     "LinearCost",
+    "ModelConfigError",
+    "ModelGeometry",
+    "Precision",
     "Price",
     "StepCost",
     "accelerator",
     "accelerators",
     "load_accelerators",
+    "model_geometry",
+    "precision",
     "prefill_pairs",
 ]
