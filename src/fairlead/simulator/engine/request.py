@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fairlead.simulator.engine.kv_cache import Run
 
 HASH_BYTES = 8
 """Width of one block hash in a chain."""
@@ -51,7 +55,7 @@ class Sequence:
     __slots__ = (
         "arrived_s", "base", "blocks", "cached_tokens", "computed_tokens", "eligible_step", "finish_depth",
         "finished_s", "first_token_s", "generated_tokens", "held_blocks", "last_token_s", "preemptions", "request",
-        "scheduled_s", "state", "target_tokens",
+        "scheduled_s", "state", "tail", "target_tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, arrived_s: float) -> None:
@@ -77,6 +81,8 @@ class Sequence:
         """KV blocks; exact while the sequence does not decode."""
         self.held_blocks = 0
         """Of these, the leading ones that are in the prefix index."""
+        self.tail: Run | None = None
+        """The run that holds its last stored blocks, while it alone made it."""
         self.eligible_step = 0
         self.base = 0
         """Computed tokens minus the engine's depth, while it decodes."""

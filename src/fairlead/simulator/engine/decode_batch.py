@@ -1,0 +1,94 @@
+"""The decoding sequences of an engine, advanced together.
+
+Every decoding sequence gains the same number of tokens in an iteration, so the batch keeps one number, its depth, and
+for each sequence only the difference to it. Joining and leaving cost O(log n); an advance by any number of tokens costs
+O(block size), whatever the size of the batch.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from fairlead.simulator.engine.request import Sequence, State
+
+
+class DecodeBatch:
+    """`lookahead_tokens` slots beyond the next token are reserved per sequence (drafts of speculative decoding)."""
+
+    __slots__ = ("_base_sum", "_block_tokens", "_finishes", "_lookahead", "_number", "_phases", "count", "depth")
+
+    def __init__(self, block_tokens: int, lookahead_tokens: int = 0) -> None:
+        self.depth = 0
+        """Tokens that a sequence which was always here would have generated."""
+        self.count = 0
+        self._block_tokens = block_tokens
+        self._lookahead = lookahead_tokens
+        self._base_sum = 0
+        self._phases = [0] * block_tokens
+        """[p]: sequences whose slots end at a block boundary whenever (depth + p) is a multiple of the block size."""
+        self._finishes: list[tuple[int, int, Sequence]] = []
+        self._number = 0
+
+    @property
+    def context_tokens(self) -> int:
+        """Sum over the sequences of the tokens whose KV is there."""
+        return self._base_sum + self.count * self.depth
+
+    def join(self, sequence: Sequence) -> None:
+        """A sequence has generated its first token, or is back after a preemption."""
+        sequence.state = State.DECODE
+        sequence.base = base = sequence.computed_tokens - self.depth
+        sequence.finish_depth = finish = self.depth + sequence.request.output_tokens - sequence.generated_tokens
+        self.count += 1
+        self._base_sum += base
+        self._phases[(base + self._lookahead) % self._block_tokens] += 1
+        self._number += 1
+        heapq.heappush(self._finishes, (finish, self._number, sequence))
+
+    def leave(self, sequence: Sequence, state: State) -> None:
+        """Take a sequence out, with its counts exact again."""
+        depth, base = self.depth, sequence.base
+        self.count -= 1
+        self._base_sum -= base
+        self._phases[(base + self._lookahead) % self._block_tokens] -= 1
+        reached = min(depth, sequence.finish_depth)
+        sequence.computed_tokens = base + reached
+        sequence.generated_tokens = sequence.request.output_tokens - (sequence.finish_depth - reached)
+        sequence.blocks = -(-(base + depth + self._lookahead) // self._block_tokens)
+        sequence.state = state
+
+    def blocks_for(self, tokens: int) -> int:
+        """New blocks that all sequences together need to gain `tokens` tokens each."""
+        turns, rest = divmod(tokens, self._block_tokens)
+        needed = turns * self.count
+        if rest:
+            size, phases, depth = self._block_tokens, self._phases, self.depth
+            for ahead in range(rest):
+                needed += phases[-(depth + ahead) % size]
+        return needed
+
+    def tokens_to_finish(self) -> int:
+        """Tokens until the first sequence ends; the batch must not be empty."""
+        finishes = self._finishes
+        while True:
+            finish, _, sequence = finishes[0]
+            if sequence.state is State.DECODE and sequence.finish_depth == finish:
+                return finish - self.depth
+            heapq.heappop(finishes)
+
+    def advance(self, tokens: int) -> list[Sequence]:
+        """Every sequence gains `tokens` tokens; returns those that have ended, not yet taken out."""
+        self.depth = depth = self.depth + tokens
+        finishes = self._finishes
+        ended = []
+        while finishes and finishes[0][0] <= depth:
+            finish, _, sequence = heapq.heappop(finishes)
+            if sequence.state is State.DECODE and sequence.finish_depth == finish:
+                ended.append(sequence)
+                sequence.state = State.FINISHED
+        return ended
+
+    def generated(self, sequence: Sequence, further_tokens: int) -> int:
+        """Tokens that a sequence of the batch has generated when the batch is `further_tokens` on."""
+        ahead = sequence.finish_depth - self.depth - further_tokens
+        return sequence.request.output_tokens - max(0, ahead)

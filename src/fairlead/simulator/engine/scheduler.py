@@ -1,0 +1,260 @@
+"""Who computes what in the next iteration: admission, chunked prefill and preemption, as vLLM V1 decides them.
+
+The scheduler knows no durations. It is asked at the boundary between two iterations and answers with a `Plan`; the
+decoding sequences, which are in every iteration, are not listed in it.
+(Reference: vLLM 0.32, `v1/core/sched/scheduler.py::Scheduler.schedule`.)
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from fairlead.simulator.engine.adapters import AdapterSlots
+from fairlead.simulator.engine.decode_batch import DecodeBatch
+from fairlead.simulator.engine.kv_cache import BlockObserver, Hit, KvCache
+from fairlead.simulator.engine.request import Sequence, State
+from fairlead.simulator.engine.settings import EngineSettings
+
+
+class Plan:
+    """Prompt tokens of one iteration: chunks, their sum, the (query, key) pairs of their attention, the seconds that
+    adapters to be loaded add, and the sequences whose KV cache is now to be fetched."""
+
+    __slots__ = ("chunks", "fetches", "load_s", "pairs", "prefill_tokens")
+
+    def __init__(self) -> None:
+        self.chunks: list[tuple[Sequence, int]] = []
+        self.fetches: list[Sequence] = []
+        self.prefill_tokens = 0
+        self.pairs = 0
+        self.load_s = 0.0
+
+    def add(self, sequence: Sequence, tokens: int) -> None:
+        self.chunks.append((sequence, tokens))
+        self.prefill_tokens += tokens
+        self.pairs += tokens * sequence.computed_tokens + tokens * (tokens + 1) // 2
+
+
+class Scheduler:
+    """Queues, batch and cache of one engine."""
+
+    def __init__(self, settings: EngineSettings, observer: BlockObserver | None = None) -> None:
+        self.settings = settings
+        speculation = settings.speculation
+        self.lookahead = speculation.tokens if speculation else 0
+        self.cache = KvCache(
+            settings.num_blocks, settings.block_tokens, caching=settings.prefix_caching, observer=observer
+        )
+        self.decode = DecodeBatch(settings.block_tokens, self.lookahead)
+        self.adapters = AdapterSlots(settings.adapters) if settings.adapters else None
+        self.waiting: deque[Sequence] = deque()
+        self.fetching: dict[Sequence, None] = {}
+        """Their KV cache is on the way; they hold blocks."""
+        self.fetched: deque[Sequence] = deque()
+        """Their KV cache has come; they are admitted before all others."""
+        self.running: dict[Sequence, None] = {}  # in order of admission
+        self.prefilling: list[Sequence] = []
+        self.blocked = False
+        """The first in the queue cannot be admitted until something ends: more arrivals change nothing."""
+        self.preemptions = 0
+        self.prefix_queried_tokens = 0
+        self.prefix_hit_tokens = 0
+        self._watermark_blocks = int(settings.watermark * settings.num_blocks)
+        self._skipped: list[Sequence] = []
+        self._iteration = 0
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self.waiting) + len(self.fetching) + len(self.fetched)
+
+    def plan(self, now_s: float, iteration: int, decode_tokens: int) -> Plan:
+        """The prompt tokens of iteration number `iteration`, in which every decoding sequence gains `decode_tokens`."""
+        plan = Plan()
+        before, self._iteration = self.preemptions, iteration
+        reserved = self._make_room_to_decode(now_s, decode_tokens)
+        budget = self.settings.max_num_batched_tokens - self.decode.count * (1 + self.lookahead)
+        for sequence in list(self.prefilling):
+            if budget <= 0:
+                break
+            tokens = min(sequence.target_tokens - sequence.computed_tokens, budget, self._longest_chunk())
+            while sequence.state is State.PREFILL and not self._grow(sequence, tokens, reserved):
+                self._preempt_last(now_s)
+                reserved = self.decode.blocks_for(decode_tokens)
+            if sequence.state is not State.PREFILL:
+                break
+            plan.add(sequence, tokens)
+            budget -= tokens
+        if self.preemptions == before and (self.waiting or self.fetched):
+            self._admit(plan, now_s, iteration, budget, reserved)
+        return plan
+
+    def remove(self, sequence: Sequence, state: State, *, keep_blocks: bool = False) -> None:
+        """A sequence ends or is taken out, wherever it is. `keep_blocks` until `release`."""
+        if sequence in self.running:
+            self._leave_batch(sequence, state)
+        elif sequence in self.fetching:
+            del self.fetching[sequence]
+        elif sequence.state is State.FETCHING:
+            self.fetched.remove(sequence)
+        elif sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        sequence.state = state
+        if not keep_blocks:
+            self.cache.free(sequence)
+
+    def arrived(self, sequence: Sequence) -> None:
+        """The KV cache of a fetching sequence is here: all but its last token need no computing."""
+        del self.fetching[sequence]
+        sequence.computed_tokens = sequence.target_tokens - 1
+        self.cache.store(sequence, sequence.computed_tokens // self.settings.block_tokens)
+        self.fetched.append(sequence)
+
+    def preempt_all(self, now_s: float) -> None:
+        """Everything that holds blocks goes back to the queue, what runs in its order before the rest."""
+        for sequence in (*self.fetching, *self.fetched):
+            self.cache.free(sequence)
+            sequence.state = State.WAITING
+            sequence.computed_tokens = 0
+            self.waiting.appendleft(sequence)
+        self.fetching.clear()
+        self.fetched.clear()
+        while self.running:
+            self._preempt_last(now_s)
+
+    def _make_room_to_decode(self, now_s: float, decode_tokens: int) -> int:
+        """Preempt until every decoding sequence can take its next blocks; returns how many those are."""
+        decode, cache = self.decode, self.cache
+        needed = decode.blocks_for(decode_tokens)
+        while needed > cache.free_blocks:
+            self._preempt_last(now_s)
+            needed = decode.blocks_for(decode_tokens)
+        return needed
+
+    def _preempt_last(self, now_s: float) -> None:
+        sequence = next(reversed(self.running))
+        self._leave_batch(sequence, State.WAITING)
+        self.cache.free(sequence)
+        sequence.state = State.WAITING
+        sequence.computed_tokens = 0
+        sequence.target_tokens = sequence.request.prompt_tokens + sequence.generated_tokens
+        sequence.preemptions += 1
+        if sequence.generated_tokens and sequence.last_token_s < 0:
+            sequence.last_token_s = now_s
+        sequence.eligible_step = self._iteration + 1
+        self.waiting.appendleft(sequence)
+        self.preemptions += 1
+        self.blocked = False
+
+    def _leave_batch(self, sequence: Sequence, state: State) -> None:
+        del self.running[sequence]
+        if sequence.state is State.PREFILL:
+            self.prefilling.remove(sequence)
+        else:
+            self.decode.leave(sequence, state)
+        if sequence.request.adapter and self.adapters is not None:
+            self.adapters.stop(sequence.request.adapter)
+
+    def _longest_chunk(self) -> int:
+        threshold = self.settings.long_prefill_token_threshold
+        if threshold and len(self.running) + self.num_waiting > 1:
+            return threshold
+        return self.settings.max_num_batched_tokens
+
+    def _grow(self, sequence: Sequence, tokens: int, reserved: int) -> bool:
+        """Take the blocks for the next chunk of an admitted prompt, if they are free."""
+        size = self.settings.block_tokens
+        computed = sequence.computed_tokens + tokens
+        needed = -(-(computed + self.lookahead) // size) - sequence.blocks
+        if needed > self.cache.free_blocks - reserved:
+            return False
+        if needed > 0:
+            self.cache.take(needed)
+            sequence.blocks += needed
+        self.cache.store(sequence, computed // size)
+        return True
+
+    def _admit(self, plan: Plan, now_s: float, iteration: int, budget: int, reserved: int) -> None:
+        settings, running = self.settings, self.running
+        self.blocked = False
+        while budget > 0:
+            queue = self.fetched or self.waiting
+            if not queue:
+                break
+            if len(running) >= settings.max_num_seqs:
+                self.blocked = True
+                break
+            sequence = queue[0]
+            if sequence.eligible_step > iteration and (plan.chunks or self.decode.count):
+                break
+            adapter = sequence.request.adapter
+            if adapter and self.adapters is not None and not self.adapters.fits(adapter):
+                self._skipped.append(queue.popleft())
+                continue
+            tokens = self._try_admit(sequence, budget, reserved, bool(plan.chunks or self.decode.count))
+            if tokens < 0:
+                self.blocked = True
+                break
+            queue.popleft()
+            if sequence.scheduled_s < 0:
+                sequence.scheduled_s = now_s
+            if sequence.state is State.FETCHING:
+                self.fetching[sequence] = None
+                plan.fetches.append(sequence)
+                continue
+            running[sequence] = None
+            self.prefilling.append(sequence)
+            if adapter and self.adapters is not None:
+                plan.load_s += self.adapters.start(adapter)
+            plan.add(sequence, tokens)
+            budget -= tokens
+        if self._skipped:
+            self.waiting.extendleft(reversed(self._skipped))
+            self._skipped.clear()
+
+    def _try_admit(self, sequence: Sequence, budget: int, reserved: int, busy: bool) -> int:
+        """Take the blocks of a waiting sequence's first chunk. Returns its tokens, or -1 where they do not fit."""
+        if sequence.state is State.FETCHING:
+            if not self._grow(sequence, 1, reserved):
+                return -1
+            sequence.state = State.PREFILL
+            return 1
+        settings, cache, request = self.settings, self.cache, sequence.request
+        size, target = settings.block_tokens, sequence.target_tokens
+        # One token is always left to compute: its logits give the next one.
+        hit = cache.lookup(request.chain, (target - 1) // size) if request.chain else _NO_HIT
+        cached = hit.blocks * size
+        fetch = request.remote_kv and not sequence.preemptions and target - cached > 1
+        tokens = target - cached
+        if not fetch:
+            tokens = min(tokens, self._longest_chunk())
+            if tokens > budget:
+                if not settings.chunked_prefill:
+                    return -1
+                tokens = budget
+        free = cache.free_blocks - reserved - hit.free_blocks - (self._watermark_blocks if busy else 0)
+        all_blocks = -(-target // size) - hit.blocks
+        if settings.reserve_full_prompt and all_blocks > free:
+            return -1
+        lookahead = 0 if fetch else self.lookahead
+        needed = -(-(cached + tokens + lookahead) // size) - hit.blocks
+        if needed > free:
+            return -1
+        if hit.blocks:
+            cache.hold(hit)
+        cache.take(needed)
+        sequence.blocks = hit.blocks + needed
+        sequence.held_blocks = hit.blocks
+        sequence.computed_tokens = cached
+        if not sequence.preemptions:
+            sequence.cached_tokens = cached
+            self.prefix_queried_tokens += target
+            self.prefix_hit_tokens += cached
+        if fetch:
+            sequence.state = State.FETCHING
+            return 0
+        sequence.state = State.PREFILL
+        cache.store(sequence, (cached + tokens) // size)
+        return tokens
+
+
+_NO_HIT = Hit()
