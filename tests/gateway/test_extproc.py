@@ -96,6 +96,70 @@ def test_what_the_headers_decide_is_answered_at_once(message, code):
     assert session.done
 
 
+@given(st.lists(st.binary(max_size=70_000), max_size=4), st.booleans())
+def test_a_path_with_a_model_is_routed_at_once_and_its_body_passes_unread(parts, trailers):
+    session, loads = _session()
+    (head,) = session.feed(_headers(path="/v2/models/m/infer?x=1"))
+    set_headers = {h.header.key for h in head.request_headers.response.header_mutation.set_headers}
+    assert "x-gateway-destination-endpoint" in set_headers
+    assert "content-length" not in set_headers, "the client's own stays true"
+    assert loads.candidate("127.0.0.1:1", 0.0).in_flight == 1
+    parts = [*parts, b""]
+    frames = []
+    for index, part in enumerate(parts):
+        assert not session.done
+        frames += session.feed(_body(part, end=not trailers and index == len(parts) - 1))
+    if trailers:
+        (last,) = session.feed(pb.ProcessingRequest(request_trailers=pb.HttpTrailers()))
+        assert last.HasField("request_trailers")
+    assert session.done
+    assert isinstance(session.outcome, Route)
+    streamed = [f.request_body.response.body_mutation.streamed_response for f in frames]
+    assert b"".join(f.body for f in streamed) == b"".join(parts)
+    assert all(len(f.body) <= MAX_FRAME_BYTES for f in streamed)
+    assert [f.end_of_stream for f in streamed] == [False] * (len(streamed) - 1) + [not trailers]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/m", "/v2/models/m/ready", "/v2/models/m/versions/1"])
+def test_requests_without_a_body_are_routed_by_their_path(path):
+    session, _ = _session()
+    (answer,) = session.feed(_headers("GET", path, end=True))
+    assert answer.HasField("request_headers")
+    assert session.done
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (_headers("GET", "/v2/models/nobody", end=True), 404),
+        (_headers("POST", "/v1/models/nobody:predict"), 404),
+        (_headers("GET", "/v2/models/m/infer", end=True), 405),
+    ],
+)
+def test_refusals_of_paths_with_a_model_have_the_form_of_their_protocol(message, code):
+    session, _ = _session()
+    (answer,) = session.feed(message)
+    assert answer.immediate_response.status.code == code
+    assert isinstance(json.loads(answer.immediate_response.body)["error"], str)
+
+
+def test_the_servers_own_resources_of_protocol_v2_are_answered():
+    for path, key in (("/v2", "name"), ("/v2/health/live", "live"), ("/v2/health/ready", "ready")):
+        session, _ = _session()
+        (answer,) = session.feed(_headers("GET", path, end=True))
+        assert answer.immediate_response.status.code == 200
+        assert json.loads(answer.immediate_response.body)[key]
+
+
+def test_a_streamed_body_beyond_the_limit_ends_the_request():
+    session, _ = _session(max_body_bytes=100)
+    session.feed(_headers(path="/v2/models/m/infer"))
+    assert len(session.feed(_body(b"x" * 60))) == 1
+    (answer,) = session.feed(_body(b"x" * 60))
+    assert answer.immediate_response.status.code == 413
+    assert session.done
+
+
 def test_a_body_beyond_the_limit_is_refused_without_being_kept():
     session, _ = _session(max_body_bytes=100)
     session.feed(_headers())

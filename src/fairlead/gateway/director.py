@@ -1,23 +1,32 @@
 """From a request to its endpoint or to an answer of the gateway itself. Knows nothing of Envoy.
 
-The order of things a request passes: path, parse, model → pool, pick. Later steps of the path (keys, quotas, flow
-control, disaggregation) have their place between parse and pick.
+The order of things a request passes: path, parse (unless the path names the model), model → pool, pick. Later steps of
+the way (keys, quotas, flow control, disaggregation) have their place between parse and pick.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead import __version__
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
 from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.pick import NoPick, Pick, pick_least_loaded
-from fairlead.gateway.request import MODEL_PATHS, BadBody, parse
+from fairlead.gateway.request import MODEL_PATHS, BadBody, model_in_path, parse
 
 RETRY_AFTER_S = 1
 """What a client without an endpoint is told to wait: local replicas start within seconds."""
+
+_V2_SERVER: Mapping[str, Mapping[str, object]] = {
+    "/v2": {"name": "fairlead", "version": __version__, "extensions": []},
+    "/v2/health/live": {"live": True},
+    "/v2/health/ready": {"ready": True},
+}
+"""The server resources of the Open Inference Protocol, which clients of it ask before they ask for a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +48,26 @@ class Director:
         self._loads = loads
         self._clock = clock
 
-    def reply_to_headers(self, method: str, target: str) -> Reply | None:
-        """The answer that the request line alone decides; None for a request whose body has to be read."""
+    def decide_on_headers(self, method: str, target: str) -> Route | Reply | None:
+        """What the request line alone decides: the route of a path that names its model, or an answer of the gateway.
+
+        None for a request whose body has to be read (see `route`).
+        """
         path = target.partition("?")[0]
         if path in MODEL_PATHS:
             return None if method == "POST" else errors.method_not_allowed(method, path, "POST")
         if path in ("/healthz", "/readyz", "/livez"):
             return Reply(200, b"ok", "health", {"content-type": "text/plain"})
+        named = model_in_path(path)
+        if named is not None:
+            if method not in named.methods:
+                return errors.in_v2_form(errors.method_not_allowed(method, path, named.methods[0]))
+            outcome = self._route_to(named.model)
+            return errors.in_v2_form(outcome) if isinstance(outcome, Reply) else outcome
+        if path in _V2_SERVER:
+            if method not in ("GET", "HEAD"):
+                return errors.method_not_allowed(method, path, "GET")
+            return errors.answer(_V2_SERVER[path], "v2")
         if path == "/v1/models" or path.startswith("/v1/models/"):
             if method not in ("GET", "HEAD"):
                 return errors.method_not_allowed(method, path, "GET")
@@ -58,15 +80,18 @@ class Director:
             request = parse(body)
         except BadBody as error:
             return errors.bad_request(str(error), error.param)
-        pool = self._registry.pool_of(request.model)
+        return self._route_to(request.model)
+
+    def _route_to(self, model: str) -> Route | Reply:
+        pool = self._registry.pool_of(model)
         if pool is None:
-            return errors.unknown_model(request.model, sum(1 for _ in self._registry.models))
+            return errors.unknown_model(model, sum(1 for _ in self._registry.models))
         now_s = self._clock.monotonic_s()
         decision = pick_least_loaded([self._loads.candidate(e.address, now_s) for e in pool.endpoints])
         if isinstance(decision, NoPick):
-            return _no_endpoint(request.model, pool, decision)
+            return _no_endpoint(model, pool, decision)
         pick_id = self._loads.picked(decision.address, now_s)
-        return Route(pool.key, request.model, decision, pick_id)
+        return Route(pool.key, model, decision, pick_id)
 
     def _models(self, name: str) -> Reply:
         if not name:

@@ -1,4 +1,5 @@
-"""Answers that the gateway gives itself, errors in the OpenAI API's form."""
+"""Answers that the gateway gives itself, errors in the form of the protocol that was asked: OpenAI's API or the
+Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -56,6 +57,12 @@ def too_large(limit_bytes: int) -> Reply:
 def unavailable(message: str, code: str, retry_after_s: int) -> Reply:
     reply = _error(503, message, "service_unavailable_error", code)
     return Reply(reply.status, reply.body, reply.reason, {"retry-after": str(retry_after_s)})
+
+
+def in_v2_form(reply: Reply) -> Reply:
+    """An error as the Open Inference Protocol has it: `{"error": message}`."""
+    message = msgspec.json.decode(reply.body)["error"]["message"]
+    return Reply(reply.status, msgspec.json.encode({"error": message}), reply.reason, reply.headers)
 
 
 def answer(body: Any, reason: str) -> Reply:

@@ -1,8 +1,9 @@
 """One request as Envoy's external processor sees it: messages in, messages out, no transport.
 
-Headers are held until the body has ended, because the model name is in the body. Then the answers leave in the order
-the protocol wants: headers (with the endpoint), the body in frames, trailers if there were any. After that the session
-is over and the stream is closed, so that no response byte passes through Python.
+Headers are held until the body has ended where the model name is in the body; where the path names the model they go on
+at once, and the body, which is not read, follows part by part. The answers leave in the order the protocol wants:
+headers (with the endpoint), the body in frames, trailers if there were any. After that the session is over and the
+stream is closed, so that no response byte passes through Python.
 
 Protocol: envoy.service.ext_proc.v3 with request bodies FULL_DUPLEX_STREAMED; endpoint picker protocol of
 the Gateway API Inference Extension.
@@ -49,7 +50,7 @@ class Session:
         if kind == "request_body":
             return self._part(message.request_body)
         if kind == "request_trailers":
-            return self._finish(trailers=True)
+            return self._trailers()
         self.done = True
         return []
 
@@ -60,19 +61,34 @@ class Session:
                 method = _value(header)
             elif header.key == ":path":
                 target = _value(header)
-        reply = self.director.reply_to_headers(method, target)
-        if reply is None and headers.end_of_stream:
-            reply = errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model")
-        return self._answer(reply) if reply is not None else []
+        outcome = self.director.decide_on_headers(method, target)
+        if outcome is None and headers.end_of_stream:
+            outcome = errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model")
+        if isinstance(outcome, Reply):
+            return self._answer(outcome)
+        if outcome is None:
+            return []
+        self.outcome, self.done = outcome, headers.end_of_stream
+        return [_routed(outcome)]
 
     def _part(self, part: pb.HttpBody) -> list[pb.ProcessingResponse]:
         self._body_bytes += len(part.body)
         if self._body_bytes > self.max_body_bytes:
             self._body.clear()
-            return self._answer(errors.too_large(self.max_body_bytes))
+            refusal = errors.too_large(self.max_body_bytes)
+            return self._answer(refusal if self.outcome is None else errors.in_v2_form(refusal))
+        if self.outcome is not None:
+            self.done = part.end_of_stream
+            return list(_frames(part.body, ends=part.end_of_stream))
         if part.body:
             self._body.append(part.body)
         return self._finish(trailers=False) if part.end_of_stream else []
+
+    def _trailers(self) -> list[pb.ProcessingResponse]:
+        if self.outcome is None:
+            return self._finish(trailers=True)
+        self.done = True
+        return [pb.ProcessingResponse(request_trailers=pb.TrailersResponse())]
 
     def _finish(self, *, trailers: bool) -> list[pb.ProcessingResponse]:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
@@ -81,7 +97,7 @@ class Session:
         if isinstance(outcome, Reply):
             return self._answer(outcome)
         self.outcome, self.done = outcome, True
-        answers = [_routed(outcome, len(body))]
+        answers = [_routed(outcome, body_bytes=len(body))]
         answers.extend(_frames(body, ends=not trailers))
         if trailers:
             answers.append(pb.ProcessingResponse(request_trailers=pb.TrailersResponse()))
@@ -99,16 +115,18 @@ class Session:
         return [pb.ProcessingResponse(immediate_response=immediate)]
 
 
-def _routed(route: Route, body_bytes: int) -> pb.ProcessingResponse:
+def _routed(route: Route, body_bytes: int | None = None) -> pb.ProcessingResponse:
+    """The headers go on to the endpoint; `body_bytes` is said where the whole body is known."""
     pick = route.pick
     address = pick.address.encode()
     mutation = pb.HeaderMutation(
         set_headers=[
             _header(ENDPOINT_HEADER, address),
             _header(PICK_HEADER, route.pick_id.encode()),
-            _header("content-length", b"%d" % body_bytes),
         ]
     )
+    if body_bytes is not None:
+        mutation.set_headers.append(_header("content-length", b"%d" % body_bytes))
     for name, fallback in zip(FALLBACK_HEADERS, pick.fallbacks, strict=False):
         mutation.set_headers.append(_header(name, fallback.encode()))
     response = pb.ProcessingResponse(

@@ -1,6 +1,13 @@
-"""Requests for models, read once: only the fields that routing needs are decoded."""
+"""Requests for models, read once: only the fields that routing needs are decoded.
+
+The model's name is in the JSON body (OpenAI's paths) or in the path (Open Inference Protocol v2, KServe V1).
+"""
 
 from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 
@@ -18,6 +25,29 @@ MODEL_PATHS = frozenset(
     )
 )
 """POST paths whose JSON body names a model."""
+
+_V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/[^/]+)?(?:/(ready|infer|config|stats|generate|generate_stream))?")
+_V1 = re.compile(r"/v1/models/([^/]+):(predict|explain)")
+_POSTED = frozenset(("infer", "generate", "generate_stream", "predict", "explain"))
+
+
+class ModelPath(NamedTuple):
+    """A path that names a model, and the methods it takes; the body is the engine's business alone."""
+
+    model: str
+    methods: tuple[str, ...]
+
+
+def model_in_path(path: str) -> ModelPath | None:
+    """The model that a path without query names, None for other paths.
+
+    Protocols: Open Inference Protocol v2 (metadata, ready, infer; Triton's config, stats and generate), KServe V1.
+    """
+    match = _V2.fullmatch(path) or _V1.fullmatch(path)
+    if match is None:
+        return None
+    name, action = match.groups()
+    return ModelPath(unquote(name), ("POST",) if action in _POSTED else ("GET", "HEAD"))
 
 
 class BadBody(ValueError):
