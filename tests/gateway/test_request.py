@@ -54,7 +54,6 @@ def test_paths_that_name_a_model(path, model, method):
         "/v2/models/",
         "/v2/models//infer",
         "/v2/models/a/b/infer",
-        "/v2/models/a/versions/infer",
         "/v2/repository/models/a/load",
         "/v2/models/a/infer/",
         "/v1/models/iris",
