@@ -24,7 +24,8 @@ class Efficiencies:
 
     `compute` and `memory` hold for matrices, `attention_compute` and `attention_memory` for attention kernels, `link`
     for collectives. `step_s` is paid once per iteration, `layer_s` per layer, `expert_layer_s` per mixture layer on
-    top, `collective_s` per collective, `sequence_s` per token of a decoding sequence.
+    top, `collective_s` per collective, `sequence_s` per token of a decoding sequence. `prefill_layer_s` is paid per
+    layer by iterations with a prompt, whose kernels are launched one by one where decoding replays a captured graph.
     """
 
     compute: float = 0.7
@@ -37,6 +38,7 @@ class Efficiencies:
     expert_layer_s: float = 30e-6
     collective_s: float = 10e-6
     sequence_s: float = 2e-6
+    prefill_layer_s: float = 200e-6
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -64,6 +66,7 @@ class Roofline:
         "_linear",
         "_memory",
         "_pair_s",
+        "_prefill_s",
         "_window",
         "_window_decode_s",
         "_window_pair_s",
@@ -89,6 +92,7 @@ class Roofline:
         self._linear: dict[int, float] = {}
         self._head: dict[int, float] = {}
         self._fixed_s = self._fixed()
+        self._prefill_s = geometry.layers * eff.prefill_layer_s
         self._attention()
 
     @property
@@ -119,7 +123,7 @@ class Roofline:
             head = self._cache(self._head, decode_tokens, self._head_s(decode_tokens))
         seconds = linear + head + self.context_s * context_tokens
         if prefill_tokens:
-            seconds += self._pair_s * prefill_pairs
+            seconds += self._prefill_s + self._pair_s * prefill_pairs
             if self._window:
                 seconds += self._window_pair_s * min(prefill_pairs, prefill_tokens * self._window)
         return seconds

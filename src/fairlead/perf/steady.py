@@ -15,6 +15,7 @@ closed loop `x` requests begin and end per iteration, at random phases:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fairlead.perf.step import StepCost
@@ -74,16 +75,24 @@ class Limits:
 class SteadyState:
     """Means over requests. `running` requests are on the engine, the rest of the concurrency waits.
 
-    `ttft_s` includes the wait for a place, `tpot_s` is the mean time between output tokens after the first,
+    `ttft_s` includes the wait for a place; `burst_ttft_s` is what it is for requests that all begin at once, as in the
+    first moment of a closed-loop benchmark. `tpot_s` is the mean time between output tokens after the first,
     `mixed_share` the part of iterations that compute prompt tokens.
     """
 
     ttft_s: float
+    burst_ttft_s: float
     tpot_s: float
     requests_per_s: float
     output_tokens_per_s: float
     running: int
     mixed_share: float
+
+
+def _prefill_s(iteration_s: Callable[[float], float], tokens: float, budget: float) -> float:
+    """Seconds of the iterations that compute so many prompt tokens."""
+    full, rest = divmod(tokens, budget)
+    return full * iteration_s(budget) + (iteration_s(rest) if rest >= 1.0 else 0.0)
 
 
 def steady_state(cost: StepCost, workload: Workload, limits: Limits | None = None) -> SteadyState:
@@ -120,18 +129,16 @@ def steady_state(cost: StepCost, workload: Workload, limits: Limits | None = Non
 
     # A prompt shares its iterations with those that begin with it; beyond the budget they follow one another, and the
     # first token waits for half of the others on average.
-    gathered = (1.0 + per_iteration) * prompt
-    if gathered <= left:
-        prefill_s = iteration_s(gathered)
-    else:
-        prefill_s = math.ceil((1.0 + per_iteration / 2) * prompt / left) * iteration_s(left)
-    first_s = prefill_s + mean_s / 2
+    alone = (1.0 + per_iteration) * prompt
+    gathered = alone if alone <= left else (1.0 + per_iteration / 2) * prompt
+    first_s = _prefill_s(iteration_s, gathered, left) + mean_s / 2
     # A batch that cannot take prompts as fast as requests end keeps them waiting: Little's law on the running ones.
     first_s = max(first_s, (batch / per_iteration - rest) * mean_s)
     requests_per_s = per_iteration * limits.pipeline / mean_s
     waiting_s = (workload.concurrency - running) / requests_per_s
     return SteadyState(
         ttft_s=first_s + waiting_s,
+        burst_ttft_s=_prefill_s(iteration_s, (running + 1) / 2 * prompt, left) + waiting_s,
         tpot_s=mean_s,
         requests_per_s=requests_per_s,
         output_tokens_per_s=requests_per_s * workload.output_tokens,
