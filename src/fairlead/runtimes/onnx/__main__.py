@@ -68,7 +68,7 @@ def _serve(arguments: argparse.Namespace, root: Path, models: ModelSettings) -> 
         print(f"fairlead engine onnx: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"cannot listen on {options.host}:{options.port}: {error.strerror}", file=sys.stderr)
+        print(f"fairlead engine onnx: cannot listen: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

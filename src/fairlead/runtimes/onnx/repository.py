@@ -78,6 +78,7 @@ class Repository:
         self._models: dict[str, dict[str, _Version]] = {}
         self._aliases: dict[str, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._loads: dict[str, int] = {}
         self._loaders = ThreadPoolExecutor(2, "onnx-load")
         self._finishing: set[asyncio.Task[None]] = set()
 
@@ -115,7 +116,7 @@ class Repository:
         """The version asked for, or the newest that is loaded. Raises InferenceError: 404, 503."""
         own_name, versions = self._known(name, version)
         served = self._newest(own_name, version)
-        if served is None and self._lazy and all(v.state == "UNAVAILABLE" and v.reason != _UNLOADED for v in versions):
+        if served is None and self._lazy and all(v.reason != _UNLOADED for v in versions):
             try:
                 await self.load(own_name, only_missing=True)
             except InferenceError as error:
@@ -150,8 +151,10 @@ class Repository:
         is not there, 400 for one that cannot be loaded; what was loaded of it then goes on.
         """
         name = self._aliases.get(name, name)
+        loads_before = self._loads.get(name, 0)
         async with self._locks.setdefault(name, asyncio.Lock()):
-            if only_missing and self._ready_versions(name):
+            # Requests that waited here together for a lazy model share one attempt, good or bad.
+            if only_missing and self._loads.get(name, 0) != loads_before:
                 return
             try:
                 files = (await self._scan()).get(name)
@@ -161,6 +164,7 @@ class Repository:
                 self._locks.pop(name, None)
                 raise unknown(f"there is no model '{shortened(name)}' in {self._root}")
             settings = await asyncio.to_thread(self._settings, files, config)
+            self._loads[name] = self._loads.get(name, 0) + 1
             versions = self._models.setdefault(name, {})
             for version in [v for v in versions if v not in files.versions]:
                 self._remove(name, version)
