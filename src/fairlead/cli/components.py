@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import Coroutine
@@ -81,17 +82,19 @@ def envoy(argv: list[str]) -> int:
     os.execv(line[0], line)
 
 
-def engine(argv: list[str]) -> int:
-    if argv[:1] == ["simulated"]:
-        from fairlead.simulator.__main__ import main
+ENGINE_MODULES = {"onnx": "fairlead.runtimes.onnx.__main__", "simulated": "fairlead.simulator.__main__"}
+"""Model server that ships with Fairlead -> the module whose `main` runs it."""
 
-        return main(argv[1:]) or 0
+
+def engine(argv: list[str]) -> int:
+    if argv and argv[0] in ENGINE_MODULES:
+        return int(importlib.import_module(ENGINE_MODULES[argv[0]]).main(argv[1:]) or 0)
     parser = argparse.ArgumentParser(
         prog="fairlead engine",
         description="Run a model server that ships with Fairlead.",
-        epilog="`fairlead engine simulated --help` lists the options of that engine.",
+        epilog="`fairlead engine NAME --help` lists the options of that engine.",
     )
-    parser.add_argument("engine", choices=("simulated",))
+    parser.add_argument("engine", choices=tuple(ENGINE_MODULES))
     parser.parse_args(argv)
     return 2
 
