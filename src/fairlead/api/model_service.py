@@ -77,7 +77,20 @@ class ModelServiceSpec(_Kind):
 
     model: Model
     runtime: Annotated[
-        Literal["simulated", "vllm"],
+        Literal[
+            "simulated",
+            "vllm",
+            "sglang",
+            "tensorrt-llm",
+            "triton",
+            "llama-cpp",
+            "furiosa-llm",
+            "vllm-tpu",
+            "jetstream",
+            "tgi",
+            "mlserver",
+            "openvino",
+        ],
         Meta(extra_json_schema={"description": "Which model server runs the model."}),
     ]
     replicas: Annotated[

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from fairlead.engines.engine import EngineCommand, EngineSpec, Readiness
+from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.signals import EngineSignals
-from fairlead.engines.vllm import vllm_signals
+from fairlead.engines.spec import EngineSpec
+from fairlead.engines.vllm import VllmAdapters, VllmHandoff, VllmSleep
+from fairlead.engines.vllm_metrics import vllm_signals
 
-_STOP_MARGIN_S = 5
-"""Of the pod's grace period, kept for the process to end after its last stream."""
 
-
-class Simulated:
+class Simulated(Engine):
     """`fairlead engine simulated`."""
 
     runtime = "simulated"
+    title = "Fairlead's simulated engine"
     image = "fairlead/fairlead:latest"
+    program = Program("fairlead", module="fairlead", install="it is here")
     readiness = Readiness(startup_timeout_s=60, startup_period_s=1, period_s=2)
     metrics_path = "/metrics"
+    adapters = VllmAdapters()
+    handoff = VllmHandoff()
+    sleeping = VllmSleep()
+    kv_events = "zmq"
+    drain = Drain(finishes_streams=True, new_requests="refused", health="turns")
 
     def command(self, spec: EngineSpec) -> EngineCommand:
         names = spec.names
@@ -30,7 +36,7 @@ class Simulated:
             "--model",
             spec.model,
             "--drain-timeout-s",
-            str(max(0, spec.drain_s - _STOP_MARGIN_S)),
+            str(self.drain_s(spec)),
             *aliases,
             *spec.args,
         )

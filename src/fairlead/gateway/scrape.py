@@ -109,7 +109,7 @@ class Scraper:
     async def _scrape(self, session: aiohttp.ClientSession, address: str, engine: Engine) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            async with session.get(f"http://{address}{engine.metrics_path}", allow_redirects=False) as response:
+            async with session.get(metrics_url(address, engine), allow_redirects=False) as response:
                 if response.status != 200:
                     raise aiohttp.ClientPayloadError(f"HTTP {response.status}")
                 page = await response.content.read(MAX_PAGE_BYTES)
@@ -132,3 +132,10 @@ class Scraper:
         if load.in_flight or load.others:
             return BUSY_INTERVAL_S
         return min(IDLE_INTERVAL_S, max(BUSY_INTERVAL_S, 2 * self._interval_s.get(address, 0.0)))
+
+
+def metrics_url(address: str, engine: Engine) -> str:
+    """Where an endpoint's metrics are: on its own port, or on one that the engine keeps for them."""
+    if engine.metrics_port is not None:
+        address = f"{address.rpartition(':')[0]}:{engine.metrics_port}"
+    return f"http://{address}{engine.metrics_path}"

@@ -10,7 +10,7 @@ import msgspec
 from fairlead.api.inference_pool import INFERENCE_POOLS
 from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService
 from fairlead.clock import SYSTEM, Clock, format_time
-from fairlead.engines import EngineSourceError
+from fairlead.engines import EngineSpecError
 from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller, Result
 from fairlead.kube.errors import ApiError, NotFound
@@ -63,7 +63,7 @@ class ModelServices:
         problem, hashed = "", ""
         try:
             template = pod_template(service)
-        except EngineSourceError as error:
+        except EngineSpecError as error:
             problem = str(error)
         else:
             hashed = template_hash(template)

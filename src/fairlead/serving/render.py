@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def pod_template(service: ModelService) -> Json:
-    """Metadata and spec of every replica's pod. Raises EngineSourceError for a source the runtime cannot serve."""
+    """Metadata and spec of every replica's pod. Raises EngineSpecError for what the runtime cannot serve."""
     spec = service.spec
     engine = engine_for(spec.runtime)
     command = engine.command(
@@ -45,7 +45,7 @@ def pod_template(service: ModelService) -> Json:
         "command": list(command.argv),
         "env": [*own, *engine_env, *({"name": e.name, "value": e.value} for e in spec.env)],
         "ports": [{"name": "http", "containerPort": DEFAULT_PORT}],
-        **_probes(engine.readiness),
+        **_probes(engine.readiness, engine.liveness_path),
     }
     resources = {k: v for k, v in msgspec.to_builtins(spec.resources).items() if v}
     if resources:
@@ -112,8 +112,9 @@ def pool(service: ModelService) -> Json:
     }
 
 
-def _probes(readiness: Readiness) -> Json:
+def _probes(readiness: Readiness, liveness_path: str | None) -> Json:
     get = {"path": readiness.path, "port": DEFAULT_PORT}
+    alive = {"path": liveness_path or readiness.path, "port": DEFAULT_PORT}
     attempts = max(1, -(-readiness.startup_timeout_s // readiness.startup_period_s))
     regular = {"httpGet": get, "periodSeconds": readiness.period_s, "failureThreshold": readiness.failure_threshold}
     return {
@@ -124,7 +125,7 @@ def _probes(readiness: Readiness) -> Json:
         },
         "readinessProbe": regular,
         # An engine under full load may answer its health page late: restarting it would only make things worse.
-        "livenessProbe": {**regular, "timeoutSeconds": 10, "failureThreshold": 6},
+        "livenessProbe": {**regular, "httpGet": alive, "timeoutSeconds": 10, "failureThreshold": 6},
     }
 
 
