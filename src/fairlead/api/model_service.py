@@ -90,6 +90,7 @@ class ModelServiceSpec(_Kind):
             "tgi",
             "mlserver",
             "openvino",
+            "onnx",
         ],
         Meta(extra_json_schema={"description": "Which model server runs the model."}),
     ]

@@ -10,6 +10,7 @@ from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readi
 from fairlead.engines.furiosa import Furiosa
 from fairlead.engines.handoff import Handoff, HandoffError, Meeting
 from fairlead.engines.llama_cpp import LlamaCpp
+from fairlead.engines.onnx import Onnx
 from fairlead.engines.open_inference import MlServer, OpenVino
 from fairlead.engines.sglang import Sglang
 from fairlead.engines.signals import UNKNOWN, EngineSignals, HistogramSignal
@@ -46,6 +47,7 @@ ENGINES: Mapping[str, Engine] = {
         Tgi(),
         MlServer(),
         OpenVino(),
+        Onnx(),
     )
 }
 """Runtime name -> adapter."""
@@ -96,6 +98,7 @@ __all__ = [
     "LlamaCpp",
     "Meeting",
     "MlServer",
+    "Onnx",
     "OpenVino",
     "Parallelism",
     "Program",
