@@ -28,17 +28,17 @@ class Efficiencies:
     layer by iterations with a prompt, whose kernels are launched one by one where decoding replays a captured graph.
     """
 
-    compute: float = 0.7
+    compute: float = 0.8
     memory: float = 0.8
-    attention_compute: float = 0.5
-    attention_memory: float = 0.7
-    link: float = 0.7
-    step_s: float = 1e-3
+    attention_compute: float = 0.6
+    attention_memory: float = 0.8
+    link: float = 0.8
+    step_s: float = 0.3e-3
     layer_s: float = 15e-6
-    expert_layer_s: float = 30e-6
-    collective_s: float = 10e-6
-    sequence_s: float = 2e-6
-    prefill_layer_s: float = 200e-6
+    expert_layer_s: float = 35e-6
+    collective_s: float = 18e-6
+    sequence_s: float = 1e-6
+    prefill_layer_s: float = 250e-6
 
     def __post_init__(self) -> None:
         for field in fields(self):
