@@ -15,17 +15,20 @@ from fairlead.simulator.engine.request import Sequence, State
 class DecodeBatch:
     """`lookahead_tokens` slots beyond the next token are reserved per sequence (drafts of speculative decoding)."""
 
-    __slots__ = ("_base_sum", "_block_tokens", "_finishes", "_lookahead", "_number", "_phases", "count", "depth")
+    __slots__ = (
+        "_base_sum", "_block_tokens", "_finishes", "_lookahead", "_number", "_phases", "_slot_depth", "count", "depth",
+    )  # fmt: skip
 
     def __init__(self, block_tokens: int, lookahead_tokens: int = 0) -> None:
         self.depth = 0
         """Tokens that a sequence which was always here would have generated."""
         self.count = 0
+        self._slot_depth = 0  # depth up to which the sequences have their blocks; joining needs it to equal `depth`
         self._block_tokens = block_tokens
         self._lookahead = lookahead_tokens
         self._base_sum = 0
         self._phases = [0] * block_tokens
-        """[p]: sequences whose slots end at a block boundary whenever (depth + p) is a multiple of the block size."""
+        """[p]: sequences whose slots end at a block boundary whenever (slot depth + p) is a multiple of the block size."""
         self._finishes: list[tuple[int, int, Sequence]] = []
         self._number = 0
 
@@ -54,18 +57,36 @@ class DecodeBatch:
         reached = min(depth, sequence.finish_depth)
         sequence.computed_tokens = base + reached
         sequence.generated_tokens = sequence.request.output_tokens - (sequence.finish_depth - reached)
-        sequence.blocks = -(-(base + depth + self._lookahead) // self._block_tokens)
+        sequence.blocks = -(-(base + self._slot_depth + self._lookahead) // self._block_tokens)
         sequence.state = state
+        if not self.count:
+            self._slot_depth = depth
 
     def blocks_for(self, tokens: int) -> int:
-        """New blocks that all sequences together need to gain `tokens` tokens each."""
-        turns, rest = divmod(tokens, self._block_tokens)
+        """Blocks that all sequences together still lack to gain `tokens` tokens each."""
+        depth = self._slot_depth
+        missing = self.depth + tokens - depth
+        if missing <= 0:
+            return 0
+        size = self._block_tokens
+        turns, rest = divmod(missing, size)
         needed = turns * self.count
         if rest:
-            size, phases, depth = self._block_tokens, self._phases, self.depth
-            for ahead in range(rest):
-                needed += phases[-(depth + ahead) % size]
+            phases = self._phases
+            for ahead in range(depth, depth + rest):
+                needed += phases[-ahead % size]
         return needed
+
+    def blocks_of(self, sequence: Sequence, tokens: int) -> int:
+        """Of `blocks_for`, what one sequence lacks."""
+        slots = sequence.base + self._lookahead
+        size = self._block_tokens
+        return -(-(slots + self.depth + tokens) // size) - -(-(slots + self._slot_depth) // size)
+
+    def got_blocks_for(self, tokens: int) -> None:
+        """The sequences have the blocks to gain `tokens` tokens each."""
+        if self.count:
+            self._slot_depth = max(self._slot_depth, self.depth + tokens)
 
     def tokens_to_finish(self) -> int:
         """Tokens until the first sequence ends; the batch must not be empty."""
@@ -77,8 +98,10 @@ class DecodeBatch:
             heapq.heappop(finishes)
 
     def advance(self, tokens: int) -> list[Sequence]:
-        """Every sequence gains `tokens` tokens; returns those that have ended, not yet taken out."""
+        """Every sequence gains `tokens` tokens, and has the blocks; returns those that have ended, not yet taken out."""
         self.depth = depth = self.depth + tokens
+        if depth > self._slot_depth:
+            self._slot_depth = depth
         finishes = self._finishes
         ended = []
         while finishes and finishes[0][0] <= depth:

@@ -89,10 +89,12 @@ class Engine:
         flight = self._flight
         if flight is None:
             self._take_off(now_s)
-        elif flight.iterations == 1:
-            sequence.eligible_step = flight.number + (2 if self.settings.async_scheduling else 1)
-        elif not self.scheduler.blocked:
-            sequence.eligible_step = self._cut(now_s, 2 if self.settings.async_scheduling else 1)
+            return sequence
+        iterations = flight.begun_by(now_s) + (1 if self.settings.async_scheduling else 0)
+        sequence.eligible_step = flight.number + iterations
+        if iterations < flight.iterations and not self.scheduler.blocked:
+            flight.cut(iterations)
+            self._set_next()
         return sequence
 
     def check(self, request: Request) -> None:
@@ -121,7 +123,7 @@ class Engine:
             return
         if sequence in self.scheduler.running and self._flight is not None:
             self._aborts.append(sequence)
-            self._cut(now_s, 1)
+            self._cut(now_s)
             return
         self.scheduler.remove(sequence, State.ABORTED)
         self._room_made(now_s)
@@ -255,27 +257,19 @@ class Engine:
                     high = middle - 1
             iterations = low
         if scheduler.waiting and not scheduler.blocked:
-            eligible = scheduler.waiting[0].eligible_step
-            if number < eligible < number + iterations:
-                iterations = eligible - number
+            later = [s.eligible_step - number for s in scheduler.waiting if s.eligible_step > number]
+            iterations = min((iterations, *later))
         count = decode.count
         first_s = self._draft_s + self.cost.step_s(0, 0, count * (1 + self._drafts), decode.context_tokens)
         growth_s = self.cost.context_s * count
-        if acceptance is not None:
-            growth_s *= acceptance.tokens(number, iterations) / iterations
-        return Flight(now_s, number, iterations, first_s, growth_s, count, [], self._jitter)
+        return Flight(now_s, number, iterations, first_s, growth_s, count, [], self._jitter, acceptance)
 
-    def _cut(self, now_s: float, iterations_ahead: int) -> int:
-        """End the flight early, so that iteration `iterations_ahead` after the one under way can be another; returns
-        the number of that iteration."""
+    def _cut(self, now_s: float) -> None:
+        """End the flight with the iteration that is under way."""
         flight = self._flight
-        if flight is None:
-            return 0
-        keep = flight.begun_by(now_s) - 1 + iterations_ahead
-        if keep < flight.iterations:
-            flight.cut(keep)
+        if flight is not None and (begun := flight.begun_by(now_s)) < flight.iterations:
+            flight.cut(begun)
             self._set_next()
-        return flight.number + keep
 
     def _tokens_of_iterations(self, number: int, iterations: int) -> int:
         """Tokens that a decoding sequence gains."""
@@ -325,7 +319,7 @@ class Engine:
         if self._flight is None:
             self._take_off(now_s)
         else:
-            self._cut(now_s, 1)
+            self._cut(now_s)
             self._set_next()
 
     # Operations

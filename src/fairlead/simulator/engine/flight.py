@@ -2,21 +2,32 @@
 
 The time of iteration i (from 0) of a run is `first_s + i * growth_s`, because the context grows by the same amount each
 time and the cost is affine in it; so the time of any number of iterations, and the number within any time, are closed
-forms. Jitter stretches them by its summed factors.
+forms. Speculation makes the growth irregular, jitter stretches the time; both are summed up beforehand.
 """
 
 from __future__ import annotations
 
 from math import sqrt
 
-from fairlead.simulator.engine.jitter import Jitter
+from fairlead.simulator.engine.jitter import Acceptance, Jitter
 from fairlead.simulator.engine.request import Sequence
 
 
 class Flight:
     """`iterations` iterations from `start_s` on, numbered from `number`; `chunks` are the prompt tokens computed."""
 
-    __slots__ = ("_first_s", "_growth_s", "_jitter", "chunks", "decoding", "end_s", "iterations", "number", "start_s")
+    __slots__ = (
+        "_acceptance",
+        "_first_s",
+        "_growth_s",
+        "_jitter",
+        "chunks",
+        "decoding",
+        "end_s",
+        "iterations",
+        "number",
+        "start_s",
+    )
 
     def __init__(
         self,
@@ -28,6 +39,7 @@ class Flight:
         decoding: int,
         chunks: list[tuple[Sequence, int]],
         jitter: Jitter | None,
+        acceptance: Acceptance | None = None,
     ) -> None:
         self.start_s = start_s
         self.number = number
@@ -37,12 +49,19 @@ class Flight:
         self.chunks = chunks
         self._first_s = first_s
         self._growth_s = growth_s
+        """Per token that every sequence gains."""
         self._jitter = jitter
+        self._acceptance = acceptance
         self.end_s = start_s + self.elapsed_s(iterations)
 
     def elapsed_s(self, iterations: int) -> float:
         """Seconds that the first `iterations` take."""
-        base_s = iterations * self._first_s + self._growth_s * (iterations * (iterations - 1) / 2)
+        acceptance = self._acceptance
+        if acceptance is None:
+            gained = iterations * (iterations - 1) // 2
+        else:
+            gained = acceptance.tokens_before(self.number, iterations)
+        base_s = iterations * self._first_s + self._growth_s * gained
         if self._jitter is None or not iterations:
             return base_s
         return base_s * (1 + self._jitter.excess(self.number, iterations) / iterations)
@@ -59,7 +78,7 @@ class Flight:
         elapsed_s = now_s - self.start_s
         low = 1
         high = self.iterations
-        if self._jitter is None:
+        if self._jitter is None and self._acceptance is None:
             # The root of the quadratic, and one on either side of it for rounding.
             guess = _iterations_within(elapsed_s, self._first_s, self._growth_s)
             low, high = min(high, max(1, guess - 1)), min(high, max(1, guess + 2))

@@ -43,7 +43,7 @@ class Acceptance:
     One draw serves all sequences of an iteration: every sequence sees the right distribution, the batch moves together.
     """
 
-    __slots__ = ("_period_tokens", "_sums")
+    __slots__ = ("_period_sum", "_period_tokens", "_sums", "_sums_of_sums")
 
     def __init__(self, drafted: int, probability: float, seed: int) -> None:
         chosen = random.Random(f"acceptance/{seed}")
@@ -56,6 +56,8 @@ class Acceptance:
 
         self._sums = [0, *accumulate(tokens() for _ in range(_PERIOD))]
         self._period_tokens = self._sums.pop()
+        self._sums_of_sums = [0, *accumulate(self._sums)]
+        self._period_sum = self._sums_of_sums.pop()
 
     def tokens(self, first: int, count: int) -> int:
         """Tokens per sequence of `count` iterations from number `first` on."""
@@ -67,6 +69,15 @@ class Acceptance:
         turns, rest = divmod(goal - 1, self._period_tokens)
         return turns * _PERIOD + bisect_left(self._sums, rest + 1) - first
 
+    def tokens_before(self, first: int, count: int) -> int:
+        """Sum over `count` iterations from number `first` on of the tokens that each finds already gained."""
+        return self._sum_of_sums_to(first + count) - self._sum_of_sums_to(first) - count * self._sum_to(first)
+
     def _sum_to(self, number: int) -> int:
         turns, rest = divmod(number, _PERIOD)
         return turns * self._period_tokens + self._sums[rest]
+
+    def _sum_of_sums_to(self, number: int) -> int:
+        turns, rest = divmod(number, _PERIOD)
+        whole_turns = turns * self._period_sum + self._period_tokens * _PERIOD * (turns * (turns - 1) // 2)
+        return whole_turns + self._sums_of_sums[rest] + turns * self._period_tokens * rest

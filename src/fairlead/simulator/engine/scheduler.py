@@ -71,21 +71,20 @@ class Scheduler:
         """The prompt tokens of iteration number `iteration`, in which every decoding sequence gains `decode_tokens`."""
         plan = Plan()
         before, self._iteration = self.preemptions, iteration
-        reserved = self._make_room_to_decode(now_s, decode_tokens)
+        self._take_blocks_to_decode(now_s, decode_tokens)
         budget = self.settings.max_num_batched_tokens - self.decode.count * (1 + self.lookahead)
         for sequence in list(self.prefilling):
             if budget <= 0:
                 break
             tokens = min(sequence.target_tokens - sequence.computed_tokens, budget, self._longest_chunk())
-            while sequence.state is State.PREFILL and not self._grow(sequence, tokens, reserved):
+            while sequence.state is State.PREFILL and not self._grow(sequence, tokens):
                 self._preempt_last(now_s)
-                reserved = self.decode.blocks_for(decode_tokens)
             if sequence.state is not State.PREFILL:
                 break
             plan.add(sequence, tokens)
             budget -= tokens
         if self.preemptions == before and (self.waiting or self.fetched):
-            self._admit(plan, now_s, iteration, budget, reserved)
+            self._admit(plan, now_s, iteration, budget)
         return plan
 
     def remove(self, sequence: Sequence, state: State, *, keep_blocks: bool = False) -> None:
@@ -121,14 +120,21 @@ class Scheduler:
         while self.running:
             self._preempt_last(now_s)
 
-    def _make_room_to_decode(self, now_s: float, decode_tokens: int) -> int:
-        """Preempt until every decoding sequence can take its next blocks; returns how many those are."""
+    def _take_blocks_to_decode(self, now_s: float, decode_tokens: int) -> None:
+        """Take the next blocks of every decoding sequence; while they do not suffice, the first in the batch take what
+        there is and the last is preempted."""
         decode, cache = self.decode, self.cache
-        needed = decode.blocks_for(decode_tokens)
-        while needed > cache.free_blocks:
+        taken = 0
+        while (missing := decode.blocks_for(decode_tokens) - taken) > cache.free_blocks:
+            last = next(reversed(self.running))
+            if last.state is State.DECODE:
+                missing -= decode.blocks_of(last, decode_tokens)
+            now_taken = min(missing, cache.free_blocks)
+            cache.take(now_taken)
+            taken += now_taken
             self._preempt_last(now_s)
-            needed = decode.blocks_for(decode_tokens)
-        return needed
+        cache.take(missing)
+        decode.got_blocks_for(decode_tokens)
 
     def _preempt_last(self, now_s: float) -> None:
         sequence = next(reversed(self.running))
@@ -160,12 +166,12 @@ class Scheduler:
             return threshold
         return self.settings.max_num_batched_tokens
 
-    def _grow(self, sequence: Sequence, tokens: int, reserved: int) -> bool:
+    def _grow(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for the next chunk of an admitted prompt, if they are free."""
         size = self.settings.block_tokens
         computed = sequence.computed_tokens + tokens
         needed = -(-(computed + self.lookahead) // size) - sequence.blocks
-        if needed > self.cache.free_blocks - reserved:
+        if needed > self.cache.free_blocks:
             return False
         if needed > 0:
             self.cache.take(needed)
@@ -173,7 +179,7 @@ class Scheduler:
         self.cache.store(sequence, computed // size)
         return True
 
-    def _admit(self, plan: Plan, now_s: float, iteration: int, budget: int, reserved: int) -> None:
+    def _admit(self, plan: Plan, now_s: float, iteration: int, budget: int) -> None:
         settings, running = self.settings, self.running
         self.blocked = False
         while budget > 0:
@@ -190,7 +196,7 @@ class Scheduler:
             if adapter and self.adapters is not None and not self.adapters.fits(adapter):
                 self._skipped.append(queue.popleft())
                 continue
-            tokens = self._try_admit(sequence, budget, reserved, bool(plan.chunks or self.decode.count))
+            tokens = self._try_admit(sequence, budget, bool(plan.chunks or self.decode.count))
             if tokens < 0:
                 self.blocked = True
                 break
@@ -211,10 +217,10 @@ class Scheduler:
             self.waiting.extendleft(reversed(self._skipped))
             self._skipped.clear()
 
-    def _try_admit(self, sequence: Sequence, budget: int, reserved: int, busy: bool) -> int:
+    def _try_admit(self, sequence: Sequence, budget: int, busy: bool) -> int:
         """Take the blocks of a waiting sequence's first chunk. Returns its tokens, or -1 where they do not fit."""
         if sequence.state is State.FETCHING:
-            if not self._grow(sequence, 1, reserved):
+            if not self._grow(sequence, 1):
                 return -1
             sequence.state = State.PREFILL
             return 1
@@ -231,7 +237,7 @@ class Scheduler:
                 if not settings.chunked_prefill:
                     return -1
                 tokens = budget
-        free = cache.free_blocks - reserved - hit.free_blocks - (self._watermark_blocks if busy else 0)
+        free = cache.free_blocks - hit.free_blocks - (self._watermark_blocks if busy else 0)
         all_blocks = -(-target // size) - hit.blocks
         if settings.reserve_full_prompt and all_blocks > free:
             return -1
