@@ -24,35 +24,34 @@ def pick_least_loaded(candidates: Sequence[Candidate], max_fallbacks: int = MAX_
     if not candidates:
         return NoPick("no_ready_endpoints", "no replica is ready")
     expected_others = _mean_others(candidates)
-    usable = [c for c in candidates if c.reachable]
-    if len(usable) == 1 and len(candidates) == 1:
-        only = usable[0]
-        return Pick(only.address, (), f"the only ready endpoint; {_told(only)}")
-    ordered = sorted(candidates, key=lambda c: _order(c, expected_others))
-    best = ordered[0]
-    fallbacks = tuple(c.address for c in ordered[1 : 1 + max_fallbacks])
-    if not usable:
+    # Plain tuples sort without calls into Python; addresses differ, so the position is never compared.
+    ordered = [
+        (
+            not c.reachable,
+            c.in_flight + (expected_others if c.others is None else c.others),
+            0 if c.kv_cache_usage_ratio is None else int(c.kv_cache_usage_ratio * _KV_STEPS),
+            c.last_pick,
+            c.address,
+            position,
+        )
+        for position, c in enumerate(candidates)
+    ]
+    ordered.sort()
+    best = candidates[ordered[0][-1]]
+    fallbacks = tuple([entry[4] for entry in ordered[1 : 1 + max_fallbacks]])
+    if not best.reachable:
         return Pick(
             best.address, fallbacks, f"none of {len(candidates)} endpoints accepted its last connection; trying"
         )
-    return Pick(best.address, fallbacks, f"least loaded of {len(usable)} reachable endpoints; {_told(best)}")
+    if len(candidates) == 1:
+        return Pick(best.address, (), f"the only ready endpoint; {_told(best)}")
+    usable = len(candidates) - sum([entry[0] for entry in ordered])
+    return Pick(best.address, fallbacks, f"least loaded of {usable} reachable endpoints; {_told(best)}")
 
 
 def _mean_others(candidates: Sequence[Candidate]) -> float:
     known = [c.others for c in candidates if c.others is not None]
     return sum(known) / len(known) if known else 0.0
-
-
-def _order(candidate: Candidate, expected_others: float) -> tuple[bool, float, int, int, str]:
-    others = expected_others if candidate.others is None else candidate.others
-    kv = candidate.kv_cache_usage_ratio
-    return (
-        not candidate.reachable,
-        candidate.in_flight + others,
-        0 if kv is None else int(kv * _KV_STEPS),
-        candidate.last_pick,
-        candidate.address,
-    )
 
 
 def _told(candidate: Candidate) -> str:

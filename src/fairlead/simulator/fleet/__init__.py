@@ -1,0 +1,63 @@
+"""A fleet of engines under the virtual clock: arrivals, gateway, scaling and mishaps, event by event.
+
+Deterministic for a seed, flat in memory; decisions are the live components' own pure functions.
+"""
+
+from fairlead.simulator.fleet.config import (
+    Crash,
+    FailureSpec,
+    GatewaySpec,
+    NodeSpec,
+    PoolSpec,
+    ScalingSpec,
+    Scenario,
+    ScenarioError,
+    TraceSpec,
+    load_scenario,
+)
+from fairlead.simulator.fleet.fleet import Fleet, Progress
+from fairlead.simulator.fleet.model import ReplicaModel, replica_model
+from fairlead.simulator.fleet.policies import POLICIES, Policy
+from fairlead.simulator.fleet.presets import DEFAULT_ACCELERATOR, DEFAULT_MODEL, PRESETS
+from fairlead.simulator.fleet.records import COLUMNS, JsonlRecords, ListedRecords, NoRecords, ParquetRecords, sink_for
+from fairlead.simulator.fleet.scaling import SCALING, PoolSnapshot, ScalingDecision, ScalingPolicy
+from fairlead.simulator.fleet.study import run_study, workload, write_summary
+from fairlead.simulator.fleet.summary import Distribution, Summary, summarise
+
+__all__ = [
+    "COLUMNS",
+    "DEFAULT_ACCELERATOR",
+    "DEFAULT_MODEL",
+    "POLICIES",
+    "PRESETS",
+    "SCALING",
+    "Crash",
+    "Distribution",
+    "FailureSpec",
+    "Fleet",
+    "GatewaySpec",
+    "JsonlRecords",
+    "ListedRecords",
+    "NoRecords",
+    "NodeSpec",
+    "ParquetRecords",
+    "Policy",
+    "PoolSnapshot",
+    "PoolSpec",
+    "Progress",
+    "ReplicaModel",
+    "ScalingDecision",
+    "ScalingPolicy",
+    "ScalingSpec",
+    "Scenario",
+    "ScenarioError",
+    "Summary",
+    "TraceSpec",
+    "load_scenario",
+    "replica_model",
+    "run_study",
+    "sink_for",
+    "summarise",
+    "workload",
+    "write_summary",
+]

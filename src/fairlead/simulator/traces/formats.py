@@ -1,0 +1,253 @@
+"""The trace formats of others and our own: which lines are theirs, and what one line means.
+
+- Azure LLM inference traces 2023 and 2024, and the multimodal one of 2025 (Azure Public Dataset): CSV
+  `TIMESTAMP,ContextTokens,GeneratedTokens`, the multimodal one with `NumImages`; context tokens include the images'.
+- BurstGPT (HPMLL, releases 1 and 2): CSV `Timestamp` in seconds, `Model`, `Request tokens`, `Response tokens`, …;
+  release 2 adds `Session ID` and `Elapsed time`. Rows with no response tokens are failures of the service traced.
+- Mooncake (FAST '25): JSONL `timestamp` in milliseconds, `input_length`, `output_length`, `hash_ids` of blocks of 512
+  tokens.
+- fairlead: JSONL of `TraceRequest`.
+
+A parser takes one line and returns a request, None for a request that was never answered, or raises BrokenLine.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from fairlead.simulator.traces.request import BrokenLine, TraceRequest
+
+Parse = Callable[[str], TraceRequest | None]
+MOONCAKE_BLOCK_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`recognises` a first line; `parser` makes a parser, given the header where there is one."""
+
+    name: str
+    recognises: Callable[[str], bool]
+    parser: Callable[[str], Parse]
+    has_header: bool
+    absolute_times: bool
+    """Times count from an epoch of their own; the first request is what a reader counts from."""
+
+
+def _columns(line: str) -> list[str]:
+    if '"' not in line:
+        return line.rstrip("\r\n").split(",")
+    try:
+        return next(csv.reader([line]))
+    except csv.Error as error:
+        raise BrokenLine("line", line, f"a row of CSV ({error})") from None
+
+
+def _places(header: str, wanted: Sequence[str]) -> list[int]:
+    names = [name.strip() for name in _columns(header)]
+    return [names.index(name) for name in wanted]
+
+
+def _cell(row: list[str], place: int, field: str) -> str:
+    if place >= len(row):
+        raise BrokenLine(field, None, f"a value; the line has {len(row)} columns")
+    return row[place].strip()
+
+
+def _tokens(text: str, field: str, least: int) -> int:
+    try:
+        # Some writers of CSV turn whole numbers into floats.
+        value = int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        raise BrokenLine(field, text, "a whole number of tokens") from None
+    if not math.isfinite(value) or value != int(value) or value < least:
+        raise BrokenLine(field, text, f"a whole number of tokens, {least} or more")
+    return int(value)
+
+
+def _seconds(text: str, field: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BrokenLine(field, text, "a number of seconds") from None
+    if not math.isfinite(value) or value < 0:
+        raise BrokenLine(field, text, "a number of seconds, 0 or more")
+    return value
+
+
+def _timestamp(text: str, field: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BrokenLine(field, text, "a time such as 2023-11-16 18:15:46.6805900") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _azure_parser(header: str) -> Parse:
+    time, prompt, output = _places(header, ("TIMESTAMP", "ContextTokens", "GeneratedTokens"))
+
+    def parse(line: str) -> TraceRequest | None:
+        row = _columns(line)
+        time_s = _timestamp(_cell(row, time, "TIMESTAMP"), "TIMESTAMP")
+        output_tokens = _tokens(_cell(row, output, "GeneratedTokens"), "GeneratedTokens", 0)
+        if not output_tokens:
+            return None
+        prompt_tokens = _tokens(_cell(row, prompt, "ContextTokens"), "ContextTokens", 1)
+        return TraceRequest(time_s, prompt_tokens, output_tokens)
+
+    return parse
+
+
+def _burstgpt_parser(header: str) -> Parse:
+    time, model, prompt, output = _places(header, ("Timestamp", "Model", "Request tokens", "Response tokens"))
+    names = [name.strip() for name in _columns(header)]
+    session = names.index("Session ID") if "Session ID" in names else None
+
+    def parse(line: str) -> TraceRequest | None:
+        row = _columns(line)
+        time_s = _seconds(_cell(row, time, "Timestamp"), "Timestamp")
+        output_tokens = _tokens(_cell(row, output, "Response tokens"), "Response tokens", 0)
+        if not output_tokens:
+            return None
+        prompt_tokens = _tokens(_cell(row, prompt, "Request tokens"), "Request tokens", 1)
+        conversation = "" if session is None else _cell(row, session, "Session ID")
+        return TraceRequest(
+            time_s,
+            prompt_tokens,
+            output_tokens,
+            model=_cell(row, model, "Model"),
+            session="" if conversation.lower() == "nan" else conversation,
+        )
+
+    return parse
+
+
+class _MooncakeLine(msgspec.Struct):
+    timestamp: float
+    input_length: int
+    output_length: int
+    hash_ids: tuple[int, ...] = ()
+
+
+_FIELD = re.compile(r"at `\$\.(\w+)")
+_MISSING = re.compile(r"missing required field `(\w+)`|unknown field `(\w+)`")
+
+
+def _broken_json(line: str, error: msgspec.ValidationError) -> BrokenLine:
+    """A validation error with the value that caused it."""
+    said = str(error).split(" - at ")[0]
+    if found := _MISSING.search(said):
+        known = ", ".join(TraceRequest.__struct_fields__)
+        field = found[1] or found[2]
+        return BrokenLine(field, None, "a value") if found[1] else BrokenLine(field, "given", f"one of: {known}")
+    try:
+        values = json.loads(line)
+    except ValueError:
+        values = None
+    if (found := _FIELD.search(str(error))) and isinstance(values, dict):
+        return BrokenLine(found[1], values.get(found[1]), said.removeprefix("Expected "))
+    return BrokenLine("line", line.strip(), f"a JSON object ({said})")
+
+
+def _decode(decoder: msgspec.json.Decoder[TraceRequest] | msgspec.json.Decoder[_MooncakeLine], line: str) -> object:
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError as error:
+        raise _broken_json(line, error) from None
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise BrokenLine("line", line.strip(), f"a JSON object ({error})") from None
+
+
+def _mooncake_parser(header: str) -> Parse:
+    decoder = msgspec.json.Decoder(_MooncakeLine)
+
+    def parse(line: str) -> TraceRequest | None:
+        given = _decode(decoder, line)
+        assert isinstance(given, _MooncakeLine)
+        if given.output_length == 0:
+            return None
+        for field in ("input_length", "output_length"):
+            if (tokens := getattr(given, field)) < 1:
+                raise BrokenLine(field, tokens, "a whole number of tokens, 1 or more")
+        if given.timestamp < 0:
+            raise BrokenLine("timestamp", given.timestamp, "milliseconds, 0 or more")
+        return TraceRequest(
+            given.timestamp / 1e3,
+            given.input_length,
+            given.output_length,
+            hash_ids=given.hash_ids,
+            block_tokens=MOONCAKE_BLOCK_TOKENS,
+        )
+
+    return parse
+
+
+def _own_parser(header: str) -> Parse:
+    decoder = msgspec.json.Decoder(TraceRequest)
+
+    def parse(line: str) -> TraceRequest | None:
+        request = _decode(decoder, line)
+        assert isinstance(request, TraceRequest)
+        return request
+
+    return parse
+
+
+def _has_columns(*wanted: str) -> Callable[[str], bool]:
+    def recognises(line: str) -> bool:
+        try:
+            return set(wanted) <= {name.strip() for name in _columns(line)}
+        except BrokenLine:
+            return False
+
+    return recognises
+
+
+def _has_keys(*wanted: str) -> Callable[[str], bool]:
+    def recognises(line: str) -> bool:
+        try:
+            given = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return False
+        return isinstance(given, dict) and any(key in given for key in wanted)
+
+    return recognises
+
+
+FORMATS: dict[str, Format] = {
+    f.name: f
+    for f in (
+        Format(
+            "azure",
+            _has_columns("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
+            _azure_parser,
+            has_header=True,
+            absolute_times=True,
+        ),
+        Format(
+            "burstgpt",
+            _has_columns("Timestamp", "Model", "Request tokens", "Response tokens"),
+            _burstgpt_parser,
+            has_header=True,
+            absolute_times=True,
+        ),
+        Format(
+            "mooncake",
+            _has_keys("input_length", "output_length"),
+            _mooncake_parser,
+            has_header=False,
+            absolute_times=False,
+        ),
+        Format(
+            "fairlead", _has_keys("prompt_tokens", "output_tokens"), _own_parser, has_header=False, absolute_times=False
+        ),
+    )
+}
+"""Name -> format."""
