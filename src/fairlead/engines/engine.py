@@ -86,6 +86,8 @@ class Engine(ABC):
     program: Program
     api: Literal["openai", "open-inference", "generate"] = "openai"
     """The protocol that clients of its models speak; `generate` is JetStream's own."""
+    knows_names: bool = True
+    """Whether it looks at the model name of a request, and refuses one that it does not serve."""
     readiness: Readiness
     liveness_path: str | None = None
     """None: the readiness page serves for both."""

@@ -50,6 +50,7 @@ class Furiosa(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    knows_names = False
     drain = Drain(finishes_streams=False, new_requests="not accepted", health="closes")
 
     def command(self, spec: EngineSpec) -> EngineCommand:

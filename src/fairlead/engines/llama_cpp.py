@@ -42,6 +42,7 @@ class LlamaCpp(Engine):
     program = Program("llama-server", install="a package or build of llama.cpp")
     readiness = Readiness(startup_timeout_s=1800)
     metrics_path = "/metrics"
+    knows_names = False
     drain = Drain(finishes_streams=False, new_requests="not accepted", health="closes")
 
     def command(self, spec: EngineSpec) -> EngineCommand:

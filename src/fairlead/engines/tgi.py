@@ -34,6 +34,7 @@ class Tgi(Engine):
     program = Program("text-generation-launcher", accelerators=("nvidia", "amd"), install="the image")
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    knows_names = False
     drain = Drain(finishes_streams=True, new_requests="not accepted", health="closes")
 
     def command(self, spec: EngineSpec) -> EngineCommand:
