@@ -38,7 +38,7 @@ class Efficiencies:
     expert_layer_s: float = 35e-6
     collective_s: float = 18e-6
     sequence_s: float = 1e-6
-    prefill_layer_s: float = 250e-6
+    prefill_layer_s: float = 300e-6
 
     def __post_init__(self) -> None:
         for field in fields(self):

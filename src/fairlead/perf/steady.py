@@ -8,8 +8,9 @@ closed loop `x` requests begin and end per iteration, at random phases:
   unless the budget B is short: every request needs I + O − 1 tokens of it, so x ≤ B / (I + O − 1);
 - iterations with a prompt are 1 − exp(−x·⌈I/b⌉) of all (Poisson), and share the x·I prompt tokens per iteration, where
   b is the budget left by decoding sequences;
-- the time per output token is the mean iteration; the first token comes after the rest of the running iteration and
-  the iterations of the prompt, with those of prompts that came along.
+- the time per output token is the mean iteration; a request begins when another ends, just too late for the iteration
+  that begins at the same moment, so its first token comes after that one and the iterations of the prompt, which
+  prompts that came along share.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def steady_state(cost: StepCost, workload: Workload, limits: Limits | None = Non
     # first token waits for half of the others on average.
     alone = (1.0 + per_iteration) * prompt
     gathered = alone if alone <= left else (1.0 + per_iteration / 2) * prompt
-    first_s = _prefill_s(iteration_s, gathered, left) + mean_s / 2
+    first_s = _prefill_s(iteration_s, gathered, left) + mean_s
     # A batch that cannot take prompts as fast as requests end keeps them waiting: Little's law on the running ones.
     first_s = max(first_s, (batch / per_iteration - rest) * mean_s)
     requests_per_s = per_iteration * limits.pipeline / mean_s
