@@ -50,6 +50,7 @@ _MODELS = {
     "Qwen/Qwen3-32B": "Qwen3-32B",
     "Qwen/Qwen3-235B-A22B-FP8": "Qwen3-235B-A22B",
     "MiniMaxAI/MiniMax-M2.5": "MiniMax-M2",
+    "moonshotai/Kimi-K2.5": "Kimi-K2.5",
     "openai/gpt-oss-120b": "gpt-oss-120b",
 }
 _DEVICES = {"h100_sxm": "H100-SXM", "h200_sxm": "H200", "b200_sxm": "B200", "b300_sxm": "B300", "gb200": "GB200"}

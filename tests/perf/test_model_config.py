@@ -108,6 +108,8 @@ def test_modules_left_out_of_quantisation_stay_16_bit():
     assert (oss.attention_precision.bits, oss.expert_precision.bits) == (16, 4.25)
     # The published checkpoint holds 60.8 GiB.
     assert oss.weights_bytes / 2**30 == pytest.approx(60.8, rel=0.01)
+    kimi = model_geometry(PUBLISHED["Kimi-K2.5"]["config"])
+    assert (kimi.attention_precision.bits, kimi.dense_precision.bits, kimi.expert_precision.bits) == (16, 16, 4.625)
     config = {**DENSE, "quantization_config": {"quant_method": "fp8", "ignore": ["re:.*self_attn.*", "lm_head"]}}
     partly = model_geometry(config)
     assert (partly.attention_precision.bits, partly.dense_precision.bits) == (16, 8)
