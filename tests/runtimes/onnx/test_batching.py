@@ -155,6 +155,7 @@ async def test_only_the_request_to_blame_fails(tmp_path):
     _, *answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [a if isinstance(a, InferenceError) else a[0].array.tolist() for a in answers][:2] == [[10.0], [13.0]]
     assert isinstance(answers[2], InferenceError)
+    assert answers[2].status == 400
     assert answers[3][0].array.tolist() == [12.0]
     await batcher.finish()
 

@@ -133,6 +133,16 @@ async def test_a_single_model_has_every_name_it_is_given(serve, tmp_path):
     await one.infer("iris", _ONE, 503)
 
 
+async def test_a_repository_that_goes_away_leaves_what_is_loaded(serve, tmp_path):
+    graphs.scaled(tmp_path / "models" / "m.onnx")
+    one = await serve(tmp_path / "models")
+    (tmp_path / "models").rename(tmp_path / "gone")
+    await _post(one, "models/m/load", 404)
+    await _post(one, "models/other/load", 404)
+    assert [e["name"] for e in await _post(one, "index")] == ["m"]
+    assert await _y(one) == 2
+
+
 async def test_names_that_are_no_models_of_a_folder(serve, tmp_path):
     graphs.scaled(tmp_path / "a.onnx")
     graphs.scaled(tmp_path / "b.onnx")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -166,6 +167,39 @@ async def test_a_timeout_that_passes_in_the_queue_is_said(serve, tmp_path):
     answer = await one.infer("m", _x([1], [1, 1], parameters={"timeout": 20_000}), 504)
     assert "0.02 s" in answer["error"]
     assert one.service.metrics.page().count(b'reason="REJECTED"} 1') == 1
+
+
+async def test_a_timeout_of_centuries_is_none(serve, tmp_path):
+    one = await serve(graphs.scaled(tmp_path / "m.onnx"))
+    await one.infer("m", _x([1], [1, 1], parameters={"timeout": 2**62}))
+
+
+@pytest.mark.parametrize("padding", range(9))
+async def test_binary_data_may_begin_anywhere(serve, tmp_path, padding):
+    one = await serve(graphs.scaled(tmp_path / "m.onnx"))
+    array = np.arange(999, dtype=np.float32).reshape(9, 111)
+    body, headers = _binary([("x", "FP32", array)], id="i" * padding)
+    async with one.rest.post("/v2/models/m/infer", data=body, headers=headers) as response:
+        assert (await response.json())["outputs"][0]["data"] == (array.ravel() * 2).tolist()
+
+
+async def test_an_empty_batch_has_an_empty_answer(serve, tmp_path):
+    one = await serve(graphs.scaled(tmp_path / "m.onnx"))
+    assert (await one.infer("m", _x([], [0, 3])))["outputs"][0] == {
+        "name": "y",
+        "datatype": "FP32",
+        "shape": [0, 3],
+        "data": [],
+    }
+
+
+async def test_compressed_bodies_are_taken_and_bombs_are_not(serve, tmp_path):
+    one = await serve(graphs.scaled(tmp_path / "m.onnx"), max_body_bytes=100_000)
+    body = json.dumps(_x([1], [1, 1])).encode()
+    for content, status in ((body, 200), (b" " * 50_000_000, 413)):
+        packed = gzip.compress(content)
+        async with one.rest.post("/v2/models/m/infer", data=packed, headers={"Content-Encoding": "gzip"}) as response:
+            assert response.status == status
 
 
 async def test_kserve_v1(serve, tmp_path):

@@ -64,6 +64,7 @@ def test_any_bytes_are_a_tensor_or_a_refusal(datatype, shape, data):
     [
         ("FP99", [1], b"[1]", "unknown datatype 'FP99'"),
         ("FP32", [-1], b"[1]", "negative dimension"),
+        ("FP32", [0, 2**60], b"[]", "spans more than"),
         ("FP32", [1] * 17, b"[1]", "at most 16 dimensions"),
         ("FP32", [3], b"[1, 2]", "has 2 elements, shape [3] needs 3"),
         ("FP32", [2, 2], b"[[1, 2], [3]]", "rows of data differ in length"),

@@ -20,6 +20,9 @@ LAME_DUCK_S = 0.5
 
 CLIENT_GONE = 499
 
+_MAX_TIMEOUT_US = 86_400_000_000
+"""A day; a request that allows more time has as good as no limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
@@ -115,7 +118,7 @@ class InferenceService:
         signature = served.model.signature
         check_inputs(served.name, signature, request.inputs)
         outputs = check_outputs(served.name, signature, request.outputs)
-        timeout_s = request.timeout_us / 1e6 if request.timeout_us else None
+        timeout_s = min(request.timeout_us, _MAX_TIMEOUT_US) / 1e6 if request.timeout_us else None
         if request.timeout_us < 0:
             raise invalid(f"parameter 'timeout' is microseconds from 0, got {request.timeout_us}")
         try:

@@ -17,7 +17,7 @@ from fairlead.runtimes.onnx.settings import ModelSettings
 from fairlead.runtimes.onnx.signature import Signature, TensorSpec
 from fairlead.runtimes.onnx.tensors import Array
 
-_ZIP_MAP = re.compile(r"seq\(map\((?:int64|string),tensor\((float|double)\)\)\)")
+_ZIP_MAP = re.compile(r"seq\(map\((?:int64|string),tensor\(float\)\)\)")
 _ERRORS_ONLY = 3
 
 ort.set_default_logger_severity(_ERRORS_ONLY)
@@ -81,9 +81,8 @@ class Model:
 
 def _spec(file: Path, kind: str, node: Any) -> TensorSpec:
     datatype = datatype_of(node.type)
-    scores = _ZIP_MAP.fullmatch(node.type) if kind == "output" else None
-    if scores is not None:
-        return TensorSpec(node.name, "FP64" if scores[1] == "double" else "FP32", (-1, -1), (None, None))
+    if kind == "output" and _ZIP_MAP.fullmatch(node.type):
+        return TensorSpec(node.name, "FP32", (-1, -1), (None, None))
     if datatype is None:
         raise LoadError(f"{file} cannot be served: {kind} '{node.name}' has type {node.type}")
     shape = tuple(size if isinstance(size, int) and size >= 0 else -1 for size in node.shape)

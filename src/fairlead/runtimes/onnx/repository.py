@@ -151,18 +151,14 @@ class Repository:
         is not there, 400 for one that cannot be loaded; what was loaded of it then goes on.
         """
         name = self._aliases.get(name, name)
+        if name not in self._models:
+            await self._files(name)
         loads_before = self._loads.get(name, 0)
         async with self._locks.setdefault(name, asyncio.Lock()):
             # Requests that waited here together for a lazy model share one attempt, good or bad.
             if only_missing and self._loads.get(name, 0) != loads_before:
                 return
-            try:
-                files = (await self._scan()).get(name)
-            except LayoutError as error:
-                raise unknown(str(error)) from error
-            if files is None:
-                self._locks.pop(name, None)
-                raise unknown(f"there is no model '{shortened(name)}' in {self._root}")
+            files = await self._files(name)
             settings = await asyncio.to_thread(self._settings, files, config)
             self._loads[name] = self._loads.get(name, 0) + 1
             versions = self._models.setdefault(name, {})
@@ -197,7 +193,20 @@ class Repository:
 
     async def _scan(self) -> dict[str, ModelFiles]:
         single = self._names[0] if self._names else None
-        return await asyncio.to_thread(find_models, self._root, single)
+        try:
+            return await asyncio.to_thread(find_models, self._root, single)
+        except OSError as error:
+            raise LayoutError(f"{error.filename or self._root} cannot be read: {error.strerror}") from error
+
+    async def _files(self, name: str) -> ModelFiles:
+        """Raises InferenceError 404."""
+        try:
+            files = (await self._scan()).get(name)
+        except LayoutError as error:
+            raise unknown(str(error)) from error
+        if files is None:
+            raise unknown(f"there is no model '{shortened(name)}' in {self._root}")
+        return files
 
     def _settings(self, files: ModelFiles, config: str | None) -> ModelSettings:
         if config is not None:

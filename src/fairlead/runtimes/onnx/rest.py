@@ -16,7 +16,7 @@ from fairlead.runtimes.onnx.errors import InferenceError, invalid, not_ready, sh
 from fairlead.runtimes.onnx.inference import InferenceService
 
 SERVER_NAME = "fairlead-onnx"
-EXTENSIONS = ("binary_tensor_data", "model_repository", "schedule_policy")
+EXTENSIONS = ("binary_tensor_data", "model_repository")
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 _log = logging.getLogger(__name__)

@@ -22,6 +22,9 @@ from fairlead.runtimes.onnx.errors import invalid, shortened
 Array = NDArray[Any]
 
 MAX_RANK = 16
+_MAX_EXTENT = 2**40
+"""Elements that a shape may span, its empty dimensions counted as one: an empty tensor has few bytes and any shape."""
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -66,7 +69,9 @@ def from_bytes(name: str, datatype: str, shape: Sequence[int], data: bytes | mem
             f"input '{name}': {len(data)} bytes of data, shape {list(shape)} of {datatype} needs "
             f"{count * dtype.itemsize}"
         )
-    return np.frombuffer(data, dtype).reshape(shape)
+    array = np.frombuffer(data, dtype).reshape(shape)
+    # In an HTTP body a tensor begins wherever the JSON before it ends.
+    return array if array.flags.aligned else array.copy()
 
 
 def to_bytes(array: Array, datatype: str) -> bytes:
@@ -100,6 +105,8 @@ def _expected(name: str, datatype: str, shape: Sequence[int]) -> tuple[np.dtype[
         raise invalid(f"input '{name}': a shape has at most {MAX_RANK} dimensions, got {len(shape)}")
     if any(size < 0 for size in shape):
         raise invalid(f"input '{name}': shape {list(shape)} has a negative dimension; requests give whole sizes")
+    if math.prod(max(1, size) for size in shape) > _MAX_EXTENT:
+        raise invalid(f"input '{name}': shape {list(shape)} spans more than {_MAX_EXTENT} elements")
     return dtype, math.prod(shape)
 
 
