@@ -48,6 +48,8 @@ class Agenda:
                 self.work -= 1
             self.now_s = at_s
             function(at_s, subject)
+        if time_s != inf:
+            self.now_s = time_s
 
     def run_next(self) -> None:
         """The next entry."""

@@ -230,7 +230,7 @@ class Fleet:
         if sequence.request.hold_kv:
             self._hand_over(now_s, ticket, rank, sequence)
             return
-        if ticket.prefill is None:
+        if not ticket.stage:
             ticket.scheduled_s, ticket.cached_tokens = sequence.scheduled_s, sequence.cached_tokens
         ticket.generated_tokens = sequence.request.output_tokens
         rank.replica.finished_requests += 1

@@ -260,7 +260,7 @@ _GIVEN_UP = (Phase.PENDING, Phase.DOWN, Phase.STARTING, Phase.READY)
 
 
 def given_up(replicas: Sequence[Replica], count: int) -> list[Replica]:
-    """The `count` replicas to end: those not ready first, then those with the fewest requests, the youngest of equals."""
+    """The `count` replicas to end: those not ready first, then those with the fewest requests, the youngest first."""
     able = [replica for replica in replicas if replica.phase in _GIVEN_UP]
     able.sort(key=lambda replica: (_GIVEN_UP.index(replica.phase), replica.in_flight, -replica.number))
     return able[: max(0, count)]

@@ -1,4 +1,4 @@
-"""What the replicas of a pool are made of: settings and costs of the engine, its frontend, its accelerators, its price."""
+"""What the replicas of a pool are made of: an engine's settings and costs, a frontend, accelerators and a price."""
 
 from __future__ import annotations
 

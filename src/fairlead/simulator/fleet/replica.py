@@ -92,7 +92,8 @@ class Replica:
     __slots__ = (
         "_candidate", "_kv_ratio", "_others", "_scraped_s", "address", "crashes", "finished_requests", "held_s",
         "holds", "in_flight", "itl", "last_pick", "life", "model", "next_scrape_s", "node", "number", "phase", "picks",
-        "pool", "ranks", "ready_s", "ready_since_s", "scrape_interval_s", "since_s", "stale_after_s", "tally", "tickets",
+        "pool", "ranks", "ready_s", "ready_since_s", "scrape_interval_s", "since_s", "stale_after_s",
+        "tally", "tickets",
     )  # fmt: skip
 
     def __init__(

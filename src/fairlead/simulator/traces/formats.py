@@ -149,7 +149,7 @@ def _broken_json(line: str, error: msgspec.ValidationError) -> BrokenLine:
         return BrokenLine(field, None, "a value") if found[1] else BrokenLine(field, "given", f"one of: {known}")
     try:
         values = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         values = None
     if (found := _FIELD.search(str(error))) and isinstance(values, dict):
         return BrokenLine(found[1], values.get(found[1]), said.removeprefix("Expected "))
