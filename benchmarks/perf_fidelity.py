@@ -16,13 +16,16 @@ import csv
 import json
 import re
 import statistics
+import timeit
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fairlead.perf import (
     Limits,
+    LinearCost,
     ModelGeometry,
     Parallelism,
     Roofline,
@@ -194,6 +197,18 @@ def figures(title: str, found: list[Errors], goals: bool = False) -> list[Figure
     return out
 
 
+def call_figures(models: dict[str, ModelGeometry]) -> list[Figure]:
+    """What one call of `step_s` costs, the best of five series: a simulator makes one per batch change."""
+    linear = LinearCost(1e-3, 1e-5, 1e-9, 1e-6, 1e-8)
+    roofline = Roofline(accelerator("H100-SXM"), models["gpt-oss-120b"])
+    out = []
+    for name, cost, goal in (("LinearCost", linear, 1.0), ("Roofline", roofline, 5.0)):
+        for kind, iteration in (("decoding", (0, 0, 64, 64_000)), ("mixed", (512, 131_328, 64, 64_000))):
+            seconds = min(timeit.repeat(partial(cost.step_s, *iteration), number=20_000, repeat=5)) / 20_000
+            out.append(Figure(f"{name}.step_s, {kind}", seconds * 1e6, "µs", goal))
+    return out
+
+
 def main() -> None:
     """Print the errors."""
     parser = arguments(__doc__ or "")
@@ -203,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     models = geometries()
     found, missing = errors(published_rows(), models)
-    out = figures("published tables", found)
+    out = call_figures(models) + figures("published tables", found)
     notes = [f"published tables: {missing} rows not predicted"]
     for path in options.rows:
         rows = list(silicon_rows(path, models, options.kv_dtype))

@@ -33,7 +33,7 @@ def test_narrower_types_are_not_slower():
 def test_names_are_unique_with_aliases_and_case():
     names = [n.casefold() for entry in accelerators().values() for n in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
-    assert accelerator("nvidia-h100-80gb-hbm3") is accelerator("H100-SXM")
+    assert accelerator("nvidia-h100-80gb-hbm3") is accelerator("NVIDIA H100 80GB HBM3") is accelerator("H100-SXM")
 
 
 def test_an_unknown_name_lists_the_known():

@@ -49,6 +49,27 @@ def test_windowed_layers(name, windowed, layers, window):
     assert (geometry.windowed_layers, geometry.layers, geometry.window_tokens) == (windowed, layers, window)
 
 
+def test_a_window_of_the_whole_context_is_none():
+    windowed = {**DENSE, "sliding_window": 2047, "max_position_embeddings": 4096}
+    assert model_geometry(windowed).windowed_layers == 4
+    assert model_geometry({**windowed, "sliding_window": 262144}).window_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "windowed"),
+    [
+        ({"model_type": "cohere2"}, 6),
+        ({"model_type": "exaone4", "sliding_window_pattern": "LLLG"}, 6),
+        ({"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 5}, 3),
+        ({"model_type": "gemma2"}, 4),
+        ({"model_type": "gemma3_text", "sliding_window_pattern": 4}, 6),
+    ],
+)
+def test_rules_of_families(fields, windowed):
+    config = {**DENSE, "num_hidden_layers": 8, "sliding_window": 64, **fields}
+    assert model_geometry(config).windowed_layers == windowed
+
+
 def test_a_windowed_layer_keeps_its_window_only():
     geometry = model_geometry(PUBLISHED["gpt-oss-120b"]["config"])
     layer = geometry.kv_layer_bytes()

@@ -7,6 +7,7 @@ of the same name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -113,19 +114,24 @@ def load_accelerators(path: str | Path) -> Mapping[str, Accelerator]:
 
 
 def accelerator(name: str, table: Mapping[str, Accelerator] | None = None) -> Accelerator:
-    """The entry of that name or alias, whatever the case; AcceleratorError lists the names when there is none.
+    """The entry of that name or alias; AcceleratorError lists the names when there is none.
 
-    `table` is a result of `load_accelerators`; without it the shipped table is searched.
+    Case does not matter, and spaces and underscores count as dashes: drivers say "NVIDIA H100 80GB HBM3" where node
+    labels say "NVIDIA-H100-80GB-HBM3". `table` is a result of `load_accelerators`, the shipped table without it.
     """
     table = accelerators() if table is None else table
-    wanted = name.casefold()
+    wanted = _folded(name)
     for entry in table.values():
-        if entry.name.casefold() == wanted:
+        if _folded(entry.name) == wanted:
             return entry
     for entry in table.values():
-        if any(alias.casefold() == wanted for alias in entry.aliases):
+        if any(_folded(alias) == wanted for alias in entry.aliases):
             return entry
     raise AcceleratorError(f"no accelerator is named {name!r}; known: {', '.join(table)}")
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_]+", "-", name.strip()).casefold()
 
 
 def _checked(table: _Table, origin: str) -> dict[str, Accelerator]:

@@ -39,6 +39,7 @@ _NOT_MODELLED = {
     "block_configs": "layers of different shape",
     "hybrid_layer_pattern": "layers with different heads",
     "global_head_dim": "layers with different heads",
+    "num_kv_shared_layers": "a KV cache shared between layers",
     "compress_ratios": "compressed attention",
     "sparse_attention_config": "sparse attention",
     "is_encoder_decoder": "encoder-decoder models",
@@ -266,7 +267,8 @@ def _shared_width(fields: _Fields, expert: int) -> int:
 def _windows(fields: _Fields) -> tuple[int, int | None]:
     """How many layers attend to a window only, and its size in tokens."""
     window = fields.optional("sliding_window", "attention_chunk_size")
-    if window is None or fields.text.get("use_sliding_window") is False:
+    context = fields.optional("max_position_embeddings", "n_positions", "max_seq_len")
+    if window is None or fields.text.get("use_sliding_window") is False or (context and window >= context):
         return 0, None
     kinds = fields.sequence("layer_types")
     if kinds is not None:

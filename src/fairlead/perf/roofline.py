@@ -13,7 +13,7 @@ from fairlead.perf.accelerators import Accelerator
 from fairlead.perf.footprint import Footprint
 from fairlead.perf.models import ModelGeometry
 from fairlead.perf.parallelism import Parallelism, all_reduce_bytes, distinct, link_bytes_per_s
-from fairlead.perf.precision import Arithmetic, Precision
+from fairlead.perf.precision import BF16, Arithmetic, Precision
 
 _CACHED = 1 << 16
 
@@ -56,7 +56,8 @@ class Roofline:
     finishes one in every step_s/pp. With `dp` the iteration is that of one rank, all ranks being equally loaded.
 
     Windowed layers: the time must be affine in the context, but a window saturates. They are charged a full window for
-    every decoding token, which is exact once contexts exceed the window and an upper bound before.
+    every decoding token, which is exact once contexts exceed the window and an upper bound before (and for layers that
+    attend in chunks, whose mean is half a chunk).
     """
 
     __slots__ = (
@@ -142,10 +143,10 @@ class Roofline:
         rate = rates[arithmetic]
         return self._compute if rate is None else rate * self.efficiencies.compute
 
-    def _matrices_s(self, tokens: int, params: float, precision: Precision, read_share: float = 1.0) -> float:
+    def _matrices_s(self, tokens: int, params: float, precision: Precision) -> float:
         """max(2·P·n / FLOP/s, read bytes / bandwidth) of `params` weights that all tokens pass, on one device of tp."""
         flops_s = 2.0 * params * tokens / self._rate(precision.arithmetic)
-        bytes_s = params * precision.bits / 8 * read_share / self._memory
+        bytes_s = params * precision.bits / 8 / self._memory
         return max(flops_s, bytes_s) / self.parallelism.tp
 
     def _linear_s(self, tokens: int) -> float:
@@ -178,7 +179,7 @@ class Roofline:
         A prompt samples once, at its end; an iteration without decoding tokens is charged one sample.
         """
         model = self.geometry
-        head = self._matrices_s(max(1, decode_tokens), model.head_params, Precision("bf16", 16, "bf16"))
+        head = self._matrices_s(max(1, decode_tokens), model.head_params, BF16)
         return head + (self.efficiencies.sequence_s + self._window_decode_s) * decode_tokens
 
     def _fixed(self) -> float:
