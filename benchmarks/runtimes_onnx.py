@@ -61,7 +61,8 @@ def cpu_s(pid: int) -> float:
 
 
 async def measure(models: Path, max_batch_size: int, concurrency: int, duration_s: float) -> dict[str, list[float]]:
-    """Model -> requests/s, p50 ms, p99 ms, CPU ms per request, rows per execution."""
+    """Model -> requests/s, p50 ms, p99 ms, CPU ms per request, rows per execution; "alone" -> p50 ms of one client of
+    the small one."""
     server = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fairlead.runtimes.onnx", str(models), "--port", "0", "--no-grpc",
         "--max-batch-size", str(max_batch_size), stdout=asyncio.subprocess.PIPE,
@@ -85,6 +86,8 @@ async def measure(models: Path, max_batch_size: int, concurrency: int, duration_
                 used_s / len(latencies) * 1000,
                 (after[0] - before[0]) / (after[1] - before[1]),
             ]
+        alone = await load(f"{base}/v2/models/small/infer", body, 1, duration_s / 2)
+        found["alone"] = [statistics.median(alone) * 1000]
     finally:
         server.terminate()
         await asyncio.wait_for(server.wait(), 30)
@@ -121,6 +124,8 @@ def main() -> None:
                 Figure(f"{model} network, {way}: server CPU per request", found[3], "ms"),
                 Figure(f"{model} network, {way}: rows per execution", found[4], "rows"),
             ]
+    for way, all_found in (("one by one", plain), ("batched", batched)):
+        figures.append(Figure(f"small network, {way}, a single client: latency p50", all_found["alone"][0], "ms"))
     figures.append(
         Figure("wide network: batched throughput over one by one", batched["wide"][0] / plain["wide"][0], "×", 2.0,
                "higher")
