@@ -25,7 +25,7 @@ class Counted:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.signature = model.signature
+        self.batchable = True
         self.rows: list[int] = []
         self.gate = threading.Event()
         self.gate.set()

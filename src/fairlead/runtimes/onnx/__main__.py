@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def _serve(arguments: argparse.Namespace, root: Path, models: ModelSettings) -> 
     from fairlead.runtimes.onnx.model import LoadError
     from fairlead.runtimes.onnx.server import ServerOptions, run
 
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     options = ServerOptions(
         root=root,
         names=arguments.served_model_name,

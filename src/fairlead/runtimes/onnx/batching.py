@@ -20,14 +20,14 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.runtimes.onnx.errors import InferenceError, not_ready, queue_full
 from fairlead.runtimes.onnx.model import Output
 from fairlead.runtimes.onnx.settings import ModelSettings
-from fairlead.runtimes.onnx.signature import Signature
 from fairlead.runtimes.onnx.tensors import Array
 
 
 class Runs(Protocol):
     """What executes a batch; blocks."""
 
-    signature: Signature
+    @property
+    def batchable(self) -> bool: ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Output]: ...
 
@@ -101,7 +101,7 @@ class Batcher:
         self._settings = settings
         self._observer = observer
         self._clock = clock
-        self._batchable = settings.max_batch_size > 1 and model.signature.batchable
+        self._batchable = settings.max_batch_size > 1 and model.batchable
         self._queue: list[_Request] = []
         self._changed = asyncio.Event()
         self._finishing = False

@@ -13,6 +13,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from fairlead.runtimes.onnx.datatypes import NUMPY, datatype_of
 from fairlead.runtimes.onnx.errors import InferenceError, invalid
+from fairlead.runtimes.onnx.row_wise import obstacle
 from fairlead.runtimes.onnx.settings import ModelSettings
 from fairlead.runtimes.onnx.signature import Signature, TensorSpec
 from fairlead.runtimes.onnx.tensors import Array
@@ -67,6 +68,18 @@ class Model:
             tuple(_spec(file, "input", node) for node in self._session.get_inputs()),
             tuple(_spec(file, "output", node) for node in self._session.get_outputs()),
         )
+        if settings.max_batch_size == 1:
+            self.unbatched_because: str | None = "its max_batch_size is 1"
+        else:
+            self.unbatched_because = obstacle(self._arrays, self.signature)
+
+    @property
+    def batchable(self) -> bool:
+        """Whether rows of several requests may run together; else `unbatched_because` is a sentence."""
+        return self.unbatched_because is None
+
+    def _arrays(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        return [output.array for output in self.run(inputs, outputs)]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Output]:
         """Execute the graph on checked inputs. Raises InferenceError: 400 when the values are to blame, else 500."""

@@ -9,6 +9,7 @@ Protocol: model repository extension of the Open Inference Protocol (states READ
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from fairlead.runtimes.onnx.model import LoadError, Model
 from fairlead.runtimes.onnx.settings import ModelSettings, override, settings_of
 
 _UNLOADED = "unloaded"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,9 +225,17 @@ class Repository:
         try:
             model = await asyncio.get_running_loop().run_in_executor(self._loaders, Model, file, settings)
         except LoadError as error:
+            _log.warning("model '%s' version %s: %s", name, version, error)
             entry.state, entry.reason = ("READY" if before else "UNAVAILABLE"), str(error)
             raise
         self._metrics.loaded(name, version, self._clock.monotonic_s() - began_s)
+        _log.info(
+            "model '%s' version %s loaded from %s; dynamic batching %s",
+            name,
+            version,
+            file,
+            f"off: {model.unbatched_because}" if model.unbatched_because else f"up to {settings.max_batch_size} rows",
+        )
         observer = self._metrics.model(name, version)
         entry.served = Served(name, version, model, Batcher(name, model, settings, observer, self._clock))
         entry.state, entry.reason = "READY", ""
