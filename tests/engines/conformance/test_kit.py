@@ -1,0 +1,205 @@
+"""The conformance kit: the simulated engine passes it, and each thing that a server can get wrong fails its check."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from fairlead.engines import EngineSpec, engine_for
+from fairlead.engines.conformance import CHECKS, CheckFailed, Result, Target, examine
+
+SIMULATED = engine_for("simulated")
+START_S = 30.0
+
+EXPECTED = {
+    "ready and alive",
+    "models are listed under every name",
+    "completion",
+    "completion, streamed",
+    "chat",
+    "chat, streamed",
+    "unknown model is refused",
+    "malformed JSON is refused",
+    "counters follow requests",
+    "running requests are counted, aborted ones freed",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@contextmanager
+def simulated_engine(*args: str) -> Iterator[tuple[str, int]]:
+    """URL and process id of a simulated engine, started as a service would start it."""
+    port = free_port()
+    program = (sys.executable, "-m", "fairlead.cli.main", "engine", "simulated")
+    spec = EngineSpec("m", aliases=("alias",), command=program, args=args, host="127.0.0.1", port=port)
+    with subprocess.Popen(SIMULATED.command(spec).argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            asyncio.run(wait_until_ready(f"http://127.0.0.1:{port}"))
+            yield f"http://127.0.0.1:{port}", process.pid
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+
+
+async def wait_until_ready(url: str) -> None:
+    async with aiohttp.ClientSession() as session, asyncio.timeout(START_S):
+        while True:
+            try:
+                async with session.get(url + SIMULATED.readiness.path) as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with simulated_engine() as (url, _):
+        yield url
+
+
+def target(url: str, **fields: object) -> Target:
+    return Target(SIMULATED, url, "m", nonce=os.urandom(4).hex(), **fields)
+
+
+async def run_check(name: str, examined: Target) -> str | None:
+    """One check by name. Raises what it raises."""
+    check = next(c for c in CHECKS if c.name == name)
+    async with aiohttp.ClientSession() as session:
+        examined.session = session
+        return await check.run(examined)
+
+
+def test_the_simulated_engine_conforms():
+    async def all_results(url: str, process_id: int) -> list[Result]:
+        examined = target(url, names=("m", "alias"), process_id=process_id, patience_s=5.0)
+        return [result async for result in examine(examined)]
+
+    with simulated_engine() as (url, process_id):
+        results = {r.check: r for r in asyncio.run(all_results(url, process_id))}
+    assert [r for name, r in results.items() if name in EXPECTED and r.outcome != "pass"] == []
+    assert set(results) == {c.name for c in CHECKS if c.api in ("any", "openai")}
+
+
+async def through_proxy(
+    upstream: str, spoil: Callable[[str, bytes], tuple[int | None, bytes]], name: str
+) -> str | None:
+    """Run a check against a proxy of the server that spoils answers: (path, body) -> (another status or None, body)."""
+
+    async def forward(request: web.Request) -> web.Response:
+        async with aiohttp.ClientSession() as session:
+            body = await request.read()
+            headers = {"Content-Type": "application/json"}
+            async with session.request(request.method, upstream + request.path, data=body, headers=headers) as answer:
+                status, spoiled = spoil(request.path, await answer.read())
+                kind = answer.headers.get("Content-Type", "text/plain").split(";")[0]
+                return web.Response(status=status or answer.status, body=spoiled, content_type=kind)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", forward)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        return await run_check(name, target(f"http://127.0.0.1:{port}", patience_s=0.3))
+    finally:
+        await runner.cleanup()
+
+
+def changed(path: str, edit: Callable[[dict[str, object]], None]) -> Callable[[str, bytes], tuple[int | None, bytes]]:
+    def spoil(asked: str, body: bytes) -> tuple[int | None, bytes]:
+        if asked != path:
+            return None, body
+        answer = json.loads(body)
+        edit(answer)
+        return None, json.dumps(answer).encode()
+
+    return spoil
+
+
+def replaced(path: str, old: bytes, new: bytes, status: int | None = None):
+    return lambda asked, body: (status, body.replace(old, new)) if asked == path else (None, body)
+
+
+FAULTS = {
+    "health": (replaced("/health", b"", b"", status=503), "ready and alive", "HTTP 503"),
+    "no models": (
+        changed("/v1/models", lambda a: a.update(data=[])),
+        "models are listed under every name",
+        r"not \['m'\]",
+    ),
+    "no choices": (changed("/v1/completions", lambda a: a.update(choices=[])), "completion", "0 choices"),
+    "no usage": (changed("/v1/completions", lambda a: a.pop("usage")), "completion", "no usage"),
+    "usage does not add up": (
+        changed("/v1/completions", lambda a: a["usage"].update(total_tokens=1)),
+        "completion",
+        "total_tokens is 1",
+    ),
+    "no end of the stream": (
+        replaced("/v1/completions", b"data: [DONE]", b""),
+        "completion, streamed",
+        r"without \[DONE\]",
+    ),
+    "broken event": (replaced("/v1/chat/completions", b'data: {"id"', b'data: {"id'), "chat, streamed", "no JSON"),
+    "no message": (
+        changed("/v1/chat/completions", lambda a: a["choices"][0].pop("message")),
+        "chat",
+        "a choice without text",
+    ),
+    "unknown model served": (
+        replaced("/v1/completions", b"", b"", status=200),
+        "unknown model is refused",
+        "HTTP 200, not 404",
+    ),
+    "error without words": (
+        replaced("/v1/completions", b'"message"', b'"words"'),
+        "malformed JSON is refused",
+        "without error.message",
+    ),
+    "tokens not counted": (
+        replaced("/metrics", b"\nvllm:generation_tokens_total{", b"\nvllm:generation_tokens_total{x=\"1\",} 0\nother{"),
+        "counters follow requests",
+        "counters did not grow",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_server_gets_wrong_fails_its_check(server, fault):
+    spoil, check, reason = FAULTS[fault]
+    with pytest.raises(CheckFailed, match=reason):
+        asyncio.run(through_proxy(server, spoil, check))
+
+
+@pytest.mark.parametrize("check", sorted({check for _, check, _ in FAULTS.values()}))
+def test_a_proxy_that_spoils_nothing_passes(server, check):
+    asyncio.run(through_proxy(server, lambda _, body: (None, body), check))
+
+
+def test_a_server_that_is_not_there_fails():
+    async def all_results() -> list[Result]:
+        return [result async for result in examine(target(f"http://127.0.0.1:{free_port()}", patience_s=0.1))]
+
+    results = asyncio.run(all_results())
+    assert {r.outcome for r in results} == {"fail", "not supported"}
+    assert all(r.reason for r in results)
