@@ -72,9 +72,20 @@ def test_block_sizes_that_do_not_divide_are_an_error():
 
 def test_chains_do_not_depend_on_the_process():
     chain = Chains(512).of(TraceRequest(0, 1024, 1, hash_ids=(0, 1), block_tokens=512))
-    assert chain.hex() == "bfd43cff26822148713e29a4c73b1dcd"
+    assert chain.hex() == "bbf8f1d430d7f3b83cbe6f3df8a7b314"
 
 
 def test_any_ids_are_hashed():
     request = TraceRequest(0, 1024, 1, hash_ids=(-1, 2**63), block_tokens=512)
     assert len(Chains(512).of(request)) == 16
+
+
+def test_neither_adapters_nor_blocks_of_other_sizes_share_anything():
+    chains = Chains(16)
+    given = [
+        TraceRequest(0, 96, 1, hash_ids=ids, block_tokens=size, adapter=adapter)
+        for ids, size in (((1, 0), 32), ((1, 0, 0), 16))
+        for adapter in ("", "a", "b")
+    ]
+    named = [set(blocks(chains.of(request))) for request in given]
+    assert sum(map(len, named)) == len(set().union(*named)) == 3 * 4 + 3 * 3

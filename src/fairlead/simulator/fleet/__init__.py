@@ -13,10 +13,10 @@ from fairlead.simulator.fleet.config import (
     Scenario,
     ScenarioError,
     TraceSpec,
-    load_scenario,
 )
 from fairlead.simulator.fleet.fleet import Fleet, Progress
 from fairlead.simulator.fleet.model import ReplicaModel, replica_model
+from fairlead.simulator.fleet.options import OPTIONS, read_scenario, scenario_with
 from fairlead.simulator.fleet.policies import POLICIES, Policy
 from fairlead.simulator.fleet.presets import DEFAULT_ACCELERATOR, DEFAULT_MODEL, PRESETS
 from fairlead.simulator.fleet.records import COLUMNS, JsonlRecords, ListedRecords, NoRecords, ParquetRecords, sink_for
@@ -28,6 +28,7 @@ __all__ = [
     "COLUMNS",
     "DEFAULT_ACCELERATOR",
     "DEFAULT_MODEL",
+    "OPTIONS",
     "POLICIES",
     "PRESETS",
     "SCALING",
@@ -53,9 +54,10 @@ __all__ = [
     "ScenarioError",
     "Summary",
     "TraceSpec",
-    "load_scenario",
+    "read_scenario",
     "replica_model",
     "run_study",
+    "scenario_with",
     "sink_for",
     "summarise",
     "workload",

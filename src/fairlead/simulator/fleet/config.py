@@ -5,7 +5,6 @@ A scenario file (YAML or JSON) has exactly these fields; the options of `fairlea
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -159,13 +158,3 @@ def check_pools(pools: tuple[PoolSpec, ...]) -> None:
     for pool in pools:
         if not pool.scaling.min_replicas <= pool.scaling.max_replicas:
             raise ValueError(f"pool {pool.name}: scaling.min_replicas is greater than scaling.max_replicas")
-
-
-def load_scenario(path: Path) -> Scenario:
-    """The scenario in a YAML or JSON file. Raises ScenarioError."""
-    try:
-        return msgspec.yaml.decode(path.read_bytes(), type=Scenario)
-    except OSError as error:
-        raise ScenarioError(f"cannot read {path}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        raise ScenarioError(f"{path}: {error}") from error

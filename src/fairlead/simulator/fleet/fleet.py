@@ -89,7 +89,8 @@ class Fleet:
     def _run_out(self, progress: Progress | None) -> None:
         idle_ticks = 0
         patience = _IDLE_TICKS if self.lifecycle.may_grow() else 0
-        while self._open:
+        # A session without an open turn has one that is about to begin.
+        while self._open or self._sessions:
             idle_ticks = 0 if self.agenda.work else idle_ticks + 1
             if idle_ticks > patience:
                 for ticket in list(self._open.values()):

@@ -24,8 +24,13 @@ def run_study(
     records: RecordSink | None = None,
     progress: Progress | None = None,
     models: Sequence[ReplicaModel] | None = None,
+    variant: str = "",
 ) -> Summary:
-    """Simulate a scenario. `models` replaces what its pools describe. Raises ScenarioError and TraceError."""
+    """Simulate a scenario.
+
+    `variant` names it among those it is compared with; `models` replaces what its pools describe. Raises ScenarioError
+    and TraceError.
+    """
     policy_named(scenario.gateway.policy, random.Random(0))
     for spec in scenario.pools:
         scaling_named(spec.scaling.policy)
@@ -48,6 +53,7 @@ def run_study(
         name=scenario.name,
         seed=scenario.seed,
         workload=_described(scenario),
+        variant=variant,
         notes=_notes(trace, fleet),
     )
 

@@ -118,6 +118,8 @@ class Summary(msgspec.Struct, frozen=True):
     """A study."""
 
     name: str
+    variant: str
+    """What tells it from studies it is compared with; empty for one that stands alone."""
     policy: str
     seed: int
     workload: str
@@ -159,7 +161,9 @@ class Summary(msgspec.Struct, frozen=True):
     definitions: dict[str, str]
 
 
-def summarise(fleet: Fleet, *, name: str, seed: int, workload: str, notes: Sequence[str] = ()) -> Summary:
+def summarise(
+    fleet: Fleet, *, name: str, seed: int, workload: str, variant: str = "", notes: Sequence[str] = ()
+) -> Summary:
     """The findings of a fleet that has run."""
     measures, lifecycle = fleet.measures, fleet.lifecycle
     begin_s = measures.first_arrival_s or 0.0
@@ -175,6 +179,7 @@ def summarise(fleet: Fleet, *, name: str, seed: int, workload: str, notes: Seque
     )
     return Summary(
         name=name,
+        variant=variant,
         policy=fleet.gateway.policy,
         seed=seed,
         workload=workload,

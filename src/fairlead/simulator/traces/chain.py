@@ -2,13 +2,15 @@
 
 A chain has 8 bytes per full block of the engine (see `simulator.engine.request`). The ids of a trace name larger blocks
 (Mooncake: 512 tokens); block j of id n becomes mix(running(n), j), where running(n) covers ids 0…n. Two requests share
-a prefix of the chain exactly as far as their ids are equal from the start, in whole blocks of the engine. `mix` is the
-finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), a bijection of 64-bit words.
+a prefix of the chain exactly as far as their ids are equal from the start, in whole blocks of the engine. It starts from
+the size of the ids' blocks and the adapter: what an adapter computes, others cannot use (vLLM hashes its name into every
+block). `mix` is the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014), a bijection of 64-bit words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
 import numpy as np
 
@@ -25,19 +27,20 @@ class Chains:
 
     def __init__(self, block_tokens: int) -> None:
         self._block_tokens = block_tokens
-        self._made: dict[tuple[int, ...], bytes] = {}
+        self._made: dict[tuple[tuple[int, ...], int, str], bytes] = {}  # ids, size of their blocks, adapter -> chain
 
     def of(self, request: TraceRequest) -> bytes:
         """The chain of a request; empty without ids. Raises TraceError when neither block size divides the other."""
         ids = request.hash_ids
         if not ids:
             return b""
-        chain = self._made.get(ids)
+        key = (ids, request.block_tokens, request.adapter)
+        chain = self._made.get(key)
         if chain is None:
-            chain = expand(ids, request.block_tokens, self._block_tokens)
+            chain = expand(ids, request.block_tokens, self._block_tokens, request.adapter)
             if len(self._made) >= _CACHED:
                 self._made.clear()
-            self._made[ids] = chain
+            self._made[key] = chain
         return chain[: 8 * (named_tokens(request) // self._block_tokens)]
 
 
@@ -49,9 +52,11 @@ def named_tokens(request: TraceRequest) -> int:
     return min(covered, prompt)
 
 
-def expand(ids: Sequence[int], id_tokens: int, block_tokens: int) -> bytes:
+def expand(ids: Sequence[int], id_tokens: int, block_tokens: int, adapter: str = "") -> bytes:
     """Chain of whole blocks of `block_tokens` tokens for ids that name `id_tokens` tokens each."""
-    running, value = [], 0
+    running, value = [], _mix(id_tokens)
+    if adapter:
+        value ^= int.from_bytes(blake2b(adapter.encode(), digest_size=8).digest(), "little")
     for number in ids:
         value = _mix((value + _GOLDEN) ^ (number & _MASK))
         running.append(value)
