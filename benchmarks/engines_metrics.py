@@ -14,7 +14,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairlead.engines.vllm_metrics import vllm_signals
+from fairlead.engines.vllm_metrics import VLLM_SIGNALS
 from harness.report import Figure, arguments, report
 
 PAGE = Path(__file__).parents[1] / "tests" / "data" / "engines" / "vllm-0.32-metrics.txt"
@@ -29,12 +29,12 @@ def main() -> None:
     options = parser.parse_args()
     real = PAGE.read_bytes()
     page, ranks = padded(real), two_ranks(real)
-    if vllm_signals(page) != vllm_signals(real):
+    if VLLM_SIGNALS.read(page) != VLLM_SIGNALS.read(real):
         raise SystemExit("the padding changed what the page says")
-    if vllm_signals(ranks).running_requests != 2 * (vllm_signals(real).running_requests or 0):
+    if VLLM_SIGNALS.read(ranks).running_requests != 2 * (VLLM_SIGNALS.read(real).running_requests or 0):
         raise SystemExit("two ranks do not add up")
     text = page.decode()
-    ours = median_us(lambda: vllm_signals(page), options.repeat)
+    ours = median_us(lambda: VLLM_SIGNALS.read(page), options.repeat)
     theirs = median_us(lambda: list(text_string_to_metric_families(text)), max(5, options.repeat // 100))
     report(
         [
@@ -42,7 +42,7 @@ def main() -> None:
             Figure("  the page", len(page) / 1000, "kB"),
             Figure("prometheus_client's parser, same page", theirs, "us"),
             Figure("times faster", theirs / ours, "x"),
-            Figure("page of two ranks to signals", median_us(lambda: vllm_signals(ranks), options.repeat), "us"),
+            Figure("page of two ranks to signals", median_us(lambda: VLLM_SIGNALS.read(ranks), options.repeat), "us"),
             Figure("  that page", len(ranks) / 1000, "kB"),
         ],
         options.json,

@@ -13,6 +13,7 @@ from typing import Literal
 
 from fairlead.engines.calls import AdapterApi, HttpCall, SleepApi
 from fairlead.engines.handoff import Handoff
+from fairlead.engines.signal_rules import SignalTable
 from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import (
     DEFAULT_PORT,
@@ -94,6 +95,8 @@ class Engine(ABC):
     metrics_path: str
     metrics_port: int | None = None
     """None: the engine's own port."""
+    signal_table: SignalTable
+    """How the metrics page becomes signals; a server whose page no table can tell of has its own `signals`."""
     adapters: AdapterApi | None = None
     handoff: Handoff | None = None
     sleeping: SleepApi | None = None
@@ -115,9 +118,9 @@ class Engine(ABC):
             raise EngineSpecError(self.runtime, "parallelism.hosts", spec.parallelism.hosts, "it runs on one host")
         return (self.command(spec),)
 
-    @abstractmethod
     def signals(self, metrics_page: bytes) -> EngineSignals:
         """What a metrics page says; whatever it lacks stays None. Never raises."""
+        return self.signal_table.read(metrics_page)
 
     def warm_up(self, spec: EngineSpec) -> tuple[HttpCall, ...]:
         """Requests to send once the engine is ready and before it gets traffic; empty where it warms itself up."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 from fairlead.engines.calls import HttpCall
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
 from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec, flag, local_source, refuse_all_but
 from fairlead.engines.vllm_metrics import BlockTokens, CapacityTokens
 
@@ -50,6 +49,7 @@ class Furiosa(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    signal_table = _TABLE
     knows_names = False
     drain = Drain(finishes_streams=False, new_requests="not accepted", health="closes")
 
@@ -72,9 +72,6 @@ class Furiosa(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)
 
     def warm_up(self, spec: EngineSpec) -> tuple[HttpCall, ...]:
         return completion_warm_up(spec)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from fairlead.engines.calls import HttpCall
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.signal_rules import Count, Mean, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSourceError, EngineSpec, EngineSpecError, flag, refuse_all_but
 
 LIST_ADAPTERS = HttpCall("GET", "/lora-adapters")
@@ -42,6 +41,7 @@ class LlamaCpp(Engine):
     program = Program("llama-server", install="a package or build of llama.cpp")
     readiness = Readiness(startup_timeout_s=1800)
     metrics_path = "/metrics"
+    signal_table = _TABLE
     knows_names = False
     drain = Drain(finishes_streams=False, new_requests="not accepted", health="closes")
 
@@ -72,9 +72,6 @@ class LlamaCpp(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)
 
 
 def _model(runtime: str, source: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from fairlead.engines.calls import CallOutcome, HttpCall, plain_outcome
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.signal_rules import Count, Histogram, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import Adapter, EngineSpec, flag, local_source, refuse_all_but
 
 READY_PATH = "/v2/health/ready"
@@ -59,6 +58,7 @@ class MlServer(Engine):
     readiness = Readiness(path=READY_PATH, startup_timeout_s=600)
     liveness_path = LIVE_PATH
     metrics_path = "/metrics"
+    signal_table = _MLSERVER
     metrics_port = MLSERVER_METRICS_PORT
     adapters = RepositoryApi()
     drain = Drain(finishes_streams=True, new_requests="not accepted", health="closes")
@@ -74,9 +74,6 @@ class MlServer(Engine):
         }
         return EngineCommand((*(spec.command or ("mlserver", "start")), folder, *spec.args), env)
 
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _MLSERVER.read(metrics_page)
-
 
 class OpenVino(Engine):
     """OpenVINO Model Server with one model; several come from a file given with args --config_path."""
@@ -89,6 +86,7 @@ class OpenVino(Engine):
     readiness = Readiness(path=READY_PATH, startup_timeout_s=600)
     liveness_path = LIVE_PATH
     metrics_path = "/metrics"
+    signal_table = _OPENVINO
     drain = Drain(finishes_streams=True, new_requests="not accepted", health="closes")
 
     def command(self, spec: EngineSpec) -> EngineCommand:
@@ -105,6 +103,3 @@ class OpenVino(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _OPENVINO.read(metrics_page)

@@ -15,7 +15,6 @@ from fairlead.engines.calls import CallOutcome, HttpCall, plain_outcome
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.handoff import Body, Meeting, one_token
 from fairlead.engines.signal_rules import Count, First, FirstOf, Histogram, Mean, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import (
     GROUP_SIZE,
     LEADER_ADDRESS,
@@ -116,6 +115,7 @@ class Sglang(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    signal_table = _TABLE
     adapters = SglangAdapters()
     handoff = SglangHandoff()
     sleeping = SglangSleep()
@@ -157,9 +157,6 @@ class Sglang(Engine):
             *spec.args,
         )
         return (EngineCommand(argv),) * hosts
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)
 
 
 def _parallel(spec: EngineSpec) -> tuple[str, ...]:

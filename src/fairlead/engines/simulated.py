@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec
 from fairlead.engines.vllm import VllmAdapters, VllmHandoff, VllmSleep
-from fairlead.engines.vllm_metrics import vllm_signals
+from fairlead.engines.vllm_metrics import VLLM_SIGNALS
 
 
 class Simulated(Engine):
@@ -18,6 +17,7 @@ class Simulated(Engine):
     program = Program("fairlead", module="fairlead", install="it is here")
     readiness = Readiness(startup_timeout_s=60, startup_period_s=1, period_s=2)
     metrics_path = "/metrics"
+    signal_table = VLLM_SIGNALS
     adapters = VllmAdapters()
     handoff = VllmHandoff()
     sleeping = VllmSleep()
@@ -41,6 +41,3 @@ class Simulated(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return vllm_signals(metrics_page)

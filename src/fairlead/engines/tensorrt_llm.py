@@ -17,7 +17,6 @@ from fairlead.engines.calls import HttpCall
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
 from fairlead.engines.handoff import Body, HandoffError, Meeting, one_token
 from fairlead.engines.signal_rules import Count, First, Histogram, Mean, Product, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec, Feature, flag, local_source, refuse_all_but
 
 _BLOCK_TOKENS = First((b"trtllm_kv_cache_tokens_per_block",))
@@ -89,6 +88,7 @@ class TensorRtLlm(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/prometheus/metrics"
+    signal_table = _TABLE
     handoff = TrtllmHandoff()
     kv_events = "http"
     drain = Drain(finishes_streams=True, new_requests="not accepted", health="closes")
@@ -123,9 +123,6 @@ class TensorRtLlm(Engine):
             return (EngineCommand(serve),)
         leader = EngineCommand(("sh", "-c", _mpi_script(p.hosts, p.devices_per_host), *serve))
         return (leader, *[EngineCommand(("/usr/sbin/sshd", "-D", "-e"))] * (p.hosts - 1))
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)
 
     def warm_up(self, spec: EngineSpec) -> tuple[HttpCall, ...]:
         return () if spec.role != "unified" else completion_warm_up(spec)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.signal_rules import Count, Histogram, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec, EngineSpecError, flag, local_source, refuse_all_but
 
 _TABLE = SignalTable(
@@ -34,6 +33,7 @@ class Tgi(Engine):
     program = Program("text-generation-launcher", accelerators=("nvidia", "amd"), install="the image")
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    signal_table = _TABLE
     knows_names = False
     drain = Drain(finishes_streams=True, new_requests="not accepted", health="closes")
 
@@ -80,6 +80,3 @@ class Tgi(Engine):
                 self.runtime, "adapters.initial", (), "it loads adapters only at the start: name them all"
             )
         return ",".join(f"{a.name}={local_source(self.runtime, a.source)}" for a in initial)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from fairlead.engines.engine import Drain, Engine, EngineCommand, EngineSpecError, Program, Readiness
 from fairlead.engines.signal_rules import Count, Histogram, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec, local_source, refuse_all_but
 from fairlead.engines.vllm import Vllm
 
@@ -54,6 +53,7 @@ class JetStream(Engine):
     api = "generate"
     readiness = Readiness(path="/healthcheck", startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/"
+    signal_table = _JETSTREAM
     metrics_port = JETSTREAM_METRICS_PORT
     drain = Drain(finishes_streams=False, new_requests="not accepted", health="closes")
 
@@ -68,6 +68,3 @@ class JetStream(Engine):
         settings.append(f"prometheus_port={self.metrics_port}")
         program = spec.command or ("python3", "MaxText/maxengine_server.py", "MaxText/configs/base.yml")
         return EngineCommand((*program, *settings, *spec.args))
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _JETSTREAM.read(metrics_page)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.open_inference import LIVE_PATH, READY_PATH, RepositoryApi
 from fairlead.engines.signal_rules import Count, First, FirstOf, Histogram, Mean, Product, Quotient, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSpec, flag, local_source, refuse_all_but
 
 METRICS_PORT = 8002
@@ -51,6 +50,7 @@ class Triton(Engine):
     readiness = Readiness(path=READY_PATH, startup_timeout_s=3600, startup_period_s=2, period_s=5)
     liveness_path = LIVE_PATH
     metrics_path = "/metrics"
+    signal_table = _TABLE
     metrics_port = METRICS_PORT
     adapters = RepositoryApi()
     drain = Drain(finishes_streams=True, new_requests="refused", health="turns")
@@ -70,6 +70,3 @@ class Triton(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)

