@@ -11,7 +11,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.completions import Completions
-from fairlead.gateway.director import Director
+from fairlead.gateway.director import Director, Route
+from fairlead.gateway.errors import Reply
 from fairlead.gateway.extproc import Session
 from fairlead.gateway.metrics import GatewayMetrics
 
@@ -74,15 +75,19 @@ class PickerServer:
 
     async def _process(self, messages: AsyncIterator[pb.ProcessingRequest], context: grpc.aio.ServicerContext) -> None:
         session = Session(self._director)
+        counted: Route | Reply | None = None
         while not session.done:
             message = await context.read()
             if message is grpc.aio.EOF:
                 return
             began_s = self._clock.monotonic_s()
-            for answer in session.feed(message):
+            answers = session.feed(message)
+            # Envoy may end the stream before the body is over, when the engine has answered early.
+            if session.outcome is not None and session.outcome is not counted:
+                counted = session.outcome
+                self._metrics.decided(counted, self._clock.monotonic_s() - began_s)
+            for answer in answers:
                 await context.write(answer)
-        if session.outcome is not None:
-            self._metrics.decided(session.outcome, self._clock.monotonic_s() - began_s)
 
     async def _log(
         self, messages: AsyncIterator[als_pb2.StreamAccessLogsMessage], _: grpc.aio.ServicerContext
