@@ -226,6 +226,7 @@ def test_mlserver_is_configured_by_its_environment():
         ("jetstream", {"role": "decode"}, r"role 'decode': MaxText"),
         ("mlserver", {"aliases": ("n",)}, r"aliases"),
         ("openvino", {"adapters": LORA}, r"adapters"),
+        ("simulated", {"cache": CacheSettings(memory_fraction=0.5)}, r"cache.memory_fraction 0.5"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_with_a_remedy(runtime, fields, message):
@@ -238,6 +239,28 @@ def test_what_an_engine_cannot_do_is_refused_with_a_remedy(runtime, fields, mess
 def test_parallelism_that_cannot_be(fields):
     with pytest.raises(ValueError, match="parallelism"):
         Parallelism(**fields)
+
+
+def test_simulated_takes_vllms_settings():
+    argv = command(
+        "simulated",
+        aliases=("n",),
+        parallelism=Parallelism(tensor=2, data=2),
+        role="prefill",
+        kv_transfer=KvTransfer(port=5600),
+        adapters=LORA,
+        cache=CacheSettings(32, prefix_caching=False),
+        max_context_tokens=4096,
+        kv_events=EVENTS,
+    )
+    for name, value in {
+        "--model": "m", "--served-model-name": "n", "--tensor-parallel-size": "2", "--data-parallel-size": "2",
+        "--role": "prefill", "--kv-transfer-port": "5600", "--max-loras": "2", "--lora-modules": "style=/lora",
+        "--block-size": "32", "--max-model-len": "4096",
+    }.items():  # fmt: skip
+        assert value_of(argv, name) == value
+    assert "--no-enable-prefix-caching" in argv
+    assert json.loads(value_of(argv, "--kv-events-config"))["endpoint"] == EVENTS.endpoint
 
 
 def test_simulated_command_can_be_replaced_and_extended():

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
+
 import pytest
 
+from fairlead.embedded.supervisor.launch import free_port
 from fairlead.engines import UNKNOWN, EngineSourceError, EngineSpec, engine_for
+from fairlead.engines.conformance import CHECKS, Target, examine
 from fairlead.runtimes.onnx.metrics import RuntimeMetrics
+from runtimes.onnx import graphs
 
 
 def test_every_name_is_served_from_the_path_on_two_ports():
@@ -43,3 +49,25 @@ def test_signals_are_sums_over_models():
 
 def test_a_server_without_models_says_nothing_of_them():
     assert engine_for("onnx").signals(RuntimeMetrics().page()) == UNKNOWN
+
+
+async def test_the_server_that_the_command_starts_conforms(tmp_path):
+    engine, port = engine_for("onnx"), free_port()
+    program = (sys.executable, "-m", "fairlead.cli.main", "engine", "onnx")
+    file = graphs.scaled(tmp_path / "file.onnx")
+    spec = EngineSpec("m", aliases=("n",), source=file.as_uri(), command=program, host="127.0.0.1", port=port)
+    argv = (*engine.command(spec).argv, "--grpc-port", "0")
+    process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 30)
+        for name in spec.names:
+            results = [r async for r in examine(Target(engine, f"http://127.0.0.1:{port}", name, nonce="test"))]
+            assert [r for r in results if r.outcome != "pass"] == []
+            assert len(results) == len([c for c in CHECKS if c.api in ("any", "open-inference")])
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness
 from fairlead.engines.open_inference import LIVE_PATH, READY_PATH, RepositoryApi
 from fairlead.engines.signal_rules import Count, Histogram, SignalTable, Total
-from fairlead.engines.signals import EngineSignals
 from fairlead.engines.spec import EngineSourceError, EngineSpec, flag, refuse_all_but
 
 _TABLE = SignalTable(
@@ -34,6 +33,7 @@ class Onnx(Engine):
     metrics_path = "/metrics"
     adapters = RepositoryApi()
     drain = Drain(finishes_streams=True, new_requests="refused", health="turns")
+    signal_table = _TABLE
 
     def command(self, spec: EngineSpec) -> EngineCommand:
         remedy = "an ONNX model runs on the CPUs of one host as it is: leave it out"
@@ -50,9 +50,6 @@ class Onnx(Engine):
             *spec.args,
         )
         return EngineCommand(argv)
-
-    def signals(self, metrics_page: bytes) -> EngineSignals:
-        return _TABLE.read(metrics_page)
 
 
 def _path(source: str) -> str:

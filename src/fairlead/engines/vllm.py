@@ -141,7 +141,7 @@ def _settings(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
         *_cache(spec),
         *_adapters(spec),
         *_role(runtime, spec),
-        *_events(spec),
+        *kv_event_flags(spec),
     )
 
 
@@ -230,7 +230,8 @@ def _role(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
     return ("--kv-transfer-config", json.dumps({"kv_connector": connector, "kv_role": role, **transfer.settings}))
 
 
-def _events(spec: EngineSpec) -> tuple[str, ...]:
+def kv_event_flags(spec: EngineSpec) -> tuple[str, ...]:
+    """`--kv-events-config`, where the engine is to publish."""
     e = spec.kv_events
     if e is None:
         return ()
