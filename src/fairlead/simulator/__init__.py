@@ -1,5 +1,1 @@
 """One engine model under two clocks: virtual time for studies, wall clock behind a vLLM-compatible server."""
-
-from fairlead.simulator.paced import EngineSettings, SimulatedEngine
-
-__all__ = ["EngineSettings", "SimulatedEngine"]

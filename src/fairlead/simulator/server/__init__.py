@@ -1,0 +1,1 @@
+"""A vLLM-compatible server around the engine model, in wall-clock time: `fairlead engine simulated`."""

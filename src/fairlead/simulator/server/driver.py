@@ -1,0 +1,224 @@
+"""Engines in wall-clock time: one timer wakes at the end of an iteration, and all streams get their tokens in one pass.
+
+No task runs per token. A `Live` sequence has a `Receiver` that is called with how many tokens there are by now; what
+it writes, and whether it skips a turn because its client is slow, changes nothing for the engine or for others.
+The engine's own time is that of its iterations, so a late wake-up delays bytes, never the next iteration.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Protocol
+
+from fairlead.clock import Clock
+from fairlead.simulator.engine import Engine, Sequence
+from fairlead.simulator.server.live_request import LiveRequest
+from fairlead.simulator.server.metrics_page import Rank
+
+_MOST_BOUNDARIES = 64
+"""How many missed iterations one wake-up looks at one by one; beyond that they count as one."""
+
+
+class Receiver(Protocol):
+    """Where a sequence's tokens go."""
+
+    def tokens(self, live: Live, count: int) -> None:
+        """There are `count` tokens now; called at most once per iteration, and not for every token."""
+        ...
+
+    def ended(self, live: Live) -> None:
+        """The sequence is over: finished (`live.sequence.state`), or ended by the server before its end."""
+        ...
+
+
+class Live:
+    """A sequence of a request in an engine."""
+
+    __slots__ = ("count", "last_s", "rank", "receiver", "request", "sent", "sequence")
+
+    def __init__(self, request: LiveRequest, rank: int, sequence: Sequence, receiver: Receiver) -> None:
+        self.request = request
+        self.rank = rank
+        self.sequence = sequence
+        self.receiver = receiver
+        self.count = 0
+        """Tokens that exist."""
+        self.sent = 0
+        """Tokens that the receiver has sent; it keeps this number."""
+        self.last_s = 0.0
+        """When the last of them came."""
+
+
+class Driver:
+    """Drives the ranks of one server. `response_s` is how much later than its token a byte leaves."""
+
+    def __init__(self, ranks: Iterable[Rank], clock: Clock, *, response_s: float = 0.0) -> None:
+        self.ranks = tuple(ranks)
+        self.on_step: Callable[[int], None] | None = None
+        """Called with a rank's index when its iteration has ended, after the tokens have gone out."""
+        self._clock = clock
+        self._response_s = response_s
+        self._live: list[dict[Sequence, Live]] = [{} for _ in self.ranks]
+        self._timers: list[asyncio.TimerHandle | None] = [None for _ in self.ranks]
+        self._due_s: list[float] = [inf for _ in self.ranks]
+        self._generated = [0 for _ in self.ranks]
+        self._prompted = [0 for _ in self.ranks]
+
+    @property
+    def num_live(self) -> int:
+        return sum(map(len, self._live))
+
+    def submit(self, request: LiveRequest, rank: int, receiver: Receiver) -> Live:
+        """A request arrives now. Raises RequestTooLong."""
+        now_s = self._clock.monotonic_s()
+        self._step(rank, now_s)
+        sequence = self.ranks[rank].engine.submit(now_s, request)
+        live = self._live[rank][sequence] = Live(request, rank, sequence, receiver)
+        self._set_timer(rank, now_s)
+        return live
+
+    def abort(self, live: Live) -> None:
+        """Its client has gone. Does nothing when it has ended."""
+        rank = live.rank
+        if self._live[rank].pop(live.sequence, None) is None:
+            return
+        now_s = self._clock.monotonic_s()
+        self._step(rank, now_s)
+        self.ranks[rank].engine.abort(now_s, live.sequence)
+        self.ranks[rank].metrics.finished["abort"] += 1
+        self._set_timer(rank, now_s)
+
+    def end_all(self, rank: int) -> None:
+        """End every sequence of a rank before its end, and tell its receivers."""
+        for live in list(self._live[rank].values()):
+            self.end(live)
+
+    def end(self, live: Live) -> None:
+        """End a sequence before its end, and tell its receiver. Does nothing when it has ended."""
+        if live.sequence in self._live[live.rank]:
+            self.abort(live)
+            live.receiver.ended(live)
+
+    def release(self, live: Live) -> None:
+        """The held KV cache of a finished prefill was fetched."""
+        now_s = self._clock.monotonic_s()
+        self._step(live.rank, now_s)
+        self.ranks[live.rank].engine.release(now_s, live.sequence)
+        self._set_timer(live.rank, now_s)
+
+    def apply(self, rank: int, operation: Callable[[Engine, float], object]) -> object:
+        """Call `operation(engine, now)` between iterations of the driver, and look at its timers again."""
+        now_s = self._clock.monotonic_s()
+        self._step(rank, now_s)
+        result = operation(self.ranks[rank].engine, now_s)
+        self._set_timer(rank, now_s)
+        return result
+
+    def catch_up(self) -> float:
+        """Bring all ranks to the present, for whoever looks at them; returns the time."""
+        now_s = self._clock.monotonic_s()
+        for rank in range(len(self.ranks)):
+            self._step(rank, now_s)
+            self._set_timer(rank, now_s)
+        return now_s
+
+    def close(self) -> None:
+        for rank, timer in enumerate(self._timers):
+            if timer is not None:
+                timer.cancel()
+                self._timers[rank] = None
+
+    # Time
+
+    def _step(self, rank: int, now_s: float) -> None:
+        """Everything up to now, iteration by iteration, so that every token is counted at its own time."""
+        engine = self.ranks[rank].engine
+        for boundary in range(_MOST_BOUNDARIES):
+            due_s = self._due_s[rank]
+            if due_s > now_s:
+                break
+            at_s = due_s if boundary < _MOST_BOUNDARIES - 1 else now_s
+            engine.advance(at_s)
+            self._deliver(rank, at_s)
+            self._due_s[rank] = min(engine.next_boundary_s(at_s), engine.next_s)
+
+    def _deliver(self, rank: int, at_s: float) -> None:
+        """Tell receivers of their new tokens, and count."""
+        state = self.ranks[rank]
+        engine, metrics = state.engine, state.metrics
+        tokens_of = engine.tokens_of
+        finished = engine.finished
+        usual_s, usual = -1.0, 0
+        for sequence, live in self._live[rank].items():
+            count = tokens_of(sequence, at_s)
+            if count == live.count:
+                continue
+            if live.count:
+                interval_s = at_s - live.last_s
+                if interval_s == usual_s:
+                    usual += 1
+                else:
+                    if usual:
+                        metrics.itl.observe(usual_s, usual)
+                    usual_s, usual = interval_s, 1
+            else:
+                metrics.ttft.observe(sequence.first_token_s - sequence.arrived_s)
+            live.count = count
+            live.last_s = at_s
+            if sequence.finished_s < 0:
+                live.receiver.tokens(live, count)
+        if usual:
+            metrics.itl.observe(usual_s, usual)
+        self._count_iteration(rank, at_s)
+        if finished:
+            engine.finished = []
+            for sequence in finished:
+                ended = self._live[rank].pop(sequence, None)
+                if ended is not None:
+                    request = ended.request
+                    metrics.request_finished(
+                        sequence, request.outcome.finish_reason, n=request.n, max_tokens=request.max_tokens
+                    )
+                    ended.receiver.ended(ended)
+        if self.on_step is not None:
+            self.on_step(rank)
+
+    def _count_iteration(self, rank: int, at_s: float) -> None:
+        state = self.ranks[rank]
+        counters = state.engine.counters
+        generated = state.engine.generation_tokens(at_s)
+        prompted = counters.prompt_tokens - counters.cached_prompt_tokens
+        tokens = generated - self._generated[rank] + prompted - self._prompted[rank]
+        if tokens > 0:
+            state.metrics.iteration_tokens.observe(tokens)
+        self._generated[rank], self._prompted[rank] = generated, prompted
+
+    def _set_timer(self, rank: int, now_s: float) -> None:
+        engine = self.ranks[rank].engine
+        due_s = min(engine.next_boundary_s(now_s), engine.next_s)
+        timer = self._timers[rank]
+        if timer is not None:
+            if due_s == self._due_s[rank]:
+                return
+            timer.cancel()
+            self._timers[rank] = None
+        self._due_s[rank] = due_s
+        if due_s < inf:
+            delay_s = max(0.0, due_s + self._response_s - now_s)
+            self._timers[rank] = asyncio.get_running_loop().call_later(delay_s, self._wake, rank)
+
+    def _wake(self, rank: int) -> None:
+        self._timers[rank] = None
+        now_s = self._clock.monotonic_s()
+        if now_s < self._due_s[rank]:
+            # Timers of the event loop have milliseconds; waking early means trying again.
+            self._rearm(rank, now_s)
+            return
+        self._step(rank, now_s)
+        self._set_timer(rank, self._clock.monotonic_s())
+
+    def _rearm(self, rank: int, now_s: float) -> None:
+        delay_s = self._due_s[rank] - now_s
+        self._timers[rank] = asyncio.get_running_loop().call_later(delay_s, self._wake, rank)

@@ -1,0 +1,51 @@
+"""The JSON body of a request, or vLLM's complaint about it.
+
+Reference: vLLM 0.32, `entrypoints/serve/utils/api_utils.py::validate_json_request` and FastAPI's own reading.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from fairlead.simulator.server.errors import ApiError
+from fairlead.simulator.server.fields import Complaints
+
+JSON = "application/json"
+
+_MEDIA_TYPE = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"
+
+
+async def json_body(http: web.Request) -> Any:
+    """The decoded body. Raises ApiError."""
+    given = http.headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
+    raw = await http.read()
+    if given != JSON:
+        raise ApiError(400, _MEDIA_TYPE, type="Bad Request")
+    if not raw:
+        complaints = Complaints()
+        complaints.add("missing", "body", "Field required", None)
+        raise complaints.error()
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        # Python's own reader is the one that vLLM has: it takes NaN, and its complaints say where.
+        return _read(raw)
+
+
+def _read(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError as error:
+        complaints = Complaints()
+        complaints.add("json_invalid", f"body.{error.pos}", "JSON decode error", {}, error=error.msg)
+        raise complaints.error() from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ApiError(400, "There was an error parsing the body", type="Bad Request") from error
+
+
+def json_response(content: Any, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(content), content_type=JSON)
