@@ -1,6 +1,6 @@
 """The engine model once more, as slow and plain as possible: one iteration, one sequence and one block at a time.
 
-It follows vLLM's scheduler and block pool literally, with lists and loops, and is what the fast engine is compared with.
+It follows the scheduler and block pool of vLLM literally, with lists and loops; the fast engine is compared with it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class DecodeBatch:
     """`lookahead_tokens` slots beyond the next token are reserved per sequence (drafts of speculative decoding)."""
 
     __slots__ = (
-        "_base_sum", "_block_tokens", "_finishes", "_lookahead", "_number", "_phases", "_slot_depth", "count", "depth",
+        "_base_sum", "_block_tokens", "_finishes", "_lookahead", "_phases", "_slot_depth", "count", "depth",
     )  # fmt: skip
 
     def __init__(self, block_tokens: int, lookahead_tokens: int = 0) -> None:
@@ -28,9 +28,8 @@ class DecodeBatch:
         self._lookahead = lookahead_tokens
         self._base_sum = 0
         self._phases = [0] * block_tokens
-        """[p]: sequences whose slots end at a block boundary whenever (slot depth + p) is a multiple of the block size."""
+        """[p]: sequences whose slots end with a block whenever (slot depth + p) is a multiple of the block size."""
         self._finishes: list[tuple[int, int, Sequence]] = []
-        self._number = 0
 
     @property
     def context_tokens(self) -> int:
@@ -45,8 +44,7 @@ class DecodeBatch:
         self.count += 1
         self._base_sum += base
         self._phases[(base + self._lookahead) % self._block_tokens] += 1
-        self._number += 1
-        heapq.heappush(self._finishes, (finish, self._number, sequence))
+        heapq.heappush(self._finishes, (finish, sequence.order, sequence))
 
     def leave(self, sequence: Sequence, state: State) -> None:
         """Take a sequence out, with its counts exact again."""
@@ -98,20 +96,27 @@ class DecodeBatch:
             heapq.heappop(finishes)
 
     def advance(self, tokens: int) -> list[Sequence]:
-        """Every sequence gains `tokens` tokens, and has the blocks; returns those that have ended, not yet taken out."""
+        """Every sequence gains `tokens` tokens, and has the blocks; returns those that have ended, in the order in
+        which they were admitted, not yet taken out."""
         self.depth = depth = self.depth + tokens
         if depth > self._slot_depth:
             self._slot_depth = depth
         finishes = self._finishes
-        ended = []
+        ended: list[tuple[int, Sequence]] = []
         while finishes and finishes[0][0] <= depth:
-            finish, _, sequence = heapq.heappop(finishes)
+            finish, order, sequence = heapq.heappop(finishes)
             if sequence.state is State.DECODE and sequence.finish_depth == finish:
-                ended.append(sequence)
+                ended.append((order, sequence))
                 sequence.state = State.FINISHED
-        return ended
+        if len(ended) > 1:
+            ended.sort(key=_order)
+        return [sequence for _, sequence in ended]
 
     def generated(self, sequence: Sequence, further_tokens: int) -> int:
         """Tokens that a sequence of the batch has generated when the batch is `further_tokens` on."""
         ahead = sequence.finish_depth - self.depth - further_tokens
         return sequence.request.output_tokens - max(0, ahead)
+
+
+def _order(ended: tuple[int, Sequence]) -> int:
+    return ended[0]

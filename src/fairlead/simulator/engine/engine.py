@@ -125,7 +125,7 @@ class Engine:
             self._aborts.append(sequence)
             self._cut(now_s)
             return
-        self.scheduler.remove(sequence, State.ABORTED)
+        self.scheduler.remove(sequence, State.FINISHED if sequence.state is State.HELD else State.ABORTED)
         self._room_made(now_s)
 
     def release(self, now_s: float, sequence: Sequence) -> None:

@@ -96,14 +96,12 @@ class KvCache:
             run = index.get(chain[at * HASH_BYTES : (at + 1) * HASH_BYTES])
             if run is None:
                 break
-            size = run.stop - run.start
-            same = _common_blocks(run, chain, at, min(size, limit_blocks - at))
+            same = _common_blocks(run, chain, at, min(run.stop - run.start, limit_blocks - at))
             hit.path.append((run, same))
             if not run.refs:
                 hit.free_blocks += same
+            # The chain may leave the run and go on in another: a run grows past blocks after which others branched off.
             at += same
-            if same < size:
-                break
         hit.blocks = at - start_block
         return hit
 

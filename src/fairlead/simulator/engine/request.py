@@ -54,8 +54,8 @@ class Sequence:
 
     __slots__ = (
         "arrived_s", "base", "blocks", "cached_tokens", "computed_tokens", "eligible_step", "finish_depth",
-        "finished_s", "first_token_s", "generated_tokens", "held_blocks", "last_token_s", "preemptions", "request",
-        "scheduled_s", "state", "tail", "target_tokens",
+        "finished_s", "first_token_s", "generated_tokens", "held_blocks", "last_token_s", "order", "preemptions",
+        "request", "scheduled_s", "state", "tail", "target_tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, arrived_s: float) -> None:
@@ -84,6 +84,8 @@ class Sequence:
         self.tail: Run | None = None
         """The run that holds its last stored blocks, while it alone made it."""
         self.eligible_step = 0
+        self.order = 0
+        """Number of its admission to the batch."""
         self.base = 0
         """Computed tokens minus the engine's depth, while it decodes."""
         self.finish_depth = 0

@@ -60,8 +60,9 @@ class Scheduler:
         self.prefix_queried_tokens = 0
         self.prefix_hit_tokens = 0
         self._watermark_blocks = int(settings.watermark * settings.num_blocks)
-        self._skipped: list[Sequence] = []
+        self._skipped: list[tuple[deque[Sequence], Sequence]] = []
         self._iteration = 0
+        self._admissions = 0
 
     @property
     def num_waiting(self) -> int:
@@ -194,7 +195,7 @@ class Scheduler:
                 break
             adapter = sequence.request.adapter
             if adapter and self.adapters is not None and not self.adapters.fits(adapter):
-                self._skipped.append(queue.popleft())
+                self._skipped.append((queue, queue.popleft()))
                 continue
             tokens = self._try_admit(sequence, budget, bool(plan.chunks or self.decode.count))
             if tokens < 0:
@@ -207,15 +208,16 @@ class Scheduler:
                 self.fetching[sequence] = None
                 plan.fetches.append(sequence)
                 continue
+            self._admissions = sequence.order = self._admissions + 1
             running[sequence] = None
             self.prefilling.append(sequence)
             if adapter and self.adapters is not None:
                 plan.load_s += self.adapters.start(adapter)
             plan.add(sequence, tokens)
             budget -= tokens
-        if self._skipped:
-            self.waiting.extendleft(reversed(self._skipped))
-            self._skipped.clear()
+        while self._skipped:
+            queue, sequence = self._skipped.pop()
+            queue.appendleft(sequence)
 
     def _try_admit(self, sequence: Sequence, budget: int, busy: bool) -> int:
         """Take the blocks of a waiting sequence's first chunk. Returns its tokens, or -1 where they do not fit."""
