@@ -25,6 +25,8 @@ from fairlead.engines import (
     CacheSettings,
     EngineSpec,
     KvEventPublishing,
+    KvTransfer,
+    Parallelism,
     engine_for,
 )
 from fairlead.engines.conformance import CHECKS, Result, Target, examine
@@ -49,6 +51,58 @@ def platform_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pl
     data = tmp_path_factory.mktemp("vllm")
     yield start_up(data, "--nodes", "1")
     stop_up(data)
+
+
+PARSE = """
+import json, sys
+from vllm.entrypoints.cli.serve import ServeSubcommand
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+ServeSubcommand().subparser_init(parser.add_subparsers())
+parsed = [vars(parser.parse_args(argv)) for argv in json.load(sys.stdin)]
+print("PARSED" + json.dumps([{name: value if isinstance(value, (int, float, str)) else repr(value)
+                               for name, value in one.items()} for one in parsed]))
+"""
+"""Puts command lines through the parser of the installed vLLM."""
+
+
+def test_vllm_understands_every_command_line(vllm: dict[str, str]) -> None:
+    everything = EngineSpec(
+        "m",
+        aliases=("n",),
+        source="/m",
+        drain_s=65,
+        parallelism=Parallelism(tensor=2, pipeline=2, data=2, expert=4),
+        role="prefill",
+        adapters=AdapterSettings((Adapter("a", "/a"),), max_count=2, max_rank=16),
+        cache=CacheSettings(32, 0.8, "fp8", prefix_caching=False, offload_bytes=2**32),
+        max_context_tokens=4096,
+        kv_events=KvEventPublishing("tcp://*:5600", "tcp://*:5601", "kv@10.0.0.1:8000@m", 100),
+    )
+    specs = (
+        everything,
+        EngineSpec("m", source="/m", role="encode", kv_transfer=KvTransfer("ECCPUConnector")),
+        EngineSpec("m", source="/m", parallelism=Parallelism(tensor=8, pipeline=2, hosts=2)),
+        EngineSpec("m", source="/m", parallelism=Parallelism(tensor=2, data=4, hosts=2)),
+    )
+    lines = [member.argv[1:] for spec in specs for member in engine_for("vllm").member_commands(spec)]
+    # What the kubelet expands on its way to the server.
+    group = {"$(LWS_GROUP_SIZE)": "2", "$(LWS_WORKER_INDEX)": "1", "$(LWS_LEADER_ADDRESS)": "10.0.0.1"}
+    expanded = [[group.get(part, part) for part in line] for line in lines]
+    python = Path(vllm["VLLM"]).parent / "python"
+    done = subprocess.run(
+        [str(python), "-c", PARSE], input=json.dumps(expanded), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, encode, leader, worker, ranks, more_ranks = json.loads(done.stdout.partition("PARSED")[2])
+    assert (one["shutdown_timeout"], one["block_size"], one["max_lora_rank"]) == (60, 32, 16)
+    assert (one["tensor_parallel_size"], one["data_parallel_size"], one["enable_expert_parallel"]) == (2, 2, True)
+    assert (one["enable_prefix_caching"], one["kv_cache_dtype"], one["kv_offloading_size"]) == (False, "fp8", 4.0)
+    assert "kv@10.0.0.1:8000@m" in one["kv_events_config"]
+    assert "NixlConnector" in one["kv_transfer_config"]
+    assert "ec_producer" in encode["ec_transfer_config"]
+    assert (leader["nnodes"], leader["headless"], worker["headless"]) == (2, False, True)
+    assert (ranks["data_parallel_size_local"], more_ranks["data_parallel_start_rank"]) == (2, 2)
 
 
 @pytest.mark.timeout(900)
