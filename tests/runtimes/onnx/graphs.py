@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,18 @@ def slow(path: Path, size: int = 1500) -> Path:
     matrix = helper.make_tensor(
         "m", FLOAT, [size, size], np.full(size * size, 1 / size, np.float32).tobytes(), raw=True
     )
-    nodes = [
-        helper.make_node("MatMul", ["x", "m"], ["one"]),
-        *[helper.make_node("MatMul", [a, "m"], [b]) for a, b in zip(("one", "two"), ("two", "y"), strict=True)],
-    ]
+    nodes = [helper.make_node("MatMul", [a, "m"], [b]) for a, b in itertools.pairwise(("x", "one", "two", "y"))]
     tensor = (FLOAT, ["rows", size])
     return write(path, nodes, {"x": tensor}, {"y": tensor}, [matrix])
+
+
+def endless(path: Path, operators: int = 2000) -> Path:
+    """y [1, 1] from x [1, 1] by `operators` sines over five million numbers: minutes of work in little memory."""
+    names = [f"t{i}" for i in range(operators + 1)]
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [5_000_000, 1])
+    nodes = [
+        helper.make_node("Expand", ["x", "shape"], ["t0"]),
+        *(helper.make_node("Sin", [a], [b]) for a, b in itertools.pairwise(names)),
+        helper.make_node("ReduceMax", [names[-1]], ["y"]),
+    ]
+    return write(path, nodes, {"x": (FLOAT, [1, 1])}, {"y": (FLOAT, [1, 1])}, [shape])

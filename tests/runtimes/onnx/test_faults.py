@@ -59,6 +59,18 @@ async def test_sigterm_under_load_answers_what_is_here_and_then_ends_well(server
     assert await asyncio.wait_for(one.process.wait(), 25) == 0
 
 
+async def test_an_execution_longer_than_the_drain_is_interrupted(server, tmp_path):
+    one = await server(graphs.endless(tmp_path / "m.onnx"), "--drain-timeout-s", "1")
+    body = json.dumps(_ONE).encode()
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.create_task(session.post(f"{one.url}/v2/models/m/infer", data=body))
+        await _until(session, one.url, "fairlead_onnx_running_requests{", 1)
+        one.signal(signal.SIGTERM)
+        assert await asyncio.wait_for(one.process.wait(), 20) == 0
+        answer = (await asyncio.gather(asking, return_exceptions=True))[0]
+        assert isinstance(answer, aiohttp.ClientError) or answer.status == 500
+
+
 async def test_killed_and_started_again_it_serves_at_once(server, tmp_path):
     file = graphs.scaled(tmp_path / "m.onnx")
     one = await server(file)
@@ -132,7 +144,9 @@ async def test_sigterm_while_nothing_happens_ends_well(server, tmp_path):
 async def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, status, words):
     (tmp_path / "broken.onnx").write_bytes(b"\x08\x07garbage")
     graphs.scaled(tmp_path / "good.onnx")
-    process = await spawn(*(a.format(tmp_path) for a in arguments), *([] if status == 2 else ["--port", "0"]))
+    process = await spawn(
+        *(a.format(tmp_path) for a in arguments), *([] if status == 2 else ["--port", "0", "--grpc-port", "0"])
+    )
     _, error = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == status, error
     assert words in error.decode()
@@ -142,7 +156,7 @@ async def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, 
 async def test_a_taken_port_is_said_in_a_sentence(server, tmp_path):
     file = graphs.scaled(tmp_path / "m.onnx")
     one = await server(file)
-    for ports in (["--port", str(one.port)], ["--port", "0", "--grpc-port", str(one.grpc_port)]):
+    for ports in (["--grpc-port", "0", "--port", str(one.port)], ["--port", "0", "--grpc-port", str(one.grpc_port)]):
         process = await spawn(str(file), *ports)
         _, error = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode == 1

@@ -20,6 +20,8 @@ from fairlead.runtimes.onnx.tensors import Array
 
 _ZIP_MAP = re.compile(r"seq\(map\((?:int64|string),tensor\(float\)\)\)")
 _ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""Of executions: their errors are answered, and are the client's as often as the model's."""
 
 ort.set_default_logger_severity(_ERRORS_ONLY)
 
@@ -64,6 +66,8 @@ class Model:
             self._session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors have no common class.
             raise LoadError(f"{file} cannot be loaded: {_first_line(error)}") from error
+        self._run_options = ort.RunOptions()
+        self._run_options.log_severity_level = _FATAL_ONLY
         self.signature = Signature(
             tuple(_spec(file, "input", node) for node in self._session.get_inputs()),
             tuple(_spec(file, "output", node) for node in self._session.get_outputs()),
@@ -78,13 +82,17 @@ class Model:
         """Whether rows of several requests may run together; else `unbatched_because` is a sentence."""
         return self.unbatched_because is None
 
+    def interrupt(self) -> None:
+        """End the executions going on, at their next operator, and all later ones with an error."""
+        self._run_options.terminate = True
+
     def _arrays(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
         return [output.array for output in self.run(inputs, outputs)]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Output]:
         """Execute the graph on checked inputs. Raises InferenceError: 400 when the values are to blame, else 500."""
         try:
-            results = self._session.run(list(outputs), dict(inputs))
+            results = self._session.run(list(outputs), dict(inputs), self._run_options)
         except InvalidArgument as error:
             raise invalid(f"the model refuses the values: {_first_line(error)}") from error
         except Exception as error:

@@ -187,9 +187,11 @@ class Repository:
                 state.state, state.reason = "UNAVAILABLE", _UNLOADED
 
     async def close(self) -> None:
-        """Answer what is queued and end all threads."""
+        """End all threads. What still waits or runs has had its time: it is answered with an error."""
         for name, versions in self._models.items():
-            for version in versions:
+            for version, entry in versions.items():
+                if entry.served is not None:
+                    entry.served.model.interrupt()
                 self._remove(name, version)
         await asyncio.gather(*self._finishing)
         self._loaders.shutdown(wait=False)
