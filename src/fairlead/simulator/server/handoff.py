@@ -25,8 +25,6 @@ from fairlead.simulator.server.composer import Composed
 from fairlead.simulator.server.driver import Live
 from fairlead.simulator.server.errors import ApiError
 
-ROLES = ("unified", "prefill", "decode")
-POLICIES = ("fail", "recompute")
 _NEEDED = ("remote_block_ids", "remote_engine_id", "remote_request_id", "remote_host", "remote_port")
 _TIMEOUT_S = 5.0
 _MAX_LINE_BYTES = 64 * 1024

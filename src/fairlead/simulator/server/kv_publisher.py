@@ -12,11 +12,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from fairlead.clock import Clock
 from fairlead.engines.kv_event_stream import (
-    DEFAULT_ENDPOINT,
     REPLAY_END,
     KvMessage,
     message_frames,
@@ -32,37 +29,10 @@ from fairlead.engines.kv_events import (
     encode_batch,
 )
 from fairlead.simulator.engine import HASH_BYTES, Request
+from fairlead.simulator.server.kv_config import KvEventsConfig
 from fairlead.simulator.server.live_request import LiveRequest
 
 _MEDIUM = "GPU"
-
-
-class KvEventsError(ValueError):
-    """A `--kv-events-config` that cannot be used; the message names the field."""
-
-
-class KvEventsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON of vLLM's `--kv-events-config`."""
-
-    enable_kv_cache_events: bool = True
-    publisher: str = "zmq"
-    endpoint: str = DEFAULT_ENDPOINT
-    replay_endpoint: str | None = None
-    buffer_steps: int = 10_000
-    hwm: int = 100_000
-    max_queue_size: int = 100_000
-    topic: str = ""
-
-
-def parse_kv_events(text: str) -> KvEventsConfig | None:
-    """The configuration, or None where it switches events off. Raises KvEventsError."""
-    try:
-        config = msgspec.json.decode(text, type=KvEventsConfig)
-    except msgspec.DecodeError as error:
-        raise KvEventsError(f"--kv-events-config: {error}") from error
-    if config.publisher not in ("zmq", "null"):
-        raise KvEventsError(f"--kv-events-config: publisher is {config.publisher!r}, take zmq or null")
-    return config if config.enable_kv_cache_events and config.publisher == "zmq" else None
 
 
 class KvPublisher:
@@ -115,6 +85,21 @@ class KvPublisher:
         for socket in (self._publish, self._replay):
             if socket is not None:
                 socket.close(linger=0)
+
+    def source(self) -> Mapping[str, Any]:
+        """Its entry in /kv_event_sources."""
+        config = self._config
+        replay = config.replay_endpoint
+        return {
+            "enable_kv_cache_events": True,
+            "publisher": config.publisher,
+            "endpoint": rank_endpoint(config.endpoint, self._rank),
+            "replay_endpoint": None if replay is None else rank_endpoint(replay, self._rank),
+            "buffer_steps": config.buffer_steps,
+            "hwm": config.hwm,
+            "max_queue_size": config.max_queue_size,
+            "topic": config.topic,
+        }
 
     def stored(self, request: Request, start_block: int, stop_block: int) -> None:
         """See `BlockObserver.stored`."""
@@ -174,17 +159,6 @@ class KvPublisher:
                     frame = (client, b"", *message_frames(message))
                     await self._replay.send_multipart(frame)
             await self._replay.send_multipart((client, b"", b"", REPLAY_END, b""))
-
-
-def source_of(config: KvEventsConfig, rank: int) -> Mapping[str, Any]:
-    """A rank's entry in /kv_event_sources."""
-    replay = config.replay_endpoint
-    return {
-        "endpoint": rank_endpoint(config.endpoint, rank),
-        "replay_endpoint": None if replay is None else rank_endpoint(replay, rank),
-        "topic": config.topic,
-        "publisher": config.publisher,
-    }
 
 
 def _attach(socket: Any, endpoint: str) -> None:

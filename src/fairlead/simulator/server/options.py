@@ -13,8 +13,8 @@ import msgspec
 from fairlead.simulator.engine import AdapterSettings, EngineSettings, Speculation
 from fairlead.simulator.profile import EngineProfile, ProfileError, load_profile
 from fairlead.simulator.server.failures import FailureError, parse_failures
-from fairlead.simulator.server.handoff import POLICIES, ROLES
-from fairlead.simulator.server.kv_publisher import KvEventsError, parse_kv_events
+from fairlead.simulator.server.kv_config import KvEventsError, parse_kv_events
+from fairlead.simulator.server.roles import POLICIES, ROLES
 
 Options = argparse.Namespace
 

@@ -8,11 +8,11 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.perf.step import StepCost
 from fairlead.simulator.engine import Engine
 from fairlead.simulator.profile import EngineProfile, FrontendCost
 from fairlead.simulator.server.adapters import Models
@@ -21,7 +21,6 @@ from fairlead.simulator.server.chat import ChatTemplate, PlainTemplate
 from fairlead.simulator.server.composer import Composer
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.handoff import Handoff
-from fairlead.simulator.server.kv_publisher import KvPublisher, source_of
 from fairlead.simulator.server.metrics_page import MetricsPage, Rank, cache_labels
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.options import Options, pace_s
@@ -30,6 +29,10 @@ from fairlead.simulator.server.pace import PacedCost
 from fairlead.simulator.server.respond import Responder, fingerprint
 from fairlead.simulator.server.tokens import ByteTokenizer, Tokenizer
 from fairlead.simulator.server.words import Words, byte_words
+
+if TYPE_CHECKING:
+    from fairlead.perf.step import StepCost
+    from fairlead.simulator.server.kv_publisher import KvPublisher
 
 
 class StartError(ValueError):
@@ -140,16 +143,13 @@ class Parts:
 
     def server(self) -> SimulatedServer:
         options = self._options
-        config = options.kv_events_config
         operations = Operations(
             self.driver,
             self.responder,
             self._clock,
             describe=partial(_description, options),
             world_size=options.tensor_parallel_size * options.pipeline_parallel_size,
-            kv_sources={}
-            if config is None
-            else {str(rank): source_of(config, rank) for rank in range(options.data_parallel_size)},
+            kv_sources={str(rank): publisher.source() for rank, publisher in enumerate(self.publishers)},
         )
         return SimulatedServer(
             self.driver, self.composer, self.models, self.responder, self.page, operations, self._clock
@@ -159,6 +159,9 @@ class Parts:
         options = self._options
         if options.kv_events_config is None:
             return []
+        # Brings ZeroMQ, which a start without events need not wait for.
+        from fairlead.simulator.server.kv_publisher import KvPublisher
+
         return [
             KvPublisher(
                 options.kv_events_config,

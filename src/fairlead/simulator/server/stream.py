@@ -50,7 +50,7 @@ class Stream:
 
     def tokens(self, live: Live, count: int) -> None:
         transport = self.transport
-        if transport.get_write_buffer_size() > BUFFER_BYTES:
+        if transport.is_closing() or transport.get_write_buffer_size() > BUFFER_BYTES:
             return
         data = self._answer.tokens(live.request.index, live.sent, count)
         live.sent = count
@@ -65,7 +65,7 @@ class Stream:
 
     def ended(self, live: Live) -> None:
         settle(live)
-        if self.transport.get_write_buffer_size() > BUFFER_BYTES:
+        if not self.transport.is_closing() and self.transport.get_write_buffer_size() > BUFFER_BYTES:
             self._behind.append(live)
         else:
             self._rest(live)
@@ -82,7 +82,7 @@ class Stream:
 
     def write(self, data: bytes) -> None:
         """Send events as one chunk."""
-        if data:
+        if data and not self.transport.is_closing():
             self.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def _opening(self) -> bytes:
