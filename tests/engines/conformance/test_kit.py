@@ -1,4 +1,4 @@
-"""The conformance kit: the simulated engine passes it, and each thing that a server can get wrong fails its check."""
+"""The conformance kit: Fairlead's own engines pass it, and each thing that a server can get wrong fails its check."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from contextlib import contextmanager
 import aiohttp
 import pytest
 from aiohttp import web
+from onnx import TensorProto, helper, save
 
-from fairlead.engines import Adapter, AdapterSettings, CacheSettings, EngineSpec, KvEventPublishing, engine_for
+from fairlead.engines import (
+    Adapter,
+    AdapterSettings,
+    CacheSettings,
+    Engine,
+    EngineSpec,
+    KvEventPublishing,
+    engine_for,
+)
 from fairlead.engines.conformance import CHECKS, CheckFailed, Result, Target, examine
 
 SIMULATED = engine_for("simulated")
@@ -31,14 +40,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def simulated_engine(**settings: object) -> Iterator[tuple[str, int]]:
-    """URL and process id of a simulated engine, started as a service would start it."""
+def running(engine: Engine, **settings: object) -> Iterator[tuple[str, int]]:
+    """URL and process id of an engine of Fairlead's own, started as a service would start it."""
     port = free_port()
-    program = (sys.executable, "-m", "fairlead.cli.main", "engine", "simulated")
-    spec = EngineSpec("m", aliases=("alias",), command=program, host="127.0.0.1", port=port, **settings)
-    with subprocess.Popen(SIMULATED.command(spec).argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    program = (sys.executable, "-m", "fairlead.cli.main", "engine", engine.runtime)
+    spec = EngineSpec(**{"model": "m", "command": program, "host": "127.0.0.1", "port": port, **settings})
+    with subprocess.Popen(engine.command(spec).argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            asyncio.run(wait_until_ready(f"http://127.0.0.1:{port}"))
+            asyncio.run(wait_until_ready(f"http://127.0.0.1:{port}{engine.readiness.path}"))
             yield f"http://127.0.0.1:{port}", process.pid
         finally:
             if process.poll() is None:
@@ -49,7 +58,7 @@ async def wait_until_ready(url: str) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(START_S):
         while True:
             try:
-                async with session.get(url + SIMULATED.readiness.path) as response:
+                async with session.get(url) as response:
                     if response.status == 200:
                         return
             except aiohttp.ClientError:
@@ -59,7 +68,7 @@ async def wait_until_ready(url: str) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with simulated_engine() as (url, _):
+    with running(SIMULATED) as (url, _):
         yield url
 
 
@@ -89,10 +98,27 @@ def test_the_simulated_engine_passes_every_check(tmp_path):
         examined = target(url, names=("m", "alias"), adapter=adapter, kv_endpoint=endpoint, process_id=process_id)
         return [result async for result in examine(examined)]
 
-    with simulated_engine(**settings) as (url, process_id):
+    with running(SIMULATED, aliases=("alias",), **settings) as (url, process_id):
         results = asyncio.run(all_results(url, process_id))
     assert [r for r in results if r.outcome != "pass"] == []
     assert len(results) == len([c for c in CHECKS if c.api in ("any", "openai")])
+
+
+def test_the_onnx_runtime_passes_every_check_of_its_protocol(tmp_path):
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 3])
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "twice", [value], [result])
+    opset = helper.make_opsetid("", 17)
+    save(helper.make_model(graph, opset_imports=[opset], ir_version=9), tmp_path / "twice.onnx")
+    engine = engine_for("onnx")
+
+    async def all_results(url: str) -> list[Result]:
+        return [result async for result in examine(Target(engine, url, "twice", nonce=os.urandom(4).hex()))]
+
+    with running(engine, model="twice", source=str(tmp_path / "twice.onnx")) as (url, _):
+        results = asyncio.run(all_results(url))
+    assert [r for r in results if r.outcome != "pass"] == []
+    assert len(results) == len([c for c in CHECKS if c.api in ("any", "open-inference")])
 
 
 async def through_proxy(
