@@ -204,3 +204,29 @@ async def test_finishing_answers_what_is_queued_and_refuses_the_rest(tmp_path):
     assert (await queued)[0].array.tolist() == [[2.0, 2.0]]
     with pytest.raises(InferenceError, match="being unloaded"):
         await batcher.submit(row, ("y",))
+
+
+async def test_probabilities_as_maps_are_batched_and_split_like_any_output(tmp_path):
+    from skl2onnx import to_onnx
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+
+    data = load_iris()
+    rows = data.data.astype(np.float32)
+    classifier = LogisticRegression(max_iter=500).fit(rows, data.target)
+    graph = to_onnx(classifier, rows[:1], options={id(classifier): {"zipmap": True}})
+    (tmp_path / "m.onnx").write_bytes(graph.SerializeToString())
+    assert Model(tmp_path / "m.onnx", ModelSettings()).batchable
+    batcher, model, _ = _batcher(tmp_path / "m.onnx", max_batch_size=64)
+    parts = [rows[i : i + 1 + i % 3] for i in range(0, 60, 3)]
+    model.gate.clear()
+    names = ("output_label", "output_probability")
+    tasks = [asyncio.create_task(batcher.submit({"X": part}, names)) for part in parts]
+    await asyncio.sleep(0.01)
+    model.gate.set()
+    for part, (label, scores) in zip(parts, await asyncio.gather(*tasks), strict=True):
+        assert label.array.tolist() == classifier.predict(part).tolist()
+        assert np.allclose(scores.array, classifier.predict_proba(part), atol=1e-5)
+        assert scores.classes == (0, 1, 2)
+    assert len(model.rows) < len(parts)
+    await batcher.finish()
