@@ -62,6 +62,11 @@ def test_engines_that_load_nothing_later(runtime):
     assert engine_for(runtime).adapters is None
 
 
+def test_how_requests_name_an_adapter():
+    assert engine_for("vllm").adapters.model_field("base", "style") == "style"
+    assert engine_for("sglang").adapters.model_field("base", "style") == "base:style"
+
+
 def test_llama_adapters_have_scales():
     assert scale_adapters({0: 1.0, 1: 0.0}).body == [{"id": 0, "scale": 1.0}, {"id": 1, "scale": 0.0}]
 
@@ -85,7 +90,7 @@ def test_streams_get_less_than_the_pod(engine):
     assert engine.drain_s(EngineSpec("m", source="/m", drain_s=2)) == 0
 
 
-@pytest.mark.parametrize("runtime", ["vllm", "triton", "tgi"])
+@pytest.mark.parametrize("runtime", ["vllm", "triton", "simulated"])
 def test_the_command_line_says_how_long_streams_have(runtime):
     argv = engine_for(runtime).command(EngineSpec("m", source="/m", drain_s=65)).argv
     assert "60" in argv

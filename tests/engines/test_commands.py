@@ -214,7 +214,7 @@ def test_mlserver_is_configured_by_its_environment():
         ),
         ("vllm", {"role": "encode"}, r"role 'encode': name the connector"),
         ("vllm-tpu", {"role": "prefill"}, r"role 'prefill'"),
-        ("sglang", {"aliases": ("n",)}, r"aliases \('n',\): it serves one name"),
+        ("sglang", {"aliases": ("n:8b",)}, r"model name 'n:8b': it takes what follows a colon for an adapter"),
         ("sglang", {"adapters": AdapterSettings()}, r"adapters.max_rank None"),
         ("tensorrt-llm", {"cache": CacheSettings(block_tokens=64)}, r"cache.block_tokens 64"),
         ("triton", {"parallelism": Parallelism(tensor=2)}, r"parallelism.tensor 2: .* config.pbtxt"),

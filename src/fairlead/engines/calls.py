@@ -42,6 +42,10 @@ class AdapterApi(Protocol):
 
     def unload(self, name: str) -> HttpCall: ...
 
+    def model_field(self, model: str, name: str) -> str:
+        """What requests for adapter `name` of base model `model` say in their field `model`."""
+        ...
+
     def loaded(self, status: int, body: bytes) -> CallOutcome:
         """How the answer to a load reads."""
         ...

@@ -40,6 +40,9 @@ class RepositoryApi:
     def unload(self, name: str) -> HttpCall:
         return HttpCall("POST", f"/v2/repository/models/{name}/unload", {})
 
+    def model_field(self, model: str, name: str) -> str:
+        return name
+
     def loaded(self, status: int, body: bytes) -> CallOutcome:
         return plain_outcome(status, body)
 

@@ -3,7 +3,8 @@
 Protocol: SGLang 0.5: server arguments, `/load_lora_adapter`, `/release_memory_occupation`, PD disaggregation with
 `bootstrap_host`, `bootstrap_port`, `bootstrap_room` in the request; metrics of `observability/metrics_collector.py`
 (labels `model_name`, `tp_rank`, `dp_rank`, …). `itl` of versions without `inter_token_latency_seconds` is each
-request's mean. SGLang counts cached tokens against prompt tokens, so those are the queried ones.
+request's mean. Cached tokens are counted against prompt tokens, so those are the queried ones. The model name of a
+request is not looked at but for `:adapter` behind it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ class SglangAdapters:
     def unload(self, name: str) -> HttpCall:
         return HttpCall("POST", "/unload_lora_adapter", {"lora_name": name})
 
+    def model_field(self, model: str, name: str) -> str:
+        return f"{model}:{name}"
+
     def loaded(self, status: int, body: bytes) -> CallOutcome:
         return plain_outcome(status, body, unchanged=("already loaded", "already exists"))
 
@@ -115,6 +119,7 @@ class Sglang(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/metrics"
+    knows_names = False
     signal_table = _TABLE
     adapters = SglangAdapters()
     handoff = SglangHandoff()
@@ -126,8 +131,10 @@ class Sglang(Engine):
         return self.member_commands(spec)[0]
 
     def member_commands(self, spec: EngineSpec) -> tuple[EngineCommand, ...]:
-        if spec.names[1:]:
-            raise EngineSpecError(self.runtime, "aliases", spec.aliases, "it serves one name: leave the aliases out")
+        colon = next((name for name in spec.names if ":" in name), None)
+        if colon is not None:
+            remedy = "it takes what follows a colon for an adapter: name it without one"
+            raise EngineSpecError(self.runtime, "model name", colon, remedy)
         hosts = spec.parallelism.hosts
         group = (
             (

@@ -3,7 +3,7 @@
 Protocol: TGI 3.x: launcher arguments, OpenAI routes beside its own, `/health`, `/metrics` (prefix `tgi_`). The model
 name in requests is not looked at, so that every alias works. Adapters are loaded at the start and asked for by
 `adapter_id` or model name; there are no calls for more. Tokens are sums of histograms of requests that ended; `itl` is
-each request's mean.
+each request's mean. After SIGTERM the launcher gives its web server 90 s to finish, whatever the pod has.
 """
 
 from __future__ import annotations
@@ -68,7 +68,6 @@ class Tgi(Engine):
             *flag("--max-total-tokens", spec.max_context_tokens),
             *flag("--cuda-memory-fraction", spec.cache.memory_fraction),
             *flag("--kv-cache-dtype", spec.cache.dtype),
-            *flag("--graceful-termination-timeout", self.drain_s(spec)),
             *spec.args,
         )
         return EngineCommand(argv, env)

@@ -42,6 +42,9 @@ class VllmAdapters:
     def unload(self, name: str) -> HttpCall:
         return HttpCall("POST", "/v1/unload_lora_adapter", {"lora_name": name})
 
+    def model_field(self, model: str, name: str) -> str:
+        return name
+
     def loaded(self, status: int, body: bytes) -> CallOutcome:
         return plain_outcome(status, body, unchanged=("already been loaded",))
 
