@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from fairlead.cli import calibrate
 from fairlead.cli.data import OutputOption, QuietOption
 from fairlead.cli.failure import Failed
 
@@ -38,6 +39,7 @@ SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of everythi
 
 
 def register(app: typer.Typer) -> None:
+    calibrate.register(simulate_app)
     app.add_typer(simulate_app, name="simulate")
 
 
@@ -292,7 +294,7 @@ def _print_one(summary: Summary) -> None:
     for pool in summary.pools:
         work = pool.work
         console.print(
-            f"  {pool.name}: {pool.replicas} x {pool.description}; busy {percent(work.utilisation)}, "
+            f"  {pool.name}: {pool.replicas} {'replica' if pool.replicas == 1 else 'replicas'} of {pool.description}; busy {percent(work.utilisation)}, "
             f"mean batch {number(work.mean_batch)}, prefix hits {percent(work.prefix_hit_rate)}",
             markup=False,
         )
