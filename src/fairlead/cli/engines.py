@@ -11,7 +11,7 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,9 +20,10 @@ from rich.markup import escape
 from fairlead.cli.data import OutputOption
 from fairlead.cli.failure import Failed
 from fairlead.engines import ENGINES, Adapter, UnknownRuntime, engine_for
-from fairlead.engines.conformance import Result, Target, examine
-from fairlead.engines.conformance.basics import listed_models
 from fairlead.engines.machine import Machine, judge
+
+if TYPE_CHECKING:
+    from fairlead.engines.conformance import Result, Target
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -81,6 +82,8 @@ def check(
         engine = engine_for(runtime)
     except UnknownRuntime as error:
         raise Failed(str(error)) from None
+    from fairlead.engines.conformance import Target
+
     target = Target(
         engine=engine,
         url=_base(url),
@@ -146,6 +149,8 @@ def _adapter(text: str) -> Adapter | None:
 
 
 async def _examine(target: Target, output: str) -> list[Result]:
+    from fairlead.engines.conformance import examine
+
     if not target.model:
         target.model = await _first_model(target)
     marks = {"pass": "[green]pass[/]", "fail": "[red]fail[/]", "not supported": "[yellow]not supported[/]"}
@@ -162,6 +167,7 @@ async def _first_model(target: Target) -> str:
     import aiohttp
 
     from fairlead.engines.conformance import CheckFailed
+    from fairlead.engines.conformance.basics import listed_models
 
     if target.engine.api != "openai":
         raise Failed("say which model with --model: servers of this protocol do not list theirs")
