@@ -44,7 +44,7 @@ def calibrate(
     engine: Annotated[
         list[str] | None, typer.Option(help="A setting of the engine, NAME=VALUE, e.g. max_num_seqs=128; repeatable.")
     ] = None,
-    holdout: Annotated[float, typer.Option(help="Share of the requests, the last ones, to be judged on.")] = 0.5,
+    holdout: Annotated[float, typer.Option(help="Share of the time, the last part, to be judged on.")] = 0.5,
     out: Annotated[Path | None, typer.Option(help="File for the profile.")] = None,
     save_report: Annotated[Path | None, typer.Option(help="File for what the live server did.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -73,7 +73,7 @@ def calibrate(
                 from fairlead.simulator.calibration import write_report
 
                 write_report(found.observations, save_report)
-        fitted_on, held_out = found.halves(1 - holdout)
+        fitted_on, held_out = found.split(1 - holdout)
         with _progress("fitting", shown) as progress:
             made = fit(fitted_on.observations, settings, seed=seed, on_trial=lambda done, of: progress(done / of))
         judged = _judge(made, held_out.observations, seed)
@@ -136,8 +136,8 @@ def _print(made: Fit, judged: Sequence[Comparison], found: Report, out: Path | N
     if quiet:
         return
     console.print(
-        f"{len(found.observations)} requests ({found.unusable} unusable); fitted on {made.gaps} gaps between tokens and "
-        f"{made.idle_requests} first tokens on an idle engine",
+        f"{len(found.observations)} requests ({found.unusable} unusable); fitted on {made.gaps} gaps between tokens "
+        f"and {made.idle_requests} first tokens on an idle engine",
         markup=False,
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -15,7 +15,7 @@ def test_own_form_is_read_as_written(tmp_path):
     path = tmp_path / "report.jsonl"
     write_report(reversed(SEEN), path)
     assert list(read_report(path).observations) == SEEN
-    fitted, held_out = read_report(path).halves(0.6)
+    fitted, held_out = read_report(path).split(0.6)
     assert (len(fitted.observations), len(held_out.observations)) == (15, 10)
     assert max(o.sent_s for o in fitted.observations) < min(o.sent_s for o in held_out.observations)
 

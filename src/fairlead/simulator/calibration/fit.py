@@ -94,11 +94,11 @@ _FACTORS = 4
 def _profile(
     coefficients: np.ndarray, settings: EngineSettings, factors: np.ndarray, observations: Sequence[Observation]
 ) -> EngineProfile:
-    decode, prefill, outside, _ = factors
+    decode, prefill, outside, response_share = (float(f) for f in factors)
     base, prefill_base, prefill_token, prefill_pair, decode_token, context, outside_s = (float(c) for c in coefficients)
     # A fit without idle requests knows nothing of the time outside: start from a small share of the fastest answer.
     outside_s = outside_s or 0.05 * min(o.ttft_s for o in observations)
-    response = min(1.0, float(factors[3]))
+    response = min(1.0, response_share)
     return EngineProfile(
         settings,
         LinearCost(

@@ -55,10 +55,12 @@ class Report:
     observations: tuple[Observation, ...]
     unusable: int = 0
 
-    def halves(self, share: float) -> tuple[Report, Report]:
-        """The requests before and after the moment at which `share` of them were sent."""
-        cut = round(len(self.observations) * share)
-        return Report(self.observations[:cut]), Report(self.observations[cut:])
+    def split(self, share: float) -> tuple[Report, Report]:
+        """The requests sent in the first `share` of the time, and the others."""
+        first_s, last_s = self.observations[0].sent_s, self.observations[-1].sent_s
+        cut_s = first_s + share * (last_s - first_s)
+        early = tuple(o for o in self.observations if o.sent_s <= cut_s)
+        return Report(early), Report(self.observations[len(early) :])
 
 
 def read_report(path: Path) -> Report:

@@ -67,11 +67,18 @@ class Probe:
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             await self._warm_up(session)
             self._began_s = self._clock.monotonic_s()
-            await self._closed_loop(session, 1, until_s=0.2 * duration_s)
-            capacity_per_s = await self._closed_loop(session, self._plan.max_concurrency, until_s=0.4 * duration_s)
-            for share, until in ((0.3, 0.55), (0.7, 0.7), (0.3, 0.85), (0.7, 1.0)):
-                await self._open_loop(session, share * capacity_per_s, until_s=until * duration_s)
+            # Twice the same, with other requests: one half can be judged by the other.
+            for begin_s in (0.0, duration_s / 2):
+                await self._round(session, begin_s, duration_s / 2)
         return sorted(self._found, key=lambda o: o.sent_s), self._unusable
+
+    async def _round(self, session: aiohttp.ClientSession, begin_s: float, duration_s: float) -> None:
+        """Requests one by one, as many as allowed together, and at two rates that the server can bear."""
+        await self._closed_loop(session, 1, until_s=begin_s + 0.2 * duration_s)
+        users = self._plan.max_concurrency
+        capacity_per_s = await self._closed_loop(session, users, until_s=begin_s + 0.4 * duration_s)
+        for share, until in ((0.3, 0.7), (0.6, 1.0)):
+            await self._open_loop(session, share * capacity_per_s, until_s=begin_s + until * duration_s)
 
     async def _warm_up(self, session: aiohttp.ClientSession) -> None:
         for _ in range(3):
