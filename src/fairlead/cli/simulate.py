@@ -293,8 +293,9 @@ def _print_one(summary: Summary) -> None:
     console.print(f"{summary.workload}: {number(summary.arrived)} requests, policy {summary.policy}", markup=False)
     for pool in summary.pools:
         work = pool.work
+        counted = "1 replica" if pool.replicas == 1 else f"{pool.replicas} replicas"
         console.print(
-            f"  {pool.name}: {pool.replicas} {'replica' if pool.replicas == 1 else 'replicas'} of {pool.description}; busy {percent(work.utilisation)}, "
+            f"  {pool.name}: {counted} of {pool.description}; busy {percent(work.utilisation)}, "
             f"mean batch {number(work.mean_batch)}, prefix hits {percent(work.prefix_hit_rate)}",
             markup=False,
         )

@@ -115,6 +115,7 @@ def test_every_request_ends_once_and_everything_adds_up(requests, fleet):
     assert measures.finished == len(finished)
     assert measures.output_tokens == sum(r["output_tokens"] for r in finished)
     assert measures.prompt_tokens == sum(r["prompt_tokens"] for r in finished)
+    assert "stalled" not in measures.reasons
     assert sum(measures.reasons.values()) == len(records) - len(finished)
     assert sum(b.arrivals for b in measures.series._bins) == len(requests)
     assert sum(b.output_tokens for b in measures.series._bins) == measures.output_tokens

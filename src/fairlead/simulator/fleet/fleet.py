@@ -94,7 +94,8 @@ class Fleet:
             idle_ticks = 0 if self.agenda.work else idle_ticks + 1
             if idle_ticks > patience:
                 for ticket in list(self._open.values()):
-                    self._lose(self.agenda.now_s, ticket, FAILED, "no_ready_replica")
+                    reason = "no_ready_replica" if ticket.replica is None else "stalled"
+                    self._lose(self.agenda.now_s, ticket, FAILED, reason)
                 continue
             self.agenda.run_next()
             if progress is not None and not self.measures.ended % _PROGRESS_EVERY:

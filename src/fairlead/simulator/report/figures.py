@@ -141,7 +141,7 @@ def _layout(title: str, x: str, y: str, legend: bool) -> dict[str, Any]:
         "margin": {"l": 56, "r": 16, "t": 44, "b": 44},
         "height": 320,
         "showlegend": legend,
-        "legend": {"orientation": "h", "y": 1.02, "x": 1, "xanchor": "right", "yanchor": "bottom"},
+        "legend": {"orientation": "h", "y": -0.22, "x": 0, "xanchor": "left", "yanchor": "top"},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "hovermode": "closest",

@@ -31,9 +31,9 @@ body { margin: 0; background: #f4f6fa; color: #27303f; font: 15px/1.5 system-ui,
 main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; }
 .about { color: #5a6577; margin: 4px 0 20px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(160px, 1fr)); gap: 12px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; }
 .card, .panel { background: white; border: 1px solid #e1e5ec; border-radius: 10px; }
-.card { padding: 12px 14px; } .card b { display: block; font-size: 21px; font-variant-numeric: tabular-nums; }
+.card { padding: 12px 14px; } .card b { display: block; font-size: 18px; font-variant-numeric: tabular-nums; }
 .card span { color: #5a6577; font-size: 13px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 14px; }
 .panel { padding: 8px; min-width: 0; }

@@ -17,9 +17,9 @@ def seconds(value: float | None) -> str:
         return UNKNOWN
     if abs(value) < 1e-6:
         return "0"
-    if abs(value) < 1:
+    if abs(value) < 0.9995:
         return f"{value * 1e3:.3g} ms"
-    return f"{value:.3g} s" if abs(value) < 1000 else f"{value:,.0f} s"
+    return f"{value:.3g} s" if abs(value) < 999.5 else f"{value:,.0f} s"
 
 
 def number(value: float | None, digits: int = 3) -> str:
