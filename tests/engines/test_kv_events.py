@@ -134,6 +134,22 @@ def test_fields_and_events_that_are_not_known_are_passed_over():
     assert batch.unknown_types == ("BlockMoved", "BlockPinned")
 
 
+def test_sglangs_pairs_of_tokens_and_metadata():
+    array = ["BlockStored", [1, 2], None, [[7, 8], [8, 9]], 1, None, "CPU_PINNED", {"cache_salt": "x"}]
+    mapping = {
+        "type": "BlockStored",
+        "block_hashes": [3],
+        "parent_block_hash": 2,
+        "token_ids": [[9, 10]],
+        "block_size": 1,
+    }
+    batch = decode_batch(msgspec.msgpack.encode([1.0, [array, mapping], 0]))
+    assert batch.events == (
+        BlockStored((1, 2), None, (7, 8), 1, medium="CPU_PINNED"),
+        BlockStored((3,), 2, (9,), 1),
+    )
+
+
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
@@ -144,12 +160,22 @@ def test_fields_and_events_that_are_not_known_are_passed_over():
         (msgspec.msgpack.encode({"ts": "now", "events": []}), "no batch"),
         (msgspec.msgpack.encode([1.0, [["BlockRemoved", [1.5]]]]), "event 0 of the batch is malformed"),
         (msgspec.msgpack.encode([1.0, [{"type": "BlockRemoved"}]]), "block_hashes"),
+        (msgspec.msgpack.encode([1.0, [["BlockStored", [1]]]]), "event 0 of the batch is malformed"),
+        (msgspec.msgpack.encode([1.0, [["BlockStored", [1], None, [[]], 1]]]), "event 0 of the batch is malformed"),
+        (msgspec.msgpack.encode([1.0, [[]]]), "event 0 of the batch is malformed"),
+        (msgspec.msgpack.encode([1.0, [[["x"]]]]), "event 0 of the batch is malformed"),
         (msgspec.msgpack.encode([1.0, [["AllBlocksCleared"], 7]]), "event 1 of the batch is malformed"),
     ],
 )
 def test_malformed_payloads_say_where(payload, message):
     with pytest.raises(KvEventError, match=message):
         decode_batch(payload)
+
+
+@given(st.recursive(st.none() | st.integers(0, 9) | st.text(max_size=3), lambda x: st.lists(x, max_size=4)))
+def test_any_event_is_one_or_an_error(event):
+    with contextlib.suppress(KvEventError):
+        decode_batch(msgspec.msgpack.encode([1.0, [event, ["BlockStored", event], ["BlockRemoved", event]]]))
 
 
 @given(st.binary(max_size=60))

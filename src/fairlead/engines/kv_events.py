@@ -6,8 +6,9 @@ tagged `type`) or an array (the tag first, then the fields in order). Both are r
 known are passed over, and fields that an older engine lacks are None.
 
 Protocol: vLLM 0.32 `distributed/kv_events.py` (batch array, event map), vLLM before mid 2026 and SGLang 0.4 to 0.5
-`disaggregation/kv_events.py` (arrays throughout). A lost message is asked for on the replay socket, see
-`kv_event_stream`.
+`disaggregation/kv_events.py` (arrays throughout; with speculation by EAGLE each token is a pair of itself and the next,
+of which the first is kept; metadata may follow where vLLM has the LoRA name). A lost message is asked for on the replay
+socket, see `kv_event_stream`.
 """
 
 from __future__ import annotations
@@ -155,8 +156,10 @@ class _ClearedArray(AllBlocksCleared, frozen=True, tag="AllBlocksCleared", array
 _ENCODER = msgspec.msgpack.Encoder()
 _BATCH_ARRAY = msgspec.msgpack.Decoder(_BatchArray)
 _BATCH_MAP = msgspec.msgpack.Decoder(_BatchMap)
-_EVENT_MAP = msgspec.msgpack.Decoder(BlockStored | BlockRemoved | AllBlocksCleared)
-_EVENT_ARRAY = msgspec.msgpack.Decoder(_StoredArray | _RemovedArray | _ClearedArray)
+_EVENT_MAP = msgspec.msgpack.Decoder(KvEvent)
+_ArrayEvent = _StoredArray | _RemovedArray | _ClearedArray
+_EVENT_ARRAY = msgspec.msgpack.Decoder(_ArrayEvent)
+_ANY_MAP = msgspec.msgpack.Decoder(dict[str, Any])
 _TAG_MAP = msgspec.msgpack.Decoder(_Tag)
 _TAG_ARRAY = msgspec.msgpack.Decoder(list[Any])
 _KNOWN_TYPES = ("BlockStored", "BlockRemoved", "AllBlocksCleared")
@@ -175,8 +178,9 @@ def _is_array(msgpack: bytes) -> bool:
 
 def _decode_event(raw: bytes, index: int) -> KvEvent | str:
     """An event, or the tag of one that is not known."""
+    is_array = _is_array(raw)
     try:
-        if _is_array(raw):
+        if is_array:
             return _plain(_EVENT_ARRAY.decode(raw))
         event: KvEvent = _EVENT_MAP.decode(raw)
         return event
@@ -184,10 +188,38 @@ def _decode_event(raw: bytes, index: int) -> KvEvent | str:
         tag = _unknown_tag(raw)
         if tag is not None:
             return tag
-        raise KvEventError(f"event {index} of the batch is malformed: {error}") from error
+        try:
+            return _mended_array(raw) if is_array else _mended_map(raw)
+        except (msgspec.MsgspecError, LookupError, TypeError, ValueError):
+            raise KvEventError(f"event {index} of the batch is malformed: {error}") from error
 
 
-def _plain(event: _StoredArray | _RemovedArray | _ClearedArray) -> KvEvent:
+# Fields of arrays that all engines agree on; after them each has its own.
+_AGREED = {"BlockStored": 6, "BlockRemoved": 2, "AllBlocksCleared": 0}
+
+
+def _mended_array(raw: bytes) -> KvEvent:
+    """An event from the fields that engines agree on. Raises what decoding raises, LookupError, TypeError or ValueError."""
+    tag, *fields = _TAG_ARRAY.decode(raw)
+    fields = fields[: _AGREED[tag]]
+    if tag == "BlockStored":
+        fields[2] = _single_tokens(fields[2])
+    return _plain(msgspec.convert([tag, *fields], _ArrayEvent))
+
+
+def _mended_map(raw: bytes) -> KvEvent:
+    """An event whose tokens are pairs. Raises what decoding raises, LookupError, TypeError or ValueError."""
+    fields = _ANY_MAP.decode(raw)
+    fields["token_ids"] = _single_tokens(fields["token_ids"])
+    event: KvEvent = msgspec.convert(fields, KvEvent)
+    return event
+
+
+def _single_tokens(token_ids: list[Any]) -> list[Any]:
+    return [token[0] if isinstance(token, list) else token for token in token_ids]
+
+
+def _plain(event: _ArrayEvent) -> KvEvent:
     fields = msgspec.structs.astuple(event)
     if isinstance(event, _StoredArray):
         return BlockStored(*fields)
