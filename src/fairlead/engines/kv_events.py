@@ -199,7 +199,7 @@ _AGREED = {"BlockStored": 6, "BlockRemoved": 2, "AllBlocksCleared": 0}
 
 
 def _mended_array(raw: bytes) -> KvEvent:
-    """An event from the fields that engines agree on. Raises what decoding raises, LookupError, TypeError or ValueError."""
+    """An event from the fields that engines agree on. Raises what decoding does, LookupError, TypeError, ValueError."""
     tag, *fields = _TAG_ARRAY.decode(raw)
     fields = fields[: _AGREED[tag]]
     if tag == "BlockStored":
@@ -208,7 +208,7 @@ def _mended_array(raw: bytes) -> KvEvent:
 
 
 def _mended_map(raw: bytes) -> KvEvent:
-    """An event whose tokens are pairs. Raises what decoding raises, LookupError, TypeError or ValueError."""
+    """An event whose tokens are pairs. Raises what decoding does, LookupError, TypeError, ValueError."""
     fields = _ANY_MAP.decode(raw)
     fields["token_ids"] = _single_tokens(fields["token_ids"])
     event: KvEvent = msgspec.convert(fields, KvEvent)
