@@ -2,8 +2,9 @@
 
 Protocol: TensorRT-LLM 1.x: command line, `/health`, `disaggregated_params`; metrics of `metrics/collector.py` under
 `/prometheus/metrics` (they need `return_perf_metrics` and `enable_iter_perf_stats` in the file given with --config).
-What trtllm-serve takes only from that file (block size, block reuse, LoRA, cache transceiver, event buffer) is refused
-here unless such a file is among the arguments. Cache events: `kv_events_http`. `itl` is each request's mean.
+The model name of a request is not looked at. What trtllm-serve takes only from that file (block size, dtype, reuse,
+LoRA, cache transceiver, event buffer) is refused here unless such a file is among the arguments. Cache events:
+`kv_events_http`. `itl` is each request's mean.
 
 Several hosts: MPI. The leader starts `mpirun` over the group's host names (LeaderWorkerSet's: leader, leader-1, …)
 with `trtllm-llmapi-launch`; the workers run an SSH server, whose keys are the image's.
@@ -42,10 +43,10 @@ _TABLE = SignalTable(
 )
 
 _BY_FLAG: frozenset[Feature] = frozenset(
-    ("hosts", "tensor", "pipeline", "expert", "memory_fraction", "cache_dtype", "max_context_tokens")
+    ("aliases", "hosts", "tensor", "pipeline", "expert", "memory_fraction", "max_context_tokens")
 )
 _BY_FILE: frozenset[Feature] = frozenset(
-    ("roles", "adapters", "block_tokens", "prefix_caching", "offload_bytes", "kv_events")
+    ("roles", "adapters", "block_tokens", "cache_dtype", "prefix_caching", "offload_bytes", "kv_events")
 )
 _FILE_FLAGS = ("--config", "--extra_llm_api_options")
 
@@ -88,6 +89,7 @@ class TensorRtLlm(Engine):
     )
     readiness = Readiness(startup_timeout_s=3600, startup_period_s=2, period_s=5)
     metrics_path = "/prometheus/metrics"
+    knows_names = False
     signal_table = _TABLE
     handoff = TrtllmHandoff()
     kv_events = "http"
@@ -114,9 +116,9 @@ class TensorRtLlm(Engine):
             *(flag("--tp_size", p.tensor) if p.tensor > 1 else ()),
             *(flag("--pp_size", p.pipeline) if p.pipeline > 1 else ()),
             *(flag("--ep_size", p.expert) if p.expert > 1 else ()),
+            *(flag("--gpus_per_node", p.devices_per_host) if p.hosts > 1 else ()),
             *flag("--max_seq_len", spec.max_context_tokens),
             *flag("--kv_cache_free_gpu_memory_fraction", spec.cache.memory_fraction),
-            *flag("--kv_cache_dtype", spec.cache.dtype),
             *spec.args,
         )
         if p.hosts == 1:
