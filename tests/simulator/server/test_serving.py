@@ -121,7 +121,7 @@ async def test_a_disconnected_client_frees_its_place_and_its_place_in_the_queue(
         running.close()
         await asyncio.sleep(0.15)
         assert await _metric(session, one.url, "vllm:num_requests_running{") == 0
-        assert await _metric(session, one.url, 'vllm:request_success_total{engine="0",finished_reason="abort"') == 1
+        assert await _metric(session, one.url, 'vllm:request_success_total{engine="0",finished_reason="abort"') == 2
 
 
 async def test_sigterm_lets_streams_finish_and_refuses_new_requests(engine):

@@ -13,7 +13,8 @@ from math import inf
 from typing import Protocol
 
 from fairlead.clock import Clock
-from fairlead.simulator.engine import Engine, Sequence
+from fairlead.simulator.engine import Engine, Sequence, State
+from fairlead.simulator.server.journal import Journal
 from fairlead.simulator.server.live_request import LiveRequest
 from fairlead.simulator.server.metrics_page import Rank
 
@@ -58,6 +59,7 @@ class Driver:
         self.ranks = tuple(ranks)
         self.on_step: Callable[[int], None] | None = None
         """Called with a rank's index when its iteration has ended, after the tokens have gone out."""
+        self.journal: Journal | None = None
         self._clock = clock
         self._response_s = response_s
         self._live: list[dict[Sequence, Live]] = [{} for _ in self.ranks]
@@ -75,6 +77,8 @@ class Driver:
         now_s = self._clock.monotonic_s()
         self._step(rank, now_s)
         sequence = self.ranks[rank].engine.submit(now_s, request)
+        if self.journal is not None:
+            self.journal.submitted(now_s, rank, request)
         live = self._live[rank][sequence] = Live(request, rank, sequence, receiver)
         self._set_timer(rank, now_s)
         return live
@@ -87,6 +91,8 @@ class Driver:
         now_s = self._clock.monotonic_s()
         self._step(rank, now_s)
         self.ranks[rank].engine.abort(now_s, live.sequence)
+        if self.journal is not None:
+            self.journal.aborted(now_s, rank, live.request)
         self.ranks[rank].metrics.finished["abort"] += 1
         self._set_timer(rank, now_s)
 
@@ -148,11 +154,15 @@ class Driver:
         """Tell receivers of their new tokens, and count."""
         state = self.ranks[rank]
         engine, metrics = state.engine, state.metrics
-        tokens_of = engine.tokens_of
+        decode, tokens_of = engine.scheduler.decode, engine.tokens_of
+        # All that decode have gained the same since the engine last counted: looked up once, not for every sequence.
+        gained = engine.generation_tokens(at_s) - engine.counters.generation_tokens
+        further = gained // decode.count if gained else 0
         finished = engine.finished
         usual_s, usual = -1.0, 0
         for sequence, live in self._live[rank].items():
-            count = tokens_of(sequence, at_s)
+            decodes = sequence.state is State.DECODE
+            count = decode.generated(sequence, further) if decodes else tokens_of(sequence, at_s)
             if count == live.count:
                 continue
             if live.count:
@@ -206,7 +216,8 @@ class Driver:
             self._timers[rank] = None
         self._due_s[rank] = due_s
         if due_s < inf:
-            delay_s = max(0.0, due_s + self._response_s - now_s)
+            # Writing to many streams takes time: the timer counts from the present, not from the step.
+            delay_s = max(0.0, due_s + self._response_s - self._clock.monotonic_s())
             self._timers[rank] = asyncio.get_running_loop().call_later(delay_s, self._wake, rank)
 
     def _wake(self, rank: int) -> None:
@@ -217,7 +228,7 @@ class Driver:
             self._rearm(rank, now_s)
             return
         self._step(rank, now_s)
-        self._set_timer(rank, self._clock.monotonic_s())
+        self._set_timer(rank, now_s)
 
     def _rearm(self, rank: int, now_s: float) -> None:
         delay_s = self._due_s[rank] - now_s

@@ -126,6 +126,7 @@ def _add_parts(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--kv-transfer-port", type=_port, help="side channel of hand-offs; default with a role: any")
     group.add_argument("--kv-load-failure-policy", choices=POLICIES, default="fail")
     group.add_argument("--failure", type=_failures, default=(), help="e.g. error=503:0.1,latency=0.2,crash=5:0.01")
+    group.add_argument("--submit-log", type=Path, help="file for what the engines are given, to be replayed")
     group.add_argument("--start-delay-s", type=float, default=0.0, help="a slow start: seconds until it listens")
 
 

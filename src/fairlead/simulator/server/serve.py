@@ -21,6 +21,7 @@ from fairlead.simulator.server.chat import ChatTemplate, PlainTemplate
 from fairlead.simulator.server.composer import Composer
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.handoff import Handoff
+from fairlead.simulator.server.journal import Journal
 from fairlead.simulator.server.metrics_page import MetricsPage, Rank, cache_labels
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.options import Options, pace_s
@@ -128,8 +129,10 @@ class Parts:
         self.composer = self._composer()
 
     async def open(self) -> None:
-        """Bind what is beside the HTTP port. Raises OSError."""
+        """Bind what is beside the HTTP port, and open files. Raises OSError."""
         options = self._options
+        if options.submit_log is not None:
+            self.driver.journal = Journal(options.submit_log)
         for publisher in self.publishers:
             publisher.open()
         if options.kv_transfer_port is not None or options.role != "unified":
@@ -137,6 +140,8 @@ class Parts:
 
     async def close(self) -> None:
         self.driver.close()
+        if self.driver.journal is not None:
+            self.driver.journal.close()
         await self.handoff.close()
         for publisher in self.publishers:
             publisher.close()

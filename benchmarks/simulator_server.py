@@ -1,0 +1,169 @@
+"""What the simulated server holds: streams at 30 tokens a second, CPU per token, and how exactly they are timed.
+
+The server is a process of its own; the client another, which only counts events as they are read. Timing is compared
+with the engine's own iterations: the engine is driven again, in virtual time, with the moments at which the server
+took the requests (`--submit-log`), and gives the moment of every token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import uvloop
+
+from fairlead.simulator.engine import Engine, EngineSettings
+from fairlead.simulator.server.journal import read_journal, replay
+from fairlead.simulator.server.pace import PacedCost
+from harness.report import Figure, arguments, report
+
+ITL_MS = 1000 / 30
+_HEAD = (
+    "POST /v1/completions HTTP/1.1\r\nHost: x\r\nX-Request-Id: {index}\r\nContent-Type: application/json\r\n"
+    "Content-Length: {length}\r\n\r\n{body}"
+)
+
+
+@dataclass
+class Reader(asyncio.Protocol):
+    """One stream, read raw: when bytes came, and how many events they held."""
+
+    request: bytes
+    reads: list[tuple[float, int]] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    tail: bytes = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.write(self.request)  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        events = data.count(b"data: {")
+        if events:
+            self.reads.append((asyncio.get_running_loop().time(), events))
+        if b"[DONE]" in data or b"[DONE]" in self.tail + data[:16]:
+            self.over.set()
+        self.tail = data[-16:]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.over.set()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one load showed. `errors_ms` is how much later than the engine's token each event was read."""
+
+    streams: int
+    whole: int
+    tokens: int
+    duration_s: float
+    cpu_s: float
+    errors_ms: list[float]
+
+    @property
+    def tokens_per_s(self) -> float:
+        return self.tokens / self.duration_s
+
+
+async def _start(log: Path, seqs: int) -> tuple[asyncio.subprocess.Process, int]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fairlead.simulator.server", "--port", "0", "--model", "m",
+        "--max-num-seqs", str(seqs), "--ttft-ms", str(ITL_MS), "--itl-ms", str(ITL_MS), "--submit-log", str(log),
+        "--num-gpu-blocks", "200000",
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 30)
+    return process, int(line.split()[-1])
+
+
+def _settings(seqs: int) -> EngineSettings:
+    """What the server's flags come to."""
+    return EngineSettings(
+        num_blocks=200_000, max_num_seqs=seqs, max_num_batched_tokens=max(2048, seqs), async_scheduling=False
+    )
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _load(streams: int, tokens: int) -> Run:
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "tokens"
+        process, port = await _start(log, streams)
+        try:
+            readers = []
+            for index in range(streams):
+                body = json.dumps(
+                    {
+                        "model": "m",
+                        "prompt": f"stream {index}",
+                        "max_tokens": tokens,
+                        "ignore_eos": True,
+                        "stream": True,
+                    }
+                )
+                readers.append(Reader(_HEAD.format(index=index, length=len(body), body=body).encode()))
+                await loop.create_connection(lambda reader=readers[-1]: reader, "127.0.0.1", port)  # type: ignore[misc]
+                if index % 20 == 19:
+                    await asyncio.sleep(0.005)
+            before_s, began_s = _cpu_s(process.pid), loop.time()
+            at_start = sum(events for reader in readers for _, events in reader.reads)
+            async with asyncio.timeout(60):
+                await asyncio.gather(*(reader.over.wait() for reader in readers))
+            duration_s, cpu_s = loop.time() - began_s, _cpu_s(process.pid) - before_s
+        finally:
+            process.terminate()
+            await process.wait()
+        expected = replay(read_journal(log), [Engine(_settings(streams), PacedCost(ITL_MS / 1000, ITL_MS / 1000))])
+    read = [sum(events for _, events in reader.reads) for reader in readers]
+    errors = [
+        error for index, reader in enumerate(readers) for error in _errors_ms(reader.reads, expected[f"cmpl-{index}"])
+    ]
+    return Run(streams, sum(count == tokens for count in read), sum(read) - at_start, duration_s, cpu_s, errors)
+
+
+def _errors_ms(reads: list[tuple[float, int]], expected: list[float]) -> list[float]:
+    """Client and server share the machine's monotonic clock."""
+    moments = [at for at, events in reads for _ in range(events)]
+    return [(at - due) * 1000 for at, due in zip(moments, expected, strict=False)]
+
+
+def _quantile(values: list[float], q: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(q * len(values)))] if values else float("nan")
+
+
+async def _measure(streams: int, seconds: float) -> tuple[Run, Run]:
+    tokens = max(30, int(seconds * 1000 / ITL_MS))
+    return await _load(500, tokens), await _load(streams, tokens)
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--streams", type=int, default=1000)
+    parser.add_argument("--seconds", type=float, default=8.0, help="how long each of the two loads runs")
+    options = parser.parse_args()
+    timed, held = uvloop.run(_measure(options.streams, options.seconds))
+    report(
+        [
+            Figure("streams held at 30 tokens/s", held.whole, "streams", 1000, "higher"),
+            Figure("tokens/s of them", held.tokens_per_s, "1/s", 0.95 * 30 * held.streams, "higher"),
+            Figure("server CPU per token", held.cpu_s / held.tokens * 1e6, "µs"),
+            Figure("server CPU of one core", held.cpu_s / held.duration_s, "share", 1.0),
+            Figure("timing error p50, 500 streams", _quantile(timed.errors_ms, 0.5), "ms"),
+            Figure("timing error p99, 500 streams", _quantile(timed.errors_ms, 0.99), "ms", 10),
+            Figure("timing error p99, all streams", _quantile(held.errors_ms, 0.99), "ms"),
+        ],
+        options.json,
+    )
+
+
+if __name__ == "__main__":
+    main()

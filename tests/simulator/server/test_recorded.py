@@ -1,0 +1,103 @@
+"""Side by side with the real vLLM 0.32: 320 requests that it was asked, and what it answered.
+
+Errors are equal to the byte of their content; answers that succeed have the same fields of the same types, except where
+the text of a model without training shows (empty deltas).
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parent / "data"
+RECORDED = json.loads((DATA / "vllm_answers.json").read_text())
+
+# The model of the recording said nothing that can be shown, or more than the simulated one does.
+OTHER_TEXT = frozenset(
+    (
+        "chat: stop list", "chat: logprobs streamed", "completion: logprobs", "completion: logprobs streamed",
+        "completion: echo logprobs", "completion: prompt_logprobs", "completion: return_tokens_as_token_ids",
+        "chat: prompt_logprobs", "response: text format", "response: streamed", "message: streamed", "message: tools",
+        "chat: tools required streamed", "chat: tools named streamed", "completion: response_format json_schema",
+        "completion: logprobs 0", "completion: logprobs true",
+    )
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    lora = tmp_path_factory.mktemp("lora")
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "fairlead.simulator.server", "--port", "0", "--model", "tiny",
+            "--served-model-name", "alias", "--max-model-len", "2048", "--num-gpu-blocks-override", "512",
+            "--tokenizer", str(DATA / "model"), "--enable-lora", "--max-loras", "2", "--max-cpu-loras", "4",
+            "--lora-modules", f"one={lora}", "--ttft-ms", "1", "--itl-ms", "1", "--tool-call-probability", "0",
+        ],
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    yield int(process.stdout.readline().split()[-1]), str(lora)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def _ask(port, lora, case):
+    if "raw" in case:
+        data = case["raw"].encode("utf-8", "surrogateescape")
+    else:
+        data = json.dumps(case["body"]).encode() if "body" in case else None
+    if data is not None:
+        data = data.replace(b"<fox x 3000>", b"fox " * 3000).replace(b"<lora>", lora.encode())
+    headers = {"Content-Type": "application/json"} if "body" in case else case.get("headers", {})
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request(case["method"], case["path"], data, headers)
+    response = connection.getresponse()
+    text = response.read().decode("utf-8", "replace").replace(lora, "<lora>")
+    connection.close()
+    return response, text
+
+
+def _shape(value):
+    if isinstance(value, dict):
+        return {name: _shape(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_shape(value[0])] if value else []
+    return "null" if value is None else type(value).__name__
+
+
+def _without_text(shape):
+    """What is left when texts that may be empty are put aside."""
+    if isinstance(shape, dict):
+        loose = ("content", "delta", "bytes", "top_logprobs", "output", "stop_reason", "incomplete_details")
+        return {name: _without_text(each) for name, each in shape.items() if name not in loose}
+    return [_without_text(each) for each in shape] if isinstance(shape, list) else shape
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=[case["name"] for case in RECORDED])
+def test_answers_as_vllm_does(server, case):
+    port, lora = server
+    response, text = _ask(port, lora, case)
+    assert response.status == case["status"], text
+    assert response.getheader("Allow") == case.get("allow")
+    if case["status"] >= 400:
+        assert json.loads(text) == case["answer"]
+        return
+    if case["content_type"] is not None:
+        assert response.getheader("Content-Type") == case["content_type"]
+    if case["name"] in OTHER_TEXT:
+        return
+    if "shape" in case:
+        assert _without_text(_shape(json.loads(text))) == _without_text(case["shape"])
+    elif "events" in case:
+        events = [_shape(json.loads(line[6:])) for line in text.splitlines() if line.startswith("data: {")]
+        ours = [_without_text(event) for event in events]
+        assert [event for event in map(_without_text, case["events"]) if event not in ours] == []
+    else:
+        assert text == case["text"]
