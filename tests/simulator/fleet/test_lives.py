@@ -178,3 +178,9 @@ def test_two_replicas_share_a_node():
     nodes = NodeSpec(accelerators=8)
     outcome = simulate(stream(2), [(PoolSpec(replicas=3), model(accelerators=4))], nodes=nodes)
     assert outcome.fleet.lifecycle.nodes.count == 2
+
+
+def test_every_turn_of_a_conversation_that_nobody_serves_fails():
+    turns = [TraceRequest(0.1 * n, 10, 10, session="s") for n in range(4)]
+    outcome = simulate(turns, [(PoolSpec(replicas=0), model())])
+    assert [r["status"] for r in outcome.records] == ["failed"] * 4

@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fairlead.simulator.fleet import GatewaySpec, PoolSpec
 from fairlead.simulator.profile import FrontendCost
@@ -152,3 +154,30 @@ def test_objectives_of_a_request_come_before_those_of_the_study():
 def test_arrivals_out_of_order_are_an_error():
     with pytest.raises(ValueError, match="sort them by time"):
         simulate([request(2), request(1)])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 2), max_size=5), st.integers(1, 90), st.integers(1, 40)), max_size=15),
+    st.sampled_from([16, 32]),
+)
+def test_hits_of_any_trace_are_the_longest_prefix_that_came_before(trace, id_tokens):
+    """One request at a time on a cache that forgets nothing: hits can be computed from the ids alone."""
+    requests, expected, seen = [], [], set()
+    for number, (ids, prompt, output) in enumerate(trace):
+        requests.append(
+            TraceRequest(100.0 * number, prompt, output, hash_ids=tuple(ids), block_tokens=id_tokens, adapter="")
+        )
+        named = min(len(ids) * id_tokens, prompt)
+        if len(ids) * id_tokens - prompt >= id_tokens:
+            named = min(len(ids) * id_tokens, prompt + output)
+        # Block n is the ids up to its own, and its place within the last of them.
+        blocks = [(tuple(ids[: n * 16 // id_tokens + 1]), n * 16 % id_tokens) for n in range(named // 16)]
+        hit = 0
+        while hit < min(len(blocks), (prompt - 1) // 16) and blocks[hit] in seen:
+            hit += 1
+        expected.append(16 * hit)
+        # The last token of an answer is never computed.
+        seen.update(blocks[: (prompt + output - 1) // 16])
+    outcome = simulate(requests)
+    assert [outcome.by(n)["cached_tokens"] for n in range(len(trace))] == expected

@@ -120,6 +120,13 @@ class GatewaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     patience_s: Positive | None = None
     deadline_s: Positive | None = None
 
+    def __post_init__(self) -> None:
+        if self.stale_after_s < self.scrape_interval_s:
+            raise ValueError(
+                f"stale_after_s is {self.stale_after_s} and scrape_interval_s {self.scrape_interval_s}: metrics must "
+                "not be stale before the next ones come"
+            )
+
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A study. Exactly one of `trace` and `synthetic` says what arrives."""
