@@ -110,13 +110,16 @@ class LoadTable:
             self.ended(pick_id)
         load.others = max(0, reported - len(load.in_flight))
 
-    def scrape_failed(self, address: str, error: str, *, refused: bool) -> None:
+    def scrape_failed(self, address: str, error: str, *, refused: bool, silent: bool = True) -> None:
         """The report did not come; `refused` when no connection could be made at all.
 
-        An engine that accepts connections and stays silent time and again is taken for hung.
+        An engine that accepts connections and stays `silent` time and again is taken for hung. One that answers that it
+        has no such page is not, nor does a port that is there for metrics alone tell of the one that serves.
         """
         load = self.of(address)
         load.scrape_error = error
+        if not silent:
+            return
         load.failed_scrapes += 1
         if refused or load.failed_scrapes >= HUNG_AFTER_FAILURES:
             load.reachable = False

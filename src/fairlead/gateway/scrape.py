@@ -108,8 +108,10 @@ class Scraper:
 
     async def _scrape(self, session: aiohttp.ClientSession, address: str, engine: Engine) -> None:
         began_s = self._clock.monotonic_s()
+        has_no_page = False
         try:
             async with session.get(metrics_url(address, engine), allow_redirects=False) as response:
+                has_no_page = 400 <= response.status < 500
                 if response.status != 200:
                     raise aiohttp.ClientPayloadError(f"HTTP {response.status}")
                 page = await response.content.read(MAX_PAGE_BYTES)
@@ -117,8 +119,10 @@ class Scraper:
                     page += await response.content.read(MAX_PAGE_BYTES - len(page))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             refused = isinstance(error, aiohttp.ClientConnectorError)
+            silent = not has_no_page and engine.metrics_port is None
             if address in self._engines:
-                self._loads.scrape_failed(address, str(error) or type(error).__name__, refused=refused)
+                said = str(error) or type(error).__name__
+                self._loads.scrape_failed(address, said, refused=refused, silent=silent)
                 self._schedule(address, DOWN_INTERVAL_S)
             self._metrics.scrapes.labels("refused" if refused else "failed").inc()
             return
