@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import aiohttp
@@ -184,3 +186,15 @@ def test_a_server_that_is_not_there_fails():
     results = asyncio.run(all_results())
     assert {r.outcome for r in results} == {"fail", "not supported"}
     assert all(r.reason for r in results)
+
+
+def test_the_command_examines_a_server(server):
+    command = (sys.executable, "-m", "fairlead.cli.main", "engines", "check", server, "--runtime", "simulated")
+    done = subprocess.run((*command, "-o", "json"), capture_output=True, text=True, timeout=120)
+    results = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert [r["check"] for r in results] == [c.name for c in CHECKS if c.api in ("any", "openai")]
+    assert {r["outcome"] for r in results} == {"pass", "not supported"}
+    wrong = subprocess.run((*command, "--name", "absent"), capture_output=True, text=True, timeout=120)
+    assert wrong.returncode == 1
+    assert "fail           models are listed under every name: /v1/models lists ['m'], not ['absent']" in wrong.stdout
