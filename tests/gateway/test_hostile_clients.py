@@ -1,7 +1,6 @@
 """Clients that misbehave, leave early or send too much; and the OpenAI SDK, which does none of that."""
 
 import asyncio
-import json
 import time
 from pathlib import Path
 
@@ -155,7 +154,7 @@ async def test_a_restarted_envoy_serves_again(stack):
     assert await stack.until_ready() < 2
     async with (
         aiohttp.ClientSession() as session,
-        session.post(stack.url + "/v1/chat/completions", data=json.dumps(CHAT)) as response,
+        session.post(stack.url + "/v1/chat/completions", json=CHAT) as response,
     ):
         assert response.status == 200
 

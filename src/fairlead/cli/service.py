@@ -49,7 +49,7 @@ def deploy(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name that requests give. [default: the service's name]")] = None,
     source: Annotated[str, typer.Option(help="Where the weights are: hf://…, file://… or a path.")] = "",
-    runtime: Annotated[str, typer.Option(help="simulated or vllm.")] = "simulated",
+    runtime: Annotated[str, typer.Option(help="Kind of model server; `fairlead engines` lists them.")] = "simulated",
     replicas: Annotated[int, typer.Option(help="How many engines.")] = 1,
     arg: Annotated[list[str] | None, typer.Option("--arg", help="Further argument of the engine; repeatable.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Return when every replica is ready.")] = False,
