@@ -210,6 +210,17 @@ vllm:lora_requests_info{max_lora="4",running_lora_adapters="a,b",waiting_lora_ad
     assert (read.running_adapters, read.waiting_adapters, read.max_adapters) == (("a", "b"), ("c",), 4)
 
 
+def test_aborted_and_failed_requests_did_not_succeed():
+    page = b"""\
+vllm:request_success_total{engine="0",finished_reason="stop"} 3.0
+vllm:request_success_total{engine="0",finished_reason="length"} 4.0
+vllm:request_success_total{engine="0",finished_reason="abort"} 5.0
+vllm:request_success_total{engine="0",finished_reason="error"} 6.0
+vllm:request_success_total{engine="1",finished_reason="length"} 7.0
+"""
+    assert engine_for("vllm").signals(page).succeeded_requests_total == 14
+
+
 def test_older_names_of_vllm():
     page = b'vllm:gpu_cache_usage_perc{model_name="m"} 0.5\nvllm:num_requests_swapped{model_name="m"} 2\n'
     read = engine_for("vllm").signals(page)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fairlead.engines.calls import HttpCall
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
-from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Total
+from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Succeeded, Total
 from fairlead.engines.spec import EngineSpec, flag, local_source, refuse_all_but
 from fairlead.engines.vllm_metrics import BlockTokens, CapacityTokens
 
@@ -28,7 +28,7 @@ _TABLE = SignalTable(
     ),
     prompt_tokens_total=Total((b"furiosa_llm_prompt_tokens_total",)),
     generation_tokens_total=Total((b"furiosa_llm_generation_tokens_total",)),
-    succeeded_requests_total=Total((b"furiosa_llm_request_success_total",)),
+    succeeded_requests_total=Succeeded((b"furiosa_llm_request_success_total",)),
     ttft=Histogram(b"furiosa_llm_time_to_first_token_seconds"),
     itl=Histogram(b"furiosa_llm_inter_token_latency_seconds", b"furiosa_llm_time_per_output_token_seconds"),
     e2e=Histogram(b"furiosa_llm_e2e_request_latency_seconds"),

@@ -53,6 +53,24 @@ class Total:
 
 
 @dataclass(frozen=True, slots=True)
+class Succeeded:
+    """Sum over the reasons for which requests ended (label `finished_reason`) that are no failure of anyone."""
+
+    names: tuple[bytes, ...]
+
+    def read(self, page: MetricsPage) -> float | None:
+        for name in self.names:
+            if samples := page.samples(name):
+                ended = [s.value for s in samples if labels_of(s).get("finished_reason") not in _FAILURES]
+                return sum(value for value in ended if math.isfinite(value))
+        return None
+
+
+# Ended by the client, the engine or a limit of time.
+_FAILURES = ("abort", "error", "cancelled", "timeout")
+
+
+@dataclass(frozen=True, slots=True)
 class Count:
     """A total that is a number of things; a negative one is no answer."""
 

@@ -39,6 +39,7 @@ class EngineSignals:
     prompt_tokens_total: float | None = None
     generation_tokens_total: float | None = None
     succeeded_requests_total: float | None = None
+    """Without those that were aborted or failed, where the engine tells them apart."""
     running_adapters: tuple[str, ...] | None = None
     waiting_adapters: tuple[str, ...] | None = None
     loaded_adapters: int | None = None

@@ -17,13 +17,13 @@ from typing import Any
 from fairlead.engines.calls import HttpCall
 from fairlead.engines.engine import Drain, Engine, EngineCommand, Program, Readiness, completion_warm_up
 from fairlead.engines.handoff import Body, HandoffError, Meeting, one_token
-from fairlead.engines.signal_rules import Count, First, Histogram, Mean, Product, SignalTable, Total
+from fairlead.engines.signal_rules import Count, First, Histogram, Mean, Product, SignalTable, Succeeded, Total
 from fairlead.engines.spec import EngineSpec, Feature, flag, local_source, refuse_all_but
 
 _BLOCK_TOKENS = First((b"trtllm_kv_cache_tokens_per_block",))
 
 _TABLE = SignalTable(
-    succeeded_requests_total=Total((b"trtllm_request_success_total",)),
+    succeeded_requests_total=Succeeded((b"trtllm_request_success_total",)),
     e2e=Histogram(b"trtllm_e2e_request_latency_seconds"),
     ttft=Histogram(b"trtllm_time_to_first_token_seconds"),
     itl=Histogram(b"trtllm_time_per_output_token_seconds"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from fairlead.engines.prometheus_text import MetricsPage, labels_of
-from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Total, whole
+from fairlead.engines.signal_rules import Count, Histogram, Mean, SignalTable, Succeeded, Total, whole
 
 _CACHE_INFO = b"vllm:cache_config_info"
 _LORA = b"vllm:lora_requests_info"
@@ -86,7 +86,7 @@ VLLM_SIGNALS = SignalTable(
     preemptions_total=Total((b"vllm:num_preemptions_total",)),
     prompt_tokens_total=Total((b"vllm:prompt_tokens_total",)),
     generation_tokens_total=Total((b"vllm:generation_tokens_total",)),
-    succeeded_requests_total=Total((b"vllm:request_success_total",)),
+    succeeded_requests_total=Succeeded((b"vllm:request_success_total",)),
     ttft=Histogram(b"vllm:time_to_first_token_seconds"),
     itl=Histogram(b"vllm:inter_token_latency_seconds", b"vllm:time_per_output_token_seconds"),
     e2e=Histogram(b"vllm:e2e_request_latency_seconds"),
