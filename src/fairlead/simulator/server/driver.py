@@ -58,7 +58,7 @@ class Driver:
     def __init__(self, ranks: Iterable[Rank], clock: Clock, *, response_s: float = 0.0) -> None:
         self.ranks = tuple(ranks)
         self.on_step: Callable[[int], None] | None = None
-        """Called with a rank's index when its iteration has ended, after the tokens have gone out."""
+        """Called with a rank's index when something has happened there, after the tokens have gone out."""
         self.journal: Journal | None = None
         self._clock = clock
         self._response_s = response_s
@@ -206,6 +206,8 @@ class Driver:
         self._generated[rank], self._prompted[rank] = generated, prompted
 
     def _set_timer(self, rank: int, now_s: float) -> None:
+        if self.on_step is not None:
+            self.on_step(rank)
         engine = self.ranks[rank].engine
         due_s = min(engine.next_boundary_s(now_s), engine.next_s)
         timer = self._timers[rank]
