@@ -23,8 +23,8 @@ from fairlead.simulator.calibration.predict import Comparison, compare, predict
 from fairlead.simulator.engine import EngineSettings
 from fairlead.simulator.profile import EngineProfile, FrontendCost
 
-_HUBER = 0.3
-"""Relative error from which on an observation counts less."""
+_HUBER = 1.0
+"""Error relative to the prediction from which on an observation counts less."""
 _IDLE_SHARE = 0.25
 """Weight of all idle first tokens together against all gaps."""
 _TRIALS = 160
@@ -74,15 +74,17 @@ def _coefficients(rows: np.ndarray, durations_s: np.ndarray, idle: np.ndarray, i
     weights = np.ones(len(seconds))
     if len(idle_s):
         weights[len(durations_s) :] = max(1.0, _IDLE_SHARE * len(durations_s) / len(idle_s))
-    usable = seconds > 0
-    every, seconds, weights = every[usable], seconds[usable], weights[usable]
     scale = np.maximum(every.max(axis=0), 1e-12)
-    found = np.zeros(len(COLUMNS))
+    least_s = np.median(seconds) / 4
+    # Relative to the prediction, not to the observation: tokens that were read together have gaps of almost nothing.
+    predicted_s = np.maximum(seconds, 2 * least_s)
     robust = np.ones(len(seconds))
-    for _ in range(8):
-        factor = np.sqrt(weights * robust) / seconds
+    found = np.zeros(len(COLUMNS))
+    for _ in range(10):
+        factor = np.sqrt(weights * robust) / predicted_s
         found = nnls((every / scale) * factor[:, None], seconds * factor)[0] / scale
-        error = np.abs(every @ found / seconds - 1)
+        predicted_s = np.maximum(every @ found, least_s)
+        error = np.abs(seconds / predicted_s - 1)
         robust = np.minimum(1.0, _HUBER / np.maximum(error, 1e-9))
     return found
 
