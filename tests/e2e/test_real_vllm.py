@@ -154,7 +154,8 @@ def test_vllm_conforms_started_by_its_adapter(tmp_path: Path, vllm: dict[str, st
         finally:
             if process.poll() is None:
                 process.terminate()
-    assert [r for r in results if r.outcome != "pass"] == []
+    # The CPU build does not sleep.
+    assert [r.check for r in results if r.outcome != "pass"] == ["sleeps and wakes"]
     assert len(results) == len([c for c in CHECKS if c.api in ("any", "openai")])
 
 

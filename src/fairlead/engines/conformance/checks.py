@@ -9,7 +9,7 @@ from typing import Literal
 
 import aiohttp
 
-from fairlead.engines.conformance import adapters, answers, basics, cache, drain, load, open_inference
+from fairlead.engines.conformance import adapters, answers, basics, cache, drain, load, open_inference, rest
 from fairlead.engines.conformance.outcome import CheckFailed, NotSupported, Result
 from fairlead.engines.conformance.target import REQUEST_TIMEOUT_S, Run, Target
 
@@ -42,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     Check("prefix cache hits are counted", cache.prefix_hits),
     Check("cache events tell what is stored", cache.events),
     Check("adapter is loaded, listed, served and unloaded", adapters.life),
+    Check("sleeps and wakes", rest.sleep_and_wake),
     Check("streams finish after SIGTERM", drain.streams_finish),
 )
 
