@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -26,8 +27,9 @@ console = Console(highlight=False, soft_wrap=True)
 
 TraceOption = Annotated[Path | None, typer.Option("--trace", help="Trace file; see `convert` for the formats.")]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", help="azure, burstgpt, mooncake or fairlead. [default: told by the content]")
+    str | None, typer.Option("--format", help="azure, burstgpt, bailian, mooncake or fairlead. [default: by content]")
 ]
+BlockOption = Annotated[int | None, typer.Option("--block-tokens", help="Tokens per hash id. [default: the format's]")]
 SkipOption = Annotated[bool | None, typer.Option("--skip-broken", help="Leave broken lines out and count them.")]
 SortOption = Annotated[bool | None, typer.Option("--sort", help="Sort the trace by time (in memory).")]
 StartOption = Annotated[float | None, typer.Option("--start", help="Begin so many seconds into the trace.")]
@@ -48,6 +50,7 @@ def run(
     scenario: Annotated[Path | None, typer.Argument(help="Scenario file (YAML); options change it.")] = None,
     trace: TraceOption = None,
     format_name: FormatOption = None,
+    block_tokens: BlockOption = None,
     skip_broken: SkipOption = None,
     sort: SortOption = None,
     start_s: StartOption = None,
@@ -84,9 +87,9 @@ def run(
 ) -> None:
     """Simulate a scenario, or a trace on some replicas, and say how it went."""
     options = {
-        "trace": trace and str(trace), "format": format_name, "skip-broken": skip_broken, "sort": sort,
-        "start": start_s, "duration": duration_s, "speed": speed, "rate": rate_per_s, "limit": limit,
-        "replicas": replicas, "accelerator": accelerator, "model": model, "tensor-parallel": tensor_parallel,
+        "trace": trace and str(trace), "format": format_name, "block-tokens": block_tokens,
+        "skip-broken": skip_broken, "sort": sort, "start": start_s, "duration": duration_s, "speed": speed,
+        "rate": rate_per_s, "limit": limit, "replicas": replicas, "accelerator": accelerator, "model": model, "tensor-parallel": tensor_parallel,
         "profile": profile and str(profile), "usd-per-h": usd_per_h, "policy": policy, "slo-ttft-ms": slo_ttft_ms,
         "slo-itl-ms": slo_itl_ms, "slo-e2e-ms": slo_e2e_ms, "name": name, "seed": seed,
     }  # fmt: skip
@@ -107,6 +110,7 @@ def convert(
     source: Annotated[Path, typer.Argument(help="A trace in any format, or a scenario (.yaml) with a workload.")],
     target: Annotated[Path, typer.Argument(help="File to write, one JSON object per line.")],
     format_name: FormatOption = None,
+    block_tokens: BlockOption = None,
     skip_broken: SkipOption = None,
     sort: SortOption = None,
     start_s: StartOption = None,
@@ -119,16 +123,17 @@ def convert(
 ) -> None:
     """Write a trace in Fairlead's own format.
 
-    Formats: azure (Azure LLM inference traces, CSV), burstgpt (CSV), mooncake (JSONL), fairlead (JSONL).
+    Formats: azure (Azure LLM inference traces, CSV), burstgpt (CSV), mooncake and
+    bailian (JSONL), fairlead (JSONL).
     """
     from fairlead.simulator.fleet import read_scenario, scenario_with, workload
     from fairlead.simulator.traces import write_trace
 
     is_scenario = source.suffix in (".yaml", ".yml")
     options = {
-        "trace": None if is_scenario else str(source), "format": format_name, "skip-broken": skip_broken,
-        "sort": sort, "start": start_s, "duration": duration_s, "speed": speed, "rate": rate_per_s, "limit": limit,
-        "seed": seed,
+        "trace": None if is_scenario else str(source), "format": format_name, "block-tokens": block_tokens,
+        "skip-broken": skip_broken, "sort": sort, "start": start_s, "duration": duration_s, "speed": speed,
+        "rate": rate_per_s, "limit": limit, "seed": seed,
     }  # fmt: skip
     with _failures():
         if target.exists() and source.exists() and target.samefile(source):
@@ -186,7 +191,7 @@ def _compared(compare: str) -> tuple[str, list[Any]]:
 
     option, _, listed = compare.partition("=")
     option, values = option.strip().replace("_", "-"), [value.strip() for value in listed.split(",") if value.strip()]
-    if option not in OPTIONS or option in ("name", "sort", "skip-broken", "format"):
+    if option not in OPTIONS or option in ("name", "sort", "skip-broken", "format", "block-tokens"):
         raise Failed(
             f"--compare {compare}: {option!r} cannot be compared; take policy, replicas, accelerator, model, …"
         )
@@ -336,7 +341,7 @@ def _print_compared(summaries: Sequence[Summary]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for summary in summaries:
-        table.add_column(summary.variant, justify="right")
+        table.add_column(escape(summary.variant), justify="right")
     for heading, *cells in zip(COMPARED, *(compared(summary) for summary in summaries), strict=True):
         table.add_row(heading, *cells)
     console.print(table)

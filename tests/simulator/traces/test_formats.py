@@ -1,6 +1,7 @@
 """Trace files of every format: what they mean, what is said of a broken line, what survives a round trip."""
 
 import gzip
+import json
 import random
 
 import pytest
@@ -81,6 +82,26 @@ def test_mooncake_is_in_milliseconds_and_names_blocks_of_512(tmp_path):
         (0.0, 600, (0, 1), 512),
         (1.5, 1024, (0, 2), 512),
     ]
+
+
+def test_bailian_is_in_seconds_and_names_blocks_of_16(tmp_path):
+    fields = {"timestamp": 61.5, "input_length": 40, "output_length": 9, "hash_ids": [7, 8, 9]}
+    line = json.dumps({"chat_id": 159, "parent_chat_id": 55, **fields})
+    trace = TraceFile(file(tmp_path, line + "\n" + line.replace("61.5", "62")))
+    assert [(r.time_s, r.prompt_tokens, r.hash_ids, r.block_tokens) for r in trace] == [
+        (0.0, 40, (7, 8, 9), 16),
+        (0.5, 40, (7, 8, 9), 16),
+    ]
+    assert trace.format.name == "bailian"
+
+
+def test_more_ids_than_blocks_are_blocks_of_another_size(tmp_path):
+    path = file(tmp_path, '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": [0, 1, 2]}\n')
+    with pytest.raises(
+        TraceError, match=r"hash_ids is '3 ids', expected at most 2, one per block of 512.*--block-tokens"
+    ):
+        list(TraceFile(path))
+    assert [r.block_tokens for r in TraceFile(path, block_tokens=256)] == [256]
 
 
 @pytest.mark.parametrize("text", [AZURE_2023, BURSTGPT_1, MOONCAKE])
@@ -178,6 +199,14 @@ def test_unknown_fields_of_our_own_format_are_typing_errors(tmp_path):
 
 texts = st.text(max_size=8)
 objectives = st.none() | st.floats(0, 1e6)
+
+
+def named(request):
+    """As many ids as prompt and answer have blocks, at most."""
+    request.hash_ids = request.hash_ids[: -(-(request.prompt_tokens + request.output_tokens) // request.block_tokens)]
+    return request
+
+
 requests = st.builds(
     TraceRequest,
     st.floats(0, 1e9),
@@ -191,7 +220,7 @@ requests = st.builds(
     hash_ids=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=5).map(tuple),
     block_tokens=st.integers(1, 4096),
     slo=st.none() | st.builds(Slo, objectives, objectives, objectives),
-)
+).map(named)
 
 
 @settings(deadline=None)

@@ -11,10 +11,12 @@ import msgspec
 
 from fairlead.simulator.traces import Slo, Synthetic
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+# Upper bounds keep infinities and slips of the keyboard out of loops that would then never end.
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 PositiveCount = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Replicas = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -27,6 +29,7 @@ class TraceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     path: str
     format: str | None = None
+    block_tokens: PositiveCount | None = None
     skip_broken: bool = False
     sort: bool = False
     start_s: Seconds = 0.0
@@ -44,8 +47,8 @@ class ScalingSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     policy: str = "fixed"
     interval_s: Positive = 15.0
-    min_replicas: Count = 1
-    max_replicas: PositiveCount = 64
+    min_replicas: Replicas = 1
+    max_replicas: Replicas = 64
     target: Positive = 32.0
 
 
@@ -59,7 +62,7 @@ class PoolSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """
 
     name: str = "main"
-    replicas: Count = 1
+    replicas: Replicas = 1
     role: Literal["both", "prefill", "decode"] = "both"
     profile: str | None = None
     accelerator: str | None = None

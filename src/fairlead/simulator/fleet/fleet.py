@@ -24,7 +24,7 @@ from fairlead.simulator.fleet.lifecycle import Lifecycle
 from fairlead.simulator.fleet.measures import Measures
 from fairlead.simulator.fleet.model import ReplicaModel
 from fairlead.simulator.fleet.policies import policy_named
-from fairlead.simulator.fleet.records import NoRecords, RecordSink
+from fairlead.simulator.fleet.records import NoRecords, RecordSink, record_of
 from fairlead.simulator.fleet.replica import Phase, Rank, Replica
 from fairlead.simulator.fleet.ticket import ABANDONED, FAILED, FINISHED, Ticket
 from fairlead.simulator.traces import Chains, Slo, TraceRequest
@@ -298,32 +298,8 @@ class Fleet:
     def _close(self, now_s: float, ticket: Ticket, first_token_s: float | None, end_s: float) -> None:
         """The one end of a request: its record, and the next turn of its conversation."""
         del self._open[ticket.number]
-        request, replica = ticket.request, ticket.replica
-        self.records.write(
-            (
-                ticket.number,
-                ticket.arrived_s,
-                request.model,
-                request.adapter,
-                request.session,
-                request.tenant,
-                request.priority,
-                "" if replica is None else replica.address,
-                ticket.prefill_replica,
-                request.prompt_tokens,
-                request.output_tokens,
-                ticket.generated_tokens,
-                ticket.cached_tokens,
-                ticket.sent_s,
-                ticket.scheduled_s if ticket.scheduled_s >= 0 else None,
-                first_token_s,
-                end_s,
-                ticket.preemptions,
-                ticket.retries,
-                ticket.status,
-                ticket.reason,
-            )
-        )
+        request = ticket.request
+        self.records.write(record_of(ticket, first_token_s, end_s))
         self._leave(now_s, ticket)
         self._release(now_s, ticket)
         if request.session:
@@ -421,18 +397,6 @@ class Fleet:
     # Samples
 
     def _sample(self, now_s: float, _: object) -> None:
-        current = self.measures.series.at(now_s)
-        current.samples += 1
-        current.held += self._held_count()
-        for replica in self.lifecycle.replicas:
-            if replica.phase is Phase.STARTING or replica.phase is Phase.PENDING:
-                current.starting += 1
-            for rank in replica.ranks:
-                engine = rank.engine
-                current.running += engine.num_running
-                current.waiting += engine.num_waiting
-                current.kv_ratio += engine.kv_usage(now_s)
-                current.kv_samples += 1
-            if replica.phase is Phase.READY:
-                current.ready += 1
-        self.agenda.at(now_s + self.measures.series.bin_s, self._sample, None, tick=True)
+        series = self.measures.series
+        series.sample(now_s, self.lifecycle.replicas, self._held_count())
+        self.agenda.at(now_s + series.bin_s, self._sample, None, tick=True)

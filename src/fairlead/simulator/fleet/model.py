@@ -73,9 +73,9 @@ def _from_roofline(spec: PoolSpec) -> ReplicaModel:
     parallelism = Parallelism(tp=spec.tensor_parallel, pp=spec.pipeline_parallel, dp=shared_ranks)
     footprint = Footprint(device, geometry, parallelism, spec.kv_dtype)
     batched, seqs = _vllm_defaults(device)
-    batched = int(spec.engine.get("max_num_batched_tokens", batched))
-    seqs = int(spec.engine.get("max_num_seqs", seqs))
-    block_tokens = int(spec.engine.get("block_tokens", EngineSettings().block_tokens))
+    batched = _count(spec, "max_num_batched_tokens", batched)
+    seqs = _count(spec, "max_num_seqs", seqs)
+    block_tokens = _count(spec, "block_tokens", EngineSettings().block_tokens)
     tokens = footprint.kv_capacity_tokens(max_batched_tokens=batched, max_seqs=seqs)
     if tokens < block_tokens:
         raise ScenarioError(
@@ -97,6 +97,12 @@ def _from_roofline(spec: PoolSpec) -> ReplicaModel:
         usd_per_h=_price(spec, device),
         description=f"{name} on {spec.tensor_parallel * spec.pipeline_parallel} x {device.name}, roofline",
     )
+
+
+def _count(spec: PoolSpec, name: str, default: int) -> int:
+    """A count that the specification may override; what is no count is refused where the settings are made."""
+    given = spec.engine.get(name)
+    return given if isinstance(given, int) and given > 0 else default
 
 
 def _config_path(name: str) -> Path:

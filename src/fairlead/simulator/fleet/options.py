@@ -14,6 +14,7 @@ from fairlead.simulator.fleet.config import Scenario, ScenarioError
 OPTIONS: Mapping[str, tuple[str, ...]] = {
     "trace": ("trace", "path"),
     "format": ("trace", "format"),
+    "block-tokens": ("trace", "block_tokens"),
     "skip-broken": ("trace", "skip_broken"),
     "sort": ("trace", "sort"),
     "start": ("trace", "start_s"),

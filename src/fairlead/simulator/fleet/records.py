@@ -10,10 +10,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fairlead.simulator.fleet.ticket import Ticket
+
 _BATCH_ROWS = 8192
 
 Record: TypeAlias = tuple[
-    int, float, str, str, str, str, int, str, str, int, int, int, int, float, float | None, float | None, float, int,
+    int, float, str, str, str, str, int, str, str, int, int, int, int, float | None, float | None, float | None, float, int,
     int, str, str,
 ]  # fmt: skip
 """The values of `COLUMNS`, in their order."""
@@ -32,7 +34,7 @@ COLUMNS: tuple[tuple[str, Any, str], ...] = (
     ("output_tokens", pa.int64(), "asked for"),
     ("generated_tokens", pa.int64(), "got"),
     ("cached_tokens", pa.int64(), "prompt tokens found in the prefix cache at the first admission"),
-    ("sent_s", pa.float64(), "when the gateway sent it to the replica where it ended"),
+    ("sent_s", pa.float64(), "when the gateway sent it to the replica where it ended; null if it never did"),
     ("scheduled_s", pa.float64(), "first admission to a batch there; null if it never was"),
     ("first_token_s", pa.float64(), "null if there was none"),
     ("ended_s", pa.float64(), "last token, failure or abandonment"),
@@ -45,6 +47,34 @@ COLUMNS: tuple[tuple[str, Any, str], ...] = (
 
 NAMES = tuple(name for name, _, _ in COLUMNS)
 SCHEMA = pa.schema([pa.field(name, kind, metadata={"description": meaning}) for name, kind, meaning in COLUMNS])
+
+
+def record_of(ticket: Ticket, first_token_s: float | None, ended_s: float) -> Record:
+    """The record of a request at its end; moments as its client sees them."""
+    request, replica = ticket.request, ticket.replica
+    return (
+        ticket.number,
+        ticket.arrived_s,
+        request.model,
+        request.adapter,
+        request.session,
+        request.tenant,
+        request.priority,
+        "" if replica is None else replica.address,
+        ticket.prefill_replica,
+        request.prompt_tokens,
+        request.output_tokens,
+        ticket.generated_tokens,
+        ticket.cached_tokens,
+        ticket.sent_s if ticket.sent_s >= 0 else None,
+        ticket.scheduled_s if ticket.scheduled_s >= 0 else None,
+        first_token_s,
+        ended_s,
+        ticket.preemptions,
+        ticket.retries,
+        ticket.status,
+        ticket.reason,
+    )
 
 
 class RecordSink(Protocol):

@@ -3,6 +3,10 @@ flat whatever the length of a study."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from fairlead.simulator.fleet.replica import Phase, Replica
+
 _MOST_BINS = 480
 
 
@@ -61,6 +65,23 @@ class Series:
         while index >= len(bins):
             bins.append(Bin())
         return bins[index]
+
+    def sample(self, time_s: float, replicas: Iterable[Replica], held_requests: int) -> None:
+        """How much there is of everything at this moment."""
+        current = self.at(time_s)
+        current.samples += 1
+        current.held += held_requests
+        for replica in replicas:
+            if replica.phase is Phase.READY:
+                current.ready += 1
+            elif replica.phase is Phase.STARTING or replica.phase is Phase.PENDING:
+                current.starting += 1
+            for rank in replica.ranks:
+                engine = rank.engine
+                current.running += engine.num_running
+                current.waiting += engine.num_waiting
+                current.kv_ratio += engine.kv_usage(time_s)
+                current.kv_samples += 1
 
     def _halve(self) -> None:
         for even, odd in zip(self._bins[::2], self._bins[1::2], strict=False):

@@ -64,7 +64,13 @@ def workload(scenario: Scenario) -> tuple[TraceFile | None, Iterable[TraceReques
         return None, generate(scenario.synthetic, random.Random(f"workload/{scenario.seed}"))
     spec = scenario.trace
     assert spec is not None
-    trace = TraceFile(Path(spec.path), format_name=spec.format, skip_broken=spec.skip_broken, sort=spec.sort)
+    trace = TraceFile(
+        Path(spec.path),
+        format_name=spec.format,
+        block_tokens=spec.block_tokens,
+        skip_broken=spec.skip_broken,
+        sort=spec.sort,
+    )
     requests = shaped(
         trace,
         start_s=spec.start_s,

@@ -14,15 +14,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0, le=1e9)]
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A stretch of `duration_s` at `rate_per_s`, or rising (falling) evenly from it to `to_rate_per_s`."""
 
     duration_s: PositiveFloat
-    rate_per_s: Annotated[float, msgspec.Meta(ge=0)]
-    to_rate_per_s: Annotated[float, msgspec.Meta(ge=0)] | None = None
+    rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+    to_rate_per_s: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None = None
 
 
 class Diurnal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,6 +6,8 @@
   release 2 adds `Session ID` and `Elapsed time`. Rows with no response tokens are failures of the service traced.
 - Mooncake (FAST '25): JSONL `timestamp` in milliseconds, `input_length`, `output_length`, `hash_ids` of blocks of 512
   tokens.
+- Bailian (Alibaba's anonymised Qwen traces): JSONL with the fields of Mooncake's and `chat_id`; `timestamp` in seconds,
+  `hash_ids` of blocks of 16 tokens.
 - fairlead: JSONL of `TraceRequest`.
 
 A parser takes one line and returns a request, None for a request that was never answered, or raises BrokenLine.
@@ -27,15 +29,17 @@ from fairlead.simulator.traces.request import BrokenLine, TraceRequest
 
 Parse = Callable[[str], TraceRequest | None]
 MOONCAKE_BLOCK_TOKENS = 512
+BAILIAN_BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`recognises` a first line; `parser` makes a parser, given the header where there is one."""
+    """`recognises` a first line; `parser` makes a parser, given the header (empty where there is none) and the size of
+    the blocks that hash ids name, None for the format's own."""
 
     name: str
     recognises: Callable[[str], bool]
-    parser: Callable[[str], Parse]
+    parser: Callable[[str, int | None], Parse]
     has_header: bool
     absolute_times: bool
     """Times count from an epoch of their own; the first request is what a reader counts from."""
@@ -90,7 +94,7 @@ def _timestamp(text: str, field: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _azure_parser(header: str) -> Parse:
+def _azure_parser(header: str, block_tokens: int | None) -> Parse:
     time, prompt, output = _places(header, ("TIMESTAMP", "ContextTokens", "GeneratedTokens"))
 
     def parse(line: str) -> TraceRequest | None:
@@ -105,7 +109,7 @@ def _azure_parser(header: str) -> Parse:
     return parse
 
 
-def _burstgpt_parser(header: str) -> Parse:
+def _burstgpt_parser(header: str, block_tokens: int | None) -> Parse:
     time, model, prompt, output = _places(header, ("Timestamp", "Model", "Request tokens", "Response tokens"))
     names = [name.strip() for name in _columns(header)]
     session = names.index("Session ID") if "Session ID" in names else None
@@ -165,36 +169,58 @@ def _decode(decoder: msgspec.json.Decoder[TraceRequest] | msgspec.json.Decoder[_
         raise BrokenLine("line", line.strip(), f"a JSON object ({error})") from None
 
 
-def _mooncake_parser(header: str) -> Parse:
-    decoder = msgspec.json.Decoder(_MooncakeLine)
-
-    def parse(line: str) -> TraceRequest | None:
-        given = _decode(decoder, line)
-        assert isinstance(given, _MooncakeLine)
-        if given.output_length == 0:
-            return None
-        for field in ("input_length", "output_length"):
-            if (tokens := getattr(given, field)) < 1:
-                raise BrokenLine(field, tokens, "a whole number of tokens, 1 or more")
-        if given.timestamp < 0:
-            raise BrokenLine("timestamp", given.timestamp, "milliseconds, 0 or more")
-        return TraceRequest(
-            given.timestamp / 1e3,
-            given.input_length,
-            given.output_length,
-            hash_ids=given.hash_ids,
-            block_tokens=MOONCAKE_BLOCK_TOKENS,
+def _check_ids(request: TraceRequest) -> None:
+    """Ids name prompt and answer at most; more of them means blocks of another size."""
+    blocks = -(-(request.prompt_tokens + request.output_tokens) // request.block_tokens)
+    if len(request.hash_ids) > blocks:
+        raise BrokenLine(
+            "hash_ids",
+            f"{len(request.hash_ids)} ids",
+            f"at most {blocks}, one per block of {request.block_tokens} tokens (--block-tokens sets another size)",
         )
 
-    return parse
+
+def _block_parser(unit_s: float, own_block_tokens: int) -> Callable[[str, int | None], Parse]:
+    """Parsers of Mooncake's fields, with timestamps in units of `unit_s` seconds."""
+
+    def parser(header: str, block_tokens: int | None) -> Parse:
+        decoder = msgspec.json.Decoder(_MooncakeLine)
+        size = block_tokens or own_block_tokens
+
+        def parse(line: str) -> TraceRequest | None:
+            given = _decode(decoder, line)
+            assert isinstance(given, _MooncakeLine)
+            if given.output_length == 0:
+                return None
+            for field in ("input_length", "output_length"):
+                if (tokens := getattr(given, field)) < 1:
+                    raise BrokenLine(field, tokens, "a whole number of tokens, 1 or more")
+            if given.timestamp < 0:
+                raise BrokenLine("timestamp", given.timestamp, "a time, 0 or more")
+            request = TraceRequest(
+                given.timestamp * unit_s,
+                given.input_length,
+                given.output_length,
+                hash_ids=given.hash_ids,
+                block_tokens=size,
+            )
+            _check_ids(request)
+            return request
+
+        return parse
+
+    return parser
 
 
-def _own_parser(header: str) -> Parse:
+def _own_parser(header: str, block_tokens: int | None) -> Parse:
     decoder = msgspec.json.Decoder(TraceRequest)
 
     def parse(line: str) -> TraceRequest | None:
         request = _decode(decoder, line)
         assert isinstance(request, TraceRequest)
+        if block_tokens is not None:
+            request.block_tokens = block_tokens
+        _check_ids(request)
         return request
 
     return parse
@@ -221,33 +247,32 @@ def _has_keys(*wanted: str) -> Callable[[str], bool]:
     return recognises
 
 
+def _is_bailian(line: str) -> bool:
+    return _has_keys("chat_id")(line) and _has_keys("input_length", "output_length")(line)
+
+
+_MOONCAKE_PARSER = _block_parser(1e-3, MOONCAKE_BLOCK_TOKENS)
+_BAILIAN_PARSER = _block_parser(1.0, BAILIAN_BLOCK_TOKENS)
+_IS_AZURE = _has_columns("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+_IS_BURSTGPT = _has_columns("Timestamp", "Model", "Request tokens", "Response tokens")
+
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
-        Format(
-            "azure",
-            _has_columns("TIMESTAMP", "ContextTokens", "GeneratedTokens"),
-            _azure_parser,
-            has_header=True,
-            absolute_times=True,
-        ),
-        Format(
-            "burstgpt",
-            _has_columns("Timestamp", "Model", "Request tokens", "Response tokens"),
-            _burstgpt_parser,
-            has_header=True,
-            absolute_times=True,
-        ),
+        Format("azure", _IS_AZURE, _azure_parser, has_header=True, absolute_times=True),
+        Format("burstgpt", _IS_BURSTGPT, _burstgpt_parser, has_header=True, absolute_times=True),
+        # Bailian's lines have all fields of Mooncake's, so it is asked first.
+        Format("bailian", _is_bailian, _BAILIAN_PARSER, has_header=False, absolute_times=True),
         Format(
             "mooncake",
             _has_keys("input_length", "output_length"),
-            _mooncake_parser,
+            _MOONCAKE_PARSER,
             has_header=False,
-            absolute_times=False,
+            absolute_times=True,
         ),
         Format(
             "fairlead", _has_keys("prompt_tokens", "output_tokens"), _own_parser, has_header=False, absolute_times=False
         ),
     )
 }
-"""Name -> format."""
+"""Name -> format, in the order in which a file is tried."""

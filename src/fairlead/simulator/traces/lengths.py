@@ -46,7 +46,7 @@ class LogNormal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fie
     high: PositiveInt = 131_072
 
     def __post_init__(self) -> None:
-        if not (self.mean > 0 and self.cv >= 0 and self.low <= self.high):
+        if not (0 < self.mean < 1e9 and 0 <= self.cv < 1e3 and self.low <= self.high):
             raise ValueError(
                 f"mean is {self.mean}, cv {self.cv}, low {self.low}, high {self.high}: take a mean above 0, a cv of 0 "
                 "or more, and low up to high"

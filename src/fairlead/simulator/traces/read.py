@@ -36,15 +36,23 @@ class ReadCounts:
 class TraceFile:
     """One trace file. Iterate it for requests in order of time; `counts` tells what was left out.
 
-    `name` of a format, or None to tell it by the content. `sort` reads the whole file into memory. A file that ends in
+    `format_name`, or None to tell it by the content. `block_tokens` is the size of the blocks that hash ids name, where
+    it is not the format's own. `sort` reads the whole file into memory. A file that ends in
     `.gz` is decompressed. Raises TraceError, at once for a file that cannot be opened or told, else while it is read.
     """
 
     def __init__(
-        self, path: Path, *, format_name: str | None = None, skip_broken: bool = False, sort: bool = False
+        self,
+        path: Path,
+        *,
+        format_name: str | None = None,
+        block_tokens: int | None = None,
+        skip_broken: bool = False,
+        sort: bool = False,
     ) -> None:
         self.path = path
         self.counts = ReadCounts()
+        self._block_tokens = block_tokens
         self._skip_broken = skip_broken
         self._sort = sort
         self.format = _named(format_name) if format_name else _told_by_content(path)
@@ -90,14 +98,14 @@ class TraceFile:
 
     def _parser(self, lines: Iterator[tuple[int, str]]) -> Parse:
         if not self.format.has_header:
-            return self.format.parser("")
+            return self.format.parser("", self._block_tokens)
         number, header = next(lines, (1, ""))
         if not self.format.recognises(header):
             raise TraceError(
                 f"{self.path}:{number}: this is not the header of a trace in format {self.format.name}: "
                 f"{header.strip()[:120]!r}"
             )
-        return self.format.parser(header)
+        return self.format.parser(header, self._block_tokens)
 
 
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -139,7 +147,7 @@ def _told_by_content(path: Path) -> Format:
     raise TraceError(
         f"{path}: the format of the trace cannot be told from its first line {first[:120]!r}; known are "
         "azure (TIMESTAMP,ContextTokens,GeneratedTokens), burstgpt (Timestamp,Model,Request tokens,Response tokens,…), "
-        "mooncake (timestamp, input_length, output_length) and fairlead (time_s, prompt_tokens, output_tokens)"
+        "mooncake and bailian (timestamp, input_length, output_length), fairlead (time_s, prompt_tokens, output_tokens)"
     )
 
 

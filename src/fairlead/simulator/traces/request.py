@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Slo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

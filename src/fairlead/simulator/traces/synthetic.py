@@ -17,7 +17,7 @@ from typing import Annotated
 
 import msgspec
 
-from fairlead.simulator.traces.arrivals import Arrivals
+from fairlead.simulator.traces.arrivals import Arrivals, PositiveFloat
 from fairlead.simulator.traces.lengths import Lengths, LogNormal
 from fairlead.simulator.traces.read import TraceFile
 from fairlead.simulator.traces.request import PositiveInt, Seconds, Slo, TraceRequest
@@ -29,7 +29,7 @@ class Prefixes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     A second level below the first has `count` texts under each text of the first, and so on: a tree.
     """
 
-    count: PositiveInt
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     tokens: Lengths
     zipf: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
@@ -49,7 +49,7 @@ class Conversations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Adapters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """LoRA adapters `lora-0` …, drawn with Zipf's weights; `base_share` of the requests ask for the base model."""
 
-    count: PositiveInt
+    count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
     zipf: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     base_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
 
@@ -64,7 +64,7 @@ class Synthetic(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     arrivals: Arrivals
     requests: PositiveInt | None = None
-    duration_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    duration_s: PositiveFloat | None = None
     prompt_tokens: Lengths = LogNormal(1024.0)
     output_tokens: Lengths = LogNormal(200.0)
     lengths_from: str | None = None
