@@ -89,9 +89,10 @@ def run(
     options = {
         "trace": trace and str(trace), "format": format_name, "block-tokens": block_tokens,
         "skip-broken": skip_broken, "sort": sort, "start": start_s, "duration": duration_s, "speed": speed,
-        "rate": rate_per_s, "limit": limit, "replicas": replicas, "accelerator": accelerator, "model": model, "tensor-parallel": tensor_parallel,
-        "profile": profile and str(profile), "usd-per-h": usd_per_h, "policy": policy, "slo-ttft-ms": slo_ttft_ms,
-        "slo-itl-ms": slo_itl_ms, "slo-e2e-ms": slo_e2e_ms, "name": name, "seed": seed,
+        "rate": rate_per_s, "limit": limit, "replicas": replicas, "accelerator": accelerator, "model": model,
+        "tensor-parallel": tensor_parallel, "profile": profile and str(profile), "usd-per-h": usd_per_h,
+        "policy": policy, "slo-ttft-ms": slo_ttft_ms, "slo-itl-ms": slo_itl_ms, "slo-e2e-ms": slo_e2e_ms,
+        "name": name, "seed": seed,
     }  # fmt: skip
     _check_outputs(out, records, html)
     with _failures():

@@ -15,8 +15,8 @@ from fairlead.simulator.fleet.ticket import Ticket
 _BATCH_ROWS = 8192
 
 Record: TypeAlias = tuple[
-    int, float, str, str, str, str, int, str, str, int, int, int, int, float | None, float | None, float | None, float, int,
-    int, str, str,
+    int, float, str, str, str, str, int, str, str, int, int, int, int, float | None, float | None, float | None,
+    float, int, int, str, str,
 ]  # fmt: skip
 """The values of `COLUMNS`, in their order."""
 
