@@ -15,7 +15,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from fairlead.cli import calibrate
-from fairlead.cli import calibrate
 from fairlead.cli.data import OutputOption, QuietOption
 from fairlead.cli.failure import Failed
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 # The simulator brings numpy and pyarrow: it is imported by the commands that need it, not by every start of the CLI.
 simulate_app = typer.Typer(help="Simulate a fleet of engines under a load.", no_args_is_help=True)
-calibrate.register(simulate_app)
 console = Console(highlight=False, soft_wrap=True)
 
 TraceOption = Annotated[Path | None, typer.Option("--trace", help="Trace file; see `convert` for the formats.")]
