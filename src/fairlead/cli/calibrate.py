@@ -60,6 +60,7 @@ def calibrate(
     from fairlead.simulator.profile import save_profile
 
     settings = _settings(engine or [])
+    find_async = not any(text.startswith("async_scheduling=") for text in engine or [])
     shown = not quiet and output == "text"
     with _failures():
         if report is not None:
@@ -75,7 +76,13 @@ def calibrate(
                 write_report(found.observations, save_report)
         fitted_on, held_out = found.split(1 - holdout)
         with _progress("fitting", shown) as progress:
-            made = fit(fitted_on.observations, settings, seed=seed, on_trial=lambda done, of: progress(done / of))
+            made = fit(
+                fitted_on.observations,
+                settings,
+                seed=seed,
+                find_async=find_async,
+                on_trial=lambda done, of: progress(done / of),
+            )
         judged = _judge(made, held_out.observations, seed)
         if out is not None:
             save_profile(made.profile, out)

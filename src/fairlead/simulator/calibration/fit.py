@@ -5,7 +5,9 @@
    Huber weights against the stalls of a busy machine, gives them.
 2. Queueing, chunked prompts and the time outside of the engine show only in whole runs. So the observed arrivals are
    simulated, and a few factors on the coefficients are moved until the quantiles agree (Nelder and Mead, 1965).
-3. What remains unexplained of single iterations is their jitter.
+3. What remains unexplained of single decode iterations is their jitter.
+
+Whether the engine schedules an iteration ahead cannot be seen from outside: both ways are tried, the better is kept.
 """
 
 from __future__ import annotations
@@ -46,20 +48,33 @@ def fit(
     settings: EngineSettings,
     *,
     seed: int = 0,
+    find_async: bool = True,
     on_trial: Callable[[int, int], None] | None = None,
 ) -> Fit:
-    """Fit a profile for an engine with these settings. `on_trial(done, planned)` is told of progress."""
+    """Fit a profile for an engine with these settings; with `find_async`, `async_scheduling` is found out too.
+
+    `on_trial(done, planned)` is told of progress.
+    """
     timeline = Timeline(observations)
     rows, durations_s = decode_rows(observations, timeline)
     idle, idle_s = idle_rows(observations, timeline)
     coefficients = _coefficients(rows, durations_s, idle, idle_s)
-    profile = _profile(coefficients, settings, np.ones(_FACTORS), observations)
-    profile = _refine(coefficients, replace_jitter(profile, 0.0).engine, observations, seed, on_trial)
-    explained = rows[:, :-1] @ _cost_vector(profile)
-    jitter = _jitter(durations_s, explained)
-    profile = replace_jitter(profile, jitter)
+    quiet = replace(settings, jitter=0.0)
+    variants = [replace(quiet, async_scheduling=a) for a in (True, False)] if find_async else [quiet]
+    planned = _TRIALS * len(variants)
+    tried: list[tuple[EngineProfile, float]] = []
+    for variant in variants:
+        before = _TRIALS * len(tried)
+        told = None if on_trial is None else _counted(on_trial, before, planned)
+        tried.append(_refine(coefficients, variant, observations, seed, told))
+    profile = min(tried, key=lambda pair: pair[1])[0]
+    profile = replace_jitter(profile, _jitter(rows, durations_s, profile))
     found = compare(observations, predict(profile, observations, seed=seed))
     return Fit(profile, tuple(found), len(durations_s), len(idle_s))
+
+
+def _counted(on_trial: Callable[[int, int], None], before: int, planned: int) -> Callable[[int], None]:
+    return lambda done: on_trial(before + done, planned)
 
 
 def replace_jitter(profile: EngineProfile, jitter: float) -> EngineProfile:
@@ -126,9 +141,10 @@ def _refine(
     settings: EngineSettings,
     observations: Sequence[Observation],
     seed: int,
-    on_trial: Callable[[int, int], None] | None,
-) -> EngineProfile:
-    """Move the factors until simulated quantiles and single requests agree best with the observed ones."""
+    on_trial: Callable[[int], None] | None,
+) -> tuple[EngineProfile, float]:
+    """Move the factors until simulated quantiles and single requests agree best with the observed ones; returns the
+    profile and what remains of disagreement."""
     ttft_s = np.array([o.ttft_s for o in observations])
     e2e_s = np.array([o.e2e_s for o in observations])
     trials = 0
@@ -140,7 +156,7 @@ def _refine(
         nonlocal trials
         trials += 1
         if on_trial is not None:
-            on_trial(trials, _TRIALS)
+            on_trial(min(trials, _TRIALS))
         prediction = predict(profile_at(logarithms), observations, seed=seed)
         quantiles = sum(
             abs(np.log(c.predicted_s / c.observed_s)) * (1.0 if c.quantile == 0.5 else 0.5)
@@ -158,15 +174,15 @@ def _refine(
         method="Nelder-Mead",
         options={"maxfev": _TRIALS, "initial_simplex": simplex, "xatol": 1e-3, "fatol": 1e-4},
     )
-    return profile_at(found.x)
+    return profile_at(found.x), float(found.fun)
 
 
-def _jitter(durations_s: np.ndarray, explained_s: np.ndarray) -> float:
-    """Standard deviation of durations over what is explained, without the outermost percent on either side."""
-    usable = explained_s > 0
-    if not usable.any():
+def _jitter(rows: np.ndarray, durations_s: np.ndarray, profile: EngineProfile) -> float:
+    """Half the distance between the quantiles that lie a standard deviation from the mean, over what is explained, of
+    decode iterations: prompts that were assigned to a wrong one do not count as noise."""
+    explained_s = rows[:, :-1] @ _cost_vector(profile)
+    decode = (rows[:, COLUMNS.index("prefill_base_s")] == 0) & (explained_s > 0)
+    if not decode.any():
         return 0.0
-    ratio = durations_s[usable] / explained_s[usable]
-    low, high = np.quantile(ratio, (0.01, 0.99))
-    kept = ratio[(ratio >= low) & (ratio <= high)]
-    return float(min(_MAX_JITTER, np.std(kept) / max(np.mean(kept), 1e-9)))
+    low, high = np.quantile(durations_s[decode] / explained_s[decode], (0.159, 0.841))
+    return float(min(_MAX_JITTER, (high - low) / 2))
