@@ -238,6 +238,8 @@ class Fleet:
         rank.replica.finished_requests += 1
         response_s = rank.replica.model.frontend.response_s
         first_s, end_s = sequence.first_token_s + response_s, sequence.finished_s + response_s
+        rank.replica.ttft.add(first_s - ticket.arrived_s)
+        rank.replica.e2e.add(end_s - ticket.arrived_s)
         ticket.status = FINISHED
         self.measures.finishes(ticket, first_s, end_s)
         self._close(now_s, ticket, first_s, end_s)
@@ -319,7 +321,7 @@ class Fleet:
         sequence, rank = ticket.sequence, ticket.rank
         first_token_s: float | None = None
         if sequence is not None and rank is not None:
-            if not (self.disaggregated and not ticket.stage):
+            if not sequence.request.hold_kv:
                 ticket.generated_tokens = rank.engine.tokens_of(sequence, now_s)
                 ticket.scheduled_s = max(ticket.scheduled_s, sequence.scheduled_s)
                 first_token_s = sequence.first_token_s if sequence.first_token_s >= 0 else None
@@ -337,17 +339,12 @@ class Fleet:
             self._touched(now_s, rank)
 
     def _lose_patience(self, now_s: float, ticket: Ticket) -> None:
-        if not ticket.status and not self._client_has_token(ticket):
+        if not ticket.status and not ticket.client_has_token:
             self._lose(now_s, ticket, ABANDONED, "no_first_token_in_time")
 
     def _pass_deadline(self, now_s: float, ticket: Ticket) -> None:
         if not ticket.status:
             self._lose(now_s, ticket, ABANDONED, "deadline")
-
-    def _client_has_token(self, ticket: Ticket) -> bool:
-        if ticket.sequence is None or (self.disaggregated and not ticket.stage):
-            return False
-        return ticket.sequence.first_token_s >= 0
 
     # What the lifecycle tells
 
@@ -365,7 +362,7 @@ class Fleet:
 
     def _crashed(self, now_s: float, ticket: Ticket, dead: Replica) -> None:
         gateway = self.gateway
-        too_late = gateway.retry == "before-first-token" and self._client_has_token(ticket)
+        too_late = gateway.retry == "before-first-token" and ticket.client_has_token
         if gateway.retry == "never" or too_late or ticket.retries >= gateway.max_retries:
             self._lose(now_s, ticket, FAILED, "replica_crashed")
             return

@@ -90,10 +90,10 @@ class Replica:
     """See the module. Moments in seconds; None = not yet."""
 
     __slots__ = (
-        "_candidate", "_kv_ratio", "_others", "_scraped_s", "address", "crashes", "finished_requests", "held_s",
+        "_candidate", "_kv_ratio", "_others", "_scraped_s", "address", "crashes", "e2e", "finished_requests", "held_s",
         "holds", "in_flight", "itl", "last_pick", "life", "model", "next_scrape_s", "node", "number", "phase", "picks",
         "pool", "ranks", "ready_s", "ready_since_s", "scrape_interval_s", "since_s", "stale_after_s",
-        "tally", "tickets",
+        "tally", "tickets", "ttft",
     )  # fmt: skip
 
     def __init__(
@@ -124,6 +124,9 @@ class Replica:
         self.ready_since_s: float | None = None
         self.ready_s = 0.0
         self.itl = Sketch()
+        self.ttft = Sketch()
+        """As clients see it, of the requests that ended here; as is the next."""
+        self.e2e = Sketch()
         self.tally = Tally()
         self.scrape_interval_s = scrape_interval_s
         self.stale_after_s = stale_after_s

@@ -86,7 +86,10 @@ class ReplicaReport(msgspec.Struct, frozen=True):
     crashes: int
     ready_h: float
     gpu_h: float
+    ttft_s: Distribution
+    """Of requests that ended here, as is e2e_s."""
     itl_s: Distribution
+    e2e_s: Distribution
     work: Work
 
 
@@ -102,6 +105,10 @@ class PoolReport(msgspec.Struct, frozen=True):
     usd_per_h: float | None
     kv_cache_tokens: int
     gpu_h: float
+    ttft_s: Distribution
+    """Of requests that ended in this pool, as is e2e_s."""
+    itl_s: Distribution
+    e2e_s: Distribution
     work: Work
 
 
@@ -271,6 +278,9 @@ def _pool(pool: Pool) -> PoolReport:
         usd_per_h=model.usd_per_h,
         kv_cache_tokens=model.settings.num_blocks * model.settings.block_tokens * model.ranks,
         gpu_h=sum(_gpu_h(replica) for replica in pool.replicas),
+        ttft_s=distribution(_merged([replica.ttft for replica in pool.replicas])),
+        itl_s=distribution(_merged([replica.itl for replica in pool.replicas])),
+        e2e_s=distribution(_merged([replica.e2e for replica in pool.replicas])),
         work=_work(pool.replicas),
     )
 
@@ -284,7 +294,9 @@ def _replica(replica: Replica) -> ReplicaReport:
         crashes=replica.crashes,
         ready_h=replica.ready_s / 3600,
         gpu_h=_gpu_h(replica),
+        ttft_s=distribution(replica.ttft),
         itl_s=distribution(replica.itl),
+        e2e_s=distribution(replica.e2e),
         work=_work([replica]),
     )
 

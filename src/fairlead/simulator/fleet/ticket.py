@@ -50,3 +50,9 @@ class Ticket:
         self.generated_tokens = 0
         """Tokens that its client has got."""
         self.preemptions = 0
+
+    @property
+    def client_has_token(self) -> bool:
+        """Whether its client has seen a token; a prefill replica's own is not shown."""
+        sequence = self.sequence
+        return sequence is not None and sequence.first_token_s >= 0 and not sequence.request.hold_kv

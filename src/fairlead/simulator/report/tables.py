@@ -90,7 +90,7 @@ def pool_table(summary: Summary) -> str:
     """One row per pool."""
     return table(
         ("pool", "role", "replicas", "engine", "KV cache", "prefix hits", "utilisation", "mean batch", "preemptions",
-         "GPU h", "$/GPU h"),
+         "TTFT p50", "TTFT p99", "ITL p50", "ITL p99", "GPU h", "$/GPU h"),
         [
             (
                 pool.name,
@@ -102,6 +102,10 @@ def pool_table(summary: Summary) -> str:
                 percent(pool.work.utilisation),
                 number(pool.work.mean_batch),
                 number(pool.work.preemptions),
+                seconds(pool.ttft_s.p50),
+                seconds(pool.ttft_s.p99),
+                seconds(pool.itl_s.p50),
+                seconds(pool.itl_s.p99),
                 number(pool.gpu_h),
                 number(pool.usd_per_h),
             )
@@ -114,7 +118,7 @@ def replica_table(summary: Summary) -> str:
     """One row per replica."""
     return table(
         ("replica", "at the end", "sent", "finished", "output tokens", "prefix hits", "utilisation", "mean batch",
-         "preemptions", "ITL p50", "ITL p99", "crashes", "ready h"),
+         "preemptions", "TTFT p50", "TTFT p99", "ITL p50", "ITL p99", "crashes", "ready h"),
         [
             (
                 replica.name,
@@ -126,6 +130,8 @@ def replica_table(summary: Summary) -> str:
                 percent(replica.work.utilisation),
                 number(replica.work.mean_batch),
                 number(replica.work.preemptions),
+                seconds(replica.ttft_s.p50),
+                seconds(replica.ttft_s.p99),
                 seconds(replica.itl_s.p50),
                 seconds(replica.itl_s.p99),
                 number(replica.crashes),
