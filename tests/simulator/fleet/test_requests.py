@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.simulator.engine import Engine, Request
 from fairlead.simulator.fleet import GatewaySpec, PoolSpec
 from fairlead.simulator.profile import FrontendCost
 from fairlead.simulator.traces import Slo, TraceRequest
@@ -181,3 +182,30 @@ def test_hits_of_any_trace_are_the_longest_prefix_that_came_before(trace, id_tok
         seen.update(blocks[: (prompt + output - 1) // 16])
     outcome = simulate(requests)
     assert [outcome.by(n)["cached_tokens"] for n in range(len(trace))] == expected
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 400), st.integers(1, 60)), min_size=1, max_size=25))
+def test_a_fleet_of_one_replica_is_its_engine(given_requests):
+    time_s, requests = 0.0, []
+    for gap_s, prompt, output in given_requests:
+        time_s += gap_s
+        requests.append(TraceRequest(time_s, prompt, output))
+    kind = model(num_blocks=60, max_num_seqs=4, async_scheduling=True)
+    engine = Engine(kind.settings, kind.cost)
+    sequences = [engine.submit(r.time_s, Request(n, r.prompt_tokens, r.output_tokens)) for n, r in enumerate(requests)]
+    engine.advance(1e6)
+    outcome = simulate(requests, [(PoolSpec(), kind)])
+    for number, sequence in enumerate(sequences):
+        record = outcome.by(number)
+        assert record["scheduled_s"] == pytest.approx(sequence.scheduled_s)
+        assert record["first_token_s"] == pytest.approx(sequence.first_token_s)
+        assert record["ended_s"] == pytest.approx(sequence.finished_s)
+        assert record["preemptions"] == sequence.preemptions
+
+
+def test_many_who_wait_in_vain_leave_in_no_time():
+    gateway = GatewaySpec(patience_s=1.0)
+    outcome = simulate([request(n / 30_000) for n in range(30_000)], [(PoolSpec(replicas=0), model())], gateway=gateway)
+    assert {r["reason"] for r in outcome.records} == {"no_first_token_in_time"}
+    assert len(outcome.records) == 30_000

@@ -60,7 +60,8 @@ class Fleet:
         self.records: RecordSink = records or NoRecords()
         self.disaggregated = any(spec.role != "both" for spec, _ in pools)
         self._policy = policy_named(self.gateway.policy, random.Random(f"policy/{seed}"))
-        self._held: dict[str, deque[Ticket]] = {"both": deque(), "prefill": deque(), "decode": deque()}
+        self._held: dict[str, dict[Ticket, None]] = {"both": {}, "prefill": {}, "decode": {}}
+        """Role -> requests that wait for a replica of it, in order."""
         self._open: dict[int, Ticket] = {}
         self._sessions: dict[str, deque[TraceRequest]] = {}  # session with an open turn -> turns that wait for its end
         self._chains: dict[int, Chains] = {}  # block size -> maker of chains
@@ -137,7 +138,7 @@ class Fleet:
             if self.gateway.no_endpoint == "fail":
                 self._lose(now_s, ticket, FAILED, decision.code)
             else:
-                self._held[role].append(ticket)
+                self._held[role][ticket] = None
             return
         replica = self.lifecycle.by_address[decision.address]
         self._picks += 1
@@ -328,8 +329,8 @@ class Fleet:
             if sequence.scheduled_s >= 0:
                 rank.replica.tally.sequence_s += now_s - sequence.scheduled_s
             ticket.preemptions += sequence.preemptions
-        elif ticket in self._held[self._role(ticket)]:
-            self._held[self._role(ticket)].remove(ticket)
+        else:
+            self._held[self._role(ticket)].pop(ticket, None)
         self.measures.is_lost(ticket, now_s)
         self._close(now_s, ticket, first_token_s, now_s)
         if sequence is not None and rank is not None and rank.replica.phase is not Phase.DOWN:
@@ -351,8 +352,10 @@ class Fleet:
     def replica_ready(self, now_s: float, replica: Replica) -> None:
         """Send what waited for it."""
         held = self._held[self.lifecycle.pools[replica.pool].spec.role]
-        for _ in range(len(held)):
-            self._route(now_s, held.popleft())
+        waiting = list(held)
+        held.clear()
+        for ticket in waiting:
+            self._route(now_s, ticket)
 
     def replica_crashes(self, now_s: float, replica: Replica) -> None:
         """Its requests are lost, and those whose KV cache it holds for others."""
@@ -367,8 +370,7 @@ class Fleet:
             self._lose(now_s, ticket, FAILED, "replica_crashed")
             return
         sequence, rank = ticket.sequence, ticket.rank
-        if ticket in self._held[self._role(ticket)]:
-            self._held[self._role(ticket)].remove(ticket)
+        self._held[self._role(ticket)].pop(ticket, None)
         self._leave(now_s, ticket)
         self._release(now_s, ticket)
         if sequence is not None and rank is not None:
@@ -388,12 +390,9 @@ class Fleet:
         """Requests that wait for a replica of this role."""
         return len(self._held[role])
 
-    def _held_count(self) -> int:
-        return sum(len(held) for held in self._held.values())
-
     # Samples
 
     def _sample(self, now_s: float, _: object) -> None:
         series = self.measures.series
-        series.sample(now_s, self.lifecycle.replicas, self._held_count())
+        series.sample(now_s, self.lifecycle.replicas, sum(map(len, self._held.values())))
         self.agenda.at(now_s + series.bin_s, self._sample, None, tick=True)
