@@ -16,9 +16,10 @@ from multidict import MultiMapping
 
 from fairlead import __version__
 from fairlead.clock import Clock
-from fairlead.simulator.server import bodies
 from fairlead.simulator.server.adapters import Models
 from fairlead.simulator.server.answer import Answer, AnswerHead, AnswerOptions
+from fairlead.simulator.server.anthropic_body import count_tokens_body, messages_body
+from fairlead.simulator.server.bodies import chat_body, completion_body
 from fairlead.simulator.server.composer import Composed, Composer
 from fairlead.simulator.server.conversations import (
     message_messages,
@@ -38,6 +39,7 @@ from fairlead.simulator.server.metrics_page import MetricsPage
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.respond import Responder
 from fairlead.simulator.server.response_answer import ResponseAnswer, echoed_fields
+from fairlead.simulator.server.responses_body import responses_body
 from fairlead.simulator.server.sampling import Sampling
 from fairlead.simulator.server.tokenize import detokenized, tokenized
 
@@ -152,10 +154,10 @@ class SimulatedServer:
     # Generation
 
     async def _chat(self, http: web.Request) -> web.StreamResponse:
-        return await self._generate(http, lambda raw: self._composer.chat(bodies.chat_body(raw)), "chatcmpl-")
+        return await self._generate(http, lambda raw: self._composer.chat(chat_body(raw)), "chatcmpl-")
 
     async def _completion(self, http: web.Request) -> web.StreamResponse:
-        return await self._generate(http, lambda raw: self._composer.completion(bodies.completion_body(raw)), "cmpl-")
+        return await self._generate(http, lambda raw: self._composer.completion(completion_body(raw)), "cmpl-")
 
     async def _response(self, http: web.Request) -> web.StreamResponse:
         return await self._generate(http, self._compose_response, "resp_", opens_at_once=True)
@@ -164,7 +166,7 @@ class SimulatedServer:
         return await self._generate(http, self._compose_message, "chatcmpl-")
 
     def _compose_response(self, raw: Any) -> Composed:
-        body = bodies.responses_body(raw)
+        body = responses_body(raw)
         self._models.resolve(body.get("model"))
         if body.get("previous_response_id"):
             raise _unknown_response(body["previous_response_id"])
@@ -195,7 +197,7 @@ class SimulatedServer:
         )
 
     def _compose_message(self, raw: Any) -> Composed:
-        body = bodies.messages_body(raw)
+        body = messages_body(raw)
         tools, choice = message_tools(body)
         body = {**body, "stop": body.get("stop_sequences")}
 
@@ -239,7 +241,7 @@ class SimulatedServer:
         return await embed(await json_body(http), self._composer, self._models, self._responder, self._clock)
 
     async def _count_tokens(self, http: web.Request) -> web.StreamResponse:
-        body = bodies.count_tokens_body(await json_body(http))
+        body = count_tokens_body(await json_body(http))
         self._models.resolve(body.get("model"))
         tokens = self._composer.count(message_messages(body), message_tools(body)[0])
         return json_response({"input_tokens": tokens, "context_management": {"original_input_tokens": tokens}})

@@ -1,15 +1,15 @@
-"""Bodies of the generating endpoints as vLLM accepts them: fields, types, and what must not come together.
+"""Bodies of chat and text completions as vLLM accepts them: fields, types, and what must not come together.
 
-Field names, defaults and complaints are those of vLLM 0.32 (`entrypoints/openai/*/protocol.py`,
-`entrypoints/anthropic/protocol.py`); unknown fields are passed over there and here.
+Field names, defaults and complaints are those of vLLM 0.32 (`entrypoints/openai/*/protocol.py`); unknown
+fields are passed over there and here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fairlead.simulator.server import fields as f
+from fairlead.simulator.server.conversation_body import MESSAGES
 from fairlead.simulator.server.errors import ApiError, invalid
 
 Body = dict[str, Any]
@@ -18,12 +18,12 @@ MAX_STOPS = 4
 MAX_PROMPTS = 128
 _MAX_SALT_CHARS = 128
 _SALT_FORBIDDEN = frozenset("@/\\\x00")
-_SEED = f.optional(f.integer(ge=f.INT64_MIN, le=f.INT64_MAX))
+SEED = f.optional(f.integer(ge=f.INT64_MIN, le=f.INT64_MAX))
 _TEXT = f.optional(f.text)
 _NUMBER = f.optional(f.number())
 _INTEGER = f.optional(f.integer())
 _FLAG = f.optional(f.boolean)
-_STOP = f.optional(f.either(f.text, f.array(f.text, max_length=MAX_STOPS)))
+STOP = f.optional(f.either(f.text, f.array(f.text, max_length=MAX_STOPS)))
 _OBJECT = f.optional(f.mapping(f.anything))
 
 _JSON_SCHEMA = f.Shape({"name": f.text, "schema": _OBJECT, "strict": _FLAG}, required=("name",))
@@ -60,8 +60,8 @@ _SAMPLING: dict[str, f.Check] = {
     "logit_bias": f.optional(f.mapping(f.number())),
     "max_tokens": _INTEGER,
     "presence_penalty": _NUMBER,
-    "seed": _SEED,
-    "stop": _STOP,
+    "seed": SEED,
+    "stop": STOP,
     "stream": _FLAG,
     "stream_options": f.optional(_STREAM_OPTIONS),
     "temperature": _NUMBER,
@@ -100,54 +100,6 @@ def _in_order(first: str, checks: dict[str, f.Check]) -> dict[str, f.Check]:
     return {**{name: checks[name] for name in names}, **checks}
 
 
-def _message(name: str, fields: dict[str, f.Check], *required: str) -> f.Check:
-    shape = f.Shape(fields, required=required, is_dict=name != "Message")
-
-    def check(value: Any, place: str, complaints: f.Complaints, strict: bool) -> Any:
-        shape(value, f"{place}.{name}", complaints, strict)
-        return value
-
-    return check
-
-
-def _parts(value: Any, place: str, complaints: f.Complaints, strict: bool) -> Any:
-    if not isinstance(value, list | dict):
-        complaints.add("iterable_type", place, "Input should be iterable", value)
-    return value
-
-
-_CONTENT = f.either(f.text, _parts)
-_MESSAGE = f.either(
-    *(
-        _message(f"ChatCompletion{kind}MessageParam", {"content": _CONTENT, "role": f.literal(kind.lower())}, "role")
-        for kind in ("Developer", "System", "User")
-    ),
-    _message(
-        "ChatCompletionAssistantMessageParam",
-        {"role": f.literal("assistant"), "content": f.optional(_CONTENT)},
-        "role",
-    ),
-    _message(
-        "ChatCompletionToolMessageParam",
-        {"content": _CONTENT, "role": f.literal("tool"), "tool_call_id": f.text},
-        "role",
-        "tool_call_id",
-    ),
-    _message(
-        "ChatCompletionFunctionMessageParam",
-        {"content": f.optional(f.text), "name": f.text, "role": f.literal("function")},
-        "name",
-        "role",
-    ),
-    _message(
-        "CustomChatCompletionMessageParam",
-        {"role": f.text, "content": f.optional(f.either(f.text, f.array(f.anything)))},
-        "role",
-    ),
-    _message("Message", {"author": f.anything, "content": f.array(f.anything)}, "author", "content"),
-)
-
-MESSAGES = f.array(_MESSAGE)
 TOOLS = f.optional(f.array(_TOOL))
 
 _CHAT = f.Shape(
@@ -331,127 +283,3 @@ def _check_named_tool(choice: Body, tools: Any) -> None:
         raise invalid(
             "The tool specified in `tool_choice` does not match any of the specified `tools`", parameter="tool_choice"
         )
-
-
-_BLOCK = f.Shape(
-    {
-        "type": f.literal(
-            "text",
-            "image",
-            "tool_use",
-            "tool_result",
-            "tool_reference",
-            "thinking",
-            "redacted_thinking",
-            "tool_addition",
-            "tool_removal",
-        ),
-        "text": _TEXT,
-        "id": _TEXT,
-        "tool_use_id": _TEXT,
-        "name": _TEXT,
-        "input": _OBJECT,
-        "content": f.optional(f.either(f.text, f.array(f.mapping(f.anything)))),
-    },
-    required=("type",),
-)
-_BLOCKS = f.either(f.text, f.array(_BLOCK))
-
-
-def _positive(value: Any, place: str, complaints: f.Complaints, strict: bool) -> Any:
-    before = bool(complaints)
-    number = f.integer()(value, place, complaints, strict)
-    if bool(complaints) == before and number is not None and number <= 0:
-        error = ValueError("max_tokens must be positive")
-        complaints.add("value_error", place, f"Value error, {error}", value, error=error)
-    return number
-
-
-_ANTHROPIC: dict[str, f.Check] = {
-    "model": f.text,
-    "messages": f.array(
-        f.Shape({"role": f.literal("user", "assistant", "system"), "content": _BLOCKS}, required=("role", "content"))
-    ),
-    "max_tokens": _positive,
-    "stop_sequences": f.optional(f.array(f.text, max_length=MAX_STOPS)),
-    "stream": _FLAG,
-    "system": f.optional(_BLOCKS),
-    "temperature": _NUMBER,
-    "tool_choice": f.optional(
-        f.Shape({"type": f.literal("auto", "any", "tool", "none"), "name": _TEXT}, required=("type",))
-    ),
-    "tools": f.optional(
-        f.array(
-            f.Shape(
-                {"name": f.text, "description": _TEXT, "input_schema": f.mapping(f.anything)},
-                required=("name", "input_schema"),
-            )
-        )
-    ),
-    "top_k": _INTEGER,
-    "top_p": _NUMBER,
-    "cache_salt": _TEXT,
-    "kv_transfer_params": _OBJECT,
-}
-_MESSAGES = f.Shape(_ANTHROPIC, required=("model", "messages", "max_tokens"))
-_COUNT = f.Shape(_ANTHROPIC, required=("model", "messages"))
-
-_RESPONSES = f.Shape(
-    {
-        "background": _FLAG,
-        "input": f.either(f.text, f.array(f.mapping(f.anything))),
-        "instructions": _TEXT,
-        "max_output_tokens": _INTEGER,
-        "max_tool_calls": _INTEGER,
-        "metadata": _OBJECT,
-        "model": _TEXT,
-        "parallel_tool_calls": _FLAG,
-        "previous_response_id": _TEXT,
-        "service_tier": f.literal("auto", "default", "flex", "scale", "priority"),
-        "store": _FLAG,
-        "stream": _FLAG,
-        "temperature": _NUMBER,
-        "text": f.optional(f.mapping(f.anything)),
-        "tool_choice": f.anything,
-        "tools": f.array(f.mapping(f.anything)),
-        "top_logprobs": _INTEGER,
-        "top_p": _NUMBER,
-        "top_k": _INTEGER,
-        "truncation": f.optional(f.literal("auto", "disabled")),
-        "user": _TEXT,
-        "presence_penalty": f.optional(f.number(ge=-2.0, le=2.0)),
-        "frequency_penalty": f.optional(f.number(ge=-2.0, le=2.0)),
-        "request_id": f.text,
-        "priority": f.integer(ge=f.INT64_MIN, le=f.INT64_MAX),
-        "cache_salt": _TEXT,
-        "seed": _SEED,
-        "ignore_eos": f.boolean,
-        "stop": _STOP,
-        "kv_transfer_params": _OBJECT,
-    },
-    required=("input",),
-)
-
-
-def messages_body(raw: Any) -> Body:
-    """A checked body of /v1/messages. Raises ApiError."""
-    body: Body = f.checked(_MESSAGES, raw)
-    return body
-
-
-def count_tokens_body(raw: Any) -> Body:
-    """A checked body of /v1/messages/count_tokens. Raises ApiError."""
-    body: Body = f.checked(_COUNT, raw)
-    return body
-
-
-def responses_body(raw: Any) -> Body:
-    """A checked body of /v1/responses. Raises ApiError."""
-    if isinstance(raw, dict) and "input" not in raw:
-        # vLLM has put a request id in by the time it complains, which shows in the number of items.
-        f.checked(_RESPONSES, {"request_id": "", **raw})
-    body: Body = f.checked(_RESPONSES, raw)
-    return body
-
-
-Parse = Callable[[Any], Body]

@@ -7,17 +7,12 @@ Reference: the page of `vllm serve` 0.32, and `v1/metrics/loggers.py`, `v1/spec_
 
 from __future__ import annotations
 
-import gc
-import os
-import platform
-import resource
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from fairlead.simulator.engine import Engine
 from fairlead.simulator.server.exposition import Histogram, Labels, Page
 from fairlead.simulator.server.http_metrics import HttpMetrics
+from fairlead.simulator.server.process_metrics import write_process
 from fairlead.simulator.server.rank_metrics import FINISHED_REASONS, RankMetrics
 
 SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
@@ -85,7 +80,7 @@ class MetricsPage:
     def text(self, now_s: float, wall_s: float) -> bytes:
         """The page as of `now_s` on the engines' clock and `wall_s` since the epoch."""
         page = Page(self._started_s)
-        _write_process(page, self._started_s)
+        write_process(page, self._started_s)
         self._write_engine(page, now_s)
         self._write_tokens(page, now_s)
         self._write_requests(page)
@@ -280,50 +275,6 @@ class MetricsPage:
         )
 
 
-def cache_labels(engine: Engine, *, overridden: bool, block_size_given: bool) -> dict[str, str]:
-    """The labels of `vllm:cache_config_info` for an engine."""
-    settings = engine.settings
-    tokens = settings.num_blocks * settings.block_tokens
-    return {
-        "_block_size_resolved": "True",
-        "block_size": str(settings.block_tokens),
-        "cache_dtype": "auto",
-        "cache_hit_alignment_tokens": "None",
-        "effective_attention_block_size": str(settings.block_tokens),
-        "enable_mamba_shared_prefix_checkpoint": "False",
-        "enable_prefix_caching": str(settings.prefix_caching),
-        "gpu_memory_utilization": "0.92",
-        "hash_block_size": "None",
-        "is_attention_free": "False",
-        "kv_cache_dtype_skip_layers": "[]",
-        "kv_cache_layout": "None",
-        "kv_cache_max_concurrency": str(round(tokens / settings.max_model_len, 3)),
-        "kv_cache_memory_bytes": "None",
-        "kv_cache_size_tokens": str(tokens),
-        "kv_offloading_backend": "native",
-        "kv_offloading_size": "None",
-        "kv_sharing_fast_prefill": "False",
-        "mamba_block_size": "None",
-        "mamba_cache_dtype": "auto",
-        "mamba_cache_mode": "none",
-        "mamba_page_size_padded": "None",
-        "mamba_ssm_cache_dtype": "auto",
-        "num_cpu_blocks": "None",
-        "num_gpu_blocks": str(settings.num_blocks),
-        "num_gpu_blocks_override": str(settings.num_blocks) if overridden else "None",
-        "prefix_cache_retention_interval": "0",
-        "prefix_caching_hash_algo": "xxhash",
-        "prefix_match_unit": "None",
-        "replayssm_buffer_len": "16",
-        "skip_page_size_padded": "None",
-        "sliding_window": "None",
-        "swa_bounded_replay": "True",
-        "use_kda_recoverssm": "False",
-        "use_replayssm": "False",
-        "user_specified_block_size": str(block_size_given),
-    }
-
-
 def _deferred(engine: Engine) -> int:
     return len(engine.scheduler.fetching) + len(engine.scheduler.fetched)
 
@@ -347,36 +298,3 @@ def _accepted_at(engine: Engine, position: int) -> float:
     weights = [speculation.acceptance ** (place + 1) for place in range(speculation.tokens)]
     total = sum(weights)
     return round(engine.counters.spec_accepted_tokens * weights[position] / total) if total else 0
-
-
-def _write_process(page: Page, started_s: float) -> None:
-    """Series of the Python process, as its Prometheus client adds them."""
-    stats = gc.get_stats()
-    for name, key in (
-        ("objects_collected", "collected"),
-        ("objects_uncollectable", "uncollectable"),
-        ("collections", "collections"),
-    ):
-        samples = [({"generation": str(index)}, float(stat[key])) for index, stat in enumerate(stats)]
-        page.plain_counter(f"python_gc_{name}", "Of the garbage collector.", samples)
-    major, minor, patch = sys.version_info[:3]
-    labels = {
-        "implementation": platform.python_implementation(),
-        "major": str(major),
-        "minor": str(minor),
-        "patchlevel": str(patch),
-        "version": platform.python_version(),
-    }
-    page.gauge("python_info", "The Python in use.", [(labels, 1)])
-    pages = [int(each) for each in Path("/proc/self/statm").read_text().split()[:2]]
-    page_bytes = resource.getpagesize()
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    for name, value in (
-        ("virtual_memory_bytes", pages[0] * page_bytes),
-        ("resident_memory_bytes", pages[1] * page_bytes),
-        ("start_time_seconds", started_s),
-        ("open_fds", len(os.listdir("/proc/self/fd"))),
-        ("max_fds", resource.getrlimit(resource.RLIMIT_NOFILE)[0]),
-    ):
-        page.gauge(f"process_{name}", "Of this process.", [({}, value)])
-    page.plain_counter("process_cpu_seconds", "CPU time of this process.", [({}, usage.ru_utime + usage.ru_stime)])

@@ -17,12 +17,13 @@ from fairlead.simulator.engine import Engine
 from fairlead.simulator.profile import EngineProfile, FrontendCost
 from fairlead.simulator.server.adapters import Models
 from fairlead.simulator.server.app import SimulatedServer
+from fairlead.simulator.server.cache_info import cache_labels
 from fairlead.simulator.server.chat import ChatTemplate, PlainTemplate
 from fairlead.simulator.server.composer import Composer
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.handoff import Handoff
 from fairlead.simulator.server.journal import Journal
-from fairlead.simulator.server.metrics_page import MetricsPage, Rank, cache_labels
+from fairlead.simulator.server.metrics_page import MetricsPage, Rank
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.options import Options, pace_s
 from fairlead.simulator.server.outcome import Author
