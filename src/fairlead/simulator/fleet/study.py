@@ -114,7 +114,9 @@ def _notes(trace: TraceFile | None, fleet: Fleet) -> list[str]:
     if trace is not None and trace.counts.broken:
         notes.append(f"{trace.counts.broken} broken lines are left out; the first: {trace.counts.first_broken}")
     if not fleet.measures.named:
-        notes.append("nothing tells what prompts have in common (no hash_ids), so the prefix cache hits nothing")
+        notes.append(
+            "the requests do not tell what they have in common (no hash_ids): prefix hits are unknown, none are assumed"
+        )
     if too_long := fleet.measures.reasons.get("too_long"):
         notes.append(f"{too_long} requests are longer than the engine's context or cache and fail")
     return notes

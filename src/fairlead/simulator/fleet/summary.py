@@ -28,7 +28,8 @@ DEFINITIONS = {
     "goodput": "finished requests that kept all their objectives (without any: all finished ones) per second of "
     "duration_s",
     "duration_s": "first arrival to the last end of a request",
-    "prefix_hit_rate": "prompt tokens found in the prefix cache / prompt tokens looked up, at first admissions",
+    "prefix_hit_rate": "prompt tokens found in the prefix cache / prompt tokens looked up, at first admissions; null "
+    "when the requests do not tell what they have in common",
     "utilisation": "seconds in which an engine computed / seconds in which its replica was ready",
     "mean_batch": "seconds that requests spent in engines after admission / seconds in which engines computed",
     "gpu_h": "accelerators x hours from the moment a replica holds them until it is gone or the study ends, start-up "
@@ -177,7 +178,8 @@ def summarise(
     duration_s = max(0.0, measures.last_end_s - begin_s)
     replicas = list(lifecycle.replicas)
     itl = _merged([replica.itl for replica in replicas])
-    pools = tuple(_pool(pool) for pool in lifecycle.pools.values())
+    named = measures.named > 0
+    pools = tuple(_pool(pool, named) for pool in lifecycle.pools.values())
     gpu_h = sum(pool.gpu_h for pool in pools)
     paid_gpu_h, cost = _cost(fleet, pools, gpu_h)
     hits, queried = (
@@ -213,13 +215,13 @@ def summarise(
         prompt_tokens=measures.prompt_tokens,
         cached_tokens=measures.cached_tokens,
         output_tokens=measures.output_tokens,
-        prefix_hit_rate=_ratio(hits, queried),
+        prefix_hit_rate=_ratio(hits, queried) if named else None,
         gpu_h=gpu_h,
         paid_gpu_h=paid_gpu_h,
         cost_usd=cost,
         cost_usd_per_million_output_tokens=None if cost is None else _ratio(cost * 1e6, measures.output_tokens),
         pools=pools,
-        replicas=tuple(_replica(replica) for replica in replicas),
+        replicas=tuple(_replica(replica, named) for replica in replicas),
         series=measures.series.columns(),
         events=tuple(EventReport(e.time_s, e.replica, e.what, e.why) for e in lifecycle.events),
         notes=tuple(notes),
@@ -267,7 +269,7 @@ def _cost(fleet: Fleet, pools: Sequence[PoolReport], gpu_h: float) -> tuple[floa
     return paid_gpu_h, cost * paid_gpu_h / gpu_h if gpu_h else cost
 
 
-def _pool(pool: Pool) -> PoolReport:
+def _pool(pool: Pool, named: bool) -> PoolReport:
     model = pool.model
     return PoolReport(
         name=pool.spec.name,
@@ -281,11 +283,11 @@ def _pool(pool: Pool) -> PoolReport:
         ttft_s=distribution(_merged([replica.ttft for replica in pool.replicas])),
         itl_s=distribution(_merged([replica.itl for replica in pool.replicas])),
         e2e_s=distribution(_merged([replica.e2e for replica in pool.replicas])),
-        work=_work(pool.replicas),
+        work=_work(pool.replicas, named),
     )
 
 
-def _replica(replica: Replica) -> ReplicaReport:
+def _replica(replica: Replica, named: bool) -> ReplicaReport:
     return ReplicaReport(
         name=replica.address,
         phase=replica.phase.value,
@@ -297,11 +299,12 @@ def _replica(replica: Replica) -> ReplicaReport:
         ttft_s=distribution(replica.ttft),
         itl_s=distribution(replica.itl),
         e2e_s=distribution(replica.e2e),
-        work=_work([replica]),
+        work=_work([replica], named),
     )
 
 
-def _work(replicas: Sequence[Replica]) -> Work:
+def _work(replicas: Sequence[Replica], named: bool) -> Work:
+    """What engines did. `named`: whether anything told what prompts have in common; without it hits are unknown."""
     total = Tally()
     ready_s = 0.0
     for replica in replicas:
@@ -314,7 +317,7 @@ def _work(replicas: Sequence[Replica]) -> Work:
         generation_tokens=total.generation_tokens,
         iterations=total.iterations,
         preemptions=total.preemptions,
-        prefix_hit_rate=_ratio(total.prefix_hit_tokens, total.prefix_queried_tokens),
+        prefix_hit_rate=_ratio(total.prefix_hit_tokens, total.prefix_queried_tokens) if named else None,
         utilisation=_ratio(total.busy_s, ready_s),
         mean_batch=_ratio(total.sequence_s, total.busy_s),
     )

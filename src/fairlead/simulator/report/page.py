@@ -31,9 +31,10 @@ body { margin: 0; background: #f4f6fa; color: #27303f; font: 15px/1.5 system-ui,
 main { max-width: 1180px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; }
 .about { color: #5a6577; margin: 4px 0 20px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); gap: 12px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: 12px; }
 .card, .panel { background: white; border: 1px solid #e1e5ec; border-radius: 10px; }
-.card { padding: 12px 14px; } .card b { display: block; font-size: 18px; font-variant-numeric: tabular-nums; }
+.card { padding: 12px 14px; }
+.card b { display: block; font-size: 17px; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .card span { color: #5a6577; font-size: 13px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 14px; }
 .panel { padding: 8px; min-width: 0; }
@@ -60,7 +61,9 @@ def report_page(summaries: Sequence[Summary], scenario: Scenario) -> str:
     ]
     if len(summaries) > 1:
         body.append("<h2>Comparison</h2>")
-        body.append(table(("study", *COMPARED), [(label(s), *compared(s)) for s in summaries]))
+        # One column per study: there are few studies and many figures.
+        rows = list(zip(COMPARED, *(compared(s) for s in summaries), strict=True))
+        body.append(table(("", *(label(s) for s in summaries)), rows))
     else:
         body.append(_cards(first))
     body.append("<h2>Latency</h2>")
