@@ -1,7 +1,4 @@
-"""The real vLLM on CPU: behind the gateway, and under the conformance kit (`make test-real`).
-
-FAIRLEAD_REAL_VLLM is a program that installs vLLM and prints `VLLM=<command>` and `MODEL=<folder>`.
-"""
+"""The real vLLM on CPU: behind the gateway, and under the conformance kit (`make test-real`)."""
 
 from __future__ import annotations
 
@@ -19,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Kubectl, Platform, start_up, stop_up
+from e2e.real_vllm import MARKS, installed, served
 from fairlead.engines import (
     Adapter,
     AdapterSettings,
@@ -31,19 +29,12 @@ from fairlead.engines import (
 )
 from fairlead.engines.conformance import CHECKS, Result, Target, examine
 
-INSTALLER = Path(
-    os.environ.get("FAIRLEAD_REAL_VLLM") or Path(__file__).parents[2].parent / "shared" / "tools" / "real-vllm"
-)
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(not INSTALLER.exists(), reason=f"no installer of vLLM at {INSTALLER}"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
 def vllm() -> dict[str, str]:
-    done = subprocess.run([str(INSTALLER)], capture_output=True, text=True, timeout=1500, check=True)
-    return dict(line.split("=", 1) for line in done.stdout.split() if "=" in line)
+    return installed()
 
 
 @pytest.fixture(scope="module")
@@ -111,49 +102,28 @@ def test_vllm_conforms_started_by_its_adapter(tmp_path: Path, vllm: dict[str, st
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     events = f"ipc://{tmp_path}/kv"
-    engine = engine_for("vllm")
-    command = engine.command(
-        EngineSpec(
-            "tiny",
-            aliases=("tiny-alias",),
-            source=vllm["MODEL"],
-            command=(vllm["VLLM"], "serve"),
-            args=("--load-format", "dummy", "--dtype", "float32", "--enforce-eager"),
-            host="127.0.0.1",
-            port=port,
-            adapters=AdapterSettings((Adapter("style", vllm["LORA"]),), max_count=2, max_rank=8),
-            cache=CacheSettings(block_tokens=32, prefix_caching=True),
-            max_context_tokens=2048,
-            kv_events=KvEventPublishing(events, topic=f"kv@127.0.0.1:{port}@tiny"),
-        )
+    spec = EngineSpec(
+        "tiny",
+        aliases=("tiny-alias",),
+        host="127.0.0.1",
+        port=port,
+        adapters=AdapterSettings((Adapter("style", vllm["LORA"]),), max_count=2, max_rank=8),
+        cache=CacheSettings(block_tokens=32, prefix_caching=True),
+        max_context_tokens=2048,
+        kv_events=KvEventPublishing(events, topic=f"kv@127.0.0.1:{port}@tiny"),
     )
-    env = {
-        **os.environ,
-        **command.env,
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-    }
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command.argv, env=env, stdout=log, stderr=log) as process,
-    ):
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}{engine.readiness.path}", process)
-            target = Target(
-                engine,
-                f"http://127.0.0.1:{port}",
-                "tiny",
-                nonce=os.urandom(4).hex(),
-                names=("tiny", "tiny-alias", "style"),
-                adapter=Adapter("extra", vllm["LORA"]),
-                kv_endpoint=events,
-                process_id=process.pid,
-            )
-            results = asyncio.run(all_results(target))
-        finally:
-            if process.poll() is None:
-                process.terminate()
+    with served(vllm, spec, tmp_path / "log") as process:
+        target = Target(
+            engine_for("vllm"),
+            f"http://127.0.0.1:{port}",
+            "tiny",
+            nonce=os.urandom(4).hex(),
+            names=("tiny", "tiny-alias", "style"),
+            adapter=Adapter("extra", vllm["LORA"]),
+            kv_endpoint=events,
+            process_id=process.pid,
+        )
+        results = asyncio.run(all_results(target))
     # The CPU build does not sleep.
     assert [r.check for r in results if r.outcome != "pass"] == ["sleeps and wakes"]
     assert len(results) == len([c for c in CHECKS if c.api in ("any", "openai")])
@@ -161,18 +131,6 @@ def test_vllm_conforms_started_by_its_adapter(tmp_path: Path, vllm: dict[str, st
 
 async def all_results(target: Target) -> list[Result]:
     return [result async for result in examine(target)]
-
-
-def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the server ended before it was ready"
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{url} did not answer in time")
 
 
 @pytest.mark.timeout(900)

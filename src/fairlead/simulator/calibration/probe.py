@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ import msgspec
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.simulator.calibration.observation import Observation
+
+_COMPLETION_TOKENS = re.compile(rb'"completion_tokens":(\d+)')
 
 
 class ProbeError(RuntimeError):
@@ -121,6 +124,7 @@ class Probe:
                 "ignore_eos": True,
                 "temperature": 0.0,
                 "stream": True,
+                "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             }
         )
         sent_s = self._clock.monotonic_s()
@@ -139,10 +143,13 @@ class Probe:
             self._on_progress(min(1.0, self._elapsed_s() / plan.duration_s))
 
     async def _token_times(self, response: aiohttp.ClientResponse) -> list[float]:
+        """When each token came. A busy server puts several into one event; the usage in it says how many."""
         times: list[float] = []
         async for line in response.content:
             if line.startswith(b"data: {") and b'"choices":[{' in line:
-                times.append(self._clock.monotonic_s())
+                found = _COMPLETION_TOKENS.search(line)
+                count = int(found[1]) if found else len(times) + 1
+                times += [self._clock.monotonic_s()] * (count - len(times))
         return times
 
     def _length(self, low: int, high: int) -> int:
