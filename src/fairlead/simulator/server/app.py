@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
-from multidict import MultiMapping
 
 from fairlead import __version__
 from fairlead.clock import Clock
@@ -31,7 +30,7 @@ from fairlead.simulator.server.conversations import (
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.embed import embed
 from fairlead.simulator.server.errors import ApiError, unavailable
-from fairlead.simulator.server.failures import HEADER, FailureError, parse_failures
+from fairlead.simulator.server.failures import HEADER, Failure, FailureError, parse_failures
 from fairlead.simulator.server.http_body import json_body, json_response
 from fairlead.simulator.server.live_request import LiveRequest
 from fairlead.simulator.server.message_answer import MessageAnswer, anthropic_error
@@ -46,6 +45,8 @@ from fairlead.simulator.server.tokenize import detokenized, tokenized
 LAME_DUCK_S = 0.5
 """How long a draining engine still takes new requests."""
 MAX_BODY_BYTES = 256 * 1024 * 1024
+LARGE_BODY_BYTES = 64 * 1024
+"""From here on tokenising takes so long that it leaves the event loop to the streams."""
 API_VERSION = "0.32.0"
 """Of vLLM, whose interface this is."""
 
@@ -218,7 +219,9 @@ class SimulatedServer:
         self._idle.clear()
         try:
             fate = await self._responder.fate(_wished(http))
-            composed = compose(await json_body(http))
+            raw = await json_body(http)
+            large = (http.content_length or 0) > LARGE_BODY_BYTES
+            composed = await asyncio.to_thread(compose, raw) if large else compose(raw)
             self._count_tool_look(http.path, composed)
             return await self._responder.respond(http, composed, prefix=prefix, fate=fate, opens_at_once=opens_at_once)
         finally:
@@ -236,8 +239,7 @@ class SimulatedServer:
     # The rest
 
     async def _embeddings(self, http: web.Request) -> web.StreamResponse:
-        fate = await self._responder.fate(_wished(http))
-        del fate
+        await self._responder.fate(_wished(http))
         return await embed(await json_body(http), self._composer, self._models, self._responder, self._clock)
 
     async def _count_tokens(self, http: web.Request) -> web.StreamResponse:
@@ -298,15 +300,11 @@ def _error_response(http: web.Request, error: ApiError) -> web.Response:
     return json_response(content, error.status)
 
 
-def _wished(http: web.Request) -> Any:
-    wish = _header(http.headers, HEADER)
+def _wished(http: web.Request) -> tuple[Failure, ...]:
+    wish = http.headers.get(HEADER)
     if wish is None:
         return ()
     try:
         return parse_failures(wish)
     except FailureError as error:
         raise ApiError(400, f"{HEADER}: {error}", param=HEADER) from error
-
-
-def _header(headers: MultiMapping[str], name: str) -> str | None:
-    return headers.get(name)

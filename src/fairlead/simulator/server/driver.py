@@ -151,49 +151,59 @@ class Driver:
             self._due_s[rank] = min(engine.next_boundary_s(at_s), engine.next_s)
 
     def _deliver(self, rank: int, at_s: float) -> None:
-        """Tell receivers of their new tokens, and count."""
-        state = self.ranks[rank]
-        engine, metrics = state.engine, state.metrics
+        """Tell receivers of their new tokens, at once or when the frontend has had its time with them."""
+        fresh = self._fresh(rank, at_s)
+        self._count_iteration(rank, at_s)
+        ended = self._ended(rank) if self.ranks[rank].engine.finished else []
+        if not self._response_s:
+            _send(fresh, ended)
+        elif fresh or ended:
+            asyncio.get_running_loop().call_later(self._response_s, _send, fresh, ended)
+        if self.on_step is not None:
+            self.on_step(rank)
+
+    def _fresh(self, rank: int, at_s: float) -> list[tuple[Live, int]]:
+        """Sequences that go on and have new tokens, with how many they have; counts what that means for latencies."""
+        engine, metrics = self.ranks[rank].engine, self.ranks[rank].metrics
         decode, tokens_of = engine.scheduler.decode, engine.tokens_of
         # All that decode have gained the same since the engine last counted: looked up once, not for every sequence.
         gained = engine.generation_tokens(at_s) - engine.counters.generation_tokens
         further = gained // decode.count if gained else 0
-        finished = engine.finished
+        fresh = []
         usual_s, usual = -1.0, 0
         for sequence, live in self._live[rank].items():
             decodes = sequence.state is State.DECODE
             count = decode.generated(sequence, further) if decodes else tokens_of(sequence, at_s)
             if count == live.count:
                 continue
-            if live.count:
-                interval_s = at_s - live.last_s
-                if interval_s == usual_s:
-                    usual += 1
-                else:
-                    if usual:
-                        metrics.itl.observe(usual_s, usual)
-                    usual_s, usual = interval_s, 1
-            else:
+            if not live.count:
                 metrics.ttft.observe(sequence.first_token_s - sequence.arrived_s)
+            elif at_s - live.last_s == usual_s:
+                usual += 1
+            else:
+                metrics.itl.observe(usual_s, usual)
+                usual_s, usual = at_s - live.last_s, 1
             live.count = count
             live.last_s = at_s
             if sequence.finished_s < 0:
-                live.receiver.tokens(live, count)
-        if usual:
-            metrics.itl.observe(usual_s, usual)
-        self._count_iteration(rank, at_s)
-        if finished:
-            engine.finished = []
-            for sequence in finished:
-                ended = self._live[rank].pop(sequence, None)
-                if ended is not None:
-                    request = ended.request
-                    metrics.request_finished(
-                        sequence, request.outcome.finish_reason, n=request.n, max_tokens=request.max_tokens
-                    )
-                    ended.receiver.ended(ended)
-        if self.on_step is not None:
-            self.on_step(rank)
+                fresh.append((live, count))
+        metrics.itl.observe(usual_s, usual)
+        return fresh
+
+    def _ended(self, rank: int) -> list[Live]:
+        """Those that have finished, counted and taken out."""
+        state = self.ranks[rank]
+        finished, state.engine.finished = state.engine.finished, []
+        ended = []
+        for sequence in finished:
+            live = self._live[rank].pop(sequence, None)
+            if live is not None:
+                request = live.request
+                state.metrics.request_finished(
+                    sequence, request.outcome.finish_reason, n=request.n, max_tokens=request.max_tokens
+                )
+                ended.append(live)
+        return ended
 
     def _count_iteration(self, rank: int, at_s: float) -> None:
         state = self.ranks[rank]
@@ -219,7 +229,7 @@ class Driver:
         self._due_s[rank] = due_s
         if due_s < inf:
             # Writing to many streams takes time: the timer counts from the present, not from the step.
-            delay_s = max(0.0, due_s + self._response_s - self._clock.monotonic_s())
+            delay_s = max(0.0, due_s - self._clock.monotonic_s())
             self._timers[rank] = asyncio.get_running_loop().call_later(delay_s, self._wake, rank)
 
     def _wake(self, rank: int) -> None:
@@ -235,3 +245,11 @@ class Driver:
     def _rearm(self, rank: int, now_s: float) -> None:
         delay_s = self._due_s[rank] - now_s
         self._timers[rank] = asyncio.get_running_loop().call_later(delay_s, self._wake, rank)
+
+
+def _send(tokens: Iterable[tuple[Live, int]], ended: Iterable[Live]) -> None:
+    """What an iteration has brought, once the frontend has had its time with it."""
+    for live, count in tokens:
+        live.receiver.tokens(live, count)
+    for live in ended:
+        live.receiver.ended(live)

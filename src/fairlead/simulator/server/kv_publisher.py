@@ -77,7 +77,7 @@ class KvPublisher:
                 self._replay.bind(rank_endpoint(config.replay_endpoint, self._rank))
                 self._task = asyncio.get_running_loop().create_task(self._serve_replays())
         except zmq.ZMQError as error:
-            raise OSError(error.errno, f"cannot publish KV events on {config.endpoint}: {error}") from error
+            raise OSError(error.errno, error.strerror, f"KV events at {config.endpoint}") from error
 
     def close(self) -> None:
         if self._task is not None:

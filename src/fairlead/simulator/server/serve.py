@@ -44,7 +44,7 @@ class StartError(ValueError):
 async def run(options: Options, on_ready: Callable[[int], Awaitable[None]], clock: Clock = SYSTEM) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `on_ready` gets the port, which matters when the option is 0.
 
-    Raises OSError when an address cannot be bound, StartError for options that make no server.
+    Raises OSError when the address cannot be bound, StartError for options that make no server.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -130,14 +130,18 @@ class Parts:
         self.composer = self._composer()
 
     async def open(self) -> None:
-        """Bind what is beside the HTTP port, and open files. Raises OSError."""
+        """Bind what is beside the HTTP port, and open files. Raises StartError."""
         options = self._options
-        if options.submit_log is not None:
-            self.driver.journal = Journal(options.submit_log)
-        for publisher in self.publishers:
-            publisher.open()
-        if options.kv_transfer_port is not None or options.role != "unified":
-            await self.handoff.listen(options.host, options.kv_transfer_port or 0)
+        try:
+            if options.submit_log is not None:
+                self.driver.journal = Journal(options.submit_log)
+            for publisher in self.publishers:
+                publisher.open()
+            if options.kv_transfer_port is not None or options.role != "unified":
+                await self.handoff.listen(options.host, options.kv_transfer_port or 0)
+        except OSError as error:
+            where = error.filename or f"{options.host}:{options.kv_transfer_port or 0}"
+            raise StartError(f"cannot open {where}: {error.strerror}") from error
 
     async def close(self) -> None:
         self.driver.close()
