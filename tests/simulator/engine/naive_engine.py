@@ -1,6 +1,8 @@
 """The engine model once more, as slow and plain as possible: one iteration, one sequence and one block at a time.
 
-It follows the scheduler and block pool of vLLM literally, with lists and loops; the fast engine is compared with it.
+It follows the scheduler and block pool of vLLM with lists and loops; the fast engine is compared with it. `literal`
+also where the fast engine deliberately does not (see `fairlead.simulator.engine.scheduler` and `kv_cache`); then it is
+what vLLM's own scheduler is compared with.
 """
 
 from __future__ import annotations
@@ -23,13 +25,15 @@ class Block:
 class Pool:
     def __init__(self, count: int, caching: bool) -> None:
         self.free = [Block() for _ in range(count)]
-        self.by_hash: dict[bytes, Block] = {}
+        self.by_hash: dict[bytes, list[Block]] = {}
         self.caching = caching
 
     def take(self) -> Block:
         block = self.free.pop(0)
         if block.findable:
-            del self.by_hash[block.hash]
+            self.by_hash[block.hash].remove(block)
+            if not self.by_hash[block.hash]:
+                del self.by_hash[block.hash]
         block.hash, block.findable, block.refs = None, False, 1
         return block
 
@@ -38,7 +42,7 @@ class Pool:
         for one in hashes if self.caching else []:
             if one not in self.by_hash:
                 break
-            found.append(self.by_hash[one])
+            found.append(self.by_hash[one][0])
         return found
 
     def touch(self, block: Block) -> None:
@@ -87,12 +91,17 @@ class Seq:
 
 
 class NaiveEngine:
-    def __init__(self, settings: EngineSettings, cost: LinearCost, seed: int = 0) -> None:
-        self.settings, self.cost = settings, cost
+    def __init__(self, settings: EngineSettings, cost: LinearCost, seed: int = 0, *, literal: bool = False) -> None:
+        self.settings, self.cost, self.literal = settings, cost, literal
         self.pool = Pool(settings.num_blocks, settings.prefix_caching)
         self.waiting: list[Seq] = []
         self.running: list[Seq] = []
+        self.ending: list[Seq] = []
+        """Finished, but scheduling ahead has not seen it: the next iteration is put together around them."""
         self.iteration = 0
+        self.iterations: list[tuple[float, dict[str | int, int], list[str | int], int]] = []
+        """Start, tokens per request, who was preempted for it, and free blocks."""
+        self.preempted: list[str | int] = []
         self.lookahead = settings.speculation.tokens if settings.speculation else 0
         self.acceptance = (
             Acceptance(self.lookahead, settings.speculation.acceptance, seed) if settings.speculation else None
@@ -111,7 +120,16 @@ class NaiveEngine:
                 now_s = max(now_s, first.arrived_s)
                 self.waiting.append(first)
             scheduled, extra_s = self._schedule()
-            assert scheduled
+            free = len(self.pool.free)
+            if not scheduled:
+                assert self.ending
+                self._release_ending()
+                self.iteration += 1
+                continue
+            self._release_ending()
+            tokens = {s.request.id: n for s, n in scheduled}
+            self.iterations.append((now_s, tokens, self.preempted, free))
+            self.preempted = []
             end_s = now_s + extra_s + self._duration(scheduled)
             while coming and coming[0].arrived_s < end_s:
                 seq = coming.pop(0)
@@ -134,14 +152,16 @@ class NaiveEngine:
     def _schedule(self) -> tuple[list[tuple[Seq, int]], float]:
         settings = self.settings
         budget = settings.max_num_batched_tokens
-        threshold = settings.long_prefill_token_threshold if len(self.running) + len(self.waiting) > 1 else 0
+        known = len(self.running) + sum(s.eligible <= self.iteration for s in self.waiting)
+        threshold = settings.long_prefill_token_threshold if known > 1 else 0
         scheduled: list[tuple[Seq, int]] = []
         preempted = False
         gained = self.acceptance.tokens(self.iteration, 1) if self.acceptance else 1
-        # Decoding ones first: they must never be starved by prompts.
-        order = [s for s in self.running if s.decoding] + [s for s in self.running if not s.decoding]
+        order = list(self.running)
+        if not self.literal:  # decoding ones first: they must never be starved by prompts
+            order.sort(key=lambda s: not s.decoding)
         for seq in order:
-            if seq not in self.running or budget <= 0:
+            if seq not in self.running or seq in self.ending or budget <= 0:
                 continue
             if seq.decoding:
                 tokens, slots = 1 + self.lookahead, seq.computed + gained + self.lookahead
@@ -150,7 +170,13 @@ class NaiveEngine:
                 slots = seq.computed + tokens + self.lookahead
             while not self._allocate(seq, slots):
                 victim = self.running.pop()
-                self._preempt(victim)
+                self.preempted.append(victim.request.id)
+                if victim in self.ending:
+                    self._leave(victim)
+                    self.ending.remove(victim)
+                    self.preemptions += 1
+                else:
+                    self._preempt(victim)
                 scheduled = [(s, n) for s, n in scheduled if s is not victim]
                 preempted = True
                 if victim is seq:
@@ -160,6 +186,9 @@ class NaiveEngine:
                 budget -= tokens
                 if not seq.decoding:
                     self._store(seq, seq.computed + tokens)
+                elif self.literal:
+                    # Scheduling ahead does not know the token that the iteration under way gives.
+                    self._store(seq, seq.computed + (0 if settings.async_scheduling else 1))
         return scheduled, (0.0 if preempted else self._admit(scheduled, budget, threshold))
 
     def _admit(self, scheduled: list[tuple[Seq, int]], budget: int, threshold: int) -> float:
@@ -167,7 +196,7 @@ class NaiveEngine:
         size = settings.block_tokens
         while budget > 0 and self.waiting and len(self.running) < settings.max_num_seqs:
             seq = self.waiting[0]
-            if seq.eligible > self.iteration and scheduled:
+            if seq.eligible > self.iteration and self.running:
                 break
             adapter = seq.request.adapter
             if adapter and self.adapters and not self.adapters.fits(adapter):
@@ -182,8 +211,8 @@ class NaiveEngine:
                 break
             tokens = min(tokens, budget)
             free = len(self.pool.free) - sum(not b.refs for b in hit)
-            if scheduled:
-                free -= int(settings.watermark * settings.num_blocks)
+            if self.running:
+                free -= int(settings.watermark * (settings.num_blocks + 1))
             if settings.reserve_full_prompt and -(-seq.length // size) - len(hit) > free:
                 break
             if -(-(cached + tokens + self.lookahead) // size) - len(hit) > free:
@@ -222,24 +251,37 @@ class NaiveEngine:
                 continue
             if i >= len(hashes):
                 block.hash = b"unfindable"
-            elif hashes[i] in self.pool.by_hash:
-                self.pool.touch(self.pool.by_hash[hashes[i]])
+            elif hashes[i] in self.pool.by_hash and not self.literal:
+                theirs = self.pool.by_hash[hashes[i]][0]
+                self.pool.touch(theirs)
                 block.refs = 0
                 self.pool.free.insert(0, block)
-                seq.blocks[i] = self.pool.by_hash[hashes[i]]
+                seq.blocks[i] = theirs
             else:
                 block.hash, block.findable = hashes[i], True
-                self.pool.by_hash[hashes[i]] = block
+                self.pool.by_hash.setdefault(hashes[i], []).append(block)
 
     def _leave(self, seq: Seq) -> None:
         self._store(seq, min(seq.computed, seq.request.prompt_tokens + seq.request.output_tokens - 1))
         self.pool.give_back(seq.blocks)
         seq.blocks = []
+
+    def _stop_adapter(self, seq: Seq) -> None:
         if seq.request.adapter and self.adapters:
             self.adapters.stop(seq.request.adapter)
 
+    def _release_ending(self) -> None:
+        for seq in self.ending:
+            self.running.remove(seq)
+            self._leave(seq)
+        self.ending = []
+
     def _preempt(self, seq: Seq) -> None:
+        if self.settings.async_scheduling and seq.decoding and not self.acceptance:
+            # The token that the iteration under way gives is not known, so its block has no hash yet.
+            seq.computed = max(seq.target, seq.computed - 1)
         self._leave(seq)
+        self._stop_adapter(seq)
         seq.computed = seq.target = 0
         seq.preemptions += 1
         self.preemptions += 1
@@ -264,5 +306,7 @@ class NaiveEngine:
                 ended.append(seq)
         for seq in ended:
             seq.finished_s = end_s
-            self.running.remove(seq)
-            self._leave(seq)
+            self._stop_adapter(seq)
+        self.ending = ended
+        if not self.settings.async_scheduling:
+            self._release_ending()

@@ -69,6 +69,9 @@ class Engine:
         self._iteration = 0
         self._timers: list[tuple[float, int, Sequence | None]] = []  # None: the engine is awake
         self._timer_number = 0
+        self._room_after = False
+        """Sequences left the batch when, or after, the iteration under way was put together: others can have their room
+        in the next one."""
         self._aborts: list[Sequence] = []
         self._drafts = settings.speculation.tokens if settings.speculation else 0
         self._draft_s = settings.speculation.draft_s if settings.speculation else 0.0
@@ -210,7 +213,7 @@ class Engine:
     def _finish(self, sequence: Sequence, now_s: float) -> None:
         sequence.finished_s = now_s
         held = sequence.request.hold_kv
-        self.scheduler.remove(sequence, State.HELD if held else State.FINISHED, keep_blocks=held)
+        self.scheduler.finish(sequence, keep_blocks=held)
         if held:
             self._set_timer(now_s + self.settings.transfer.hold_s, sequence)
         self.finished.append(sequence)
@@ -218,17 +221,35 @@ class Engine:
     def _take_off(self, now_s: float) -> None:
         """Start the next flight, if there is anything to compute."""
         self._flight = None
-        if not self.is_sleeping:
-            scheduler = self.scheduler
-            number = self._iteration
-            plan = scheduler.plan(now_s, number, self._tokens_of_iterations(number, 1))
-            for sequence in plan.fetches:
-                self._fetch(sequence, now_s)
-            if plan.chunks:
-                self._flight = self._iteration_with(plan, now_s)
-            elif scheduler.decode.count:
-                self._flight = self._decode_run(now_s)
+        scheduler = self.scheduler
+        if self.is_sleeping:
+            scheduler.release_ending()
+        elif len(scheduler.ending) == len(scheduler.running) and not scheduler.num_waiting:
+            if scheduler.ending:
+                self._iteration += 1
+                scheduler.release_ending()
+        else:
+            self._flight = self._next_flight(now_s)
+            while self._flight is None and self._room_after:
+                # Nothing could be scheduled in that iteration; the one after follows at once.
+                self._iteration += 1
+                self._flight = self._next_flight(now_s)
         self._set_next()
+
+    def _next_flight(self, now_s: float) -> Flight | None:
+        scheduler, number = self.scheduler, self._iteration
+        preemptions, ended = scheduler.preemptions, bool(scheduler.ending)
+        plan = scheduler.plan(now_s, number, self._tokens_of_iterations(number, 1))
+        self._room_after = ended or scheduler.preemptions > preemptions
+        if scheduler.ending:
+            scheduler.release_ending()
+        for sequence in plan.fetches:
+            self._fetch(sequence, now_s)
+        if plan.chunks:
+            return self._iteration_with(plan, now_s)
+        if scheduler.decode.count:
+            return self._decode_run(now_s)
+        return None
 
     def _iteration_with(self, plan: Plan, now_s: float) -> Flight:
         decode = self.scheduler.decode
@@ -256,7 +277,9 @@ class Engine:
                 else:
                     high = middle - 1
             iterations = low
-        if scheduler.waiting and not scheduler.blocked:
+        if self._room_after and scheduler.num_waiting:
+            iterations = 1
+        elif scheduler.waiting and not scheduler.blocked:
             later = [s.eligible_step - number for s in scheduler.waiting if s.eligible_step > number]
             iterations = min((iterations, *later))
         count = decode.count
@@ -370,7 +393,7 @@ class Engine:
 
     def _leave(self, sequences: list[Sequence]) -> None:
         for sequence in sequences:
-            if sequence in self.scheduler.running:
+            if sequence.state in (State.PREFILL, State.DECODE):  # it has not ended or been preempted meanwhile
                 self.scheduler.remove(sequence, State.ABORTED)
         sequences.clear()
 

@@ -42,6 +42,7 @@ class Scheduler:
         self.settings = settings
         speculation = settings.speculation
         self.lookahead = speculation.tokens if speculation else 0
+        self._ahead = settings.async_scheduling and not speculation
         self.cache = KvCache(
             settings.num_blocks, settings.block_tokens, caching=settings.prefix_caching, observer=observer
         )
@@ -54,12 +55,16 @@ class Scheduler:
         """Their KV cache has come; they are admitted before all others."""
         self.running: dict[Sequence, None] = {}  # in order of admission
         self.prefilling: list[Sequence] = []
+        self.ending: dict[Sequence, None] = {}
+        """Have finished, but an iteration that is scheduled ahead does not know it: they keep slot and blocks."""
         self.blocked = False
         """The first in the queue cannot be admitted until something ends: more arrivals change nothing."""
         self.preemptions = 0
         self.prefix_queried_tokens = 0
         self.prefix_hit_tokens = 0
-        self._watermark_blocks = int(settings.watermark * settings.num_blocks)
+        # Of all blocks of vLLM, one of which requests cannot use.
+        self._watermark_blocks = int(settings.watermark * (settings.num_blocks + 1))
+        self._longest_chunk = settings.max_num_batched_tokens
         self._skipped: list[tuple[deque[Sequence], Sequence]] = []
         self._iteration = 0
         self._admissions = 0
@@ -72,12 +77,14 @@ class Scheduler:
         """The prompt tokens of iteration number `iteration`, in which every decoding sequence gains `decode_tokens`."""
         plan = Plan()
         before, self._iteration = self.preemptions, iteration
+        if self.settings.long_prefill_token_threshold:
+            self._longest_chunk = self._chunk_limit()
         self._take_blocks_to_decode(now_s, decode_tokens)
         budget = self.settings.max_num_batched_tokens - self.decode.count * (1 + self.lookahead)
         for sequence in list(self.prefilling):
             if budget <= 0:
                 break
-            tokens = min(sequence.target_tokens - sequence.computed_tokens, budget, self._longest_chunk())
+            tokens = min(sequence.target_tokens - sequence.computed_tokens, budget, self._longest_chunk)
             while sequence.state is State.PREFILL and not self._grow(sequence, tokens):
                 self._preempt_last(now_s)
             if sequence.state is not State.PREFILL:
@@ -87,6 +94,30 @@ class Scheduler:
         if self.preemptions == before and (self.waiting or self.fetched):
             self._admit(plan, now_s, iteration, budget)
         return plan
+
+    def finish(self, sequence: Sequence, *, keep_blocks: bool = False) -> None:
+        """A decoding sequence has all its tokens. `keep_blocks` until `remove`."""
+        state = State.HELD if keep_blocks else State.FINISHED
+        if not self.settings.async_scheduling:
+            self.remove(sequence, state, keep_blocks=keep_blocks)
+            return
+        self.decode.leave(sequence, state)
+        if sequence.request.adapter and self.adapters is not None:
+            self.adapters.stop(sequence.request.adapter)
+        self.ending[sequence] = None
+
+    def release_ending(self) -> None:
+        """The next iteration has been put together: those that finished before it give their place to the one after."""
+        if self.ending:
+            for sequence in self.ending:
+                self._release_ended(sequence)
+            self.ending.clear()
+            self.blocked = False
+
+    def _release_ended(self, sequence: Sequence) -> None:
+        del self.running[sequence]
+        if sequence.state is not State.HELD:
+            self.cache.free(sequence)
 
     def remove(self, sequence: Sequence, state: State, *, keep_blocks: bool = False) -> None:
         """A sequence ends or is taken out, wherever it is. `keep_blocks` until `release`."""
@@ -139,7 +170,17 @@ class Scheduler:
 
     def _preempt_last(self, now_s: float) -> None:
         sequence = next(reversed(self.running))
+        self.preemptions += 1
+        self.blocked = False
+        if sequence in self.ending:  # nothing of it is left to compute: it only leaves earlier
+            del self.ending[sequence]
+            self._release_ended(sequence)
+            return
+        decoding = sequence.state is State.DECODE
         self._leave_batch(sequence, State.WAITING)
+        if decoding and self._ahead:
+            # The token that the iteration under way gives is not known yet, so the block it completes has no hash.
+            sequence.computed_tokens = max(sequence.target_tokens, sequence.computed_tokens - 1)
         self.cache.free(sequence)
         sequence.state = State.WAITING
         sequence.computed_tokens = 0
@@ -149,8 +190,6 @@ class Scheduler:
             sequence.last_token_s = now_s
         sequence.eligible_step = self._iteration + 1
         self.waiting.appendleft(sequence)
-        self.preemptions += 1
-        self.blocked = False
 
     def _leave_batch(self, sequence: Sequence, state: State) -> None:
         del self.running[sequence]
@@ -161,11 +200,13 @@ class Scheduler:
         if sequence.request.adapter and self.adapters is not None:
             self.adapters.stop(sequence.request.adapter)
 
-    def _longest_chunk(self) -> int:
-        threshold = self.settings.long_prefill_token_threshold
-        if threshold and len(self.running) + self.num_waiting > 1:
-            return threshold
-        return self.settings.max_num_batched_tokens
+    def _chunk_limit(self) -> int:
+        known = len(self.running) + len(self.fetching) + len(self.fetched)
+        for sequence in self.waiting:  # in the order in which they become known
+            if known > 1 or sequence.eligible_step > self._iteration:
+                break
+            known += 1
+        return self.settings.long_prefill_token_threshold if known > 1 else self.settings.max_num_batched_tokens
 
     def _grow(self, sequence: Sequence, tokens: int) -> bool:
         """Take the blocks for the next chunk of an admitted prompt, if they are free."""
@@ -191,13 +232,13 @@ class Scheduler:
                 self.blocked = True
                 break
             sequence = queue[0]
-            if sequence.eligible_step > iteration and (plan.chunks or self.decode.count):
+            if sequence.eligible_step > iteration and running:
                 break
             adapter = sequence.request.adapter
             if adapter and self.adapters is not None and not self.adapters.fits(adapter):
                 self._skipped.append((queue, queue.popleft()))
                 continue
-            tokens = self._try_admit(sequence, budget, bool(plan.chunks or self.decode.count))
+            tokens = self._try_admit(sequence, budget, bool(running))
             if tokens < 0:
                 self.blocked = True
                 break
@@ -234,7 +275,7 @@ class Scheduler:
         fetch = request.remote_kv and not sequence.preemptions and target - cached > 1
         tokens = target - cached
         if not fetch:
-            tokens = min(tokens, self._longest_chunk())
+            tokens = min(tokens, self._longest_chunk)
             if tokens > budget:
                 if not settings.chunked_prefill:
                     return -1
