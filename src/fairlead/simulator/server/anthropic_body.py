@@ -9,6 +9,19 @@ from fairlead.simulator.server.bodies import MAX_STOPS, Body
 
 _TEXT = f.optional(f.text)
 _OBJECT = f.optional(f.mapping(f.anything))
+_TOOL_CHOICE = f.Shape({"type": f.literal("auto", "any", "tool", "none"), "name": _TEXT}, required=("type",))
+
+
+def _tool_choice(value: Any, place: str, complaints: f.Complaints, strict: bool) -> Any:
+    own = f.Complaints()
+    choice = _TOOL_CHOICE(value, place, own, strict)
+    complaints.extend(own)
+    if not own and choice["type"] == "tool" and not choice.get("name"):
+        error = ValueError("tool_choice.name is required when type is 'tool'")
+        complaints.add("value_error", place, f"Value error, {error}", value, error=error)
+    return choice
+
+
 _BLOCK = f.Shape(
     {
         "type": f.literal(
@@ -53,9 +66,7 @@ _ANTHROPIC: dict[str, f.Check] = {
     "stream": f.optional(f.boolean),
     "system": f.optional(_BLOCKS),
     "temperature": f.optional(f.number()),
-    "tool_choice": f.optional(
-        f.Shape({"type": f.literal("auto", "any", "tool", "none"), "name": _TEXT}, required=("type",))
-    ),
+    "tool_choice": f.optional(_tool_choice),
     "tools": f.optional(
         f.array(
             f.Shape(

@@ -94,6 +94,7 @@ class SimulatedServer:
             "/tokenize": self._tokenize,
             "/detokenize": self._detokenize,
             "/ping": self._health,
+            "/metrics": self._metrics,
         }
         gets: dict[str, Handler] = {
             "/v1/models": self._list_models,
@@ -133,6 +134,8 @@ class SimulatedServer:
                 response = await handler(http)
             except ApiError as error:
                 response = _error_response(http, error)
+            except web.HTTPNotFound as error:
+                response = self._elsewhere(http) or json_response({"detail": error.reason}, error.status)
             except web.HTTPException as error:
                 headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
                 response = json_response({"detail": error.reason}, error.status)
@@ -151,6 +154,14 @@ class SimulatedServer:
                 request_bytes=http.content_length or 0,
                 response_bytes=response_bytes,
             )
+
+    def _elsewhere(self, http: web.Request) -> web.Response | None:
+        """A path with a slash too many is sent to the one without."""
+        path = http.path.rstrip("/")
+        known = {resource.canonical for resource in http.app.router.resources()}
+        if path == http.path or path not in known:
+            return None
+        return web.Response(status=307, headers={"Location": str(http.url.with_path(path))})
 
     # Generation
 
@@ -195,6 +206,7 @@ class SimulatedServer:
             body.get("max_output_tokens"),
             response_constraint(body),
             answer,
+            name="max_output_tokens",
         )
 
     def _compose_message(self, raw: Any) -> Composed:
@@ -205,7 +217,8 @@ class SimulatedServer:
         def answer(head: AnswerHead, request: LiveRequest, options: AnswerOptions, sampling: Sampling) -> Answer:
             return MessageAnswer(head, request)
 
-        return self._composer.single(body, message_messages(body), tools, choice, body["max_tokens"], None, answer)
+        messages, limit = message_messages(body), body["max_tokens"]
+        return self._composer.single(body, messages, tools, choice, limit, None, answer, name="max_completion_tokens")
 
     async def _generate(
         self, http: web.Request, compose: Callable[[Any], Composed], prefix: str, *, opens_at_once: bool = False
@@ -284,7 +297,7 @@ class SimulatedServer:
         now_s = self._driver.catch_up()
         return web.Response(
             body=self._page.text(now_s, self._clock.wall_s()),
-            headers={"Content-Type": "text/plain; version=1.0.0; charset=utf-8"},
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
 
 

@@ -15,7 +15,7 @@ from fairlead.simulator.server.errors import ApiError, invalid
 Body = dict[str, Any]
 
 MAX_STOPS = 4
-MAX_PROMPTS = 128
+MAX_PROMPTS = 1024
 _MAX_SALT_CHARS = 128
 _SALT_FORBIDDEN = frozenset("@/\\\x00")
 SEED = f.optional(f.integer(ge=f.INT64_MIN, le=f.INT64_MAX))
@@ -196,7 +196,10 @@ def _check_before(raw: Body) -> None:
             parameter="response_format",
         )
     structured = raw.get("structured_outputs")
-    if isinstance(structured, dict):
+    if structured is not None and not isinstance(structured, dict):
+        message = f"'{type(structured).__name__}' object has no attribute 'get'"
+        raise ApiError(500, message, type="InternalServerError")
+    if structured is not None:
         kinds = sum(structured.get(kind) is not None for kind in ("json", "regex", "choice"))
         if kinds > 1:
             raise invalid(

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fairlead.simulator.server.errors import ApiError
 from fairlead.simulator.server.tokens import BYTES_PER_TOKEN
 
 ANSWER_ROLE = "assistant"
@@ -57,11 +58,34 @@ def content_text(content: Any) -> str:
     return "\n".join(part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str))
 
 
+def check_parts(messages: Sequence[dict[str, Any]]) -> None:
+    """Parts of a content must be objects of a known type. Raises ApiError."""
+    for message in messages:
+        content = message.get("content")
+        parts = list(content) if isinstance(content, dict) else content if isinstance(content, list) else ()
+        for index, part in enumerate(parts):
+            if not isinstance(part, dict):
+                place, wrong = "", "Input should be a valid dictionary"
+            elif part.get("type") not in _PART_TYPES:
+                place = ".type"
+                wrong = "Input should be 'text'" if "type" in part else "Field required"
+            elif part["type"] in ("text", "input_text", "output_text") and not isinstance(part.get("text"), str):
+                place = ".text"
+                wrong = "Input should be a valid string" if "text" in part else "Field required"
+            else:
+                continue
+            head = "1 validation error for ValidatorIterator"
+            raise ApiError(400, f"{head}\n{index}.ChatCompletionContentPartTextParam{place}\n  {wrong}")
+
+
+_MEDIA_TYPES = ("image_url", "input_audio", "video_url", "audio_url", "input_image", "image")
+_PART_TYPES = frozenset(("text", "input_text", "output_text", "refusal", "thinking", "file", *_MEDIA_TYPES))
+
+
 def has_media(messages: Sequence[dict[str, Any]]) -> bool:
     """Whether any message has a part that is not text."""
-    media = ("image_url", "input_audio", "video_url", "audio_url", "input_image", "image")
     return any(
-        isinstance(part, dict) and part.get("type") in media
+        isinstance(part, dict) and part.get("type") in _MEDIA_TYPES
         for message in messages
         if isinstance(message.get("content"), list)
         for part in message["content"]

@@ -16,17 +16,19 @@ from fairlead.simulator.server.adapters import Models
 from fairlead.simulator.server.answer import Answer, AnswerHead, AnswerOptions, Transcript
 from fairlead.simulator.server.block_chain import block_chain
 from fairlead.simulator.server.bodies import Body
-from fairlead.simulator.server.chat import ChatTemplate, flattened, has_media
+from fairlead.simulator.server.chat import ChatTemplate, check_parts, flattened, has_media
 from fairlead.simulator.server.chat_answer import ChatAnswer
 from fairlead.simulator.server.completion_answer import CompletionAnswer
 from fairlead.simulator.server.constraint import Constraint, constraint_of
-from fairlead.simulator.server.errors import ApiError
+from fairlead.simulator.server.errors import ApiError, invalid
 from fairlead.simulator.server.live_request import LiveRequest
 from fairlead.simulator.server.outcome import Author, Outcome
 from fairlead.simulator.server.sampling import Sampling, check_length, check_text, check_vocabulary, sampling_of
 from fairlead.simulator.server.tokens import Tokenizer
 from fairlead.simulator.server.tools import Tool, chosen_tool, tool_text
 from fairlead.simulator.server.words import seed_of
+
+_NO_MESSAGES = "Cannot apply chat template to an empty conversation. Provide at least one message."
 
 
 @dataclass(slots=True)
@@ -138,12 +140,17 @@ class Composer:
         asked: int | None,
         constraint: Constraint | None,
         answer_for: Callable[[AnswerHead, LiveRequest, AnswerOptions, Sampling], Answer],
+        *,
+        name: str,
     ) -> Composed:
-        """One sequence for a conversation: what Responses and Messages come down to. Raises ApiError."""
+        """One sequence for a conversation: what Responses and Messages come down to. `name` is what an error calls the
+        most tokens. Raises ApiError."""
         model, adapter = self.models.resolve(body.get("model"))
+        if not messages:
+            raise ApiError(400, _NO_MESSAGES)
         rendered = self._template.render(flattened(messages), _as_functions(tools))
         ids = self._encoded(rendered, body, special=False)
-        sampling = self._sampling(body, len(ids), asked, None, None)
+        sampling = self._sampling(body, len(ids), asked, None, None, name=name)
         requests = self._sequences(
             body, adapter, ids, rendered.encode("utf-8", "replace"), sampling, tools, choice, constraint
         )
@@ -167,7 +174,8 @@ class Composer:
                 "with untrusted chat template.",
             )
         if not messages:
-            raise ApiError(400, "Cannot apply chat template to an empty conversation. Provide at least one message.")
+            raise ApiError(400, _NO_MESSAGES)
+        check_parts(messages)
         if has_media(messages):
             raise ApiError(400, f"{self.models.names[0]} is not a multimodal model")
         goes_on = body.get("continue_final_message", False)
@@ -210,7 +218,12 @@ class Composer:
     def _encoded(self, text: str, body: Body, *, special: bool) -> list[int]:
         if body.get("truncate_prompt_tokens") is None:
             check_text(len(text), self.max_model_len, self.tokenizer.max_chars)
-        return self.tokenizer.encode(text, add_special_tokens=body.get("add_special_tokens", special))
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=body.get("add_special_tokens", special))
+        except (TypeError, UnicodeError) as error:
+            # A lone surrogate is no text for a real tokenizer; the message is that of its library.
+            kinds = "Union[TextInputSequence, Tuple[InputSequence, InputSequence]]"
+            raise ApiError(400, f"TextEncodeInput must be {kinds}") from error
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         most = max(ids, default=0)
@@ -222,6 +235,15 @@ class Composer:
         keep = body.get("truncate_prompt_tokens")
         if keep is None:
             return ids
+        if keep > self.max_model_len:
+            raise invalid(
+                f"truncate_prompt_tokens={keep} cannot be greater than max_model_len = {self.max_model_len}. Please "
+                "request a smaller truncation size.",
+                parameter="truncate_prompt_tokens",
+                value=keep,
+            )
+        if not keep:
+            raise ApiError(400, "The decoder prompt cannot be empty")
         keep = self.max_model_len - 1 if keep == -1 else keep
         if len(ids) <= keep:
             return ids
@@ -240,7 +262,12 @@ class Composer:
     ) -> Sampling:
         max_tokens = check_length(prompt_tokens, self.max_model_len, asked, from_text=from_text, name=name)
         sampling = sampling_of(
-            body, max_tokens=max_tokens, asked=asked, logprobs=logprobs, prompt_logprobs=prompt_logprobs
+            body,
+            max_tokens=max_tokens,
+            asked=asked,
+            logprobs=logprobs,
+            prompt_logprobs=prompt_logprobs,
+            vocabulary=self.tokenizer.vocabulary,
         )
         check_vocabulary(body, self.tokenizer.vocabulary)
         return sampling

@@ -20,6 +20,20 @@ _ANY_OBJECT = {
     "properties": {"answer": {"type": "string"}, "score": {"type": "integer", "minimum": 0, "maximum": 10}},
     "required": ["answer", "score"],
 }
+_SHOWN: dict[str, Any] = {
+    "json": None,
+    "regex": None,
+    "choice": None,
+    "grammar": None,
+    "json_object": None,
+    "disable_any_whitespace": False,
+    "disable_additional_properties": False,
+    "whitespace_pattern": None,
+    "structural_tag": None,
+    "_backend": None,
+    "_backend_was_auto": False,
+}
+"""What vLLM shows of a constraint, in its order."""
 _KINDS = ("json", "regex", "choice", "grammar", "json_object", "structural_tag")
 
 
@@ -40,9 +54,10 @@ def _structured(wanted: dict[str, Any]) -> Constraint:
     given = [kind for kind in _KINDS if wanted.get(kind) is not None]
     if len(given) != 1:
         wrong = "multiple" if given else "none"
+        shown = {name: wanted.get(name, default) for name, default in _SHOWN.items()}
         raise invalid(
             f"You {'can only' if given else 'must'} use one kind of structured outputs constraint but {wrong} are "
-            f"specified: {wanted}"
+            f"specified: {shown}"
         )
     kind = given[0]
     value = wanted[kind]
@@ -77,4 +92,4 @@ def _parsed(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
-        raise ApiError(400, f"Invalid JSON grammar specification: {error}") from error
+        raise ApiError(400, "Invalid JSON grammar specification.") from error

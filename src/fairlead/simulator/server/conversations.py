@@ -44,6 +44,9 @@ def response_tools(body: Body) -> tuple[list[Tool], Any]:
         if each.get("type") == "function"
     ]
     choice = body.get("tool_choice", "auto")
+    if choice == "required" and not body.get("tools"):
+        message = f"Tool choice '{choice}' must be specified with 'tools' parameter."
+        raise invalid(message, parameter="tool_choice")
     if isinstance(choice, dict):
         name = choice.get("name")
         if name not in [tool.name for tool in tools]:

@@ -107,7 +107,7 @@ def integer(*, ge: int | None = None, le: int | None = None) -> Check:
 def number(*, ge: float | None = None, le: float | None = None) -> Check:
     def check(value: Any, place: str, complaints: Complaints, strict: bool) -> Any:
         if isinstance(value, bool | int | float) and not (strict and isinstance(value, bool)):
-            return _within(float(value), place, complaints, ge, le)
+            return float(_within(value, place, complaints, ge, le))
         if isinstance(value, str) and not strict:
             try:
                 return _within(float(value), place, complaints, ge, le)
@@ -225,10 +225,17 @@ def _within(
     value: _Value, place: str, complaints: Complaints, ge: float | None = None, le: float | None = None
 ) -> _Value:
     if ge is not None and value < ge:  # type: ignore[operator]
-        complaints.add("greater_than_equal", place, f"Input should be greater than or equal to {ge}", value, ge=ge)
+        complaints.add(
+            "greater_than_equal", place, f"Input should be greater than or equal to {_plain(ge)}", value, ge=ge
+        )
     elif le is not None and value > le:  # type: ignore[operator]
-        complaints.add("less_than_equal", place, f"Input should be less than or equal to {le}", value, le=le)
+        complaints.add("less_than_equal", place, f"Input should be less than or equal to {_plain(le)}", value, le=le)
     return value
+
+
+def _plain(bound: float) -> float:
+    """A whole bound without its fraction."""
+    return int(bound) if bound == int(bound) else bound
 
 
 def _as_integer(value: Any, place: str, complaints: Complaints, strict: bool) -> int | None:

@@ -29,9 +29,18 @@ async def json_body(http: web.Request) -> Any:
         complaints = Complaints()
         complaints.add("missing", "body", "Field required", None)
         raise complaints.error()
+    body = _decoded(raw)
+    if body is None:
+        complaints = Complaints()
+        complaints.add("missing", "body", "Field required", None)
+        raise complaints.error()
+    return body
+
+
+def _decoded(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # Python's own reader is the one that vLLM has: it takes NaN, and its complaints say where.
         return _read(raw)
 
@@ -44,7 +53,7 @@ def _read(raw: bytes) -> Any:
         complaints.add("json_invalid", f"body.{error.pos}", "JSON decode error", {}, error=error.msg)
         raise complaints.error() from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise ApiError(400, "There was an error parsing the body", type="Bad Request") from error
+        raise web.HTTPBadRequest(reason="There was an error parsing the body") from error
 
 
 def json_response(content: Any, status: int = 200) -> web.Response:

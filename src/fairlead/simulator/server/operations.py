@@ -13,6 +13,7 @@ from aiohttp import web
 from fairlead.clock import Clock
 from fairlead.simulator.server import fields as f
 from fairlead.simulator.server.driver import Driver
+from fairlead.simulator.server.errors import ApiError
 from fairlead.simulator.server.http_body import json_response
 from fairlead.simulator.server.respond import Responder
 
@@ -117,17 +118,19 @@ class Operations:
     async def _abort(self, http: web.Request) -> web.Response:
         try:
             body = await http.json()
-        except ValueError:
-            return json_response({"detail": "Invalid JSON format"}, 400)
+        except ValueError as error:
+            raise ApiError(400, "Invalid JSON format", type="Bad Request") from error
         if not isinstance(body, dict):
-            return json_response({"detail": "Request body must be a JSON object"}, 400)
+            raise ApiError(400, "Request body must be a JSON object", type="Bad Request")
         wanted = body.get("request_ids") or list(self._responder.live)
         for name in wanted:
             for live in list(self._responder.live.get(name, ())):
                 self._driver.end(live)
         return json_response({"status": "aborted", "aborted": len(wanted)})
 
-    async def _reset_prefix_cache(self, _: web.Request) -> web.Response:
+    async def _reset_prefix_cache(self, http: web.Request) -> web.Response:
+        for name in ("reset_running_requests", "reset_external"):
+            f.checked(f.boolean, http.query.get(name, "false"), f"query.{name}")
         done = [
             bool(self._driver.apply(index, lambda engine, now_s: engine.reset_prefix_cache(now_s)))
             for index in range(len(self._driver.ranks))

@@ -13,10 +13,21 @@ _FLAG = f.optional(f.boolean)
 _NUMBER = f.optional(f.number())
 _INTEGER = f.optional(f.integer())
 
+_ITEM = f.mapping(f.anything)
+
+
+def _item(value: Any, place: str, complaints: f.Complaints, strict: bool) -> Any:
+    """An item of the input; a message, which needs no type, must have a role."""
+    item = _ITEM(value, place, complaints, strict)
+    if isinstance(value, dict) and "type" not in value and "role" not in value:
+        complaints.add("missing", f"{place}.EasyInputMessageParam.role", "Field required", value)
+    return item
+
+
 _RESPONSES = f.Shape(
     {
         "background": _FLAG,
-        "input": f.either(f.text, f.array(f.mapping(f.anything))),
+        "input": f.either(f.text, f.array(_item)),
         "instructions": _TEXT,
         "max_output_tokens": _INTEGER,
         "max_tool_calls": _INTEGER,

@@ -12,6 +12,9 @@ from typing import Any
 from fairlead.simulator.server.errors import ApiError, invalid
 
 MAX_LOGPROBS = 20
+MAX_N = 16_384
+_BYTE_VOCABULARY = 5 << 32
+"""Ids of the tokenizer of four bytes are below this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,25 @@ def check_text(characters: int, max_model_len: int, max_chars: int) -> None:
 
 
 def sampling_of(
-    body: dict[str, Any], *, max_tokens: int, asked: int | None, logprobs: int | None, prompt_logprobs: int | None
+    body: dict[str, Any],
+    *,
+    max_tokens: int,
+    asked: int | None,
+    logprobs: int | None,
+    prompt_logprobs: int | None,
+    vocabulary: int | None = None,
 ) -> Sampling:
     """The sampling of a checked body. Raises ApiError."""
     n = body.get("n")
     n = 1 if n is None else n
     if n < 1:
         raise ApiError(400, f"n must be at least 1, got {n}.")
+    if n > MAX_N:
+        raise ApiError(
+            400,
+            f"n must be at most {MAX_N}, got {n}. To increase this limit, set the VLLM_MAX_N_SEQUENCES environment "
+            "variable.",
+        )
     temperature = _or(body.get("temperature"), 1.0)
     _check_ranges(body, temperature)
     if max_tokens < 1:
@@ -89,18 +104,15 @@ def sampling_of(
         raise ApiError(400, f"min_tokens must be greater than or equal to 0, got {min_tokens}.")
     if min_tokens > max_tokens:
         raise ApiError(400, f"min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.")
-    for name, value in (("logprobs", logprobs), ("prompt_logprobs", prompt_logprobs)):
-        if value is not None and value > MAX_LOGPROBS:
-            kind = "sample" if name == "logprobs" else "prompt"
-            raise invalid(
-                f"Requested {kind} logprobs of {value}, which is greater than max allowed: {MAX_LOGPROBS}",
-                parameter=name,
-                value=value,
-            )
+    _check_logprobs("logprobs", logprobs, vocabulary)
+    _check_logprobs("prompt_logprobs", prompt_logprobs, vocabulary)
     stop = body.get("stop")
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
     if not all(stops):
         raise ApiError(400, "stop cannot contain an empty string.")
+    bad_words = body.get("bad_words") or []
+    if not all(bad_words):
+        raise ApiError(400, f"bad_words cannot contain an empty string. Got bad_words={bad_words}")
     greedy = temperature < 1e-5
     if greedy and n > 1 and not body.get("use_beam_search"):
         raise ApiError(400, f"n must be 1 when using greedy sampling, got {n}.")
@@ -113,8 +125,8 @@ def sampling_of(
         stop_token_ids=frozenset(body.get("stop_token_ids") or ()),
         include_stop=body.get("include_stop_str_in_output", False),
         seed=body.get("seed"),
-        logprobs=MAX_LOGPROBS if logprobs == -1 else logprobs,
-        prompt_logprobs=MAX_LOGPROBS if prompt_logprobs == -1 else prompt_logprobs,
+        logprobs=logprobs,
+        prompt_logprobs=prompt_logprobs,
         greedy=greedy,
         asked_tokens=asked,
     )
@@ -155,15 +167,36 @@ def _check_ranges(body: dict[str, Any], temperature: float) -> None:
 
 def check_vocabulary(body: dict[str, Any], vocabulary: int | None) -> None:
     """Token ids in a body must be ones that exist. Raises ApiError."""
-    if vocabulary is None:
-        return
-    try:
-        beyond = [int(each) for each in body.get("logit_bias") or () if not 0 <= int(each) < vocabulary]
-    except ValueError as error:
-        raise ApiError(400, f"logit_bias has a key that is no token id: {error}", param="logit_bias") from error
-    if beyond:
+    allowed = body.get("allowed_token_ids")
+    if allowed == []:
+        raise invalid("allowed_token_ids is not None and empty!", parameter="allowed_token_ids", value=[])
+    biased = list(body.get("logit_bias") or ())
+    wrong = [each for each in biased if not each.strip().lstrip("-").isdigit()]
+    if wrong:
         raise invalid(
-            f"token_id(s) {beyond} in logit_bias contain out-of-vocab token ids. Vocabulary size: {vocabulary}",
+            f"logit_bias contains key(s) that cannot be converted to integer token IDs: {wrong}",
             parameter="logit_bias",
-            value=beyond,
+            value=wrong,
+        )
+    size = vocabulary or _BYTE_VOCABULARY
+    for name, ids in (("logit_bias", map(int, biased)), ("stop_token_ids", body.get("stop_token_ids") or ())):
+        beyond = [each for each in ids if not 0 <= each < size]
+        if beyond:
+            raise invalid(
+                f"token_id(s) {beyond} in {name} contain out-of-vocab token ids. Vocabulary size: {size}",
+                parameter=name,
+                value=beyond,
+            )
+    if allowed is not None and not all(0 <= each < size for each in allowed):
+        raise invalid("allowed_token_ids contains out-of-vocab token id!", parameter="allowed_token_ids", value=allowed)
+
+
+def _check_logprobs(name: str, asked: int | None, vocabulary: int | None) -> None:
+    value = (vocabulary or _BYTE_VOCABULARY) if asked == -1 else asked
+    if value is not None and value > MAX_LOGPROBS:
+        kind = "sample" if name == "logprobs" else "prompt"
+        raise invalid(
+            f"Requested {kind} logprobs of {value}, which is greater than max allowed: {MAX_LOGPROBS}",
+            parameter=name,
+            value=value,
         )

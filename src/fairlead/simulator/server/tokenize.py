@@ -19,8 +19,9 @@ _BODY = f.either(
     f.Shape({**_COMMON, "prompt": f.text}, required=("prompt",)),
     f.Shape(
         {
-            **_COMMON,
+            "model": f.optional(f.text),
             "messages": MESSAGES,
+            **_COMMON,
             "tools": TOOLS,
             "add_generation_prompt": f.boolean,
             "continue_final_message": f.boolean,
