@@ -6,16 +6,13 @@ succeed have the same fields of the same types, except where the text of a model
 
 from __future__ import annotations
 
-import http.client
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parent / "data"
-RECORDED = json.loads((DATA / "vllm_answers.json").read_text())
+from simulator.server.recorded import DATA, RECORDED, ask
 
 # The model of the recording said nothing that can be shown, or more than the simulated one does.
 OTHER_TEXT = frozenset(
@@ -48,22 +45,6 @@ def server(tmp_path_factory):
     process.stdout.close()
 
 
-def _ask(port, lora, case):
-    if "raw" in case:
-        data = case["raw"].encode("utf-8", "surrogateescape")
-    else:
-        data = json.dumps(case["body"]).encode() if "body" in case else None
-    if data is not None:
-        data = data.replace(b"<fox x 3000>", b"fox " * 3000).replace(b"<lora>", lora.encode())
-    headers = case.get("headers") or ({"Content-Type": "application/json"} if "body" in case else {})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(case["method"], case["path"], data, headers)
-    response = connection.getresponse()
-    text = response.read().decode("utf-8", "replace").replace(lora, "<lora>")
-    connection.close()
-    return response, text
-
-
 def _shape(value):
     if isinstance(value, dict):
         return {name: _shape(each) for name, each in value.items()}
@@ -83,7 +64,7 @@ def _without_text(shape):
 @pytest.mark.parametrize("case", RECORDED, ids=[case["name"] for case in RECORDED])
 def test_answers_as_vllm_does(server, case):
     port, lora = server
-    response, text = _ask(port, lora, case)
+    response, text = ask(port, lora, case)
     assert response.status == case["status"], text
     assert response.getheader("Allow") == case.get("allow")
     if case["status"] >= 400 and "answer" in case:
