@@ -186,7 +186,7 @@ class NaiveEngine:
                 budget -= tokens
                 if not seq.decoding:
                     self._store(seq, seq.computed + tokens)
-                elif self.literal:
+                else:
                     # Scheduling ahead does not know the token that the iteration under way gives.
                     self._store(seq, seq.computed + (0 if settings.async_scheduling else 1))
         return scheduled, (0.0 if preempted else self._admit(scheduled, budget, threshold))
@@ -241,7 +241,7 @@ class NaiveEngine:
         return True
 
     def _store(self, seq: Seq, computed: int) -> None:
-        """Full blocks become findable; a block that is findable already is used instead of the own copy."""
+        """Full blocks become findable, copies of others among them."""
         if not self.pool.caching:
             return
         hashes = seq.hashes
@@ -251,12 +251,6 @@ class NaiveEngine:
                 continue
             if i >= len(hashes):
                 block.hash = b"unfindable"
-            elif hashes[i] in self.pool.by_hash and not self.literal:
-                theirs = self.pool.by_hash[hashes[i]][0]
-                self.pool.touch(theirs)
-                block.refs = 0
-                self.pool.free.insert(0, block)
-                seq.blocks[i] = theirs
             else:
                 block.hash, block.findable = hashes[i], True
                 self.pool.by_hash.setdefault(hashes[i], []).append(block)

@@ -205,8 +205,7 @@ class Engine:
         elif sequence.last_token_s >= 0:
             self.itl.add(now_s - sequence.last_token_s)
             sequence.last_token_s = -1.0
-        self.scheduler.prefilling.remove(sequence)
-        self.scheduler.decode.join(sequence)
+        self.scheduler.prefilled(sequence)
         if sequence.generated_tokens >= sequence.request.output_tokens:
             self._finish(sequence, now_s)
 
@@ -277,7 +276,7 @@ class Engine:
                 else:
                     high = middle - 1
             iterations = low
-        if self._room_after and scheduler.num_waiting:
+        if scheduler.num_waiting and (self._room_after or scheduler.awaits_growth):
             iterations = 1
         elif scheduler.waiting and not scheduler.blocked:
             later = [s.eligible_step - number for s in scheduler.waiting if s.eligible_step > number]

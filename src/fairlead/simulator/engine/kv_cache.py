@@ -5,8 +5,9 @@ last user has gone, in a queue in which a request's blocks lie tail first, and a
 them out of the queue again. (Reference: vLLM 0.32, `v1/core/block_pool.py`.)
 
 Blocks that belong together are kept as one `Run`, a stretch of one chain with one reference count, so that the work
-grows with requests and shared prefixes and not with blocks. One difference follows from it: where vLLM computes the
-same block twice at the same time it keeps both copies, here the second is given back.
+grows with requests and shared prefixes and not with blocks. Only where the same block is computed twice (the last one
+of a repeated prompt, prompts computed side by side) the second copy is a run of its own: it takes the place of the
+first when that is evicted.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class KvCache:
         self._blank = blocks
         self._cached = 0
         self._index: dict[bytes, Run] = {}  # hash of its first block -> run
+        self._copies: dict[bytes, list[Run]] = {}  # runs of one block that another run in the index has as well
+        self._growing: dict[bytes, list[Sequence]] = {}  # hash of the next block -> sequences that generate it
         self._unused: OrderedDict[Run, None] = OrderedDict()  # runs without users, next to be evicted first
 
     @property
@@ -127,18 +130,43 @@ class KvCache:
         unused = self._unused
         while count:
             run = next(iter(unused))
-            size = run.stop - run.start
-            if size <= count:
-                del unused[run]
-                if run.chain:
-                    del self._index[run.key]
-                gone = size
-            else:
-                gone = count
+            gone = min(run.stop - run.start, count)
             run.stop -= gone
             count -= gone
-            if self._observer is not None and run.chain:
-                self._observer.removed(run.chain[run.stop * HASH_BYTES : (run.stop + gone) * HASH_BYTES])
+            if run.stop == run.start:
+                del unused[run]
+            if run.chain:
+                self._forget(run, gone)
+
+    def _forget(self, run: Run, count: int) -> None:
+        """The last `count` blocks of a run, already taken off, cannot be found any more, but perhaps copies of them."""
+        key = run.key
+        if run.stop == run.start:
+            if self._index.get(key) is not run:
+                self._remove_copy(key, run)
+                return
+            del self._index[key]
+        hashes = run.chain[run.stop * HASH_BYTES : (run.stop + count) * HASH_BYTES]
+        if self._copies:
+            kept = [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
+            hashes = b"".join(one for one in kept if not self._promote(one))
+        if self._observer is not None and hashes:
+            self._observer.removed(hashes)
+
+    def _promote(self, key: bytes) -> bool:
+        """The block is gone: its oldest copy, if there is one, is found instead."""
+        copies = self._copies.get(key)
+        if copies is None:
+            return False
+        self._index[key] = copies[0]
+        self._remove_copy(key, copies[0])
+        return True
+
+    def _remove_copy(self, key: bytes, run: Run) -> None:
+        copies = self._copies[key]
+        copies.remove(run)
+        if not copies:
+            del self._copies[key]
 
     def store(self, sequence: Sequence, full_blocks: int) -> None:
         """Let others find the first `full_blocks` blocks of a sequence that has them."""
@@ -147,12 +175,15 @@ class KvCache:
         start = sequence.held_blocks
         if start >= full_blocks or not self._caching:
             return
-        if chain[start * HASH_BYTES : (start + 1) * HASH_BYTES] in self._index:
-            # Somebody else computed the same meanwhile: theirs is used, ours is given back.
-            theirs = self.lookup(chain, full_blocks, start)
-            self.hold(theirs)
-            self._blank += theirs.blocks
-            start += theirs.blocks
+        origin = start
+        if sequence.copies is not None:
+            while origin - 1 in sequence.copies:  # the run of which it has copies began there
+                origin -= 1
+        if chain[origin * HASH_BYTES : (origin + 1) * HASH_BYTES] in self._index:
+            # Somebody else computed the same meanwhile.
+            stop = origin + self.lookup(chain, full_blocks, origin).blocks
+            self._store_copies(sequence, start, stop)
+            start = max(start, stop)
         if start < full_blocks:
             tail = sequence.tail
             if tail is not None and tail.refs == 1 and tail.stop == start:
@@ -164,9 +195,47 @@ class KvCache:
                 self._observer.stored(sequence.request, start, full_blocks)
         sequence.held_blocks = full_blocks
 
+    def _store_copies(self, sequence: Sequence, start: int, stop: int) -> None:
+        chain = sequence.request.chain
+        if sequence.copies is None:
+            sequence.copies = {}
+        for at in range(start, stop):
+            sequence.copies[at] = copy = Run(chain, at, at + 1, 1)
+            self._copies.setdefault(copy.key, []).append(copy)
+
+    def grows(self, sequence: Sequence) -> None:
+        """A sequence starts to decode: what it generates can be stored when somebody looks for it."""
+        if self._caching and (key := _next_key(sequence)):
+            if (sequences := self._growing.get(key)) is None:
+                self._growing[key] = [sequence]
+            else:
+                sequences.append(sequence)
+
+    def growing(self, chain: bytes, at: int) -> list[Sequence]:
+        """Decoding sequences that have stored all blocks of the chain before block `at`, and may have that one."""
+        if not self._growing:
+            return _NOBODY
+        return self._growing.get(chain[at * HASH_BYTES : (at + 1) * HASH_BYTES], _NOBODY)
+
+    def publish(self, sequence: Sequence, full_blocks: int) -> None:
+        """`store` for a sequence that decodes."""
+        self._stop_growing(sequence)
+        self.store(sequence, full_blocks)
+        self.grows(sequence)
+
+    def _stop_growing(self, sequence: Sequence) -> None:
+        if not self._growing:
+            return
+        sequences = self._growing.get(key := _next_key(sequence))
+        if sequences is not None and sequence in sequences:
+            sequences.remove(sequence)
+            if not sequences:
+                del self._growing[key]
+
     def free(self, sequence: Sequence) -> None:
         """Give back all blocks of a sequence; its full ones stay findable until they are evicted."""
         full = sequence.computed_tokens // self.block_tokens if self._caching else 0
+        self._stop_growing(sequence)
         self.store(sequence, full)
         held = sequence.held_blocks
         unfindable = max(0, full - held)
@@ -175,26 +244,28 @@ class KvCache:
             self._unused[Run(b"", 0, unfindable, 0)] = None
             self._cached += unfindable
         if held:
-            self._release(sequence.request.chain, held)
+            self._release(sequence.request.chain, held, sequence.copies)
         sequence.blocks = sequence.held_blocks = 0
-        sequence.tail = None
+        sequence.tail = sequence.copies = None
 
     def clear(self) -> bool:
         """Forget all cached content; False, and nothing happens, while sequences use blocks (as vLLM answers)."""
         if self.free_blocks < self.blocks:
             return False
         self._index.clear()
+        self._copies.clear()
         self._unused.clear()
         self._blank, self._cached = self.blocks, 0
         if self._observer is not None:
             self._observer.cleared()
         return True
 
-    def _release(self, chain: bytes, held: int) -> None:
+    def _release(self, chain: bytes, held: int, copies: dict[int, Run] | None) -> None:
         runs = []
         at = 0
         while at < held:
-            run = self._index[chain[at * HASH_BYTES : (at + 1) * HASH_BYTES]]
+            copy = copies.get(at) if copies is not None else None
+            run = copy or self._index[chain[at * HASH_BYTES : (at + 1) * HASH_BYTES]]
             runs.append(run)
             at += run.stop - run.start
         for run in reversed(runs):
@@ -212,6 +283,15 @@ class KvCache:
         if not upper.refs:
             self._cached -= count
         return upper
+
+
+_NOBODY: list[Sequence] = []
+
+
+def _next_key(sequence: Sequence) -> bytes:
+    """Hash of the first block that is not stored yet; empty where the chain ends."""
+    held = sequence.held_blocks
+    return sequence.request.chain[held * HASH_BYTES : (held + 1) * HASH_BYTES]
 
 
 def _common_blocks(run: Run, chain: bytes, at: int, count: int) -> int:

@@ -53,9 +53,9 @@ class Sequence:
     """A request in an engine: progress and moments (seconds on the engine's clock; -1 = not yet)."""
 
     __slots__ = (
-        "arrived_s", "base", "blocks", "cached_tokens", "computed_tokens", "eligible_step", "finish_depth",
-        "finished_s", "first_token_s", "generated_tokens", "held_blocks", "last_token_s", "order", "preemptions",
-        "request", "scheduled_s", "state", "tail", "target_tokens",
+        "arrived_s", "base", "blocks", "cached_tokens", "computed_tokens", "copies", "eligible_step",
+        "finish_depth", "finished_s", "first_token_s", "generated_tokens", "held_blocks", "last_token_s",
+        "order", "preemptions", "request", "scheduled_s", "state", "tail", "target_tokens",
     )  # fmt: skip
 
     def __init__(self, request: Request, arrived_s: float) -> None:
@@ -83,6 +83,8 @@ class Sequence:
         """Of these, the leading ones that are in the prefix index."""
         self.tail: Run | None = None
         """The run that holds its last stored blocks, while it alone made it."""
+        self.copies: dict[int, Run] | None = None
+        """Its stored blocks, by position, that somebody else had stored before."""
         self.eligible_step = 0
         self.order = 0
         """Number of its admission to the batch."""

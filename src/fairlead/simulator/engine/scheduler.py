@@ -59,6 +59,8 @@ class Scheduler:
         """Have finished, but an iteration that is scheduled ahead does not know it: they keep slot and blocks."""
         self.blocked = False
         """The first in the queue cannot be admitted until something ends: more arrivals change nothing."""
+        self.awaits_growth = False
+        """What a sequence generates the first in the queue has in its prompt: it can need fewer blocks soon."""
         self.preemptions = 0
         self.prefix_queried_tokens = 0
         self.prefix_hit_tokens = 0
@@ -95,6 +97,13 @@ class Scheduler:
             self._admit(plan, now_s, iteration, budget)
         return plan
 
+    def prefilled(self, sequence: Sequence) -> None:
+        """A sequence has its first token, or the first one after a preemption, and decodes from now on."""
+        self.prefilling.remove(sequence)
+        self.decode.join(sequence)
+        if sequence.request.chain:
+            self.cache.grows(sequence)
+
     def finish(self, sequence: Sequence, *, keep_blocks: bool = False) -> None:
         """A decoding sequence has all its tokens. `keep_blocks` until `remove`."""
         state = State.HELD if keep_blocks else State.FINISHED
@@ -104,6 +113,9 @@ class Scheduler:
         self.decode.leave(sequence, state)
         if sequence.request.adapter and self.adapters is not None:
             self.adapters.stop(sequence.request.adapter)
+        if self.waiting:
+            known = max(sequence.target_tokens, sequence.computed_tokens - 1)
+            self.cache.publish(sequence, known // self.settings.block_tokens)
         self.ending[sequence] = None
 
     def release_ending(self) -> None:
@@ -130,7 +142,9 @@ class Scheduler:
         elif sequence.state is State.WAITING:
             self.waiting.remove(sequence)
         sequence.state = state
-        if not keep_blocks:
+        if keep_blocks:
+            self.cache.publish(sequence, sequence.computed_tokens // self.settings.block_tokens)
+        else:
             self.cache.free(sequence)
 
     def arrived(self, sequence: Sequence) -> None:
@@ -218,12 +232,12 @@ class Scheduler:
         if needed > 0:
             self.cache.take(needed)
             sequence.blocks += needed
-        self.cache.store(sequence, computed // size)
+        self._store(sequence, computed // size)
         return True
 
     def _admit(self, plan: Plan, now_s: float, iteration: int, budget: int) -> None:
         settings, running = self.settings, self.running
-        self.blocked = False
+        self.blocked = self.awaits_growth = False
         while budget > 0:
             queue = self.fetched or self.waiting
             if not queue:
@@ -240,7 +254,7 @@ class Scheduler:
                 continue
             tokens = self._try_admit(sequence, budget, bool(running))
             if tokens < 0:
-                self.blocked = True
+                self.blocked = not self.awaits_growth
                 break
             queue.popleft()
             if sequence.scheduled_s < 0:
@@ -270,7 +284,7 @@ class Scheduler:
         settings, cache, request = self.settings, self.cache, sequence.request
         size, target = settings.block_tokens, sequence.target_tokens
         # One token is always left to compute: its logits give the next one.
-        hit = cache.lookup(request.chain, (target - 1) // size) if request.chain else _NO_HIT
+        hit = self._lookup(request.chain, (target - 1) // size) if request.chain else _NO_HIT
         cached = hit.blocks * size
         fetch = request.remote_kv and not sequence.preemptions and target - cached > 1
         tokens = target - cached
@@ -302,8 +316,47 @@ class Scheduler:
             sequence.state = State.FETCHING
             return 0
         sequence.state = State.PREFILL
-        cache.store(sequence, (cached + tokens) // size)
+        self._store(sequence, (cached + tokens) // size)
         return tokens
+
+    def _lookup(self, chain: bytes, limit_blocks: int) -> Hit:
+        """What of a chain can be found, with what decoding sequences have generated of it up to now."""
+        cache = self.cache
+        self.awaits_growth = False
+        hit = cache.lookup(chain, limit_blocks)
+        while hit.blocks < limit_blocks and self._publish(chain, hit.blocks):
+            before = hit.blocks
+            hit = cache.lookup(chain, limit_blocks)
+            if hit.blocks == before:
+                self.awaits_growth = True
+                break
+        return hit
+
+    def _publish(self, chain: bytes, at: int) -> bool:
+        """Store what decoding sequences have of a chain from block `at` on; whether there are such."""
+        growing = self.cache.growing(chain, at)
+        if not growing:
+            return False
+        for sequence in sorted(growing, key=_furthest_first):
+            if sequence.state is State.DECODE:
+                self.cache.publish(sequence, self._known_tokens(sequence) // self.settings.block_tokens)
+        return True
+
+    def _store(self, sequence: Sequence, full_blocks: int) -> None:
+        """Store blocks of a prompt, after what others have generated of it already."""
+        if sequence.request.chain:
+            self._publish(sequence.request.chain, sequence.held_blocks)
+            self.cache.store(sequence, full_blocks)
+
+    def _known_tokens(self, sequence: Sequence) -> int:
+        """Of a decoding sequence, the tokens whose blocks are stored when an iteration is put together: those that the
+        iteration computes, too, but where it is scheduled ahead the last one is not known."""
+        computed = sequence.base + self.decode.depth
+        return computed if self.settings.async_scheduling else computed + 1
+
+
+def _furthest_first(sequence: Sequence) -> tuple[int, int]:
+    return -sequence.base, sequence.order
 
 
 _NO_HIT = Hit()
