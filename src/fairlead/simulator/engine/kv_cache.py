@@ -76,7 +76,8 @@ class KvCache:
         self._cached = 0
         self._index: dict[bytes, Run] = {}  # hash of its first block -> run
         self._copies: dict[bytes, list[Run]] = {}  # runs of one block that another run in the index has as well
-        self._growing: dict[bytes, list[Sequence]] = {}  # hash of the next block -> sequences that generate it
+        self.growing: dict[bytes, list[Sequence]] = {}
+        """Hash of the next block -> decoding sequences that have stored all before it, and may have that one."""
         self._unused: OrderedDict[Run, None] = OrderedDict()  # runs without users, next to be evicted first
 
     @property
@@ -135,8 +136,15 @@ class KvCache:
             count -= gone
             if run.stop == run.start:
                 del unused[run]
-            if run.chain:
+            if not run.chain:
+                continue
+            if self._copies:
                 self._forget(run, gone)
+                continue
+            if run.stop == run.start:
+                del self._index[run.key]
+            if self._observer is not None:
+                self._observer.removed(run.chain[run.stop * HASH_BYTES : (run.stop + gone) * HASH_BYTES])
 
     def _forget(self, run: Run, count: int) -> None:
         """The last `count` blocks of a run, already taken off, cannot be found any more, but perhaps copies of them."""
@@ -146,12 +154,11 @@ class KvCache:
                 self._remove_copy(key, run)
                 return
             del self._index[key]
-        hashes = run.chain[run.stop * HASH_BYTES : (run.stop + count) * HASH_BYTES]
-        if self._copies:
-            kept = [hashes[i : i + HASH_BYTES] for i in range(0, len(hashes), HASH_BYTES)]
-            hashes = b"".join(one for one in kept if not self._promote(one))
-        if self._observer is not None and hashes:
-            self._observer.removed(hashes)
+        taken = range(run.stop * HASH_BYTES, (run.stop + count) * HASH_BYTES, HASH_BYTES)
+        hashes = [run.chain[i : i + HASH_BYTES] for i in taken]
+        gone = [one for one in hashes if not self._promote(one)]
+        if self._observer is not None and gone:
+            self._observer.removed(b"".join(gone))
 
     def _promote(self, key: bytes) -> bool:
         """The block is gone: its oldest copy, if there is one, is found instead."""
@@ -205,17 +212,14 @@ class KvCache:
 
     def grows(self, sequence: Sequence) -> None:
         """A sequence starts to decode: what it generates can be stored when somebody looks for it."""
-        if self._caching and (key := _next_key(sequence)):
-            if (sequences := self._growing.get(key)) is None:
-                self._growing[key] = [sequence]
-            else:
-                sequences.append(sequence)
-
-    def growing(self, chain: bytes, at: int) -> list[Sequence]:
-        """Decoding sequences that have stored all blocks of the chain before block `at`, and may have that one."""
-        if not self._growing:
-            return _NOBODY
-        return self._growing.get(chain[at * HASH_BYTES : (at + 1) * HASH_BYTES], _NOBODY)
+        held = sequence.held_blocks
+        key = sequence.request.chain[held * HASH_BYTES : (held + 1) * HASH_BYTES]
+        if not self._caching or not key:
+            return
+        if (sequences := self.growing.get(key)) is None:
+            self.growing[key] = [sequence]
+        else:
+            sequences.append(sequence)
 
     def publish(self, sequence: Sequence, full_blocks: int) -> None:
         """`store` for a sequence that decodes."""
@@ -224,18 +228,19 @@ class KvCache:
         self.grows(sequence)
 
     def _stop_growing(self, sequence: Sequence) -> None:
-        if not self._growing:
-            return
-        sequences = self._growing.get(key := _next_key(sequence))
+        held = sequence.held_blocks
+        key = sequence.request.chain[held * HASH_BYTES : (held + 1) * HASH_BYTES]
+        sequences = self.growing.get(key)
         if sequences is not None and sequence in sequences:
             sequences.remove(sequence)
             if not sequences:
-                del self._growing[key]
+                del self.growing[key]
 
     def free(self, sequence: Sequence) -> None:
         """Give back all blocks of a sequence; its full ones stay findable until they are evicted."""
         full = sequence.computed_tokens // self.block_tokens if self._caching else 0
-        self._stop_growing(sequence)
+        if self.growing:
+            self._stop_growing(sequence)
         self.store(sequence, full)
         held = sequence.held_blocks
         unfindable = max(0, full - held)
@@ -283,15 +288,6 @@ class KvCache:
         if not upper.refs:
             self._cached -= count
         return upper
-
-
-_NOBODY: list[Sequence] = []
-
-
-def _next_key(sequence: Sequence) -> bytes:
-    """Hash of the first block that is not stored yet; empty where the chain ends."""
-    held = sequence.held_blocks
-    return sequence.request.chain[held * HASH_BYTES : (held + 1) * HASH_BYTES]
 
 
 def _common_blocks(run: Run, chain: bytes, at: int, count: int) -> int:

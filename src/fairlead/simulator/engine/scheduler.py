@@ -12,7 +12,7 @@ from collections import deque
 from fairlead.simulator.engine.adapters import AdapterSlots
 from fairlead.simulator.engine.decode_batch import DecodeBatch
 from fairlead.simulator.engine.kv_cache import BlockObserver, Hit, KvCache
-from fairlead.simulator.engine.request import Sequence, State
+from fairlead.simulator.engine.request import HASH_BYTES, Sequence, State
 from fairlead.simulator.engine.settings import EngineSettings
 
 
@@ -334,8 +334,8 @@ class Scheduler:
 
     def _publish(self, chain: bytes, at: int) -> bool:
         """Store what decoding sequences have of a chain from block `at` on; whether there are such."""
-        growing = self.cache.growing(chain, at)
-        if not growing:
+        growing = self.cache.growing.get(chain[at * HASH_BYTES : (at + 1) * HASH_BYTES])
+        if growing is None:
             return False
         for sequence in sorted(growing, key=_furthest_first):
             if sequence.state is State.DECODE:
@@ -344,8 +344,9 @@ class Scheduler:
 
     def _store(self, sequence: Sequence, full_blocks: int) -> None:
         """Store blocks of a prompt, after what others have generated of it already."""
-        if sequence.request.chain:
-            self._publish(sequence.request.chain, sequence.held_blocks)
+        if (chain := sequence.request.chain) and full_blocks > sequence.held_blocks:
+            if self.cache.growing:
+                self._publish(chain, sequence.held_blocks)
             self.cache.store(sequence, full_blocks)
 
     def _known_tokens(self, sequence: Sequence) -> int:
