@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import secrets
 import signal
 from collections.abc import Awaitable, Callable
@@ -60,6 +61,8 @@ async def run(options: Options, on_ready: Callable[[int], Awaitable[None]], cloc
             await clock.sleep(options.start_delay_s)
         site = web.TCPSite(runner, options.host, options.port, backlog=1024, reuse_address=True)
         await site.start()
+        # What is here now stays: the collector need not look at it again in the midst of an iteration's tokens.
+        gc.freeze()
         await on_ready(int(runner.addresses[0][1]))
         await stopping.wait()
         await server.drain(options.drain_timeout_s)
