@@ -223,10 +223,9 @@ class Engine:
         scheduler = self.scheduler
         if self.is_sleeping:
             scheduler.release_ending()
-        elif len(scheduler.ending) == len(scheduler.running) and not scheduler.num_waiting:
-            if scheduler.ending:
-                self._iteration += 1
-                scheduler.release_ending()
+        elif (ending := scheduler.ending) and len(ending) == len(scheduler.running) and not scheduler.num_waiting:
+            self._iteration += 1
+            scheduler.release_ending()
         else:
             self._flight = self._next_flight(now_s)
             while self._flight is None and self._room_after:
@@ -276,7 +275,7 @@ class Engine:
                 else:
                     high = middle - 1
             iterations = low
-        if scheduler.num_waiting and (self._room_after or scheduler.awaits_growth):
+        if (self._room_after or scheduler.awaits_growth) and scheduler.num_waiting:
             iterations = 1
         elif scheduler.waiting and not scheduler.blocked:
             later = [s.eligible_step - number for s in scheduler.waiting if s.eligible_step > number]

@@ -101,7 +101,7 @@ class Scheduler:
         """A sequence has its first token, or the first one after a preemption, and decodes from now on."""
         self.prefilling.remove(sequence)
         self.decode.join(sequence)
-        if sequence.request.chain:
+        if len(sequence.request.chain) > sequence.held_blocks * HASH_BYTES:
             self.cache.grows(sequence)
 
     def finish(self, sequence: Sequence, *, keep_blocks: bool = False) -> None:
@@ -121,15 +121,13 @@ class Scheduler:
     def release_ending(self) -> None:
         """The next iteration has been put together: those that finished before it give their place to the one after."""
         if self.ending:
+            running, cache = self.running, self.cache
             for sequence in self.ending:
-                self._release_ended(sequence)
+                del running[sequence]
+                if sequence.state is not State.HELD:
+                    cache.free(sequence)
             self.ending.clear()
             self.blocked = False
-
-    def _release_ended(self, sequence: Sequence) -> None:
-        del self.running[sequence]
-        if sequence.state is not State.HELD:
-            self.cache.free(sequence)
 
     def remove(self, sequence: Sequence, state: State, *, keep_blocks: bool = False) -> None:
         """A sequence ends or is taken out, wherever it is. `keep_blocks` until `release`."""
@@ -187,8 +185,9 @@ class Scheduler:
         self.preemptions += 1
         self.blocked = False
         if sequence in self.ending:  # nothing of it is left to compute: it only leaves earlier
-            del self.ending[sequence]
-            self._release_ended(sequence)
+            del self.ending[sequence], self.running[sequence]
+            if sequence.state is not State.HELD:
+                self.cache.free(sequence)
             return
         decoding = sequence.state is State.DECODE
         self._leave_batch(sequence, State.WAITING)
