@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from fairlead.clock import VirtualClock
 from fairlead.engines.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch
 from fairlead.simulator.engine import HASH_BYTES, Engine, EngineSettings, RequestTooLong
+from fairlead.simulator.server.answers.outcome import LENGTH, Outcome
 from fairlead.simulator.server.block_chain import block_chain
 from fairlead.simulator.server.kv_config import KvEventsConfig
 from fairlead.simulator.server.kv_publisher import KvPublisher
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import LENGTH, Outcome
 from fairlead.simulator.server.pace import PacedCost
 
 BLOCK = 4

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from fairlead.simulator.server.exposition import Histogram, Page
+from fairlead.simulator.server.metrics.exposition import Histogram, Page
 
 RECORDED = json.loads((Path(__file__).parent / "data" / "vllm_metrics.json").read_text())
 BODY = {"model": "tiny", "prompt": "hello", "max_tokens": 3, "ignore_eos": True}

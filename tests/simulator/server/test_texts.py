@@ -10,14 +10,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fairlead.simulator.server.answers.outcome import Author, Outcome, stopped
 from fairlead.simulator.server.block_chain import block_chain
-from fairlead.simulator.server.chat import PlainTemplate
-from fairlead.simulator.server.outcome import Author, Outcome, stopped
-from fairlead.simulator.server.pattern_text import PatternError, matching_text
-from fairlead.simulator.server.sampling import Sampling
-from fairlead.simulator.server.schema_text import SchemaError, json_text
-from fairlead.simulator.server.tokens import EOS, ByteTokenizer
-from fairlead.simulator.server.words import byte_words
+from fairlead.simulator.server.bodies.chat import PlainTemplate
+from fairlead.simulator.server.bodies.sampling import Sampling
+from fairlead.simulator.server.text.pattern_text import PatternError, matching_text
+from fairlead.simulator.server.text.schema_text import SchemaError, json_text
+from fairlead.simulator.server.text.tokens import EOS, ByteTokenizer
+from fairlead.simulator.server.text.words import byte_words
 
 TOKENIZER = ByteTokenizer()
 AUTHOR = Author(TOKENIZER, byte_words())

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.simulator.server.chat import PlainTemplate
-from fairlead.simulator.server.vocabulary import FileTokenizer, TokenizerError
-from fairlead.simulator.server.words import Words
+from fairlead.simulator.server.bodies.chat import PlainTemplate
+from fairlead.simulator.server.text.vocabulary import FileTokenizer, TokenizerError
+from fairlead.simulator.server.text.words import Words
 
 FOLDER = Path(__file__).parent / "data" / "model"
 TOKENIZER = FileTokenizer(FOLDER)

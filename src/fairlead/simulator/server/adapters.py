@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairlead.simulator.server import fields as f
-from fairlead.simulator.server.errors import ApiError, no_such_model
+from fairlead.simulator.server.bodies import fields as f
+from fairlead.simulator.server.bodies.errors import ApiError, no_such_model
 
 _USER_INPUT = "InvalidUserInput"
 _LOAD = f.Shape(

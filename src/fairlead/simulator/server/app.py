@@ -16,30 +16,30 @@ from aiohttp import web
 from fairlead import __version__
 from fairlead.clock import Clock
 from fairlead.simulator.server.adapters import Models
-from fairlead.simulator.server.answer import Answer, AnswerHead, AnswerOptions
-from fairlead.simulator.server.anthropic_body import count_tokens_body, messages_body
-from fairlead.simulator.server.bodies import chat_body, completion_body
-from fairlead.simulator.server.composer import Composed, Composer
-from fairlead.simulator.server.conversations import (
+from fairlead.simulator.server.answers.answer import Answer, AnswerHead, AnswerOptions
+from fairlead.simulator.server.answers.message_answer import MessageAnswer, anthropic_error
+from fairlead.simulator.server.answers.response_answer import ResponseAnswer, echoed_fields
+from fairlead.simulator.server.bodies.anthropic_body import count_tokens_body, messages_body
+from fairlead.simulator.server.bodies.conversations import (
     message_messages,
     message_tools,
     response_constraint,
     response_messages,
     response_tools,
 )
+from fairlead.simulator.server.bodies.errors import ApiError, unavailable
+from fairlead.simulator.server.bodies.http_body import json_body, json_response
+from fairlead.simulator.server.bodies.openai_body import chat_body, completion_body
+from fairlead.simulator.server.bodies.responses_body import responses_body
+from fairlead.simulator.server.bodies.sampling import Sampling
+from fairlead.simulator.server.composer import Composed, Composer
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.embed import embed
-from fairlead.simulator.server.errors import ApiError, unavailable
 from fairlead.simulator.server.failures import HEADER, Failure, FailureError, parse_failures
-from fairlead.simulator.server.http_body import json_body, json_response
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.message_answer import MessageAnswer, anthropic_error
-from fairlead.simulator.server.metrics_page import MetricsPage
+from fairlead.simulator.server.metrics.metrics_page import MetricsPage
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.respond import Responder
-from fairlead.simulator.server.response_answer import ResponseAnswer, echoed_fields
-from fairlead.simulator.server.responses_body import responses_body
-from fairlead.simulator.server.sampling import Sampling
 from fairlead.simulator.server.tokenize import detokenized, tokenized
 
 LAME_DUCK_S = 0.5

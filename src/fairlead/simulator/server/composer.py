@@ -13,20 +13,20 @@ from typing import Any
 import msgspec
 
 from fairlead.simulator.server.adapters import Models
-from fairlead.simulator.server.answer import Answer, AnswerHead, AnswerOptions, Transcript
+from fairlead.simulator.server.answers.answer import Answer, AnswerHead, AnswerOptions, Transcript
+from fairlead.simulator.server.answers.chat_answer import ChatAnswer
+from fairlead.simulator.server.answers.completion_answer import CompletionAnswer
+from fairlead.simulator.server.answers.outcome import Author, Outcome
+from fairlead.simulator.server.answers.tools import Tool, chosen_tool, tool_text
 from fairlead.simulator.server.block_chain import block_chain
-from fairlead.simulator.server.bodies import Body
-from fairlead.simulator.server.chat import ChatTemplate, check_parts, flattened, has_media
-from fairlead.simulator.server.chat_answer import ChatAnswer
-from fairlead.simulator.server.completion_answer import CompletionAnswer
-from fairlead.simulator.server.constraint import Constraint, constraint_of
-from fairlead.simulator.server.errors import ApiError, invalid
+from fairlead.simulator.server.bodies.chat import ChatTemplate, check_parts, flattened, has_media
+from fairlead.simulator.server.bodies.constraint import Constraint, constraint_of
+from fairlead.simulator.server.bodies.errors import ApiError, invalid
+from fairlead.simulator.server.bodies.openai_body import Body
+from fairlead.simulator.server.bodies.sampling import Sampling, check_length, check_text, check_vocabulary, sampling_of
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import Author, Outcome
-from fairlead.simulator.server.sampling import Sampling, check_length, check_text, check_vocabulary, sampling_of
-from fairlead.simulator.server.tokens import Tokenizer
-from fairlead.simulator.server.tools import Tool, chosen_tool, tool_text
-from fairlead.simulator.server.words import seed_of
+from fairlead.simulator.server.text.tokens import Tokenizer
+from fairlead.simulator.server.text.words import seed_of
 
 _NO_MESSAGES = "Cannot apply chat template to an empty conversation. Provide at least one message."
 

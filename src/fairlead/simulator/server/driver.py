@@ -16,7 +16,7 @@ from fairlead.clock import Clock
 from fairlead.simulator.engine import Engine, Sequence, State
 from fairlead.simulator.server.journal import Journal
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.metrics_page import Rank
+from fairlead.simulator.server.metrics.metrics_page import Rank
 
 _MOST_BOUNDARIES = 64
 """How many missed iterations one wake-up looks at one by one; beyond that they count as one."""

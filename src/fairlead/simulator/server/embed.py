@@ -9,14 +9,14 @@ from aiohttp import web
 
 from fairlead.clock import Clock
 from fairlead.simulator.server.adapters import Models
+from fairlead.simulator.server.answers.embeddings import DEFAULT_DIMENSIONS, embeddings_body, inputs_of, shown, vector
+from fairlead.simulator.server.answers.outcome import LENGTH, Outcome
 from fairlead.simulator.server.block_chain import block_chain
+from fairlead.simulator.server.bodies.http_body import json_response
+from fairlead.simulator.server.bodies.sampling import check_length
 from fairlead.simulator.server.composer import Composer
-from fairlead.simulator.server.embeddings import DEFAULT_DIMENSIONS, embeddings_body, inputs_of, shown, vector
-from fairlead.simulator.server.http_body import json_response
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import LENGTH, Outcome
 from fairlead.simulator.server.respond import Responder
-from fairlead.simulator.server.sampling import check_length
 
 
 async def embed(raw: Any, composer: Composer, models: Models, responder: Responder, clock: Clock) -> web.StreamResponse:

@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from fairlead.simulator.engine import State
-from fairlead.simulator.server.answer import Answer
+from fairlead.simulator.server.answers.answer import Answer
+from fairlead.simulator.server.bodies.errors import ApiError
 from fairlead.simulator.server.composer import Composed
 from fairlead.simulator.server.driver import Live
-from fairlead.simulator.server.errors import ApiError
 
 _NEEDED = ("remote_block_ids", "remote_engine_id", "remote_request_id", "remote_host", "remote_port")
 _TIMEOUT_S = 5.0

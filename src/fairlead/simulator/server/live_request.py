@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fairlead.simulator.engine import Request
-from fairlead.simulator.server.outcome import LENGTH, Outcome
+from fairlead.simulator.server.answers.outcome import LENGTH, Outcome
 
 
 @dataclass(slots=True)

@@ -11,10 +11,10 @@ from typing import Any
 from aiohttp import web
 
 from fairlead.clock import Clock
-from fairlead.simulator.server import fields as f
+from fairlead.simulator.server.bodies import fields as f
+from fairlead.simulator.server.bodies.errors import ApiError
+from fairlead.simulator.server.bodies.http_body import json_response
 from fairlead.simulator.server.driver import Driver
-from fairlead.simulator.server.errors import ApiError
-from fairlead.simulator.server.http_body import json_response
 from fairlead.simulator.server.respond import Responder
 
 _POLL_S = 0.01

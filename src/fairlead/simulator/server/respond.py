@@ -16,14 +16,14 @@ from aiohttp.http import HttpVersion11
 from fairlead.clock import Clock
 from fairlead.simulator.engine import RequestTooLong, pick_rank
 from fairlead.simulator.profile import FrontendCost
-from fairlead.simulator.server.answer import Answer, AnswerHead
+from fairlead.simulator.server.answers.answer import Answer, AnswerHead
+from fairlead.simulator.server.bodies.errors import ApiError
+from fairlead.simulator.server.bodies.http_body import JSON
 from fairlead.simulator.server.composer import Composed
 from fairlead.simulator.server.driver import Driver, Live
-from fairlead.simulator.server.errors import ApiError
 from fairlead.simulator.server.failures import Failure, Fate, draw_fate
 from fairlead.simulator.server.faulty_stream import FaultyStream, FaultyWhole, crash
 from fairlead.simulator.server.handoff import Handoff
-from fairlead.simulator.server.http_body import JSON
 from fairlead.simulator.server.live_request import LiveRequest
 from fairlead.simulator.server.stream import Stream, Whole
 

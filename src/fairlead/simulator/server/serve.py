@@ -17,21 +17,21 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.simulator.engine import Engine
 from fairlead.simulator.profile import EngineProfile, FrontendCost
 from fairlead.simulator.server.adapters import Models
+from fairlead.simulator.server.answers.outcome import Author
 from fairlead.simulator.server.app import SimulatedServer
-from fairlead.simulator.server.cache_info import cache_labels
-from fairlead.simulator.server.chat import ChatTemplate, PlainTemplate
+from fairlead.simulator.server.bodies.chat import ChatTemplate, PlainTemplate
 from fairlead.simulator.server.composer import Composer
 from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.handoff import Handoff
 from fairlead.simulator.server.journal import Journal
-from fairlead.simulator.server.metrics_page import MetricsPage, Rank
+from fairlead.simulator.server.metrics.cache_info import cache_labels
+from fairlead.simulator.server.metrics.metrics_page import MetricsPage, Rank
 from fairlead.simulator.server.operations import Operations
 from fairlead.simulator.server.options import Options, pace_s
-from fairlead.simulator.server.outcome import Author
 from fairlead.simulator.server.pace import PacedCost
 from fairlead.simulator.server.respond import Responder, fingerprint
-from fairlead.simulator.server.tokens import ByteTokenizer, Tokenizer
-from fairlead.simulator.server.words import Words, byte_words
+from fairlead.simulator.server.text.tokens import ByteTokenizer, Tokenizer
+from fairlead.simulator.server.text.words import Words, byte_words
 
 if TYPE_CHECKING:
     from fairlead.perf.step import StepCost
@@ -197,7 +197,7 @@ class Parts:
         template: ChatTemplate = PlainTemplate()
         words = byte_words()
         if options.tokenizer is not None:
-            from fairlead.simulator.server.vocabulary import FileTokenizer, TokenizerError
+            from fairlead.simulator.server.text.vocabulary import FileTokenizer, TokenizerError
 
             try:
                 loaded = FileTokenizer(options.tokenizer)

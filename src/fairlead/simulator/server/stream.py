@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from fairlead.simulator.engine import State
-from fairlead.simulator.server.answer import Answer
+from fairlead.simulator.server.answers.answer import Answer
+from fairlead.simulator.server.answers.outcome import Outcome
 from fairlead.simulator.server.driver import Live
-from fairlead.simulator.server.outcome import Outcome
 
 BUFFER_BYTES = 64 * 1024
 """Most bytes that wait for a slow client before its stream skips turns."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.simulator.server import fields as f
 from fairlead.simulator.server.adapters import Models
-from fairlead.simulator.server.bodies import TOOLS
+from fairlead.simulator.server.bodies import fields as f
+from fairlead.simulator.server.bodies.conversation_body import MESSAGES
+from fairlead.simulator.server.bodies.openai_body import TOOLS
 from fairlead.simulator.server.composer import Composer
-from fairlead.simulator.server.conversation_body import MESSAGES
 
 _COMMON: dict[str, f.Check] = {
     "model": f.optional(f.text),

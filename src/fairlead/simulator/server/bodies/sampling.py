@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from fairlead.simulator.server.errors import ApiError, invalid
+from fairlead.simulator.server.bodies.errors import ApiError, invalid
 
 MAX_LOGPROBS = 20
 MAX_N = 16_384

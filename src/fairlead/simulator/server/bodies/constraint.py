@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.server.errors import ApiError, invalid
-from fairlead.simulator.server.pattern_text import PatternError, matching_text
-from fairlead.simulator.server.schema_text import SchemaError, json_text
+from fairlead.simulator.server.bodies.errors import ApiError, invalid
+from fairlead.simulator.server.text.pattern_text import PatternError, matching_text
+from fairlead.simulator.server.text.schema_text import SchemaError, json_text
 
 Constraint = Callable[[random.Random], str]
 """A text for a seeded generator. Raises ApiError."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.simulator.server import fields as f
-from fairlead.simulator.server.bodies import MAX_STOPS, Body
+from fairlead.simulator.server.bodies import fields as f
+from fairlead.simulator.server.bodies.openai_body import MAX_STOPS, Body
 
 _TEXT = f.optional(f.text)
 _OBJECT = f.optional(f.mapping(f.anything))

@@ -9,7 +9,7 @@ import resource
 import sys
 from pathlib import Path
 
-from fairlead.simulator.server.exposition import Page
+from fairlead.simulator.server.metrics.exposition import Page
 
 
 def write_process(page: Page, started_s: float) -> None:

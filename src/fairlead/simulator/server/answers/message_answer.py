@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.server.answer import AnswerHead, encode, named_event
+from fairlead.simulator.server.answers.answer import AnswerHead, encode, named_event
+from fairlead.simulator.server.answers.outcome import LENGTH
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import LENGTH
 
 
 class MessageAnswer:

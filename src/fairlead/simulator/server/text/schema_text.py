@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.server.pattern_text import matching_text
-from fairlead.simulator.server.words import WORDS
+from fairlead.simulator.server.text.pattern_text import matching_text
+from fairlead.simulator.server.text.words import WORDS
 
 _DEEP = 5
 """From this depth on optional things are left out."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.simulator.server import fields as f
+from fairlead.simulator.server.bodies import fields as f
 
 
 def _message(name: str, fields: dict[str, f.Check], *required: str) -> f.Check:

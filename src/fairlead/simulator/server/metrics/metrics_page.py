@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fairlead.simulator.engine import Engine
-from fairlead.simulator.server.exposition import Histogram, Labels, Page
-from fairlead.simulator.server.http_metrics import HttpMetrics
-from fairlead.simulator.server.process_metrics import write_process
-from fairlead.simulator.server.rank_metrics import FINISHED_REASONS, RankMetrics
+from fairlead.simulator.server.metrics.exposition import Histogram, Labels, Page
+from fairlead.simulator.server.metrics.http_metrics import HttpMetrics
+from fairlead.simulator.server.metrics.process_metrics import write_process
+from fairlead.simulator.server.metrics.rank_metrics import FINISHED_REASONS, RankMetrics
 
 SLEEP_STATES = ("awake", "weights_offloaded", "discard_all")
 _CACHE_SOURCES = ("device", "host", "p2p", "disk", "external_unspecified")

@@ -6,7 +6,15 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from fairlead.simulator.server.answer import DONE, AnswerHead, AnswerOptions, Transcript, encode, event, usage_of
+from fairlead.simulator.server.answers.answer import (
+    DONE,
+    AnswerHead,
+    AnswerOptions,
+    Transcript,
+    encode,
+    event,
+    usage_of,
+)
 from fairlead.simulator.server.live_request import LiveRequest
 
 

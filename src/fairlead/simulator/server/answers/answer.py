@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 import msgspec
 
+from fairlead.simulator.server.answers.outcome import alternatives, logprob_of
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import alternatives, logprob_of
-from fairlead.simulator.server.tokens import Tokenizer
-from fairlead.simulator.server.words import Words
+from fairlead.simulator.server.text.tokens import Tokenizer
+from fairlead.simulator.server.text.words import Words
 
 DONE = b"data: [DONE]\n\n"
 encode = msgspec.json.encode

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from fairlead.simulator.server.errors import ApiError
-from fairlead.simulator.server.fields import Complaints
+from fairlead.simulator.server.bodies.errors import ApiError
+from fairlead.simulator.server.bodies.fields import Complaints
 
 JSON = "application/json"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.server.chat import ChatTemplate, PlainTemplate
+from fairlead.simulator.server.bodies.chat import ChatTemplate, PlainTemplate
 
 
 class TokenizerError(ValueError):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from fairlead.simulator.server.answer import AnswerHead, AnswerOptions, encode, named_event
+from fairlead.simulator.server.answers.answer import AnswerHead, AnswerOptions, encode, named_event
+from fairlead.simulator.server.answers.outcome import LENGTH
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import LENGTH
 
 
 class ResponseAnswer:

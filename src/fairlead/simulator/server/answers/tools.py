@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairlead.simulator.server.errors import ApiError
-from fairlead.simulator.server.outcome import ToolCall
-from fairlead.simulator.server.pattern_text import PatternError
-from fairlead.simulator.server.schema_text import SchemaError, json_text
+from fairlead.simulator.server.answers.outcome import ToolCall
+from fairlead.simulator.server.bodies.errors import ApiError
+from fairlead.simulator.server.text.pattern_text import PatternError
+from fairlead.simulator.server.text.schema_text import SchemaError, json_text
 
 
 @dataclass(frozen=True, slots=True)

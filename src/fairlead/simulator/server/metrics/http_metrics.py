@@ -5,7 +5,7 @@ Protocol: the default metrics of prometheus-fastapi-instrumentator, which vLLM 0
 
 from __future__ import annotations
 
-from fairlead.simulator.server.exposition import Histogram, Page
+from fairlead.simulator.server.metrics.exposition import Histogram, Page
 
 UNMEASURED = frozenset(("/metrics", "/health", "/load", "/ping", "/version", "/server_info"))
 _FINE_S = (

@@ -6,7 +6,7 @@ Reference: vLLM 0.32, `v1/metrics/loggers.py::PrometheusStatLogger`.
 from __future__ import annotations
 
 from fairlead.simulator.engine import Sequence
-from fairlead.simulator.server.exposition import Histogram
+from fairlead.simulator.server.metrics.exposition import Histogram
 
 TTFT_S = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,

@@ -10,7 +10,7 @@ import random
 import zlib
 from collections.abc import Sequence
 
-from fairlead.simulator.server.tokens import ByteTokenizer
+from fairlead.simulator.server.text.tokens import ByteTokenizer
 
 _FIRST_TEXT = "Well When Then Here This That Each Most Many Some Once From Both Next Late Soon Just Only Even Over"
 _REST_TEXT = """

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fairlead.simulator.server import fields as f
-from fairlead.simulator.server.conversation_body import MESSAGES
-from fairlead.simulator.server.errors import ApiError, invalid
+from fairlead.simulator.server.bodies import fields as f
+from fairlead.simulator.server.bodies.conversation_body import MESSAGES
+from fairlead.simulator.server.bodies.errors import ApiError, invalid
 
 Body = dict[str, Any]
 

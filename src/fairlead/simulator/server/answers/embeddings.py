@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
-from fairlead.simulator.server import fields as f
+from fairlead.simulator.server.bodies import fields as f
 
 DEFAULT_DIMENSIONS = 384
 _MOST_DIMENSIONS = 65_536

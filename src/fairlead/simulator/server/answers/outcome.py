@@ -9,9 +9,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairlead.simulator.server.sampling import Sampling
-from fairlead.simulator.server.tokens import Tokenizer
-from fairlead.simulator.server.words import Words, natural_tokens
+from fairlead.simulator.server.bodies.sampling import Sampling
+from fairlead.simulator.server.text.tokens import Tokenizer
+from fairlead.simulator.server.text.words import Words, natural_tokens
 
 LENGTH = "length"
 STOP = "stop"

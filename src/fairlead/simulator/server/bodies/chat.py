@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fairlead.simulator.server.errors import ApiError
-from fairlead.simulator.server.tokens import BYTES_PER_TOKEN
+from fairlead.simulator.server.bodies.errors import ApiError
+from fairlead.simulator.server.text.tokens import BYTES_PER_TOKEN
 
 ANSWER_ROLE = "assistant"
 

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fairlead.simulator.server.answer import DONE, AnswerHead, AnswerOptions, Transcript, encode, event, usage_of
+from fairlead.simulator.server.answers.answer import (
+    DONE,
+    AnswerHead,
+    AnswerOptions,
+    Transcript,
+    encode,
+    event,
+    usage_of,
+)
+from fairlead.simulator.server.answers.outcome import logprob_of
 from fairlead.simulator.server.live_request import LiveRequest
-from fairlead.simulator.server.outcome import logprob_of
 
 
 class CompletionAnswer:

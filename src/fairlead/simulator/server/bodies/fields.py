@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from fairlead.simulator.server.errors import ApiError
+from fairlead.simulator.server.bodies.errors import ApiError
 
 MAX_REPORTED = 10
 _MAX_INPUT_CHARS = 200

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from fairlead.simulator.server.bodies import Body
-from fairlead.simulator.server.chat import content_text
-from fairlead.simulator.server.constraint import Constraint, constraint_of
-from fairlead.simulator.server.errors import ApiError, invalid
-from fairlead.simulator.server.tools import Tool
+from fairlead.simulator.server.answers.tools import Tool
+from fairlead.simulator.server.bodies.chat import content_text
+from fairlead.simulator.server.bodies.constraint import Constraint, constraint_of
+from fairlead.simulator.server.bodies.errors import ApiError, invalid
+from fairlead.simulator.server.bodies.openai_body import Body
 
 Messages = list[dict[str, Any]]
 

@@ -1,0 +1,1 @@
+"""Bodies of requests in every API the server speaks, checked in the words of vLLM."""

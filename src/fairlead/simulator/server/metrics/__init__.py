@@ -1,0 +1,1 @@
+"""The metrics page of vLLM, series by series, cheap enough for the path of tokens."""
