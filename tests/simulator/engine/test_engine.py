@@ -95,6 +95,56 @@ def test_preemption_puts_the_last_back_and_loses_nothing():
     assert one.used_blocks(FOREVER_S) == 0
 
 
+@pytest.mark.parametrize(("ahead", "starts_s"), [(False, 3.0), (True, 4.0)])
+def test_scheduling_ahead_gives_a_place_one_iteration_later(ahead, starts_s):
+    """a ends at 3; with scheduling ahead the iteration that starts then has been put together with a in its place."""
+    one = engine(cost=LinearCost(1, 0, 0, 0, 0), max_num_seqs=2, async_scheduling=ahead)
+    one.submit(0.0, request("a", 4, 3))
+    one.submit(0.1, request("b", 4, 9))
+    third = one.submit(0.2, request("c", 4, 1))
+    one.advance(FOREVER_S)
+    assert third.scheduled_s == starts_s
+
+
+def test_with_nothing_else_to_compute_a_place_is_given_at_once():
+    one = engine(cost=LinearCost(1, 0, 0, 0, 0), max_num_seqs=1, async_scheduling=True)
+    one.submit(0.0, request("a", 4, 3))
+    second = one.submit(0.2, request("b", 4, 1))
+    one.advance(FOREVER_S)
+    assert second.scheduled_s == 3.0
+
+
+def test_scheduling_ahead_a_sequence_can_be_preempted_for_blocks_that_are_about_to_be_free():
+    """Three blocks. a has two of them and ends at 3, when b needs a second one and is the last in the batch."""
+    cost = LinearCost(1, 0, 0, 0, 0)
+    for ahead, preemptions in ((False, 0), (True, 1)):
+        one = engine(cost=cost, num_blocks=3, block_tokens=4, max_num_seqs=2, async_scheduling=ahead)
+        one.submit(0.0, request("a", 5, 3))
+        got = one.submit(0.1, request("b", 4 if ahead else 3, 8))  # admitted at 2 and at 1
+        one.advance(FOREVER_S)
+        assert got.preemptions == preemptions
+
+
+def test_only_a_prompt_that_others_can_see_is_limited():
+    """Scheduling ahead, the second iteration is put together before b is known: a has the whole budget."""
+    fields = {"max_num_batched_tokens": 256, "max_num_seqs": 4, "long_prefill_token_threshold": 16}
+    for ahead, finished_s in ((True, 2.0), (False, 5.0)):
+        one = engine(cost=LinearCost(1, 0, 0, 0, 0), async_scheduling=ahead, **fields)
+        got = one.submit(0.0, request("a", 256 + 64, 1))
+        one.submit(0.5, request("b", 64, 1))
+        one.advance(FOREVER_S)
+        assert got.first_token_s == finished_s
+
+
+def test_what_is_being_generated_can_be_found():
+    one = engine(cost=LinearCost(1, 0, 0, 0, 0))
+    one.submit(0.0, request("a", 4, 40, chain(*range(11))))
+    follow_up = one.submit(8.5, request("b", 16, 1, chain(0, 1, 2, 9)))
+    one.advance(FOREVER_S)
+    # At 9 s, a has generated 9 tokens; the iteration that starts then computes the last of them, its twelfth in all.
+    assert follow_up.cached_tokens == 12
+
+
 def test_adapters_beyond_the_slots_wait_and_others_pass_them():
     one = engine(adapters=AdapterSettings(max_loras=1, max_cpu_loras=2, device_load_s=0.5, host_load_s=1.0))
     first = one.submit(0.0, request("a", 4, 50, adapter="x"))

@@ -66,6 +66,23 @@ def test_a_branch_off_a_run_that_grew_later_is_found():
     assert cache.lookup(chain(1, 2), 2).blocks == 2
 
 
+def test_a_copy_is_kept_and_found_once_the_first_is_evicted():
+    """Both compute the last block of the same prompt, as its last token is always computed."""
+    observer = Observer()
+    cache = KvCache(4, SIZE, observer=observer)
+    first = admit(cache, chain(1, 2), 8)
+    second = admit(cache, chain(1, 2), 8)
+    assert cache.free_blocks == 1
+    cache.free(first)
+    cache.free(second)
+    assert cache.cached_blocks == 3
+    cache.take(2)  # the blank one and the first's second block
+    assert cache.lookup(chain(1, 2), 2).blocks == 2
+    assert len(observer.known) == 2
+    cache.take(1)
+    assert cache.lookup(chain(1, 2), 2).blocks == 1
+
+
 def test_the_longest_unused_tail_goes_first():
     cache = KvCache(6, SIZE)
     cache.free(admit(cache, chain(1, 2, 3), 12))

@@ -3,6 +3,18 @@
 The scheduler knows no durations. It is asked at the boundary between two iterations and answers with a `Plan`; the
 decoding sequences, which are in every iteration, are not listed in it.
 (Reference: vLLM 0.32, `v1/core/sched/scheduler.py::Scheduler.schedule`.)
+
+Beside vLLM's own scheduler, on random loads over caches that are too small, it plans the same iterations token by token
+and block by block. It deviates where that would cost work per token:
+
+- Decoding sequences come before prompts, so that each is in every iteration; vLLM goes by admission, and with
+  `long_prefill_token_threshold` several prompts under way can use up the budget before a sequence admitted later.
+- Content that one sequence generates while another has it in its prompt is stored when somebody looks for it, so which
+  of two copies is the older one can differ.
+- With speculation all sequences of an iteration have the same number of tokens accepted.
+
+Without speculation, they change some iteration in fewer than 1 of 100 of those loads
+(`tests/simulator/engine/test_against_vllm.py`).
 """
 
 from __future__ import annotations
@@ -323,8 +335,13 @@ class Scheduler:
         cache = self.cache
         self.awaits_growth = False
         hit = cache.lookup(chain, limit_blocks)
-        while hit.blocks < limit_blocks and self._publish(chain, hit.blocks):
+        while hit.blocks < limit_blocks and cache.growing:
             before = hit.blocks
+            # What a sequence has generated may be found through somebody else's copy up to where it ends.
+            at = [run.start for run, _ in hit.path]
+            at.append(before)
+            if not any([self._publish(chain, block) for block in at]):
+                break
             hit = cache.lookup(chain, limit_blocks)
             if hit.blocks == before:
                 self.awaits_growth = True
