@@ -285,7 +285,8 @@ class NaiveEngine:
     def _update(self, scheduled: list[tuple[Seq, int]], end_s: float) -> None:
         gained = self.acceptance.tokens(self.iteration, 1) if self.acceptance else 1
         ended = []
-        for seq, tokens in sorted(scheduled, key=lambda p: not p[0].decoding):
+        order = scheduled if self.literal else sorted(scheduled, key=lambda p: not p[0].decoding)
+        for seq, tokens in order:
             if seq.decoding:
                 seq.computed += gained
                 new = min(gained, seq.request.output_tokens - seq.generated)
