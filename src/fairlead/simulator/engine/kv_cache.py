@@ -78,6 +78,8 @@ class KvCache:
         self._copies: dict[bytes, list[Run]] = {}  # runs of one block that another run in the index has as well
         self.growing: dict[bytes, list[Sequence]] = {}
         """Hash of the next block -> decoding sequences that have stored all before it, and may have that one."""
+        self.overlaps = False
+        """Some sequence has generated what another one had in its prompt or generated as well."""
         self._unused: OrderedDict[Run, None] = OrderedDict()  # runs without users, next to be evicted first
 
     @property
@@ -220,6 +222,9 @@ class KvCache:
             self.growing[key] = [sequence]
         else:
             sequences.append(sequence)
+            self.overlaps = True
+        if key in self._index:
+            self.overlaps = True
 
     def publish(self, sequence: Sequence, full_blocks: int) -> None:
         """`store` for a sequence that decodes."""

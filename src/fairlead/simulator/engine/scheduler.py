@@ -337,10 +337,12 @@ class Scheduler:
         hit = cache.lookup(chain, limit_blocks)
         while hit.blocks < limit_blocks and cache.growing:
             before = hit.blocks
-            # What a sequence has generated may be found through somebody else's copy up to where it ends.
-            at = [run.start for run, _ in hit.path]
-            at.append(before)
-            if not any([self._publish(chain, block) for block in at]):
+            found = self._publish(chain, before)
+            if cache.overlaps:
+                # What a sequence has generated may have been found through somebody else's copy up to where that ends.
+                for run, _ in hit.path:
+                    found |= self._publish(chain, run.start)
+            if not found:
                 break
             hit = cache.lookup(chain, limit_blocks)
             if hit.blocks == before:
@@ -353,6 +355,7 @@ class Scheduler:
         growing = self.cache.growing.get(chain[at * HASH_BYTES : (at + 1) * HASH_BYTES])
         if growing is None:
             return False
+        self.cache.overlaps = True
         for sequence in sorted(growing, key=_furthest_first):
             if sequence.state is State.DECODE:
                 self.cache.publish(sequence, self._known_tokens(sequence) // self.settings.block_tokens)
