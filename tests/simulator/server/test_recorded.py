@@ -14,6 +14,9 @@ import pytest
 
 from simulator.server.recorded import DATA, RECORDED, ask
 
+# The cases are one conversation with one server: adapters that one loads, a later one lists.
+pytestmark = pytest.mark.xdist_group("recorded")
+
 # The model of the recording said nothing that can be shown, or more than the simulated one does.
 OTHER_TEXT = frozenset(
     (
