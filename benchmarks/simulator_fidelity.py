@@ -1,7 +1,7 @@
 """How well a calibrated engine model predicts a real engine: the CPU build of vLLM with a tiny model.
 
-A run of the real engine (closed and open loops, twice the same with other requests) is fitted on its first half; the
-second half is predicted from arrivals and lengths alone. By default the run is the recorded one of `tests/data`, so
+A run of the real engine (closed and open loops, in rounds of ten seconds) is fitted on every second round; the others
+are predicted from arrivals and lengths alone. By default the run is the recorded one of `tests/data`, so
 that everybody can repeat the fit; `--live` makes a new one with the installer that FAIRLEAD_REAL_VLLM names.
 """
 

@@ -44,7 +44,7 @@ def calibrate(
     engine: Annotated[
         list[str] | None, typer.Option(help="A setting of the engine, NAME=VALUE, e.g. max_num_seqs=128; repeatable.")
     ] = None,
-    holdout: Annotated[float, typer.Option(help="Share of the time, the last part, to be judged on.")] = 0.5,
+    holdout: Annotated[float, typer.Option(help="Share of the run to be judged on.")] = 0.5,
     out: Annotated[Path | None, typer.Option(help="File for the profile.")] = None,
     save_report: Annotated[Path | None, typer.Option(help="File for what the live server did.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,

@@ -20,6 +20,16 @@ def test_own_form_is_read_as_written(tmp_path):
     assert max(o.sent_s for o in fitted.observations) < min(o.sent_s for o in held_out.observations)
 
 
+def test_parts_are_taken_in_turn(tmp_path):
+    path = tmp_path / "report.jsonl"
+    write_report([Observation(o.sent_s, o.prompt_tokens, o.token_s, i // 5) for i, o in enumerate(SEEN)], path)
+    fitted, held_out = read_report(path).split(0.5)
+    assert {o.part for o in fitted.observations} == {1, 3}
+    assert {o.part for o in held_out.observations} == {0, 2, 4}
+    everything, nothing = read_report(path).split(1.0)
+    assert (len(everything.observations), len(nothing.observations)) == (25, 0)
+
+
 def test_what_vllm_bench_serve_saves_is_read(tmp_path):
     path = tmp_path / "vllm.json"
     content = {

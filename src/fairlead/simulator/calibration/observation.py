@@ -1,6 +1,6 @@
 """What was seen of requests to a real engine: when they were sent and when each token came.
 
-Two files are read: our own, one JSON object per line with `sent_s`, `prompt_tokens` and `token_s`, and what
+Two files are read: our own, one JSON object per line with `sent_s`, `prompt_tokens`, `token_s` and `part`, and what
 `vllm bench serve --save-result --save-detailed` writes.
 """
 
@@ -22,12 +22,14 @@ class ReportError(ValueError):
     """A report that nothing can be learned from; the message names file, place and remedy."""
 
 
-class Observation(msgspec.Struct, frozen=True):
+class Observation(msgspec.Struct, frozen=True, omit_defaults=True):
     """One request, in seconds on the client's clock. `token_s` has the arrival of every output token."""
 
     sent_s: float
     prompt_tokens: int
     token_s: tuple[float, ...]
+    part: int = 0
+    """Of a run in several parts: requests of different parts are never in flight together."""
 
     @property
     def output_tokens(self) -> int:
@@ -56,7 +58,17 @@ class Report:
     unusable: int = 0
 
     def split(self, share: float) -> tuple[Report, Report]:
-        """The requests sent in the first `share` of the time, and the others."""
+        """About `share` of the run, and the rest.
+
+        A run in parts is split by parts, taken in turn, so that a machine that grows slower does so on both sides;
+        others are cut at one moment.
+        """
+        parts = sorted({o.part for o in self.observations})
+        if len(parts) > 1:
+            chosen = {part for i, part in enumerate(parts) if int((i + 1) * share) > int(i * share)}
+            early = tuple(o for o in self.observations if o.part in chosen)
+            late = tuple(o for o in self.observations if o.part not in chosen)
+            return Report(early), Report(late)
         first_s, last_s = self.observations[0].sent_s, self.observations[-1].sent_s
         cut_s = first_s + share * (last_s - first_s)
         early = tuple(o for o in self.observations if o.sent_s <= cut_s)

@@ -19,6 +19,9 @@ import msgspec
 from fairlead.clock import SYSTEM, Clock
 from fairlead.simulator.calibration.observation import Observation
 
+_ROUND_S = 10.0
+"""Short against the time in which a shared machine changes, long against a request."""
+
 _COMPLETION_TOKENS = re.compile(rb'"completion_tokens":(\d+)')
 
 
@@ -61,6 +64,7 @@ class Probe:
         self._found: list[Observation] = []
         self._unusable = 0
         self._began_s = 0.0
+        self._part = 0
 
     async def run(self) -> tuple[list[Observation], int]:
         """Raises ProbeError. Also returns how many requests could not be used."""
@@ -70,9 +74,10 @@ class Probe:
         async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
             await self._warm_up(session)
             self._began_s = self._clock.monotonic_s()
-            # Twice the same, with other requests: one half can be judged by the other.
-            for begin_s in (0.0, duration_s / 2):
-                await self._round(session, begin_s, duration_s / 2)
+            # The same again and again, with other requests: some rounds can be judged by the others.
+            rounds = max(2, round(duration_s / _ROUND_S))
+            for self._part in range(rounds):
+                await self._round(session, self._part * duration_s / rounds, duration_s / rounds)
         return sorted(self._found, key=lambda o: o.sent_s), self._unusable
 
     async def _round(self, session: aiohttp.ClientSession, begin_s: float, duration_s: float) -> None:
@@ -136,7 +141,7 @@ class Probe:
         except aiohttp.ClientError as error:
             raise ProbeError(f"{self._url} does not answer: {error}") from error
         if len(times) == output:
-            self._found.append(Observation(sent_s, prompt, tuple(times)))
+            self._found.append(Observation(sent_s, prompt, tuple(times), self._part))
         else:
             self._unusable += 1
         if self._on_progress is not None:
