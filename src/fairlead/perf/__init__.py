@@ -12,6 +12,7 @@ from fairlead.perf.accelerators import (
     load_accelerators,
 )
 from fairlead.perf.footprint import Footprint
+from fairlead.perf.measured import MeasuredCost
 from fairlead.perf.model_config import model_geometry
 from fairlead.perf.models import Attention, FeedForward, ModelGeometry
 from fairlead.perf.parallelism import Parallelism
@@ -31,6 +32,7 @@ __all__ = [
     "Footprint",
     "Limits",
     "LinearCost",
+    "MeasuredCost",
     "ModelConfigError",
     "ModelGeometry",
     "Parallelism",

@@ -2,7 +2,8 @@
 
 A profile is what a calibration writes and what the server (`--costs`) and the fleet read:
 
-    {"engine": {fields of EngineSettings}, "cost": {fields of LinearCost}, "frontend": {fields of FrontendCost}}
+    {"engine": {fields of EngineSettings}, "cost": {fields of LinearCost or MeasuredCost},
+     "frontend": {fields of FrontendCost}}
 
 Every part and every field may be absent and then has its default; a field that does not exist is an error.
 """
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from fairlead.perf.measured import MeasuredCost
 from fairlead.perf.step import LinearCost
 from fairlead.simulator.engine.settings import EngineSettings
 
@@ -46,7 +48,7 @@ class EngineProfile:
     """One engine. `cost` is None where nothing is known of it."""
 
     engine: EngineSettings = field(default_factory=EngineSettings)
-    cost: LinearCost | None = None
+    cost: LinearCost | MeasuredCost | None = None
     frontend: FrontendCost = field(default_factory=FrontendCost)
 
 
@@ -72,7 +74,7 @@ def parse_profile(content: Any) -> EngineProfile:
     cost = content.get("cost")
     return EngineProfile(
         _part("engine", content.get("engine", {}), EngineSettings),
-        None if cost is None else _part("cost", cost, LinearCost),
+        None if cost is None else _cost(cost),
         _part("frontend", content.get("frontend", {}), FrontendCost),
     )
 
@@ -83,6 +85,13 @@ def save_profile(profile: EngineProfile, path: Path) -> None:
     if profile.cost is None:
         del content["cost"]
     path.write_bytes(msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n")
+
+
+def _cost(content: Any) -> LinearCost | MeasuredCost:
+    """Told apart by the table that only one of them has."""
+    if isinstance(content, dict) and "batch" in content:
+        return _part("cost", content, MeasuredCost)
+    return _part("cost", content, LinearCost)
 
 
 def _part(where: str, content: Any, kind: type[_Part]) -> _Part:

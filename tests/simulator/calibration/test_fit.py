@@ -58,16 +58,20 @@ def test_prediction_of_the_true_profile_is_what_happened():
     assert all(abs(c.error) < 0.02 for c in compare(observations, prediction))
 
 
-def test_coefficients_of_a_quiet_engine_are_found():
+def test_iterations_of_a_quiet_engine_are_found():
     found = fit(observe(TRUE, 240, (1.5, 15.0, 5.0), seed=2), SETTINGS).profile
-    assert found.cost.decode_token_s == pytest.approx(TRUE.cost.decode_token_s, rel=0.15)
-    assert found.cost.base_s == pytest.approx(TRUE.cost.base_s, rel=0.1)
-    assert found.cost.prefill_token_s + 500 * found.cost.prefill_pair_s == pytest.approx(
-        TRUE.cost.prefill_token_s + 500 * TRUE.cost.prefill_pair_s, rel=0.15
-    )
+    for decoding in (1, 2, 5, 10):
+        assert found.cost.step_s(0, 0, decoding, 200 * decoding) == pytest.approx(
+            TRUE.cost.step_s(0, 0, decoding, 200 * decoding), rel=0.1
+        )
+    for prompt in (50, 300, 900):
+        extra = found.cost.step_s(prompt, prompt * prompt // 2, 2, 0) - found.cost.step_s(0, 0, 2, 0)
+        true = TRUE.cost.step_s(prompt, prompt * prompt // 2, 2, 0) - TRUE.cost.step_s(0, 0, 2, 0)
+        assert extra == pytest.approx(true, rel=0.15)
     outside_s = found.frontend.request_s + found.frontend.response_s
     assert outside_s == pytest.approx(0.005, rel=0.3)
     assert found.engine.jitter < 0.05
+    assert not found.engine.async_scheduling
 
 
 def test_what_was_fitted_on_one_part_predicts_another_with_other_load():

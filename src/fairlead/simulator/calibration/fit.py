@@ -1,11 +1,12 @@
 """From observations to an engine profile: coefficients of iterations first, then what only a simulation can tell.
 
 1. Every gap between tokens, and every time to first token on an idle engine, is a sum of non-negative coefficients
-   times what was computed (`iterations`). Non-negative least squares on relative errors (Lawson and Hanson, 1974), with
+   times what was computed (`iterations`); the part of decoding is a rising curve through a few batch sizes.
+   Non-negative least squares on relative errors (Lawson and Hanson, 1974), with
    Huber weights against the stalls of a busy machine, gives them.
-2. Queueing, chunked prompts and the time outside of the engine show only in whole runs. So the observed arrivals are
+2. What remains unexplained of single decode iterations is their jitter.
+3. Queueing, chunked prompts and the time outside of the engine show only in whole runs. So the observed arrivals are
    simulated, and a few factors on the coefficients are moved until the quantiles agree (Nelder and Mead, 1965).
-3. What remains unexplained of single decode iterations is their jitter.
 
 Whether the engine schedules an iteration ahead cannot be seen from outside: both ways are tried, the better is kept.
 """
@@ -14,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import minimize, nnls
 
-from fairlead.perf.step import LinearCost
+from fairlead.perf.measured import MeasuredCost
 from fairlead.simulator.calibration.iterations import COLUMNS, Timeline, decode_rows, idle_rows
 from fairlead.simulator.calibration.observation import Observation
 from fairlead.simulator.calibration.predict import Comparison, compare, predict
@@ -58,9 +60,11 @@ def fit(
     timeline = Timeline(observations)
     rows, durations_s = decode_rows(observations, timeline)
     idle, idle_s = idle_rows(observations, timeline)
-    coefficients = _coefficients(rows, durations_s, idle, idle_s)
-    quiet = replace(settings, jitter=0.0)
-    variants = [replace(quiet, async_scheduling=a) for a in (True, False)] if find_async else [quiet]
+    batch = _batch_sizes(rows)
+    coefficients = _Coefficients(batch, _solve(_features(rows, batch), durations_s, _features(idle, batch), idle_s))
+    first = coefficients.profile(settings, np.ones(_FACTORS), observations)
+    noisy = replace(settings, jitter=_jitter(rows, durations_s, first))
+    variants = [replace(noisy, async_scheduling=a) for a in (True, False)] if find_async else [noisy]
     planned = _TRIALS * len(variants)
     tried: list[tuple[EngineProfile, float]] = []
     for variant in variants:
@@ -68,7 +72,6 @@ def fit(
         told = None if on_trial is None else _counted(on_trial, before, planned)
         tried.append(_refine(coefficients, variant, observations, seed, told))
     profile = min(tried, key=lambda pair: pair[1])[0]
-    profile = replace_jitter(profile, _jitter(rows, durations_s, profile))
     found = compare(observations, predict(profile, observations, seed=seed))
     return Fit(profile, tuple(found), len(durations_s), len(idle_s))
 
@@ -77,24 +80,35 @@ def _counted(on_trial: Callable[[int, int], None], before: int, planned: int) ->
     return lambda done: on_trial(before + done, planned)
 
 
-def replace_jitter(profile: EngineProfile, jitter: float) -> EngineProfile:
-    """The same profile with another jitter of its engine."""
-    return replace(profile, engine=replace(profile.engine, jitter=jitter))
+def _batch_sizes(rows: np.ndarray) -> tuple[int, ...]:
+    """Powers of two up to the largest batch that was seen more than now and then, and that one."""
+    largest = max(1, int(np.quantile(rows[:, 0], 0.995)))
+    return tuple(sorted({largest, *(2**i for i in range(largest.bit_length()) if 2**i < largest)}))
 
 
-def _coefficients(rows: np.ndarray, durations_s: np.ndarray, idle: np.ndarray, idle_s: np.ndarray) -> np.ndarray:
+def _features(rows: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+    """Rows with the number of sequences spread over what each batch size adds to the one before.
+
+    The first feature is 1; a later one rises from 0 at the size before to 1 at its own.
+    """
+    ramps = [np.ones(len(rows))]
+    ramps += [np.clip((rows[:, 0] - low) / (high - low), 0, 1) for low, high in pairwise(batch)]
+    return np.column_stack((*ramps, rows[:, 1:]))
+
+
+def _solve(gaps: np.ndarray, gaps_s: np.ndarray, idle: np.ndarray, idle_s: np.ndarray) -> np.ndarray:
     """Robust non-negative least squares on relative errors; one coefficient per column."""
-    every = np.vstack((rows, idle))
-    seconds = np.concatenate((durations_s, idle_s))
+    every = np.vstack((gaps, idle))
+    seconds = np.concatenate((gaps_s, idle_s))
     weights = np.ones(len(seconds))
     if len(idle_s):
-        weights[len(durations_s) :] = max(1.0, _IDLE_SHARE * len(durations_s) / len(idle_s))
+        weights[len(gaps_s) :] = max(1.0, _IDLE_SHARE * len(gaps_s) / len(idle_s))
     scale = np.maximum(every.max(axis=0), 1e-12)
     least_s = np.median(seconds) / 4
     # Relative to the prediction, not to the observation: tokens that were read together have gaps of almost nothing.
     predicted_s = np.maximum(seconds, 2 * least_s)
     robust = np.ones(len(seconds))
-    found = np.zeros(len(COLUMNS))
+    found = np.zeros(every.shape[1])
     for _ in range(10):
         factor = np.sqrt(weights * robust) / predicted_s
         found = nnls((every / scale) * factor[:, None], seconds * factor)[0] / scale
@@ -105,39 +119,42 @@ def _coefficients(rows: np.ndarray, durations_s: np.ndarray, idle: np.ndarray, i
 
 
 _FACTORS = 4
-"""Moved by the refinement: decoding, prompts, time outside of the engine, and its part after the engine."""
+"""Moved by the refinement: decoding, prompts, time outside of the engine, and its part before the engine."""
 
 
-def _profile(
-    coefficients: np.ndarray, settings: EngineSettings, factors: np.ndarray, observations: Sequence[Observation]
-) -> EngineProfile:
-    decode, prefill, outside, response_share = (float(f) for f in factors)
-    base, prefill_base, prefill_token, prefill_pair, decode_token, context, outside_s = (float(c) for c in coefficients)
-    # A fit without idle requests knows nothing of the time outside: start from a small share of the fastest answer.
-    outside_s = outside_s or 0.05 * min(o.ttft_s for o in observations)
-    response = min(1.0, response_share)
-    return EngineProfile(
-        settings,
-        LinearCost(
-            base_s=base * decode,
-            prefill_token_s=prefill_token * prefill,
-            prefill_pair_s=prefill_pair * prefill,
-            decode_token_s=decode_token * decode,
-            context_s=context * decode,
-            prefill_base_s=prefill_base * prefill,
-        ),
-        FrontendCost(request_s=outside_s * outside * response, response_s=outside_s * outside * (1 - response)),
-    )
+@dataclass(frozen=True, slots=True)
+class _Coefficients:
+    """What step 1 has found, for the batch sizes `batch`."""
 
+    batch: tuple[int, ...]
+    values: np.ndarray
 
-def _cost_vector(profile: EngineProfile) -> np.ndarray:
-    cost = profile.cost
-    assert cost is not None
-    return np.array([getattr(cost, name) for name in COLUMNS[:-1]])
+    def profile(
+        self, settings: EngineSettings, factors: np.ndarray, observations: Sequence[Observation]
+    ) -> EngineProfile:
+        decode, prefill, outside, before = (float(f) for f in factors)
+        sizes = len(self.batch)
+        batch_s = np.cumsum(self.values[:sizes]) * decode
+        prefill_base, prefill_token, prefill_pair, context, outside_s = (float(c) for c in self.values[sizes:])
+        # A fit without idle requests knows nothing of the time outside: start from a small share of the fastest answer.
+        outside_s = outside_s or 0.05 * min(o.ttft_s for o in observations)
+        before = min(1.0, before)
+        return EngineProfile(
+            settings,
+            MeasuredCost(
+                batch=self.batch,
+                batch_s=tuple(float(s) for s in batch_s),
+                prefill_token_s=prefill_token * prefill,
+                prefill_pair_s=prefill_pair * prefill,
+                context_s=context * decode,
+                prefill_base_s=prefill_base * prefill,
+            ),
+            FrontendCost(request_s=outside_s * outside * before, response_s=outside_s * outside * (1 - before)),
+        )
 
 
 def _refine(
-    coefficients: np.ndarray,
+    coefficients: _Coefficients,
     settings: EngineSettings,
     observations: Sequence[Observation],
     seed: int,
@@ -150,7 +167,7 @@ def _refine(
     trials = 0
 
     def profile_at(logarithms: np.ndarray) -> EngineProfile:
-        return _profile(coefficients, settings, np.exp(np.clip(logarithms, -3, 3)), observations)
+        return coefficients.profile(settings, np.exp(np.clip(logarithms, -3, 3)), observations)
 
     def loss(logarithms: np.ndarray) -> float:
         nonlocal trials
@@ -180,9 +197,14 @@ def _refine(
 def _jitter(rows: np.ndarray, durations_s: np.ndarray, profile: EngineProfile) -> float:
     """Half the distance between the quantiles that lie a standard deviation from the mean, over what is explained, of
     decode iterations: prompts that were assigned to a wrong one do not count as noise."""
-    explained_s = rows[:, :-1] @ _cost_vector(profile)
-    decode = (rows[:, COLUMNS.index("prefill_base_s")] == 0) & (explained_s > 0)
-    if not decode.any():
+    cost = profile.cost
+    assert cost is not None
+    decode = rows[rows[:, COLUMNS.index("prefill_base")] == 0]
+    durations_s = durations_s[rows[:, COLUMNS.index("prefill_base")] == 0]
+    columns = (decode[:, COLUMNS.index("sequences")], decode[:, COLUMNS.index("context")])
+    explained_s = np.array([cost.step_s(0, 0, int(n), int(context)) for n, context in zip(*columns, strict=True)])
+    usable = explained_s > 0
+    if not usable.any():
         return 0.0
-    low, high = np.quantile(durations_s[decode] / explained_s[decode], (0.159, 0.841))
+    low, high = np.quantile(durations_s[usable] / explained_s[usable], (0.159, 0.841))
     return float(min(_MAX_JITTER, (high - low) / 2))

@@ -13,8 +13,9 @@ import numpy as np
 
 from fairlead.simulator.calibration.observation import Observation
 
-COLUMNS = ("base_s", "prefill_base_s", "prefill_token_s", "prefill_pair_s", "decode_token_s", "context_s", "outside_s")
-"""Coefficients of a row: those of `LinearCost`, and what a request spends outside of the engine."""
+COLUMNS = ("sequences", "prefill_base", "prefill_tokens", "prefill_pairs", "context", "outside")
+"""What an iteration computed: decoding sequences, whether there was any prompt, its tokens and (query, key) pairs, the
+context of the decoding, and whether the time outside of the engine is in it."""
 
 
 class Timeline:
@@ -69,9 +70,7 @@ def decode_rows(observations: Sequence[Observation], timeline: Timeline) -> tupl
     middle_s = (start_s + end_s) / 2
     sequences, context = timeline.decoding(middle_s)
     count, tokens, pairs = timeline.prefilled(middle_s, (end_s + next_s) / 2)
-    rows = np.column_stack(
-        (np.ones_like(middle_s), count > 0, tokens, pairs, sequences, context, np.zeros_like(middle_s))
-    )
+    rows = np.column_stack((sequences, count > 0, tokens, pairs, context, np.zeros_like(middle_s)))
     return rows, end_s - start_s
 
 
@@ -87,6 +86,6 @@ def idle_rows(observations: Sequence[Observation], timeline: Timeline) -> tuple[
         decoding = timeline.decoding(np.array([one.sent_s, first_s - 1e-9]))[0]
         if alone and none_before and not decoding.any():
             pairs = one.prompt_tokens * (one.prompt_tokens + 1) / 2
-            rows.append((1.0, 1.0, one.prompt_tokens, pairs, 0.0, 0.0, 1.0))
+            rows.append((0.0, 1.0, one.prompt_tokens, pairs, 0.0, 1.0))
             times.append(one.ttft_s)
     return np.array(rows).reshape(-1, len(COLUMNS)), np.array(times)

@@ -179,7 +179,12 @@ class Engine:
             scheduler.cache.take(decode.blocks_for(tokens))
             ended = decode.advance(tokens)
             counters.generation_tokens += count * tokens - sum(decode.depth - s.finish_depth for s in ended)
-            self.itl.add(duration_s / iterations, count * iterations)
+            if self._jitter is None or iterations == 1:
+                self.itl.add(duration_s / iterations, count * iterations)
+            else:
+                spread = self._jitter.spread
+                for factor in spread:
+                    self.itl.add(factor * duration_s / iterations, count * iterations / len(spread))
             if self._drafts:
                 counters.spec_drafts += count * iterations
                 counters.spec_drafted_tokens += count * iterations * self._drafts

@@ -14,11 +14,13 @@ from math import exp, log
 _PERIOD = 4096
 """Iterations until the noise repeats; long against what a request sees."""
 
+_SPREAD = 8
+
 
 class Jitter:
     """Factors with mean 1 and the given standard deviation, log-normally distributed."""
 
-    __slots__ = ("_excess", "_sums")
+    __slots__ = ("_excess", "_sums", "spread")
 
     def __init__(self, deviation: float, seed: int) -> None:
         chosen = random.Random(f"jitter/{seed}")
@@ -27,6 +29,9 @@ class Jitter:
         mean = sum(factors) / _PERIOD
         self._sums = [0.0, *accumulate(f / mean - 1 for f in factors)]
         self._excess = self._sums.pop()
+        ordered, share = sorted(f / mean for f in factors), _PERIOD // _SPREAD
+        self.spread = [sum(ordered[i * share : (i + 1) * share]) / share for i in range(_SPREAD)]
+        """Equally likely factors that stand for all: for the distribution of a run's iterations."""
 
     def excess(self, first: int, count: int) -> float:
         """Sum of (factor - 1) over `count` iterations from number `first` on."""
