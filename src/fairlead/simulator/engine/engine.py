@@ -10,36 +10,18 @@ One order of calls gives one result: nothing here reads a clock or draws a rando
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
 from math import inf
 
 from fairlead.perf.step import StepCost
+from fairlead.simulator.engine.counters import Counters
 from fairlead.simulator.engine.flight import Flight
 from fairlead.simulator.engine.jitter import Acceptance, Jitter
 from fairlead.simulator.engine.kv_cache import BlockObserver
+from fairlead.simulator.engine.limits import check_request
 from fairlead.simulator.engine.request import Request, Sequence, State
 from fairlead.simulator.engine.scheduler import Plan, Scheduler
 from fairlead.simulator.engine.settings import EngineSettings
 from fairlead.simulator.engine.sketch import Sketch
-
-
-class RequestTooLong(ValueError):
-    """This engine can never serve the request; the message names the limit."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has happened so far. `prompt_tokens` counts prompts at their first token, cached tokens included."""
-
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    fetched_tokens: int = 0
-    generation_tokens: int = 0
-    iterations: int = 0
-    busy_s: float = 0.0
-    spec_drafts: int = 0
-    spec_drafted_tokens: int = 0
-    spec_accepted_tokens: int = 0
 
 
 class Engine:
@@ -102,22 +84,7 @@ class Engine:
 
     def check(self, request: Request) -> None:
         """Raises RequestTooLong for a request that could never run."""
-        settings = self.settings
-        tokens = request.prompt_tokens + request.output_tokens
-        if request.prompt_tokens < 1 or request.output_tokens < 1:
-            raise RequestTooLong(
-                f"prompt_tokens is {request.prompt_tokens} and output_tokens {request.output_tokens}: both must be at "
-                "least 1"
-            )
-        if tokens > settings.max_model_len:
-            raise RequestTooLong(
-                f"{request.prompt_tokens} prompt tokens and {request.output_tokens} output tokens exceed "
-                f"max_model_len ({settings.max_model_len})"
-            )
-        if -(-(tokens - 1 + self._drafts) // settings.block_tokens) > settings.num_blocks:
-            raise RequestTooLong(
-                f"{tokens} tokens do not fit the KV cache of {settings.num_blocks} blocks of {settings.block_tokens}"
-            )
+        check_request(request, self.settings)
 
     def abort(self, now_s: float, sequence: Sequence) -> None:
         """The client has gone: the sequence leaves, at once if it waits, else at the end of the iteration."""
