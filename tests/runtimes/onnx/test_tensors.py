@@ -74,6 +74,8 @@ def test_any_bytes_are_a_tensor_or_a_refusal(datatype, shape, data):
         ("INT32", [1], b"[1.5]", "not INT32"),
         ("UINT8", [1], b"[256]", "out of the range of UINT8"),
         ("UINT8", [1], b"[-1]", "out of the range of UINT8"),
+        ("FP16", [1], b"[1e6]", "out of the range of FP16"),
+        ("FP32", [2], b"[1.0, 1e300]", "out of the range of FP32"),
         ("BOOL", [1], b"[1]", "not BOOL"),
         ("BYTES", [1], b"[1]", "not BYTES"),
         ("FP32", [1], b"{}", "flat list or 1 levels"),

@@ -41,8 +41,10 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: bytes) -> Ar
     except msgspec.DecodeError as error:
         raise invalid(f"input '{name}': data is not a JSON list: {error}") from error
     try:
-        array = np.array(values, dtype)
-    except OverflowError as error:
+        # JSON has no infinity: a number that would become one is a mistake, not a value.
+        with np.errstate(over="raise"):
+            array = np.array(values, dtype)
+    except (OverflowError, FloatingPointError) as error:
         raise invalid(f"input '{name}': a value is out of the range of {datatype}: {error}") from error
     except ValueError as error:
         raise invalid(f"input '{name}': the rows of data differ in length, expected shape {list(shape)}") from error
