@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Protocol
 
-from fairlead.simulator.engine.request import HASH_BYTES, Request, Sequence
+from fairlead.simulator.engine.block_run import HASH_BYTES, Run
+from fairlead.simulator.engine.request import Request, Sequence
 
 
 class BlockObserver(Protocol):
@@ -32,23 +33,6 @@ class BlockObserver(Protocol):
     def cleared(self) -> None:
         """All blocks are gone."""
         ...
-
-
-class Run:
-    """Blocks `start` to `stop` of a chain, all with the same users. An empty chain: content that nobody else has."""
-
-    __slots__ = ("chain", "refs", "start", "stop")
-
-    def __init__(self, chain: bytes, start: int, stop: int, refs: int) -> None:
-        self.chain = chain
-        self.start = start
-        self.stop = stop
-        self.refs = refs
-
-    @property
-    def key(self) -> bytes:
-        """Hash of the first block, under which the run is found."""
-        return self.chain[self.start * HASH_BYTES : (self.start + 1) * HASH_BYTES]
 
 
 class Hit:

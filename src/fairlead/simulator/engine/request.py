@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from fairlead.simulator.engine.kv_cache import Run
-
-HASH_BYTES = 8
-"""Width of one block hash in a chain."""
+from fairlead.simulator.engine.block_run import Run
 
 
 @dataclass(slots=True)

@@ -22,9 +22,10 @@ from __future__ import annotations
 from collections import deque
 
 from fairlead.simulator.engine.adapters import AdapterSlots
+from fairlead.simulator.engine.block_run import HASH_BYTES
 from fairlead.simulator.engine.decode_batch import DecodeBatch
 from fairlead.simulator.engine.kv_cache import BlockObserver, Hit, KvCache
-from fairlead.simulator.engine.request import HASH_BYTES, Sequence, State
+from fairlead.simulator.engine.request import Sequence, State
 from fairlead.simulator.engine.settings import EngineSettings
 
 
