@@ -33,11 +33,15 @@ class Receiver(Protocol):
         """The sequence is over: finished (`live.sequence.state`), or ended by the server before its end."""
         ...
 
+    def failed(self, error: Exception) -> None:
+        """A call above has raised, or the engine has: there will be no more of them."""
+        ...
+
 
 class Live:
     """A sequence of a request in an engine."""
 
-    __slots__ = ("count", "last_s", "rank", "receiver", "request", "sent", "sequence")
+    __slots__ = ("count", "last_s", "over", "rank", "receiver", "request", "sent", "sequence")
 
     def __init__(self, request: LiveRequest, rank: int, sequence: Sequence, receiver: Receiver) -> None:
         self.request = request
@@ -50,6 +54,8 @@ class Live:
         """Tokens that the receiver has sent; it keeps this number."""
         self.last_s = 0.0
         """When the last of them came."""
+        self.over = False
+        """Its receiver is told nothing more."""
 
 
 class Driver:
@@ -83,18 +89,23 @@ class Driver:
         self._set_timer(rank, now_s)
         return live
 
-    def abort(self, live: Live) -> None:
-        """Its client has gone. Does nothing when it has ended."""
+    def abort(self, live: Live) -> bool:
+        """Its client has gone. False, and nothing happens, when it has ended."""
         rank = live.rank
-        if self._live[rank].pop(live.sequence, None) is None:
-            return
+        if live.sequence not in self._live[rank]:
+            return False
         now_s = self._clock.monotonic_s()
         self._step(rank, now_s)
+        if self._live[rank].pop(live.sequence, None) is None:  # its end was due
+            self._set_timer(rank, now_s)
+            return False
+        live.over = True
         self.ranks[rank].engine.abort(now_s, live.sequence)
         if self.journal is not None:
             self.journal.aborted(now_s, rank, live.request)
         self.ranks[rank].metrics.finished["abort"] += 1
         self._set_timer(rank, now_s)
+        return True
 
     def end_all(self, rank: int) -> None:
         """End every sequence of a rank before its end, and tell its receivers."""
@@ -103,8 +114,7 @@ class Driver:
 
     def end(self, live: Live) -> None:
         """End a sequence before its end, and tell its receiver. Does nothing when it has ended."""
-        if live.sequence in self._live[live.rank]:
-            self.abort(live)
+        if self.abort(live):
             live.receiver.ended(live)
 
     def release(self, live: Live) -> None:
@@ -239,8 +249,17 @@ class Driver:
             # Timers of the event loop have milliseconds; waking early means trying again.
             self._rearm(rank, now_s)
             return
-        self._step(rank, now_s)
-        self._set_timer(rank, now_s)
+        try:
+            self._step(rank, now_s)
+            self._set_timer(rank, now_s)
+        except Exception as error:
+            # Nothing wakes this rank again by itself: those who wait for it are told.
+            lost = list(self._live[rank].values())
+            self._live[rank].clear()
+            for live in lost:
+                live.over = True
+                live.receiver.failed(error)
+            raise
 
     def _rearm(self, rank: int, now_s: float) -> None:
         delay_s = self._due_s[rank] - now_s
@@ -250,6 +269,16 @@ class Driver:
 def _send(tokens: Iterable[tuple[Live, int]], ended: Iterable[Live]) -> None:
     """What an iteration has brought, once the frontend has had its time with it."""
     for live, count in tokens:
-        live.receiver.tokens(live, count)
+        if not live.over:
+            try:
+                live.receiver.tokens(live, count)
+            except Exception as error:  # one answer that cannot be written must not stop those of others
+                live.over = True
+                live.receiver.failed(error)
     for live in ended:
-        live.receiver.ended(live)
+        if not live.over:
+            live.over = True
+            try:
+                live.receiver.ended(live)
+            except Exception as error:
+                live.receiver.failed(error)

@@ -35,6 +35,11 @@ class Whole:
         if not self._left and not self.over.done():
             self.over.set_result(None)
 
+    def failed(self, error: Exception) -> None:
+        """What cannot be sent ends the exchange."""
+        if not self.over.done():
+            self.over.set_exception(error)
+
 
 class Stream:
     """The events of one response, as HTTP chunks on its connection (`chunked=False`: bare, for HTTP/1.0)."""
@@ -72,6 +77,11 @@ class Stream:
         self._left -= 1
         if not self._left and not self.over.done():
             self.over.set_result(None)
+
+    def failed(self, error: Exception) -> None:
+        """What cannot be sent ends the exchange."""
+        if not self.over.done():
+            self.over.set_exception(error)
 
     async def close(self, drain: Callable[[], Awaitable[None]]) -> None:
         """Send what a slow client has not got yet, and the events that end the answer."""
