@@ -7,6 +7,7 @@ import signal
 import time
 
 import aiohttp
+import pytest
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Say something about caches."}]}
 
@@ -177,3 +178,37 @@ async def test_a_taken_port_is_said_in_one_sentence(engine):
     _, error = await asyncio.wait_for(second.communicate(), 15)
     assert second.returncode == 1
     assert error.decode().startswith(f"cannot listen on 127.0.0.1:{one.port}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/completions", {"model": "\ud800"}),
+        ("/v1/completions", {"cache_salt": "\ud800"}),
+        ("/v1/completions", {"request_id": "\ud800", "stream": True}),
+        ("/v1/completions", {"logit_bias": {"\u00b2": 1}}),
+        ("/v1/completions", {"logit_bias": {"--1": 1}}),
+        ("/v1/completions", {"logit_bias": {"1" * 5000: 1}}),
+        ("/v1/completions", {"structured_outputs": {"json": {"type": "number", "multipleOf": 0}}}),
+        ("/v1/completions", {"structured_outputs": {"json": {"type": "array", "minItems": 10**9}}}),
+        ("/v1/completions", {"structured_outputs": {"regex": "((a{1000}){1000}){1000}"}}),
+        ("/abort_requests", {"request_ids": 5}),
+        ("/abort_requests", {"request_ids": [["a"]]}),
+    ],
+)
+async def test_odd_bodies_are_the_clients_errors(engine, path, fields):
+    one = await engine()
+    body = {"model": "tiny", "prompt": "x", "max_tokens": 4, **fields}
+    async with aiohttp.ClientSession() as session, session.post(one.url + path, json=body) as response:
+        assert response.status in (400, 404)
+        assert (await response.json())["error"]["message"]
+
+
+@pytest.mark.parametrize("failure", ["crash=inf", "truncate=nan", "latency=nan", "corrupt=1e400"])
+async def test_a_failure_without_a_number_is_refused(engine, failure):
+    one = await engine()
+    body = {"model": "tiny", "prompt": "x", "max_tokens": 4}
+    headers = {"X-Fairlead-Failure": failure}
+    async with aiohttp.ClientSession() as session:
+        async with session.post(one.url + "/v1/completions", json=body, headers=headers) as response:
+            assert response.status == 400

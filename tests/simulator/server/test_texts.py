@@ -265,6 +265,10 @@ def test_references_and_recursion_end():
         ({"type": "object", "required": ["a"], "additionalProperties": False}, "a is required and not allowed"),
         ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "refers to itself"),
         ({"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"]}, "never ends"),
+        ({"type": "array", "minItems": 10**9}, "minItems is 1000000000: at most"),
+        ({"type": "string", "minLength": 10**9}, "minLength is 1000000000: at most"),
+        ({"type": "object", "minProperties": 10**9}, "minProperties is 1000000000: at most"),
+        ({"type": "array", "minItems": 9000, "items": {"type": "array", "minItems": 9000}}, "more than 20000 values"),
     ],
 )
 def test_schemas_without_values_are_refused(schema, says):

@@ -134,6 +134,10 @@ class SimulatedServer:
                 response = await handler(http)
             except ApiError as error:
                 response = _error_response(http, error)
+            except UnicodeEncodeError as error:
+                # JSON can hold half a character, escaped; no answer, hash or prompt can.
+                message = f"the body has text that is not Unicode: {error.reason}"
+                response = _error_response(http, ApiError(400, message))
             except web.HTTPNotFound as error:
                 response = self._elsewhere(http) or json_response({"detail": error.reason}, error.status)
             except web.HTTPException as error:

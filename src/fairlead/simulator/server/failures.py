@@ -15,6 +15,7 @@ Each word but `latency` takes a probability after a colon: `hang:0.01`, `crash=5
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -88,6 +89,6 @@ def _parse(word: str) -> Failure:
         raise FailureError(f"failure {word!r}: the probability is from 0 to 1")
     if kind == "error" and not 400 <= failure.amount <= 599:
         raise FailureError(f"failure {word!r}: the status is from 400 to 599")
-    if failure.amount < 0:
-        raise FailureError(f"failure {word!r}: the number is 0 or more")
+    if not 0 <= failure.amount < math.inf:
+        raise FailureError(f"failure {word!r}: the number is 0 or more, and finite")
     return failure

@@ -20,6 +20,7 @@ from fairlead.simulator.server.respond import Responder
 _POLL_S = 0.01
 _LEVEL = f.integer(ge=0, le=2)
 _MODE = f.literal("abort", "wait", "keep")
+_IDS = f.optional(f.array(f.text))
 
 
 class Operations:
@@ -118,11 +119,11 @@ class Operations:
     async def _abort(self, http: web.Request) -> web.Response:
         try:
             body = await http.json()
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ApiError(400, "Invalid JSON format", type="Bad Request") from error
         if not isinstance(body, dict):
             raise ApiError(400, "Request body must be a JSON object", type="Bad Request")
-        wanted = body.get("request_ids") or list(self._responder.live)
+        wanted = f.checked(_IDS, body.get("request_ids"), "body.request_ids") or list(self._responder.live)
         for name in wanted:
             for live in list(self._responder.live.get(name, ())):
                 self._driver.end(live)

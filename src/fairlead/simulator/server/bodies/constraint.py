@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from fairlead.simulator.server.bodies.errors import ApiError, invalid
-from fairlead.simulator.server.text.pattern_text import PatternError, matching_text
-from fairlead.simulator.server.text.schema_text import SchemaError, json_text
+from fairlead.simulator.server.text.pattern_text import matching_text
+from fairlead.simulator.server.text.schema_text import json_text
 
 Constraint = Callable[[random.Random], str]
 """A text for a seeded generator. Raises ApiError."""
@@ -82,7 +82,7 @@ def _guarded(make: Constraint) -> Constraint:
     def made(generator: random.Random) -> str:
         try:
             return make(generator)
-        except (SchemaError, PatternError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, ArithmeticError, LookupError) as error:
             raise ApiError(400, f"Grammar error: {error}") from error
 
     return made

@@ -57,4 +57,8 @@ def _read(raw: bytes) -> Any:
 
 
 def json_response(content: Any, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(content), content_type=JSON)
+    try:
+        body = msgspec.json.encode(content)
+    except UnicodeEncodeError:
+        body = json.dumps(content).encode()  # with lone surrogates as they were sent, escaped
+    return web.Response(status=status, body=body, content_type=JSON)

@@ -5,6 +5,7 @@ Reference: vLLM 0.32, `sampling_params.py::SamplingParams` and `renderers/params
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -13,6 +14,7 @@ from fairlead.simulator.server.bodies.errors import ApiError, invalid
 
 MAX_LOGPROBS = 20
 MAX_N = 16_384
+_TOKEN_ID = re.compile(r"\s*-?[0-9]{1,20}\s*")
 _BYTE_VOCABULARY = 5 << 32
 """Ids of the tokenizer of four bytes are below this."""
 
@@ -171,7 +173,7 @@ def check_vocabulary(body: dict[str, Any], vocabulary: int | None) -> None:
     if allowed == []:
         raise invalid("allowed_token_ids is not None and empty!", parameter="allowed_token_ids", value=[])
     biased = list(body.get("logit_bias") or ())
-    wrong = [each for each in biased if not each.strip().lstrip("-").isdigit()]
+    wrong = [each for each in biased if not _TOKEN_ID.fullmatch(each)]
     if wrong:
         raise invalid(
             f"logit_bias contains key(s) that cannot be converted to integer token IDs: {wrong}",

@@ -14,6 +14,8 @@ from typing import Any
 
 _MORE = 3
 """Repetitions beyond the least, at most: answers stay short."""
+_MOST_ITEMS = 20_000
+"""Of one text: all streams of a server wait while it is made."""
 _PRINTABLE = [chr(code) for code in range(32, 127)]
 _ANY = "abcdefghijklmnopqrstuvwxyz"
 _CATEGORIES = {
@@ -34,13 +36,32 @@ def matching_text(pattern: str, generator: random.Random, *, whole: bool = True)
     """A text that `pattern` matches: all of it, or with `whole=False` somewhere in it. Raises PatternError."""
     try:
         compiled = re.compile(pattern)
-        made = _sequence(parser.parse(pattern), generator, {})
+        tree = parser.parse(pattern)
+        if _most_items(tree) > _MOST_ITEMS:
+            raise PatternError(f"the regex {pattern:.60} repeats to more than {_MOST_ITEMS} characters: make it shorter")
+        made = _sequence(tree, generator, {})
     except (re.error, RecursionError, OverflowError) as error:
         raise PatternError(f"invalid regex {pattern!r}: {error}") from error
     found = compiled.fullmatch(made) if whole else compiled.search(made)
     if found is None:
         raise PatternError(f"no text can be generated for the regex {pattern!r}")
     return made
+
+
+def _most_items(items: Any) -> int:
+    """How many items a walk goes through, at most."""
+    total = 1
+    for code, argument in items:
+        if code in (codes.MAX_REPEAT, codes.MIN_REPEAT, codes.POSSESSIVE_REPEAT):
+            least, most, inner = argument
+            total += min(most, least + _MORE) * _most_items(inner)
+        elif code is codes.SUBPATTERN:
+            total += _most_items(argument[3])
+        elif code is codes.BRANCH:
+            total += max(map(_most_items, argument[1]))
+        else:
+            total += _most_items(argument) if code is codes.ATOMIC_GROUP else 1
+    return total
 
 
 def _sequence(items: Any, generator: random.Random, groups: dict[int, str]) -> str:

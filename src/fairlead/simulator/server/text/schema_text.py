@@ -18,6 +18,9 @@ from fairlead.simulator.server.text.words import WORDS
 _DEEP = 5
 """From this depth on optional things are left out."""
 _DEEPEST = 24
+_MOST_VALUES = 20_000
+_MOST_LENGTH = 20_000
+"""What one request may cost: all streams wait while its text is made."""
 _FORMATS = {
     "date-time": "2026-03-14T09:26:53Z",
     "date": "2026-03-14",
@@ -58,8 +61,19 @@ class _Maker:
     def __init__(self, root: Any, generator: random.Random) -> None:
         self._root = root
         self._random = generator
+        self._values = 0
+
+    def _affordable(self, schema: dict[str, Any], word: str) -> int:
+        """A least length, if a text of it can be made while streams wait. Raises SchemaError."""
+        least = int(schema.get(word, 0))
+        if least > _MOST_LENGTH:
+            raise SchemaError(f"{word} is {least}: at most {_MOST_LENGTH} can be generated")
+        return least
 
     def value(self, schema: Any, depth: int) -> Any:
+        self._values += 1
+        if self._values > _MOST_VALUES:
+            raise SchemaError(f"the schema demands more than {_MOST_VALUES} values")
         if schema is True or schema == {}:
             return self._random.choice(WORDS)
         if not isinstance(schema, dict):
@@ -168,7 +182,7 @@ class _Maker:
                 break
             made.setdefault(name, self.value(inner, depth + 1))
         number = 0
-        while len(made) < schema.get("minProperties", 0) and others is not False:
+        while len(made) < self._affordable(schema, "minProperties") and others is not False:
             number += 1
             made[f"key{number}"] = self.value(others, depth + 1)
         return made
@@ -176,7 +190,7 @@ class _Maker:
     def _array(self, schema: dict[str, Any], depth: int) -> list[Any]:
         first = schema.get("prefixItems", [])
         items = schema.get("items", True)
-        least = int(schema.get("minItems", 0))
+        least = self._affordable(schema, "minItems")
         wanted = least if depth >= _DEEP else max(least, len(first), self._random.randint(1, 3))
         most = int(schema.get("maxItems", max(wanted, least)))
         count = min(max(wanted, least), most)
@@ -196,7 +210,7 @@ class _Maker:
         return made
 
     def _string(self, schema: dict[str, Any]) -> str:
-        least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
+        least, most = self._affordable(schema, "minLength"), schema.get("maxLength")
         if "pattern" in schema:
             for _ in range(50):
                 made = matching_text(str(schema["pattern"]), self._random, whole=False)
