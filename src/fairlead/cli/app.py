@@ -47,7 +47,10 @@ def run(argv: list[str]) -> int:
         app(args=argv, prog_name="fairlead")
     except SystemExit as ended:
         return int(ended.code or 0)
-    except (CannotStart, AlreadyRunning, NotRunning, ApiError, CredentialsError, Unreachable, Failed) as error:
+    except CredentialsError as error:
+        print(f"fairlead: {error}; `fairlead up` starts a platform that brings its own", file=sys.stderr)
+        return 1
+    except (CannotStart, AlreadyRunning, NotRunning, ApiError, Unreachable, Failed) as error:
         print(f"fairlead: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -185,6 +185,7 @@ def _failures() -> Iterator[None]:
 
 @contextmanager
 def _progress(title: str, shown: bool) -> Iterator[Callable[[float], None]]:
-    with Progress(console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    stderr = Console(stderr=True)
+    with Progress(console=stderr, transient=True, disable=not shown or not stderr.is_terminal) as bar:
         task = bar.add_task(title, total=1.0)
         yield lambda share: bar.update(task, completed=share)

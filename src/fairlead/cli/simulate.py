@@ -261,13 +261,13 @@ def _write(out: Path, variants: Mapping[str, Scenario], summaries: Sequence[Summ
     """Everything but the records, which are there already."""
     import msgspec
 
-    from fairlead.simulator.fleet import write_summary
+    from fairlead.simulator.fleet import with_defaults, write_summary
 
     for (variant, scenario), summary in zip(variants.items(), summaries, strict=True):
         folder = _folder(out, variant)
         assert folder is not None
         write_summary(summary, folder / "summary.json")
-        (folder / "scenario.yaml").write_bytes(msgspec.yaml.encode(scenario))
+        (folder / "scenario.yaml").write_bytes(msgspec.yaml.encode(with_defaults(scenario)))
     if html:
         from fairlead.simulator.report import report_page
 

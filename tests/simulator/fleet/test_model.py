@@ -5,7 +5,17 @@ import pytest
 from fairlead.perf import LinearCost, model_geometry
 from fairlead.perf.roofline import Roofline
 from fairlead.simulator.engine import AdapterSettings, EngineSettings
-from fairlead.simulator.fleet import PRESETS, PoolSpec, ScenarioError, replica_model
+from fairlead.simulator.fleet import (
+    DEFAULT_ACCELERATOR,
+    DEFAULT_MODEL,
+    PRESETS,
+    PoolSpec,
+    Scenario,
+    ScenarioError,
+    replica_model,
+    with_defaults,
+)
+from fairlead.simulator.fleet.config import TraceSpec
 from fairlead.simulator.profile import EngineProfile, FrontendCost, save_profile
 
 
@@ -77,3 +87,10 @@ def test_pools_that_cannot_be(fields, said):
         replica_model(PoolSpec(**fields))
     assert said in str(raised.value)
     assert str(raised.value).startswith("pool main: ")
+
+
+def test_defaults_are_named_in_what_is_kept():
+    scenario = Scenario(trace=TraceSpec(path="trace.csv"), pools=[PoolSpec(name="a")])
+    kept = with_defaults(scenario)
+    assert (kept.pools[0].accelerator, kept.pools[0].model) == (DEFAULT_ACCELERATOR, DEFAULT_MODEL)
+    assert with_defaults(kept) == kept

@@ -17,6 +17,7 @@ from fairlead.runtimes.onnx.settings import ModelSettings, override
 def main(argv: list[str] | None = None) -> int:
     """Serve until told to stop; returns the exit status."""
     parser = argparse.ArgumentParser(
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="fairlead engine onnx",
         description="Serve ONNX models by the Open Inference Protocol v2 (REST and gRPC).",
     )

@@ -15,7 +15,7 @@ from fairlead.simulator.fleet.config import (
     TraceSpec,
 )
 from fairlead.simulator.fleet.fleet import Fleet, Progress
-from fairlead.simulator.fleet.model import ReplicaModel, replica_model
+from fairlead.simulator.fleet.model import ReplicaModel, replica_model, with_defaults
 from fairlead.simulator.fleet.options import OPTIONS, read_scenario, scenario_with
 from fairlead.simulator.fleet.policies import POLICIES, Policy
 from fairlead.simulator.fleet.presets import DEFAULT_ACCELERATOR, DEFAULT_MODEL, PRESETS
@@ -60,6 +60,7 @@ __all__ = [
     "scenario_with",
     "sink_for",
     "summarise",
+    "with_defaults",
     "workload",
     "write_summary",
 ]

@@ -13,7 +13,7 @@ from fairlead.perf.footprint import Footprint
 from fairlead.perf.parallelism import Parallelism
 from fairlead.perf.roofline import Roofline
 from fairlead.simulator.engine import Engine, EngineSettings, SettingsError, Sketch, TransferSettings
-from fairlead.simulator.fleet.config import PoolSpec, ScenarioError
+from fairlead.simulator.fleet.config import PoolSpec, Scenario, ScenarioError
 from fairlead.simulator.fleet.presets import DEFAULT_ACCELERATOR, DEFAULT_MODEL, PRESETS
 from fairlead.simulator.profile import FrontendCost, ProfileError, load_profile
 
@@ -38,6 +38,19 @@ class ReplicaModel:
         return Engine(self.settings, self.cost, seed=seed, itl=itl)
 
 
+def with_defaults(scenario: Scenario) -> Scenario:
+    """The scenario with the hardware and model that its pools do not name, so that it says the same for ever."""
+    pools = [
+        spec
+        if spec.profile is not None
+        else msgspec.structs.replace(
+            spec, accelerator=spec.accelerator or DEFAULT_ACCELERATOR, model=spec.model or DEFAULT_MODEL
+        )
+        for spec in scenario.pools
+    ]
+    return msgspec.structs.replace(scenario, pools=pools)
+
+
 def replica_model(spec: PoolSpec) -> ReplicaModel:
     """The replicas that a pool's specification describes. Reads the files it names. Raises ScenarioError."""
     try:
@@ -51,7 +64,7 @@ def replica_model(spec: PoolSpec) -> ReplicaModel:
 def _from_profile(spec: PoolSpec, path: Path) -> ReplicaModel:
     profile = load_profile(path)
     if profile.cost is None:
-        raise ScenarioError(f"pool {spec.name}: the profile {path} has no cost; `fairlead simulate calibrate` fits one")
+        raise ScenarioError(f"the profile {path} has no cost; `fairlead simulate calibrate` fits one")
     device = None if spec.accelerator is None else accelerator(spec.accelerator)
     return ReplicaModel(
         _overridden(profile.engine, spec.engine),
@@ -79,7 +92,7 @@ def _from_roofline(spec: PoolSpec) -> ReplicaModel:
     tokens = footprint.kv_capacity_tokens(max_batched_tokens=batched, max_seqs=seqs)
     if tokens < block_tokens:
         raise ScenarioError(
-            f"pool {spec.name}: {name} leaves no room for a KV cache on {parallelism.devices} x {device.name}; raise "
+            f"{name} leaves no room for a KV cache on {parallelism.devices} x {device.name}; raise "
             "tensor_parallel or take a larger accelerator"
         )
     settings = EngineSettings(

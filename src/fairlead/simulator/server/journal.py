@@ -36,7 +36,8 @@ class Journal:
     """Appends entries to a file. Raises OSError."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=1 << 16)
+        # Unbuffered: a process that is killed or crashes has told all it was given.
+        self._file = path.open("wb", buffering=0)
 
     def submitted(self, at_s: float, rank: int, request: Request) -> None:
         self._write(

@@ -25,6 +25,7 @@ _DEFAULT_ITL_MS = 10.0
 def parse(argv: Sequence[str] | None) -> Options:
     """Parsed options; exits with a message for those that make no sense."""
     parser = argparse.ArgumentParser(
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         prog="fairlead engine simulated",
         description="A vLLM-compatible model server without a model: its engine is simulated in real time.",
     )
