@@ -68,16 +68,18 @@ class KvPublisher:
 
         context: Any = zmq.Context.instance()
         config = self._config
+        address = rank_endpoint(config.endpoint, self._rank)
         try:
             self._publish = context.socket(zmq.PUB)
             self._publish.set_hwm(config.hwm)
-            _attach(self._publish, rank_endpoint(config.endpoint, self._rank))
+            _attach(self._publish, address)
             if config.replay_endpoint is not None:
+                address = rank_endpoint(config.replay_endpoint, self._rank)
                 self._replay = zmq.asyncio.Context.shadow(context.underlying).socket(zmq.ROUTER)
-                self._replay.bind(rank_endpoint(config.replay_endpoint, self._rank))
+                self._replay.bind(address)
                 self._task = asyncio.get_running_loop().create_task(self._serve_replays())
         except zmq.ZMQError as error:
-            raise OSError(error.errno, error.strerror, f"KV events at {config.endpoint}") from error
+            raise OSError(error.errno, error.strerror, f"KV events of rank {self._rank} at {address}") from error
 
     def close(self) -> None:
         if self._task is not None:
