@@ -248,3 +248,17 @@ def test_damaged_files_are_errors_or_requests_and_nothing_else(tmp_path_factory,
             assert 0 <= request.time_s < 1e12
     except TraceError as error:
         assert str(path) in str(error)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    data = bytearray(gzip.compress(AZURE_2023.encode() * 500, mtime=0))
+    for at in range(12, 60):
+        data[at] ^= 0xFF
+    (tmp_path / "damaged.gz").write_bytes(data)
+    with pytest.raises(TraceError, match=r"damaged\.gz"):
+        list(TraceFile(tmp_path / "damaged.gz", format_name="azure"))
+
+
+def test_blank_lines_before_the_header_are_passed_over(tmp_path):
+    (tmp_path / "trace.csv").write_text("\n\n" + AZURE_2023)
+    assert TraceFile(tmp_path / "trace.csv").format.name == "azure"

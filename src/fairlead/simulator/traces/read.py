@@ -7,6 +7,7 @@ error with file and line number, unless the caller asked to skip the one or to s
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
                     )
                 if not line.isspace():
                     yield number, line
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise TraceError(f"{path}: {reason}") from None
 
@@ -137,10 +138,11 @@ def _named(name: str) -> Format:
 def _told_by_content(path: Path) -> Format:
     """The format of the file by its first lines: a header is the first, a JSON line may be any (one may be broken)."""
     first = ""
-    for (number, line), _ in zip(_numbered_lines(path), range(_LINES_TO_TELL_BY), strict=False):
+    for (_, line), _ in zip(_numbered_lines(path), range(_LINES_TO_TELL_BY), strict=False):
+        is_first = not first
         first = first or line.strip()
         for candidate in FORMATS.values():
-            if candidate.recognises(line) and (number == 1 or not candidate.has_header):
+            if candidate.recognises(line) and (is_first or not candidate.has_header):
                 return candidate
     if not first:
         raise TraceError(f"{path}: the trace is empty")
