@@ -207,6 +207,34 @@ def test_a_sleeping_engine_serves_after_waking():
     assert got.finished_s > 52.0
 
 
+def test_an_engine_that_is_put_to_sleep_while_it_wakes_sleeps():
+    one = engine(wake_s=2.0)
+    got = one.submit(0.0, request("a", 8, 100))
+    one.sleep(0.1)
+    one.wake(1.0)
+    one.sleep(2.0)
+    one.advance(50.0)
+    assert one.is_sleeping
+    assert got.state is State.WAITING
+    one.wake(50.0)
+    one.advance(FOREVER_S)
+    assert got.finished_s > 52.0
+
+
+def test_a_fetch_that_sleep_broke_off_starts_over():
+    """The engine is full when the cache arrives, so it stands in the queue for the rest of a busy time."""
+    one = engine(max_num_seqs=1, transfer=TransferSettings(latency_s=10.0, tokens_per_s=1e9))
+    got = one.submit(0.0, request("a", 100, 2, remote_kv=True))
+    one.sleep(5.0)
+    one.wake(6.0)
+    one.advance(7.0)
+    assert got.state is State.FETCHING
+    one.submit(7.0, request("b", 8, 1000))
+    one.advance(FOREVER_S)
+    assert got.first_token_s > 16.0
+    assert [s.request.id for s in one.finished] == ["b", "a"]
+
+
 def test_abort_frees_at_the_boundary():
     one = engine()
     leaving, staying = one.submit(0.0, request("a", 40, 1000)), one.submit(0.0, request("b", 40, 1000))

@@ -322,6 +322,9 @@ class Engine:
         self.advance(now_s)
         self._drop_flight(now_s)
         self.is_sleeping = True
+        # Waking and fetching are broken off, too; only what is held goes on to be held.
+        self._timers = [timer for timer in self._timers if timer[2] is not None and timer[2].state is State.HELD]
+        heapq.heapify(self._timers)
         self.scheduler.preempt_all(now_s)
         self.scheduler.cache.clear()
         self._set_next()
