@@ -19,12 +19,14 @@ class Noting:
     def __init__(self, breaks_at=None):
         self.breaks_at = breaks_at
         self.told = []
+        self.begun = asyncio.Event()
         self.over = asyncio.get_running_loop().create_future()
 
     def tokens(self, live, count):
         if self.breaks_at is not None and count >= self.breaks_at:
             raise ValueError("cannot be written")
         self.told.append(count)
+        self.begun.set()
 
     def ended(self, live):
         if self.breaks_at is not None:
@@ -83,8 +85,8 @@ async def test_nothing_comes_after_the_end_that_the_server_made():
     driver = driver_of(paced(), response_s=0.05)
     receiver = Noting()
     live = driver.submit(live_request(1000), 0, receiver)
-    while live.count < 5:
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(10):
+        await receiver.begun.wait()
     driver.end(live)
     await asyncio.sleep(0.15)
     assert receiver.told[-1] == "ended"

@@ -209,6 +209,6 @@ async def test_a_failure_without_a_number_is_refused(engine, failure):
     one = await engine()
     body = {"model": "tiny", "prompt": "x", "max_tokens": 4}
     headers = {"X-Fairlead-Failure": failure}
-    async with aiohttp.ClientSession() as session:
-        async with session.post(one.url + "/v1/completions", json=body, headers=headers) as response:
-            assert response.status == 400
+    request = aiohttp.request("POST", one.url + "/v1/completions", json=body, headers=headers)
+    async with request as response:
+        assert response.status == 400

@@ -38,7 +38,9 @@ def matching_text(pattern: str, generator: random.Random, *, whole: bool = True)
         compiled = re.compile(pattern)
         tree = parser.parse(pattern)
         if _most_items(tree) > _MOST_ITEMS:
-            raise PatternError(f"the regex {pattern:.60} repeats to more than {_MOST_ITEMS} characters: make it shorter")
+            raise PatternError(
+                f"the regex {pattern:.60} repeats to more than {_MOST_ITEMS} characters: make it shorter"
+            )
         made = _sequence(tree, generator, {})
     except (re.error, RecursionError, OverflowError) as error:
         raise PatternError(f"invalid regex {pattern!r}: {error}") from error
