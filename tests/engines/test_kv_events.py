@@ -226,3 +226,14 @@ def test_each_rank_has_its_endpoint():
     assert rank_endpoint("inproc://kv", 2) == "inproc://kv_dp2"
     with pytest.raises(ValueError, match="take tcp://host:port"):
         rank_endpoint("ipc:///tmp/x", 1)
+
+
+def test_text_that_is_not_unicode_and_endless_nesting_are_no_events():
+    stored = msgspec.msgpack.encode([1.0, [["BlockStored", [1], None, [1, 2], 2, None, "GPU"]], 0])
+    for broken in (
+        stored.replace(b"GPU", b"\xffPU"),
+        stored.replace(b"BlockStored", b"\xfflockStored"),
+        b"\x93\xcb" + b"\0" * 8 + b"\x91" * 100_000,
+    ):
+        with pytest.raises(KvEventError):
+            decode_batch(broken)

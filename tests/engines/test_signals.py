@@ -245,3 +245,9 @@ def test_damaged_pages_give_signals(path, at, damage):
     broken = page[:at] + damage + page[at + len(damage) :]
     for engine in ENGINES.values():
         assert isinstance(engine.signals(broken), EngineSignals)
+
+
+def test_counts_that_add_up_to_infinity_are_no_answer():
+    for engine, series in (("vllm", b"vllm:num_requests_running"), ("sglang", b"sglang:num_running_reqs")):
+        page = b"".join(b'%b{engine="%d",model_name="m"} 1e308\n' % (series, rank) for rank in range(3))
+        assert engine_for(engine).signals(page).running_requests is None

@@ -98,7 +98,7 @@ def decode_batch(payload: bytes) -> KvEventBatch:
             mapping = _BATCH_MAP.decode(payload)
             ts, raw_events = mapping.ts, mapping.events
             rank = mapping.attn_dp_rank if mapping.data_parallel_rank is None else mapping.data_parallel_rank
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise KvEventError(f"no batch of cache events: {error}") from error
     events: list[KvEvent] = []
     unknown: list[str] = []
@@ -162,6 +162,8 @@ _EVENT_ARRAY = msgspec.msgpack.Decoder(_ArrayEvent)
 _ANY_MAP = msgspec.msgpack.Decoder(dict[str, Any])
 _TAG_MAP = msgspec.msgpack.Decoder(_Tag)
 _TAG_ARRAY = msgspec.msgpack.Decoder(list[Any])
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding raises."""
 _KNOWN_TYPES = ("BlockStored", "BlockRemoved", "AllBlocksCleared")
 
 
@@ -184,13 +186,13 @@ def _decode_event(raw: bytes, index: int) -> KvEvent | str:
             return _plain(_EVENT_ARRAY.decode(raw))
         event: KvEvent = _EVENT_MAP.decode(raw)
         return event
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         tag = _unknown_tag(raw)
         if tag is not None:
             return tag
         try:
             return _mended_array(raw) if is_array else _mended_map(raw)
-        except (msgspec.MsgspecError, LookupError, TypeError, ValueError):
+        except (*_UNREADABLE, LookupError, TypeError, ValueError):
             raise KvEventError(f"event {index} of the batch is malformed: {error}") from error
 
 
@@ -232,7 +234,7 @@ def _unknown_tag(raw: bytes) -> str | None:
     """The tag of an event that is well-formed and not of the known types, else None."""
     try:
         tag: Any = next(iter(_TAG_ARRAY.decode(raw)), None) if _is_array(raw) else _TAG_MAP.decode(raw).type
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return None
     return tag if isinstance(tag, str) and tag not in _KNOWN_TYPES else None
 

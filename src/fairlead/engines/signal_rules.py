@@ -80,7 +80,7 @@ class Count:
     def read(self, page: MetricsPage) -> int | None:
         values = _values(page, self.names, self.where)
         total = sum(values) if values else -1
-        return int(total) if total >= 0 else None
+        return int(total) if 0 <= total < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class Product:
 
     def read(self, page: MetricsPage) -> int | None:
         left, right = self.left.read(page), self.right.read(page)
-        return None if left is None or right is None else int(left * right)
+        product = None if left is None or right is None else left * right
+        return None if product is None or not math.isfinite(product) else int(product)
 
 
 @dataclass(frozen=True, slots=True)
