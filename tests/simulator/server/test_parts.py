@@ -231,6 +231,28 @@ async def test_sleep_and_wake(engine, mode):
         assert tokens == 30 if expected == "length" else 0 < tokens < 30
 
 
+async def test_sleep_that_waits_comes_under_a_steady_load(engine):
+    one = await engine("--ttft-ms", "5", "--itl-ms", "5")
+    ended = False
+
+    async def load(session):
+        while not ended:
+            assert (await complete(session, one.url, "x", max_tokens=20, ignore_eos=True))[0] == 200
+
+    async with aiohttp.ClientSession() as session:
+        first = asyncio.create_task(load(session))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(load(session))
+        async with asyncio.timeout(10), session.post(one.url + "/sleep?mode=wait") as response:
+            assert response.status == 200
+        async with session.get(one.url + "/is_paused") as response:
+            assert await response.json() == {"is_paused": False}
+        ended = True
+        async with session.post(one.url + "/wake_up") as response:
+            assert response.status == 200
+        await asyncio.gather(first, second)
+
+
 async def test_pause_resume_and_abort(engine):
     one = await engine("--ttft-ms", "10", "--itl-ms", "10")
     async with aiohttp.ClientSession() as session:

@@ -42,6 +42,7 @@ class Operations:
         self._describe = describe
         self._world_size = world_size
         self._kv_sources = kv_sources
+        self._is_on_pause = False
 
     def add_routes(self, app: web.Application) -> None:
         for path, handler in {
@@ -66,7 +67,14 @@ class Operations:
 
     async def _sleep(self, http: web.Request) -> web.Response:
         level = int(f.checked(_LEVEL, http.query.get("level", "1"), "query.level"))
-        await self._settle(f.checked(_MODE, http.query.get("mode", "abort"), "query.mode"))
+        mode = f.checked(_MODE, http.query.get("mode", "abort"), "query.mode")
+        # Who comes meanwhile waits: under a steady load there would be no end to those who run.
+        self._responder.may_start.clear()
+        try:
+            await self._settle(mode)
+        finally:
+            if not self._is_on_pause:
+                self._responder.may_start.set()
         for index, rank in enumerate(self._driver.ranks):
             self._driver.apply(index, lambda engine, now_s: engine.sleep(now_s))
             rank.sleep_level = level
@@ -89,6 +97,7 @@ class Operations:
 
     async def _pause(self, http: web.Request) -> web.Response:
         mode = f.checked(_MODE, http.query.get("mode", "abort"), "query.mode")
+        self._is_on_pause = True
         self._responder.may_start.clear()
         await self._settle(mode)
         if mode == "keep":
@@ -101,11 +110,12 @@ class Operations:
         for index, rank in enumerate(self._driver.ranks):
             if rank.engine.is_sleeping and not rank.sleep_level:
                 self._driver.apply(index, lambda engine, now_s: engine.wake(now_s))
+        self._is_on_pause = False
         self._responder.may_start.set()
         return json_response({"status": "resumed"})
 
     async def _is_paused(self, _: web.Request) -> web.Response:
-        return json_response({"is_paused": not self._responder.may_start.is_set()})
+        return json_response({"is_paused": self._is_on_pause})
 
     async def _settle(self, mode: str) -> None:
         """What happens to the requests that run."""
