@@ -268,6 +268,18 @@ async def test_pause_resume_and_abort(engine):
         assert (await waits)[1]["choices"][0]["finish_reason"] == "abort"
 
 
+async def test_requests_of_one_id_are_aborted_together(engine):
+    one = await engine("--ttft-ms", "10", "--itl-ms", "10")
+    async with aiohttp.ClientSession() as session:
+        long = {"request_id": "same", "max_tokens": 2000, "ignore_eos": True}
+        first = asyncio.create_task(complete(session, one.url, "x", **long))
+        second = asyncio.create_task(complete(session, one.url, "y", **long))
+        assert (await complete(session, one.url, "z", request_id="same", max_tokens=5))[0] == 200
+        async with session.post(one.url + "/abort_requests", json={"request_ids": ["cmpl-same"]}):
+            answers = await asyncio.gather(first, second)
+    assert [answer["choices"][0]["finish_reason"] for _, answer in answers] == ["abort", "abort"]
+
+
 # Failures
 
 

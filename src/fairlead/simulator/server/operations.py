@@ -135,8 +135,9 @@ class Operations:
             raise ApiError(400, "Request body must be a JSON object", type="Bad Request")
         wanted = f.checked(_IDS, body.get("request_ids"), "body.request_ids") or list(self._responder.live)
         for name in wanted:
-            for live in list(self._responder.live.get(name, ())):
-                self._driver.end(live)
+            for lives in list(self._responder.live.get(name, ())):
+                for live in list(lives):
+                    self._driver.end(live)
         return json_response({"status": "aborted", "aborted": len(wanted)})
 
     async def _reset_prefix_cache(self, http: web.Request) -> web.Response:

@@ -57,8 +57,8 @@ class Responder:
         self.may_start = asyncio.Event()
         self.may_start.set()
         """Cleared while generation is paused: requests wait before they reach an engine."""
-        self.live: dict[str, list[Live]] = {}
-        """Request id -> its sequences."""
+        self.live: dict[str, list[list[Live]]] = {}
+        """Request id -> the sequences of every request that came with it."""
 
     async def fate(self, wished: tuple[Failure, ...]) -> Fate:
         """What goes wrong with the next request, with its delay or refusal done. Raises ApiError."""
@@ -94,15 +94,22 @@ class Responder:
         head = AnswerHead(full_id, int(self._clock.wall_s()), composed.model, self._fingerprint)
         answer = composed.answer_for(head)
         lives: list[Live] = []
-        self.live[full_id] = lives
+        self.live.setdefault(full_id, []).append(lives)
         try:
             if composed.options.stream:
                 return await self._stream(http, composed, answer, rank, lives, fate, opens_at_once)
             return await self._whole(composed, answer, rank, lives, fate)
         finally:
-            self.live.pop(full_id, None)
+            self._forget(full_id, lives)
             for live in lives:
                 self._driver.abort(live)
+
+    def _forget(self, full_id: str, lives: list[Live]) -> None:
+        left = [each for each in self.live[full_id] if each is not lives]
+        if left:
+            self.live[full_id] = left
+        else:
+            del self.live[full_id]
 
     async def run(self, requests: Sequence[LiveRequest], rank: int) -> None:
         """Compute requests whose answer is not tokens. Raises ApiError."""
