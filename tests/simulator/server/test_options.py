@@ -103,7 +103,11 @@ def test_options_that_make_no_sense_are_named(flags, says, capsys):
     [
         (("--tokenizer", "/nowhere"), 2, "--tokenizer: /nowhere/tokenizer.json does not exist"),
         (("--submit-log", "/nowhere/log"), 2, "cannot open /nowhere/log: No such file"),
-        (("--kv-events-config", '{"endpoint": "ipc:///nowhere/x"}'), 2, "cannot open KV events of rank 0 at ipc:///nowhere/x"),
+        (
+            ("--kv-events-config", '{"endpoint": "ipc:///nowhere/x"}'),
+            2,
+            "cannot open KV events of rank 0 at ipc:///nowhere/x",
+        ),
         (("--role", "decode", "--kv-transfer-port", "1", "--host", "127.0.0.1"), 2, "cannot open 127.0.0.1:1"),
         (("--costs", "EMPTY"), 2, "--costs: the profile has no cost"),
         (("--host", "127.0.0.1", "--port", "1"), 1, "cannot listen on 127.0.0.1:1"),
