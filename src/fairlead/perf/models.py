@@ -166,11 +166,6 @@ class ModelGeometry:
         """
         return 2 * (self.attention_params + self.dense_params + self.active_expert_params)
 
-    @property
-    def head_flops_per_token(self) -> int:
-        """FLOPs of the output projection, spent only on positions that are sampled."""
-        return 2 * self.head_params
-
     def kv_layer_bytes(self, kv_dtype: str = "auto") -> float:
         """Bytes that one layer caches per token of context (a windowed layer: per token inside the window)."""
         try:

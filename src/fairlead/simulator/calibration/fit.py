@@ -23,7 +23,7 @@ from scipy.optimize import minimize, nnls
 from fairlead.perf.measured import MeasuredCost
 from fairlead.simulator.calibration.iterations import COLUMNS, Timeline, decode_rows, idle_rows
 from fairlead.simulator.calibration.observation import Observation
-from fairlead.simulator.calibration.predict import Comparison, compare, predict
+from fairlead.simulator.calibration.predict import Comparison, compare, compare_quantiles, observed_quantiles, predict
 from fairlead.simulator.engine import EngineSettings
 from fairlead.simulator.profile import EngineProfile, FrontendCost
 
@@ -164,6 +164,7 @@ def _refine(
     profile and what remains of disagreement."""
     ttft_s = np.array([o.ttft_s for o in observations])
     e2e_s = np.array([o.e2e_s for o in observations])
+    observed = observed_quantiles(observations)
     trials = 0
 
     def profile_at(logarithms: np.ndarray) -> EngineProfile:
@@ -177,7 +178,7 @@ def _refine(
         prediction = predict(profile_at(logarithms), observations, seed=seed)
         quantiles = sum(
             abs(np.log(c.predicted_s / c.observed_s)) * (1.0 if c.quantile == 0.5 else 0.5)
-            for c in compare(observations, prediction)
+            for c in compare_quantiles(observed, prediction)
             if c.predicted_s > 0
         )
         single = np.mean(np.abs(np.log(prediction.ttft_s / ttft_s))) + np.mean(np.abs(np.log(prediction.e2e_s / e2e_s)))
@@ -199,8 +200,8 @@ def _jitter(rows: np.ndarray, durations_s: np.ndarray, profile: EngineProfile) -
     decode iterations: prompts that were assigned to a wrong one do not count as noise."""
     cost = profile.cost
     assert cost is not None
-    decode = rows[rows[:, COLUMNS.index("prefill_base")] == 0]
-    durations_s = durations_s[rows[:, COLUMNS.index("prefill_base")] == 0]
+    without_prompt = rows[:, COLUMNS.index("prefill_base")] == 0
+    decode, durations_s = rows[without_prompt], durations_s[without_prompt]
     columns = (decode[:, COLUMNS.index("sequences")], decode[:, COLUMNS.index("context")])
     explained_s = np.array([cost.step_s(0, 0, int(n), int(context)) for n, context in zip(*columns, strict=True)])
     usable = explained_s > 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fairlead.simulator.calibration.observation import Observation
-from fairlead.simulator.engine import Engine, Request
+from fairlead.simulator.engine import Engine, Request, Sketch
 from fairlead.simulator.profile import EngineProfile
 
 METRICS = ("ttft", "itl", "e2e")
@@ -19,12 +19,17 @@ _END_S = 1e15
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Per request, in the order given: time to first token and to the last (seconds); pooled gaps with weights."""
+    """Per request, in the order given: time to first token and to the last (seconds); gaps between tokens, pooled."""
 
     ttft_s: np.ndarray
     e2e_s: np.ndarray
-    gaps_s: np.ndarray
-    gap_weights: np.ndarray
+    itl: Sketch
+
+    def quantile(self, metric: str, quantile: float) -> float:
+        """Seconds; 0 for gaps where there are none."""
+        if metric == "itl":
+            return self.itl.quantile(quantile) or 0.0
+        return float(np.quantile(self.ttft_s if metric == "ttft" else self.e2e_s, quantile))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +64,24 @@ def predict(profile: EngineProfile, observations: Sequence[Observation], *, seed
     order = range(len(observations))
     first_s = np.array([sequences[i].first_token_s for i in order]) + frontend.response_s
     last_s = np.array([sequences[i].finished_s for i in order]) + frontend.response_s
-    gaps = list(engine.itl.buckets())
-    return Prediction(first_s - sent_s, last_s - sent_s, np.array([g for g, _ in gaps]), np.array([w for _, w in gaps]))
+    return Prediction(first_s - sent_s, last_s - sent_s, engine.itl)
 
 
-def compare(observations: Sequence[Observation], prediction: Prediction) -> list[Comparison]:
-    """Observed against predicted, for every metric and quantile."""
-    observed = {
+def observed_quantiles(observations: Sequence[Observation]) -> dict[tuple[str, float], float]:
+    """(metric, quantile) -> seconds, for those that the observations have."""
+    values = {
         "ttft": np.array([o.ttft_s for o in observations]),
         "itl": np.array([gap for o in observations for gap in o.itl_s]),
         "e2e": np.array([o.e2e_s for o in observations]),
     }
-    found = []
-    for metric in METRICS:
-        for quantile in QUANTILES:
-            if not observed[metric].size:
-                continue
-            if metric == "itl":
-                predicted = weighted_quantile(prediction.gaps_s, prediction.gap_weights, quantile)
-            else:
-                predicted = float(np.quantile(prediction.ttft_s if metric == "ttft" else prediction.e2e_s, quantile))
-            found.append(Comparison(metric, quantile, float(np.quantile(observed[metric], quantile)), predicted))
-    return found
+    return {(m, q): float(np.quantile(values[m], q)) for m in METRICS for q in QUANTILES if values[m].size}
 
 
-def weighted_quantile(values: np.ndarray, weights: np.ndarray, quantile: float) -> float:
-    """The smallest of the rising `values` below which a share `quantile` of the weight lies."""
-    if not values.size:
-        return 0.0
-    total = np.cumsum(weights)
-    return float(values[min(len(values) - 1, int(np.searchsorted(total, quantile * total[-1])))])
+def compare(observations: Sequence[Observation], prediction: Prediction) -> list[Comparison]:
+    """Observed against predicted, for every metric and quantile."""
+    return compare_quantiles(observed_quantiles(observations), prediction)
+
+
+def compare_quantiles(observed: Mapping[tuple[str, float], float], prediction: Prediction) -> list[Comparison]:
+    """`compare` for observations whose quantiles are known already."""
+    return [Comparison(m, q, seconds, prediction.quantile(m, q)) for (m, q), seconds in observed.items()]

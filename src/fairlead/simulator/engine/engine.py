@@ -109,7 +109,7 @@ class Engine:
         """Tokens that the sequence has generated at `now_s`, between the last call and `next_s`."""
         if sequence.state is not State.DECODE:
             return sequence.generated_tokens
-        return self.scheduler.decode.generated(sequence, self._tokens_in_flight(now_s))
+        return self.scheduler.decode.generated(sequence, self.tokens_in_flight(now_s))
 
     # Time
 
@@ -268,7 +268,8 @@ class Engine:
         """Tokens that a decoding sequence gains."""
         return iterations if self._acceptance is None else self._acceptance.tokens(number, iterations)
 
-    def _tokens_in_flight(self, now_s: float) -> int:
+    def tokens_in_flight(self, now_s: float) -> int:
+        """Tokens that each decoding sequence has gained at `now_s` since the last change, before `next_s`."""
         flight = self._flight
         if flight is None or not flight.decoding:
             return 0
@@ -387,7 +388,7 @@ class Engine:
     def used_blocks(self, now_s: float) -> int:
         """KV blocks in use at `now_s`, between the last call and `next_s`."""
         scheduler = self.scheduler
-        growing = scheduler.decode.blocks_for(self._tokens_in_flight(now_s))
+        growing = scheduler.decode.blocks_for(self.tokens_in_flight(now_s))
         return self.settings.num_blocks - scheduler.cache.free_blocks + growing
 
     def kv_usage(self, now_s: float) -> float:
@@ -397,7 +398,7 @@ class Engine:
     def generation_tokens(self, now_s: float) -> int:
         """Tokens generated so far, at `now_s` between the last call and `next_s`."""
         flight = self._flight
-        in_flight = flight.decoding * self._tokens_in_flight(now_s) if flight is not None else 0
+        in_flight = flight.decoding * self.tokens_in_flight(now_s) if flight is not None else 0
         return self.counters.generation_tokens + in_flight
 
     def running_adapters(self) -> list[str]:

@@ -177,8 +177,7 @@ class Driver:
         engine, metrics = self.ranks[rank].engine, self.ranks[rank].metrics
         decode, tokens_of = engine.scheduler.decode, engine.tokens_of
         # All that decode have gained the same since the engine last counted: looked up once, not for every sequence.
-        gained = engine.generation_tokens(at_s) - engine.counters.generation_tokens
-        further = gained // decode.count if gained else 0
+        further = engine.tokens_in_flight(at_s)
         fresh = []
         usual_s, usual = -1.0, 0
         for sequence, live in self._live[rank].items():
