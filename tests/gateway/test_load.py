@@ -19,12 +19,14 @@ def test_counts_are_picks_minus_ends(operations):
             alive[loads.picked(address, 0.0)] = address
         elif kind == "e":
             pick_id = sorted(alive)[request % len(alive)] if alive else "unknown"
-            assert loads.ended(pick_id) == alive.pop(pick_id, None)
+            request = loads.ended(pick_id)
+            assert (request.address if request else None) == alive.pop(pick_id, None)
         else:
             loads.forget(address)
             alive = {r: a for r, a in alive.items() if a != address}
     for address in "ab":
-        assert len(loads.of(address).in_flight) == sum(a == address for a in alive.values())
+        in_flight = sum(a == address for a in alive.values())
+        assert len(loads.of(address).in_flight) == loads.candidate(address, 0.0).in_flight == in_flight
 
 
 def test_others_are_what_the_engine_reports_beyond_our_own():

@@ -27,7 +27,8 @@ class Completions:
         for entry in entries:
             common = entry.common_properties
             attempts = common.upstream_request_attempt_count
-            picked = self._loads.ended(entry.request.request_headers.get(PICK_HEADER, ""))
+            request = self._loads.ended(entry.request.request_headers.get(PICK_HEADER, ""))
+            picked = request.address if request else None
             if picked is not None and (attempts > 1 or common.response_flags.upstream_connection_failure):
                 self._loads.connect_failed(picked)
             if picked is None and not attempts:

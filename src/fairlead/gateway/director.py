@@ -87,7 +87,7 @@ class Director:
         if pool is None:
             return errors.unknown_model(model, sum(1 for _ in self._registry.models))
         now_s = self._clock.monotonic_s()
-        decision = pick_least_loaded([self._loads.candidate(e.address, now_s) for e in pool.endpoints])
+        decision = pick_least_loaded(self._loads.candidates([e.address for e in pool.endpoints], now_s))
         if isinstance(decision, NoPick):
             return _no_endpoint(model, pool, decision)
         pick_id = self._loads.picked(decision.address, now_s)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -18,6 +18,19 @@ class Endpoint:
     address: str
     pod: str = ""
     """namespace/name."""
+    role: str = "both"
+    """What it does of a request: both, prefill, decode, encode, prefill-decode, encode-prefill."""
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Labels of the pod."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """One rule of an InferenceModelRewrite: for these names (empty = any), one of the targets by weight."""
+
+    models: tuple[str, ...]
+    targets: tuple[tuple[str, int], ...]
+    """(name the engine is asked for, weight)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,16 @@ class Pool:
     endpoints: tuple[Endpoint, ...] = ()
     runtime: str = "vllm"
     age_key: str = ""
+    config: str = ""
+    """Name of the picker configuration that the pool asks for; empty = the picker's own."""
+    rewrites: tuple[Rewrite, ...] = ()
+    """In order of precedence."""
+    objectives: Mapping[str, int] = field(default_factory=dict, hash=False)
+    """Name of an InferenceObjective -> its priority."""
+    scale_target: str = ""
+    """What to scale when a request comes and no replica is there: Kind/namespace/name; empty = nothing."""
+    tokenizer: str = ""
+    """Path of a tokenizer.json for exact token counts; empty = estimates."""
 
 
 class EndpointSource(Protocol):

@@ -1,14 +1,18 @@
-"""How busy each endpoint is: requests in flight through this gateway, and what the engine last reported.
+"""How busy each endpoint is: requests and tokens in flight through this gateway, and what the engine last reported.
 
 A request counts from its pick until Envoy's access log tells of its end. A log entry may be lost (a picker restart, a
 broken stream), so every scrape corrects the count: an engine that reports fewer requests than this gateway believes to
 be there, of those old enough to have arrived, has lost the oldest.
+
+Each endpoint has one `Candidate`, which is what decisions see; it is kept up to date here and nowhere else. No I/O and
+no clock: the simulator runs the same table.
 """
 
 from __future__ import annotations
 
 import itertools
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.engines import UNKNOWN, EngineSignals
@@ -26,21 +30,51 @@ HUNG_AFTER_FAILURES = 3
 LOST_AFTER_S = 3600.0
 """A request of which nothing was heard for this long is no longer counted."""
 
+UNKNOWN_PREFILL_TOKEN_S = 1e-4
+"""Prefill time of a token where no speed was learned yet: an 8B model on a current accelerator, roughly."""
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A request on its way."""
+
+    address: str
+    picked_s: float
+    prompt_tokens: int = 0
+    uncached_tokens: int = 0
+    output_tokens: float = 0.0
+    adapter: str = ""
+    running_then: int = 0
+    """Requests that were at the endpoint when it was picked."""
+    backlog_then: float = 0.0
+    """Prompt tokens that were before it."""
+
 
 @dataclass(slots=True)
 class EndpointLoad:
     """State of one endpoint. Times on the monotonic clock, seconds."""
 
-    in_flight: dict[str, float] = field(default_factory=dict)
-    """pick id -> when it was picked, oldest first."""
+    candidate: Candidate
+    in_flight: dict[str, InFlight] = field(default_factory=dict)
+    """pick id -> request, oldest first."""
     signals: EngineSignals = UNKNOWN
     signals_at_s: float | None = None
-    others: int | None = None
-    reachable: bool = True
-    last_pick: int = 0
+    reported_others: int | None = None
+    peers: dict[str, int] = field(default_factory=dict)
+    """picker replica -> requests it has in flight here."""
+    backlog_at_s: float = 0.0
+    """When the candidate's backlog was right."""
     scrape_error: str = ""
     failed_scrapes: int = 0
     """In a row."""
+
+    @property
+    def reachable(self) -> bool:
+        return self.candidate.reachable
+
+    @property
+    def others(self) -> int | None:
+        return self.candidate.others
 
     def is_stale(self, now_s: float) -> bool:
         return self.signals_at_s is None or now_s - self.signals_at_s > STALE_AFTER_S
@@ -49,66 +83,124 @@ class EndpointLoad:
 class LoadTable:
     """Load of every endpoint, by address. Not thread-safe: one event loop owns it."""
 
-    def __init__(self) -> None:
-        self._by_address: dict[str, EndpointLoad] = {}
-        self._by_pick: dict[str, str] = {}  # pick id -> address
-        self._sequence = itertools.count(1)
+    def __init__(self, replica: str | None = None) -> None:
         # Envoy may still report the ends of requests that an earlier process picked.
-        self._prefix = secrets.token_hex(4)
+        self.replica = replica or secrets.token_hex(4)
+        self._by_address: dict[str, EndpointLoad] = {}
+        self._by_pick: dict[str, InFlight] = {}
+        self._sequence = itertools.count(1)
 
     def of(self, address: str) -> EndpointLoad:
         load = self._by_address.get(address)
         if load is None:
-            load = self._by_address[address] = EndpointLoad()
+            load = self._by_address[address] = EndpointLoad(Candidate(address))
         return load
 
-    def candidate(self, address: str, now_s: float) -> Candidate:
-        """The endpoint as a decision sees it now; stale signals are unknown."""
-        load = self.of(address)
-        stale = load.is_stale(now_s)
-        return Candidate(
-            address=address,
-            in_flight=len(load.in_flight),
-            others=None if stale else load.others,
-            kv_cache_usage_ratio=None if stale else load.signals.kv_cache_usage_ratio,
-            reachable=load.reachable,
-            last_pick=load.last_pick,
-        )
+    def describe(self, address: str, role: str, labels: Mapping[str, str]) -> None:
+        """What the endpoint's pod says of it."""
+        candidate = self.of(address).candidate
+        candidate.role, candidate.labels = role, labels
 
-    def picked(self, address: str, now_s: float) -> str:
+    def candidates(self, addresses: Sequence[str], now_s: float) -> list[Candidate]:
+        """The endpoints as a decision sees them now; stale signals are unknown."""
+        table = self._by_address
+        found = []
+        for address in addresses:
+            load = table.get(address) or self.of(address)
+            candidate = load.candidate
+            signals_at_s = load.signals_at_s
+            if signals_at_s is not None and now_s - signals_at_s > STALE_AFTER_S:
+                _forget_signals(load)
+            if candidate.prefill_backlog_tokens:
+                _work_off(load, now_s)
+            found.append(candidate)
+        return found
+
+    def candidate(self, address: str, now_s: float) -> Candidate:
+        """One endpoint as a decision sees it now."""
+        return self.candidates((address,), now_s)[0]
+
+    def picked(
+        self,
+        address: str,
+        now_s: float,
+        *,
+        prompt_tokens: int = 0,
+        matched_tokens: int = 0,
+        output_tokens: float = 0.0,
+        adapter: str = "",
+    ) -> str:
         """Count a request as in flight; returns the id of the pick, to be given to `ended`."""
         load = self.of(address)
-        load.last_pick = next(self._sequence)
-        pick_id = f"{self._prefix}-{load.last_pick:x}"
-        load.in_flight[pick_id] = now_s
-        self._by_pick[pick_id] = address
+        candidate = load.candidate
+        uncached = max(0, prompt_tokens - matched_tokens)
+        number = candidate.last_pick = next(self._sequence)
+        if candidate.prefill_backlog_tokens:
+            _work_off(load, now_s)
+        request = InFlight(
+            address, now_s, prompt_tokens, uncached, output_tokens, adapter,
+            candidate.in_flight + (candidate.others or 0), candidate.prefill_backlog_tokens,
+        )  # fmt: skip
+        pick_id = f"{self.replica}-{number:x}"
+        load.in_flight[pick_id] = self._by_pick[pick_id] = request
+        candidate.in_flight += 1
+        candidate.in_flight_tokens += prompt_tokens + int(output_tokens)
+        candidate.prefill_backlog_tokens += uncached
+        load.backlog_at_s = now_s
+        if adapter and candidate.running_adapters is not None and adapter not in candidate.running_adapters:
+            candidate.running_adapters |= {adapter}
         return pick_id
 
-    def ended(self, pick_id: str) -> str | None:
-        """The request is over; returns the address that was picked for it, or None for an unknown pick."""
-        address = self._by_pick.pop(pick_id, None)
-        if address is not None and (load := self._by_address.get(address)) is not None:
-            load.in_flight.pop(pick_id, None)
-        return address
+    def in_flight(self, pick_id: str) -> InFlight | None:
+        """The request of a pick, None when it is over or was never known."""
+        return self._by_pick.get(pick_id)
+
+    def ended(self, pick_id: str) -> InFlight | None:
+        """The request is over; returns what was known of it, or None for an unknown pick."""
+        request = self._by_pick.pop(pick_id, None)
+        load = self._by_address.get(request.address) if request is not None else None
+        if request is not None and load is not None and load.in_flight.pop(pick_id, None) is not None:
+            candidate = load.candidate
+            candidate.in_flight -= 1
+            candidate.in_flight_tokens -= request.prompt_tokens + int(request.output_tokens)
+            if not load.in_flight:
+                candidate.prefill_backlog_tokens = 0.0
+        return request
 
     def connect_failed(self, address: str) -> None:
         """A connection to the endpoint was refused or timed out; a successful scrape clears it."""
         if (load := self._by_address.get(address)) is not None:
-            load.reachable = False
+            load.candidate.reachable = False
 
     def scraped(self, address: str, signals: EngineSignals, began_s: float, now_s: float) -> None:
         """Take over a report of the engine; `began_s` is when it was asked for."""
         load = self.of(address)
+        candidate = load.candidate
         load.signals, load.signals_at_s, load.scrape_error = signals, now_s, ""
-        load.reachable, load.failed_scrapes = True, 0
+        candidate.reachable, load.failed_scrapes = True, 0
+        candidate.kv_cache_usage_ratio = signals.kv_cache_usage_ratio
+        candidate.running, candidate.waiting = signals.running_requests, signals.waiting_requests
+        candidate.kv_capacity_tokens = signals.kv_cache_capacity_tokens
+        candidate.max_adapters = signals.max_adapters
+        candidate.waiting_adapters = frozenset(signals.waiting_adapters or ())
+        if signals.running_adapters is not None:
+            recent = {r.adapter for r in load.in_flight.values() if r.adapter and r.picked_s > began_s - SETTLE_S}
+            candidate.running_adapters = frozenset(signals.running_adapters) | recent
+        else:
+            candidate.running_adapters = None
         if signals.running_requests is None or signals.waiting_requests is None:
-            load.others = None
-            return
-        reported = signals.running_requests + signals.waiting_requests
-        settled = [p for p, picked_s in load.in_flight.items() if picked_s < began_s - SETTLE_S]
-        for pick_id in settled[: max(0, len(settled) - reported)]:
-            self.ended(pick_id)
-        load.others = max(0, reported - len(load.in_flight))
+            load.reported_others = None
+        else:
+            self._correct(load, signals.running_requests + signals.waiting_requests, began_s)
+        _count_others(load)
+
+    def _correct(self, load: EndpointLoad, reported: int, began_s: float) -> None:
+        settled_before_s = began_s - SETTLE_S
+        if len(load.in_flight) > reported:
+            settled = [p for p, request in load.in_flight.items() if request.picked_s < settled_before_s]
+            for pick_id in settled[: max(0, len(settled) - reported)]:
+                self.ended(pick_id)
+        load.reported_others = max(0, reported - len(load.in_flight))
 
     def scrape_failed(self, address: str, error: str, *, refused: bool, silent: bool = True) -> None:
         """The report did not come; `refused` when no connection could be made at all.
@@ -122,7 +214,21 @@ class LoadTable:
             return
         load.failed_scrapes += 1
         if refused or load.failed_scrapes >= HUNG_AFTER_FAILURES:
-            load.reachable = False
+            load.candidate.reachable = False
+
+    def peer_reports(self, replica: str, in_flight: Mapping[str, int]) -> None:
+        """What another picker has in flight, address -> requests; what it does not name, it has none of.
+
+        An empty report is also what ends the counting of a peer that is gone.
+        """
+        for address, load in self._by_address.items():
+            count = in_flight.get(address, 0)
+            if count != load.peers.get(replica, 0):
+                if count:
+                    load.peers[replica] = count
+                else:
+                    load.peers.pop(replica, None)
+                _count_others(load)
 
     def forget(self, address: str) -> None:
         """The endpoint exists no more."""
@@ -132,12 +238,31 @@ class LoadTable:
 
     def expire(self, now_s: float) -> int:
         """Stop counting requests of which nothing was heard for `LOST_AFTER_S`; returns how many there were."""
-        lost = [
-            pick_id
-            for load in self._by_address.values()
-            for pick_id, picked_s in load.in_flight.items()
-            if now_s - picked_s > LOST_AFTER_S
-        ]
+        lost = [pick_id for pick_id, request in self._by_pick.items() if now_s - request.picked_s > LOST_AFTER_S]
         for pick_id in lost:
             self.ended(pick_id)
         return len(lost)
+
+
+def _count_others(load: EndpointLoad) -> None:
+    """Requests of others: what the engine reports beyond ours, or what the other pickers say they have there."""
+    peers = sum(load.peers.values()) if load.peers else 0
+    reported = load.reported_others
+    load.candidate.others = max(reported, peers) if reported is not None else peers or None
+
+
+def _forget_signals(load: EndpointLoad) -> None:
+    candidate = load.candidate
+    load.reported_others = None
+    candidate.running = candidate.waiting = candidate.kv_cache_usage_ratio = candidate.running_adapters = None
+    candidate.waiting_adapters = frozenset()
+    _count_others(load)
+
+
+def _work_off(load: EndpointLoad, now_s: float) -> None:
+    """The endpoint has gone on computing prompts since its backlog was last right."""
+    candidate = load.candidate
+    token_s = candidate.speed.prefill_token_s if candidate.speed is not None else UNKNOWN_PREFILL_TOKEN_S
+    done = (now_s - load.backlog_at_s) / token_s if token_s > 0 else candidate.prefill_backlog_tokens
+    candidate.prefill_backlog_tokens = max(0.0, candidate.prefill_backlog_tokens - done)
+    load.backlog_at_s = now_s

@@ -12,3 +12,36 @@ FALLBACK_HEADERS = ("x-fairlead-fallback-endpoint-1", "x-fairlead-fallback-endpo
 PICK_HEADER = "x-fairlead-pick"
 """Identifies a pick; comes back in Envoy's access log when the request is over. Clients may choose their
 x-request-id, so that one does not identify anything."""
+
+ENDPOINT_SUBSET_HEADER = f"{ENDPOINT_HEADER}-subset"
+"""Key in the filter metadata namespace `envoy.lb.subset_hint`: endpoints the request may go to."""
+
+ENDPOINT_SERVED_HEADER = f"{ENDPOINT_HEADER}-served"
+"""Key in the response's metadata namespace `envoy.lb`: the endpoint that answered."""
+
+OBJECTIVE_HEADERS = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
+FAIRNESS_HEADERS = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
+REWRITE_HEADERS = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
+TTFT_SLO_HEADERS = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+TPOT_SLO_HEADERS = ("x-llm-d-slo-tpot-ms", "x-slo-tpot-ms")
+"""Each: the name now, then the older one, which is read where the new one is not there."""
+
+SESSION_TOKEN_HEADER = "x-session-token"
+"""base64 of namespace/name of the pod that answered before."""
+SESSION_ID_HEADER = "x-session-id"
+
+PREFILL_HEADER = "x-prefiller-host-port"
+ENCODE_HEADER = "x-encoder-hosts-ports"
+"""For sidecars that run the prefill or encode leg themselves."""
+
+DROP_REASON_HEADER = "x-llm-d-request-dropped-reason"
+"""On answers of the gateway: why the request was not served."""
+
+CONTROL_HEADERS = frozenset(
+    (
+        *OBJECTIVE_HEADERS, *FAIRNESS_HEADERS, *REWRITE_HEADERS, *TTFT_SLO_HEADERS, *TPOT_SLO_HEADERS,
+        SESSION_TOKEN_HEADER, SESSION_ID_HEADER, "prefer", "x-request-id", "traceparent", "tracestate",
+        "test-epp-endpoint-selection",
+    )
+)  # fmt: skip
+"""Request headers that decisions read."""

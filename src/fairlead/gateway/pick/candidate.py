@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Speed:
+    """What was learned of how fast an endpoint computes; times in seconds.
+
+    Time to first token = `overhead_s` + `prefill_token_s` for each uncached prompt token, its own and those before it.
+    Time between tokens = `itl_base_s` + `itl_request_s` for each request in the batch.
+    """
+
+    overhead_s: float
+    prefill_token_s: float
+    itl_base_s: float
+    itl_request_s: float
+    observations: int = 0
+    """Requests it was learned from; 0 = a prior."""
+
+
+@dataclass(slots=True)
 class Candidate:
-    """An endpoint at the moment of a decision."""
+    """An endpoint at the moment of a decision. Its owner keeps it up to date; decisions read it and never write."""
 
     address: str
-    in_flight: int
+    in_flight: int = 0
     """Requests this gateway has sent there and not seen end."""
-    others: int | None
+    others: int | None = None
     """Further requests that the engine reports as running or waiting; None = unknown or stale."""
     kv_cache_usage_ratio: float | None = None
     """From 0 to 1; None = unknown or stale."""
@@ -20,6 +37,28 @@ class Candidate:
     """False when the last attempt to connect to it failed."""
     last_pick: int = 0
     """Sequence number of the last request it got; 0 = none yet."""
+    role: str = "both"
+    """What it does of a request: both, prefill, decode, encode, prefill-decode, encode-prefill."""
+    running: int | None = None
+    """Requests in the engine's batch at its last report; None = unknown or stale."""
+    waiting: int | None = None
+    """Requests in the engine's queue at its last report; None = unknown or stale."""
+    kv_capacity_tokens: int | None = None
+    """Size of its KV cache; None = the engine does not say."""
+    prefill_backlog_tokens: float = 0.0
+    """Prompt tokens not in its prefix cache that it was sent and has, by its learned speed, not computed yet."""
+    in_flight_tokens: int = 0
+    """Prompt tokens, and answer tokens to be expected, of the requests this gateway has in flight there."""
+    running_adapters: frozenset[str] | None = None
+    """Adapters in use at its last report, and those this gateway has sent there since; None = unknown."""
+    waiting_adapters: frozenset[str] = frozenset()
+    """Adapters that requests in its queue wait for."""
+    max_adapters: int | None = None
+    """Adapter slots; None = unknown."""
+    speed: Speed | None = None
+    """None = nothing is known, not even of endpoints like it."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of its pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +68,8 @@ class Pick:
     address: str
     fallbacks: tuple[str, ...]
     reason: str
+    prefill: str = ""
+    """Where the prompt is to be computed first, when that is not `address`."""
 
 
 @dataclass(frozen=True, slots=True)

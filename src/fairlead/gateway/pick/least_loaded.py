@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick
-
-MAX_FALLBACKS = 2
-"""Endpoints to try after the first; more would turn one dead pool into a storm of connections."""
+from fairlead.gateway.pick.profile import MAX_FALLBACKS
 
 _KV_STEPS = 10
 """KV usage is compared in tenths: finer differences are noise between two scrapes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick
-from fairlead.gateway.pick.least_loaded import MAX_FALLBACKS
+from fairlead.gateway.pick.profile import MAX_FALLBACKS
 
 
 def pick_random(candidates: Sequence[Candidate], draw: float, max_fallbacks: int = MAX_FALLBACKS) -> Pick | NoPick:

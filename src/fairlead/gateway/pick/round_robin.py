@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from heapq import nsmallest
 
 from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick
-from fairlead.gateway.pick.least_loaded import MAX_FALLBACKS
+from fairlead.gateway.pick.profile import MAX_FALLBACKS
 
 
 def pick_round_robin(candidates: Sequence[Candidate], max_fallbacks: int = MAX_FALLBACKS) -> Pick | NoPick:

@@ -1,0 +1,1 @@
+"""What picker replicas tell each other, so that each decides with the load of all."""

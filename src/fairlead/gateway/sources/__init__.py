@@ -1,0 +1,1 @@
+"""Where pools come from: the Kubernetes API, or a file."""
