@@ -59,6 +59,10 @@ class Candidate:
     """None = nothing is known, not even of endpoints like it."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels of its pod."""
+    pod: str = ""
+    """namespace/name of its pod; empty = unknown."""
+    last_cold_pick: int = 0
+    """Sequence number of the last request it got of whose prompt no endpoint held anything; 0 = none yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A profile: which filters, scorers and picker decide for a pool, in this order. Pure.
 
-A filter gives the positions of the candidates it keeps; one that would keep none is passed over unless it is `strict`.
+A filter gives the positions of the candidates it keeps, or None for all of them; one that would keep none is passed
+over unless it is `strict`.
 A scorer gives each candidate a number from 0 (worst) to 1 (best); the weighted sum decides. A picker orders the
 candidates by that sum, best first.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from fairlead.gateway.pick.candidate import NoPick, Pick
 from fairlead.gateway.pick.query import Context, Step
 
-Filter = Callable[[Context], list[int]]
+Filter = Callable[[Context], list[int] | None]
 Scorer = Callable[[Context], Sequence[float]]
 Picker = Callable[[Context, Sequence[float]], list[int]]
 """Positions in the context from best to worst; as many as are worth trying."""
@@ -60,6 +61,8 @@ def decide(profile: Profile, context: Context, steps: list[Step] | None = None) 
         kept = named.keep(context)
         if steps is not None:
             steps.append(_filter_step(named, context, kept))
+        if kept is None:
+            continue
         if kept:
             if len(kept) < len(context.candidates):
                 context = context.only(kept)
@@ -81,8 +84,8 @@ def decide(profile: Profile, context: Context, steps: list[Step] | None = None) 
     return Pick(best.address, fallbacks, f"{profile.name}: best of {len(order)} endpoints, {totals[order[0]]:.3f}")
 
 
-def _filter_step(named: NamedFilter, context: Context, kept: list[int]) -> Step:
-    inside = set(kept)
+def _filter_step(named: NamedFilter, context: Context, kept: list[int] | None) -> Step:
+    inside = set(range(len(context.candidates)) if kept is None else kept)
     values = {c.address: float(i in inside) for i, c in enumerate(context.candidates)}
-    note = "" if kept else ("none left" if named.strict else "none left; passed over")
+    note = "" if inside else ("none left" if named.strict else "none left; passed over")
     return Step(named.name, "filter", 1.0, values, note)

@@ -44,11 +44,16 @@ class Context:
     """Monotonic time of the decision."""
     draw: float = 0.0
     """A number from 0 to below 1, drawn anew for each decision."""
+    matchable_tokens: int = 0
+    """Tokens in whole blocks of the prompt, the most that `matched` can be; 0 = not known, the whole prompt."""
 
     def only(self, kept: list[int]) -> Context:
         """The context of the candidates at these positions."""
         candidates, matched = self.candidates, self.matched
-        return Context(self.query, [candidates[i] for i in kept], [matched[i] for i in kept], self.now_s, self.draw)
+        return Context(
+            self.query, [candidates[i] for i in kept], [matched[i] for i in kept], self.now_s, self.draw,
+            self.matchable_tokens,
+        )  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -1,0 +1,51 @@
+"""Scorers of affinity: adapters that are loaded already, and sessions that were served before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.gateway.pick.candidate import Candidate
+from fairlead.gateway.pick.plugin import NoParameters, PluginType
+from fairlead.gateway.pick.query import Context
+from fairlead.gateway.pick.scorers.unknown import fill_unknown
+
+LOADED, FREE_SLOT, QUEUED, FULL = 1.0, 0.8, 0.6, 0.0
+"""llm-d's values of `lora-affinity-scorer`."""
+
+
+def score_lora_affinity(context: Context) -> list[float]:
+    """Adapter in use: 1, a free slot: 0.8, requests already wait for it: 0.6, otherwise 0.
+
+    Requests for the base model need no slot: 1 for all.
+    """
+    adapter = context.query.adapter
+    if not adapter:
+        return [1.0] * len(context.candidates)
+    filled = fill_unknown([_adapter_score(c, adapter) for c in context.candidates])
+    return filled or [FREE_SLOT] * len(context.candidates)
+
+
+def _adapter_score(candidate: Candidate, adapter: str) -> float | None:
+    running = candidate.running_adapters
+    if running is None:
+        return None
+    if adapter in running:
+        return LOADED
+    if candidate.max_adapters is None:
+        return None
+    if len(running) + len(candidate.waiting_adapters) < candidate.max_adapters:
+        return FREE_SLOT
+    return QUEUED if adapter in candidate.waiting_adapters else FULL
+
+
+def score_session_affinity(context: Context) -> list[float]:
+    """1 for the endpoint that served the session before, 0 for the others; 0 for all without a session."""
+    wanted = context.query.session_endpoint
+    if not wanted:
+        return [0.0] * len(context.candidates)
+    return [1.0 if wanted in (c.address, c.pod) else 0.0 for c in context.candidates]
+
+
+PLUGINS: tuple[PluginType[Any], ...] = (
+    PluginType("lora-affinity-scorer", NoParameters, scorer=lambda _: score_lora_affinity),
+)
