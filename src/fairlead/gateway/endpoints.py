@@ -1,14 +1,20 @@
 """Pools and their endpoints as the picker knows them, and which pool serves which model name.
 
-Whoever learns of endpoints (the Kubernetes API, a file, a test) sets pools here; the picker and the scraper read.
+Whoever learns of endpoints (the Kubernetes API, a file, a test) sets pools here; the picker, the scraper and the peers
+read. A change costs what the changed pool costs, however many others there are.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from fairlead.gateway.resolve import ModelNames, NotFound, Resolved, resolve
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +28,8 @@ class Endpoint:
     """What it does of a request: both, prefill, decode, encode, prefill-decode, encode-prefill."""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Labels of the pod."""
+    runtime: str = ""
+    """Of its engine, where that differs from the pool's; empty = the pool's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +38,9 @@ class Rewrite:
 
     models: tuple[str, ...]
     targets: tuple[tuple[str, int], ...]
-    """(name the engine is asked for, weight)."""
+    """(name the engine is asked for, weight); weights are 1 or more."""
+    name: str = ""
+    """namespace/name of the object that has the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +49,12 @@ class Pool:
 
     key: str
     models: tuple[str, ...]
+    """The model's own name first; empty = the pool does not say, so that any name may be meant for it."""
     endpoints: tuple[Endpoint, ...] = ()
     runtime: str = "vllm"
     age_key: str = ""
     config: str = ""
-    """Name of the picker configuration that the pool asks for; empty = the picker's own."""
+    """Key of the picker configuration in `Registry.configs`; empty = the picker's own."""
     rewrites: tuple[Rewrite, ...] = ()
     """In order of precedence."""
     objectives: Mapping[str, int] = field(default_factory=dict, hash=False)
@@ -52,6 +63,35 @@ class Pool:
     """What to scale when a request comes and no replica is there: Kind/namespace/name; empty = nothing."""
     tokenizer: str = ""
     """Path of a tokenizer.json for exact token counts; empty = estimates."""
+    adapters: tuple[str, ...] = ()
+    """Names of the LoRA adapters that its engines serve or can load."""
+    h2c: bool = False
+    """Whether its engines are to be spoken to in HTTP/2 (`appProtocol: kubernetes.io/h2c`)."""
+    fails_open: bool = False
+    """Whether its gateway is to serve without the picker when that does not answer (`failureMode: FailOpen`)."""
+    problems: tuple[str, ...] = ()
+    """What of its definition could not be followed, for people."""
+    addresses: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    """Of its endpoints, in their order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "addresses", tuple([endpoint.address for endpoint in self.endpoints]))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one pool. `came` and `gone` are addresses that no pool had before, or has any more."""
+
+    key: str
+    before: Pool | None
+    """None = the pool is new."""
+    now: Pool | None
+    """None = the pool is gone."""
+    came: frozenset[str]
+    gone: frozenset[str]
+
+
+Listener = Callable[[Change], None]
 
 
 class EndpointSource(Protocol):
@@ -61,15 +101,18 @@ class EndpointSource(Protocol):
 
 
 class Registry:
-    """All pools by key, and the pool of each model name: the oldest one that serves it.
+    """All pools by key, the names they serve, and the texts of the picker configurations that they name.
 
-    Listeners are called after every change with the addresses that no pool has any more.
+    Listeners are called after every change, in the order in which they were added.
     """
 
     def __init__(self) -> None:
+        self.names = ModelNames()
         self._pools: dict[str, Pool] = {}
-        self._by_model: dict[str, Pool] = {}
-        self._listeners: list[Callable[[frozenset[str]], None]] = []
+        self._at: dict[str, tuple[str, ...]] = {}  # address -> keys of the pools that have it
+        self._configs: dict[str, str] = {}  # namespace/name/key of a ConfigMap, or a path -> text
+        self._listeners: list[Listener] = []
+        self._config_listeners: list[Callable[[str], None]] = []
         self._synced = asyncio.Event()
 
     @property
@@ -77,9 +120,19 @@ class Registry:
         return self._pools
 
     @property
-    def models(self) -> Iterable[str]:
-        """Model names, sorted."""
-        return sorted(self._by_model)
+    def models(self) -> Sequence[str]:
+        """Names that requests may give, those of adapters and of rewrite rules among them; sorted."""
+        return self.names.all
+
+    @property
+    def shadowed(self) -> Mapping[str, tuple[str, ...]]:
+        """Model name -> keys of pools that list it and do not get its requests, as an older pool does."""
+        return self.names.shadowed
+
+    @property
+    def configs(self) -> Mapping[str, str]:
+        """Key (`Pool.config`) -> text of an EndpointPickerConfig. A key that is not here could not be read (yet)."""
+        return self._configs
 
     @property
     def synced(self) -> bool:
@@ -93,30 +146,83 @@ class Registry:
         await self._synced.wait()
 
     def pool_of(self, model: str) -> Pool | None:
-        return self._by_model.get(model)
+        """The pool that gets the requests for this name, before any rewriting."""
+        return self.names.pool_of(model)
 
-    def on_change(self, listener: Callable[[frozenset[str]], None]) -> None:
-        self._listeners.append(listener)
+    def resolve(self, model: str, rewrite: str, draw: float, pool: Pool | None = None) -> Resolved | NotFound:
+        """See `fairlead.gateway.resolve.resolve`."""
+        return resolve(self.names, model, rewrite, draw, pool)
 
-    def set_pool(self, pool: Pool) -> None:
-        if self._pools.get(pool.key) != pool:
-            self._change({**self._pools, pool.key: pool})
-
-    def remove_pool(self, key: str) -> None:
-        if key in self._pools:
-            self._change({k: p for k, p in self._pools.items() if k != key})
+    def pools_at(self, address: str) -> tuple[str, ...]:
+        """Keys of the pools that have an endpoint at this address."""
+        return self._at.get(address, ())
 
     def addresses(self) -> frozenset[str]:
-        return frozenset(e.address for p in self._pools.values() for e in p.endpoints)
+        return frozenset(self._at)
 
-    def _change(self, pools: dict[str, Pool]) -> None:
-        before = self.addresses()
-        self._pools = pools
-        by_model: dict[str, Pool] = {}
-        for pool in sorted(pools.values(), key=lambda p: (p.age_key, p.key)):
-            for model in pool.models:
-                by_model.setdefault(model, pool)
-        self._by_model = by_model
-        gone = before - self.addresses()
+    def on_change(self, listener: Listener) -> None:
+        """Tell `listener` of every change from now on."""
+        self._listeners.append(listener)
+
+    def on_config(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` the key of every configuration whose text has changed or gone."""
+        self._config_listeners.append(listener)
+
+    def set_pool(self, pool: Pool) -> None:
+        before = self._pools.get(pool.key)
+        if before == pool:
+            return
+        self._pools[pool.key] = pool
+        self._warn(self.names.put(pool))
+        for problem in pool.problems if before is None or before.problems != pool.problems else ():
+            _log.warning("pool %s: %s", pool.key, problem)
+        self._tell(before, pool)
+
+    def remove_pool(self, key: str) -> None:
+        pool = self._pools.pop(key, None)
+        if pool is not None:
+            self._warn(self.names.drop(key))
+            self._tell(pool, None)
+
+    def set_config(self, key: str, text: str | None) -> None:
+        """The text of a configuration; None = there is none any more."""
+        if self._configs.get(key) == text:
+            return
+        if text is None:
+            del self._configs[key]
+        else:
+            self._configs[key] = text
+        for listener in self._config_listeners:
+            listener(key)
+
+    def _warn(self, names: Sequence[str]) -> None:
+        for name in names:
+            if (pool := self.pool_of(name)) is not None and (shadowed := self.shadowed.get(name)):
+                _log.warning(
+                    "model %s: pool %s gets the requests, not the newer %s", name, pool.key, ", ".join(shadowed)
+                )
+
+    def _tell(self, before: Pool | None, now: Pool | None) -> None:
+        key = now.key if now is not None else before.key if before is not None else ""
+        had = set(before.addresses) if before is not None else set()
+        has = set(now.addresses) if now is not None else set()
+        came = frozenset(a for a in has - had if self._add(a, key))
+        gone = frozenset(a for a in had - has if self._remove(a, key))
+        change = Change(key, before, now, came, gone)
         for listener in self._listeners:
-            listener(gone)
+            listener(change)
+
+    def _add(self, address: str, key: str) -> bool:
+        """Whether the address is new to all pools."""
+        owners = self._at.get(address, ())
+        self._at[address] = (*owners, key)
+        return not owners
+
+    def _remove(self, address: str, key: str) -> bool:
+        """Whether no pool has the address any more."""
+        owners = tuple([owner for owner in self._at.get(address, ()) if owner != key])
+        if owners:
+            self._at[address] = owners
+            return False
+        self._at.pop(address, None)
+        return True

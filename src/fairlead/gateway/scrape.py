@@ -14,7 +14,7 @@ import aiohttp
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import Engine, engine_for
-from fairlead.gateway.endpoints import Pool, Registry
+from fairlead.gateway.endpoints import Change, Pool, Registry
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.metrics import GatewayMetrics
 
@@ -41,8 +41,9 @@ class Scraper:
         self._sequence = itertools.count()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        registry.on_change(self._endpoints_changed)
-        self._endpoints_changed(frozenset())
+        registry.on_change(self._pool_changed)
+        for pool in registry.pools.values():
+            self._watch(pool)
 
     async def run(self) -> None:
         """Scrape until cancelled."""
@@ -57,14 +58,14 @@ class Scraper:
                 for task in self._tasks:
                     task.cancel()
 
-    def _endpoints_changed(self, gone: frozenset[str]) -> None:
-        for address in gone:
+    def _pool_changed(self, change: Change) -> None:
+        for address in change.gone:
             self._engines.pop(address, None)
             self._interval_s.pop(address, None)
             self._scheduled.pop(address, None)
             self._loads.forget(address)
-        for pool in self._registry.pools.values():
-            self._watch(pool)
+        if change.now is not None:
+            self._watch(change.now)
 
     def _watch(self, pool: Pool) -> None:
         engine = engine_for(pool.runtime)
