@@ -1,6 +1,7 @@
 """The decision which endpoint gets a request: pure functions from a snapshot to a decision with its reasons."""
 
 from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick, Speed
+from fairlead.gateway.pick.defaults import DEFAULT_PROFILE, default_profile, llm_d_profile
 from fairlead.gateway.pick.least_loaded import pick_least_loaded
 from fairlead.gateway.pick.profile import (
     MAX_FALLBACKS,
@@ -12,10 +13,14 @@ from fairlead.gateway.pick.profile import (
 )
 from fairlead.gateway.pick.query import Context, Query, Step
 from fairlead.gateway.pick.random_choice import pick_random
+from fairlead.gateway.pick.registry import PLUGIN_TYPES, BadPlugin, Use, build_profile
 from fairlead.gateway.pick.round_robin import pick_round_robin
 
 __all__ = [
+    "DEFAULT_PROFILE",
     "MAX_FALLBACKS",
+    "PLUGIN_TYPES",
+    "BadPlugin",
     "Candidate",
     "Context",
     "NamedFilter",
@@ -27,7 +32,11 @@ __all__ = [
     "Query",
     "Speed",
     "Step",
+    "Use",
+    "build_profile",
     "decide",
+    "default_profile",
+    "llm_d_profile",
     "pick_least_loaded",
     "pick_random",
     "pick_round_robin",

@@ -12,9 +12,9 @@ from fairlead.gateway.pick.filters import access, labels
 from fairlead.gateway.pick.pickers import at_random, max_score
 from fairlead.gateway.pick.plugin import PluginType
 from fairlead.gateway.pick.profile import NamedFilter, NamedPicker, NamedScorer, Profile
-from fairlead.gateway.pick.scorers import affinity, engine_load, in_flight, prefix
+from fairlead.gateway.pick.scorers import affinity, engine_load, in_flight, least_cost, prefix
 
-_MODULES = (access, labels, affinity, engine_load, in_flight, prefix, at_random, max_score)
+_MODULES = (access, labels, affinity, engine_load, in_flight, least_cost, prefix, at_random, max_score)
 
 PLUGIN_TYPES: Mapping[str, PluginType[Any]] = {plugin.name: plugin for module in _MODULES for plugin in module.PLUGINS}
 
@@ -71,16 +71,3 @@ def plugin_and_parameters(type_name: str, given: Mapping[str, Any]) -> tuple[Plu
     except msgspec.ValidationError as error:
         known = ", ".join([f.encode_name for f in msgspec.structs.fields(plugin.parameters)]) or "none"
         raise BadPlugin(f"parameters of {type_name}: {error}; it knows: {known}") from error
-
-
-def llm_d_profile(name: str = "llm-d") -> Profile:
-    """The weights of llm-d's Helm chart: queue 2, KV cache 2, prefix 3; ties at random, as there."""
-    return build_profile(
-        name,
-        [
-            Use("queue-scorer", 2.0),
-            Use("kv-cache-utilization-scorer", 2.0),
-            Use("prefix-cache-scorer", 3.0),
-            Use("max-score-picker", parameters={"ties": "random"}),
-        ],
-    )
