@@ -30,6 +30,7 @@ _FRAME = struct.Struct(">HBBBL")  # length (high 16 bits), length (low 8), type,
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8
 _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _PICK = b"x-fairlead-pick"
+_ENDPOINT = b"x-gateway-destination-endpoint"
 _MAX_FRAME = 16_384
 _LOG_EVERY_S = 0.05
 _BIG_WINDOW = 2**31 - 1
@@ -90,6 +91,15 @@ def log_entry(pick_id: str, address: str) -> accesslog_pb2.HTTPAccessLogEntry:
     common.upstream_remote_address.socket_address.address = host
     common.upstream_remote_address.socket_address.port_value = int(port)
     return entry
+
+
+def value_of(data: bytes, header: bytes) -> str:
+    """The value that an answer sets for a header: the next field of the same protobuf message; empty if none."""
+    at = data.find(header)
+    if at < 0:
+        return ""
+    start = at + len(header) + 2
+    return data[start : start + data[start - 1]].decode()
 
 
 @dataclass
@@ -184,78 +194,85 @@ class Load:
     max_open: int = 400
     """Calls under way beyond which the driver waits: above the picker's capacity the load is a closed loop."""
 
+    def __post_init__(self) -> None:
+        self._connections = [Connection(self.socket_path) for _ in range(self.connections)]
+        self._logs = Connection(self.socket_path)
+        self._log_stream = self._logs.open("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs")
+        self._calls = [call_frames(self.path, body) for body in self.bodies]
+        self._by_fd = {c.socket.fileno(): c for c in self._connections}
+        self._times_ms: list[float] = []
+        self._ends: deque[tuple[float, str, str]] = deque()  # when to report, pick id, address
+        self._picks: dict[tuple[int, int], tuple[str, str]] = {}  # (fd, stream) -> pick id, address
+        self._under_way = self._sent = self._picked = 0
+        self._named = False
+
     def run(self) -> dict[str, object]:
         """Returns the count, the rate and the times of the calls in milliseconds, from due to answered."""
-        connections = [Connection(self.socket_path) for _ in range(self.connections)]
-        logs = Connection(self.socket_path)
-        log_stream = logs.open("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs")
-        calls = [call_frames(self.path, body) for body in self.bodies]
         poll = select.epoll()
-        by_fd = {c.socket.fileno(): c for c in connections}
-        for fd in by_fd:
-            poll.register(fd, select.EPOLLIN)
-        poll.register(logs.socket.fileno(), select.EPOLLIN)
-        times_ms: list[float] = []
-        ends: deque[tuple[float, str, str]] = deque()
-        picks: dict[tuple[int, int], bytes] = {}
-        under_way = sent = 0
-        identifier = als_pb2.StreamAccessLogsMessage()
-        identifier.identifier.log_name = "requests"
-        identifier.identifier.node.id = "driver"
-        first_log = True
+        for connection in (*self._connections, self._logs):
+            poll.register(connection.socket.fileno(), select.EPOLLIN)
         began_s = time.monotonic()
         stop_s = began_s + self.seconds
-        next_s, next_log_s, gap_s = began_s, began_s, 1.0 / self.rate_per_s
-        while (now_s := time.monotonic()) < stop_s or under_way:
+        next_s, next_log_s = began_s, began_s
+        while (now_s := time.monotonic()) < stop_s or self._under_way:
             if now_s > stop_s + 10:
-                raise TimeoutError(f"{under_way} calls were not answered")
-            while next_s <= now_s < stop_s and under_way < self.max_open:
-                connection = connections[sent % len(connections)]
-                stream = connection.open("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
-                for flags, payload in calls[sent % len(calls)]:
-                    connection.unsent += frame(_DATA, flags, stream, payload)
-                connection.began_s[stream] = max(next_s, now_s - 1.0)
-                sent, under_way, next_s = sent + 1, under_way + 1, next_s + gap_s
-            for connection in connections:
-                if connection.unsent:
-                    connection.flush()
+                raise TimeoutError(f"{self._under_way} calls were not answered")
+            while next_s <= now_s < stop_s and self._under_way < self.max_open:
+                self._call(max(next_s, now_s - 1.0))
+                next_s += 1.0 / self.rate_per_s
             if now_s >= next_log_s:
                 next_log_s = now_s + _LOG_EVERY_S
-                batch = als_pb2.StreamAccessLogsMessage()
-                if first_log:
-                    batch.CopyFrom(identifier)
-                while ends and ends[0][0] <= now_s:
-                    _, pick_id, address = ends.popleft()
-                    batch.http_logs.log_entry.append(log_entry(pick_id, address))
-                if batch.http_logs.log_entry:
-                    first_log = False
-                    logs_bytes = message(batch.SerializeToString())
-                    for i in range(0, len(logs_bytes), _MAX_FRAME):
-                        logs.unsent += frame(_DATA, 0, log_stream, logs_bytes[i : i + _MAX_FRAME])
-            if logs.unsent:
-                logs.flush()
+                self._report_ends(now_s)
+            for connection in (*self._connections, self._logs):
+                if connection.unsent:
+                    connection.flush()
             for fd, _ in poll.poll(max(0.0, min(0.001, next_s - time.monotonic()))):
-                if fd == logs.socket.fileno():
-                    logs.read()
-                    continue
-                connection = by_fd[fd]
-                for stream, data, over in connection.read():
-                    if data and (at := data.find(_PICK)) >= 0:
-                        size = data[at + len(_PICK) + 1]
-                        picks[fd, stream] = data[at + len(_PICK) + 2 : at + len(_PICK) + 2 + size]
-                    if over:
-                        done_s = time.monotonic()
-                        times_ms.append((done_s - connection.began_s.pop(stream)) * 1e3)
-                        under_way -= 1
-                        pick = picks.pop((fd, stream), None)
-                        if pick is not None:
-                            ends.append((done_s + self.hold_s, pick.decode(), "127.0.0.1:9001"))
+                if fd in self._by_fd:
+                    self._take(fd, self._by_fd[fd])
+                else:
+                    self._logs.read()
         wall_s = time.monotonic() - began_s
-        times_ms.sort()
+        times_ms = sorted(self._times_ms)
         return {
-            "calls": len(times_ms), "picked": sum(1 for _ in ends), "per_s": len(times_ms) / wall_s,
+            "calls": len(times_ms), "picked": self._picked, "per_s": len(times_ms) / wall_s,
             "p50_ms": times_ms[len(times_ms) // 2], "p95_ms": times_ms[int(len(times_ms) * 0.95)],
         }  # fmt: skip
+
+    def _call(self, due_s: float) -> None:
+        connection = self._connections[self._sent % len(self._connections)]
+        stream = connection.open("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
+        for flags, payload in self._calls[self._sent % len(self._calls)]:
+            connection.unsent += frame(_DATA, flags, stream, payload)
+        connection.began_s[stream] = due_s
+        self._sent += 1
+        self._under_way += 1
+
+    def _take(self, fd: int, connection: Connection) -> None:
+        for stream, data, over in connection.read():
+            if pick_id := value_of(data, _PICK):
+                self._picks[fd, stream] = pick_id, value_of(data, _ENDPOINT)
+            if not over:
+                continue
+            done_s = time.monotonic()
+            self._times_ms.append((done_s - connection.began_s.pop(stream)) * 1e3)
+            self._under_way -= 1
+            if pick := self._picks.pop((fd, stream), None):
+                self._picked += 1
+                self._ends.append((done_s + self.hold_s, *pick))
+
+    def _report_ends(self, now_s: float) -> None:
+        batch = als_pb2.StreamAccessLogsMessage()
+        while self._ends and self._ends[0][0] <= now_s:
+            _, pick_id, address = self._ends.popleft()
+            batch.http_logs.log_entry.append(log_entry(pick_id, address))
+        if not batch.http_logs.log_entry:
+            return
+        if not self._named:
+            batch.identifier.log_name, batch.identifier.node.id = "requests", "driver"
+            self._named = True
+        data = message(batch.SerializeToString())
+        for i in range(0, len(data), _MAX_FRAME):
+            self._logs.unsent += frame(_DATA, 0, self._log_stream, data[i : i + _MAX_FRAME])
 
 
 def main() -> None:
