@@ -1,18 +1,31 @@
-"""Profiles that have a name: ours, which pools get that ask for none, and the one that llm-d's Helm chart installs."""
+"""Profiles that have a name: ours, which pools get whose owner names none, and the one of llm-d's Helm chart.
+
+Ours was chosen by replay of traces (`benchmarks/gateway_routing.py`). It has one scorer, which compares endpoints by the
+waiting a request would cause there, its own and that of others, in seconds. Queue length, cached prefixes, speed of the
+hardware, room in the KV cache and adapters enter as what they cost in time, so there are no weights between unlike
+things to be tuned for each fleet.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from fairlead.gateway.pick.pickers.max_score import MaxScoreParameters, max_score
+from fairlead.gateway.pick.profile import NamedPicker, NamedScorer, Profile
+from fairlead.gateway.pick.registry import Use, build_profile, guard_filters
+from fairlead.gateway.pick.scorers.least_cost import LeastCostParameters, least_cost
 
-from fairlead.gateway.pick.profile import Profile
-from fairlead.gateway.pick.registry import Use, build_profile
+DEFAULT_PROFILE = "default"
 
-DEFAULT_PROFILE = "fairlead"
+PARAMETERS = LeastCostParameters()
 
 
-def default_profile(**parameters: Any) -> Profile:
-    """Least cost by predicted times; `parameters` are those of `least-cost-scorer`, in place of its own defaults."""
-    return build_profile(DEFAULT_PROFILE, [Use("least-cost-scorer", parameters=parameters)])
+def default_profile(parameters: LeastCostParameters = PARAMETERS) -> Profile:
+    """The profile, with other parameters where they are given."""
+    return Profile(
+        DEFAULT_PROFILE,
+        guard_filters(),
+        (NamedScorer("least-cost-scorer", least_cost(parameters)),),
+        NamedPicker("max-score-picker", max_score(MaxScoreParameters())),
+    )
 
 
 def llm_d_profile(name: str = "llm-d") -> Profile:

@@ -61,6 +61,11 @@ def build_profile(name: str, uses: Sequence[Use], *, guards: Sequence[str] = GUA
     return Profile(name, tuple(filters), tuple(scorers), pickers[0])
 
 
+def guard_filters() -> tuple[NamedFilter, ...]:
+    """The filters that every profile begins with."""
+    return build_profile("", []).filters
+
+
 def plugin_and_parameters(type_name: str, given: Mapping[str, Any]) -> tuple[PluginType[Any], Any]:
     """The plugin type and its checked parameters; raises `BadPlugin`."""
     plugin = PLUGIN_TYPES.get(type_name)

@@ -129,7 +129,7 @@ def test_endpoints_that_keep_the_objectives_come_first():
 @pytest.mark.parametrize(("choice", "best"), [("least", "s"), ("most", "f"), ("cost", "f")])
 def test_among_those_that_keep_them_the_choice_decides(choice, best):
     pair = [Candidate("f", speed=FAST), Candidate("s", speed=SLOW)]
-    profile = default_profile(sloChoice=choice)
+    profile = default_profile(LeastCostParameters(slo_choice=choice))
     query = Query("m", prompt_tokens=1000, ttft_slo_s=5.0)
     assert decide(profile, Context(query, pair, [0, 0])).address == best
 
