@@ -17,7 +17,8 @@ from fairlead.simulator.fleet.config import (
 from fairlead.simulator.fleet.fleet import Fleet, Progress
 from fairlead.simulator.fleet.model import ReplicaModel, replica_model, with_defaults
 from fairlead.simulator.fleet.options import OPTIONS, read_scenario, scenario_with
-from fairlead.simulator.fleet.policies import POLICIES, Policy
+from fairlead.simulator.fleet.policies import POLICIES
+from fairlead.simulator.fleet.policy import Decision, End, Policy, Seen
 from fairlead.simulator.fleet.presets import DEFAULT_ACCELERATOR, DEFAULT_MODEL, PRESETS
 from fairlead.simulator.fleet.records import COLUMNS, JsonlRecords, ListedRecords, NoRecords, ParquetRecords, sink_for
 from fairlead.simulator.fleet.scaling import SCALING, PoolSnapshot, ScalingDecision, ScalingPolicy
@@ -33,7 +34,9 @@ __all__ = [
     "PRESETS",
     "SCALING",
     "Crash",
+    "Decision",
     "Distribution",
+    "End",
     "FailureSpec",
     "Fleet",
     "GatewaySpec",
@@ -52,6 +55,7 @@ __all__ = [
     "ScalingSpec",
     "Scenario",
     "ScenarioError",
+    "Seen",
     "Summary",
     "TraceSpec",
     "read_scenario",

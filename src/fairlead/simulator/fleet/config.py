@@ -112,6 +112,10 @@ class GatewaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     `retry` says which requests of a dead replica are sent again: those whose client has seen no token yet, all, or
     none. `no_endpoint` says whether a request without a ready replica waits or fails. A client gives up after
     `patience_s` without a first token, and after `deadline_s` in any case; None: never.
+
+    Policies that watch engines learn the end of a request `log_delay_s` after it, and take prompts for longer or
+    shorter than they are: `token_error` is the standard deviation of ln(estimated / true tokens), 0 where a tokenizer
+    counts them.
     """
 
     policy: str = "least-loaded"
@@ -122,6 +126,8 @@ class GatewaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     no_endpoint: Literal["wait", "fail"] = "wait"
     patience_s: Positive | None = None
     deadline_s: Positive | None = None
+    log_delay_s: Seconds = 0.05
+    token_error: Share = 0.0
 
     def __post_init__(self) -> None:
         if self.stale_after_s < self.scrape_interval_s:

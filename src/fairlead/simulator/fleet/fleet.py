@@ -1,7 +1,7 @@
 """The fleet under the virtual clock: every request from its arrival through the gateway and its engines to its one end.
 
-Time jumps from event to event. The decision where a request goes is made by the same function that the live gateway
-calls, on what the live gateway would know. Nothing here reads a clock or draws a number that is not seeded, so one
+Time jumps from event to event. The decision where a request goes is made by the same code that the live gateway runs,
+on what the live gateway would know. Nothing here reads a clock or draws a number that is not seeded, so one
 scenario gives the same records every time.
 
 With `prefill` and `decode` pools a request is first computed by a prefill replica, which holds the KV cache; a decode
@@ -19,11 +19,13 @@ from fairlead.gateway.pick import NoPick
 from fairlead.simulator.engine import Request, RequestTooLong, State, pick_rank
 from fairlead.simulator.engine import Sequence as EngineSequence
 from fairlead.simulator.fleet.agenda import Agenda
+from fairlead.simulator.fleet.asked import Reader
 from fairlead.simulator.fleet.config import FailureSpec, GatewaySpec, NodeSpec, PoolSpec
 from fairlead.simulator.fleet.lifecycle import Lifecycle
 from fairlead.simulator.fleet.measures import Measures
 from fairlead.simulator.fleet.model import ReplicaModel
 from fairlead.simulator.fleet.policies import policy_named
+from fairlead.simulator.fleet.policy import End
 from fairlead.simulator.fleet.records import NoRecords, RecordSink, record_of
 from fairlead.simulator.fleet.replica import Phase, Rank, Replica
 from fairlead.simulator.fleet.ticket import ABANDONED, FAILED, FINISHED, Ticket
@@ -59,14 +61,20 @@ class Fleet:
         self.measures = Measures(slo or Slo())
         self.records: RecordSink = records or NoRecords()
         self.disaggregated = any(spec.role != "both" for spec, _ in pools)
-        self._policy = policy_named(self.gateway.policy, random.Random(f"policy/{seed}"))
+        self._policy = policy_named(self.gateway.policy, random.Random(f"policy/{seed}"), self.gateway)
+        self._reader: Reader | None = None
+        if self._policy.watches:
+            self._reader = Reader(self.gateway.token_error, random.Random(f"reader/{seed}"))
         self._held: dict[str, dict[Ticket, None]] = {"both": {}, "prefill": {}, "decode": {}}
         """Role -> requests that wait for a replica of it, in order."""
         self._open: dict[int, Ticket] = {}
         self._sessions: dict[str, deque[TraceRequest]] = {}  # session with an open turn -> turns that wait for its end
         self._chains: dict[int, Chains] = {}  # block size -> maker of chains
         self._picks = 0
-        self.lifecycle = Lifecycle(pools, self.gateway, failures or FailureSpec(), nodes, self.agenda, self, seed)
+        watcher = self._policy.reported if self._policy.watches else None
+        self.lifecycle = Lifecycle(
+            pools, self.gateway, failures or FailureSpec(), nodes, self.agenda, self, seed, watcher
+        )
         self._serving = self.lifecycle.serving
         self.agenda.at(0.0, self._sample, None, tick=True)
 
@@ -133,7 +141,14 @@ class Fleet:
     def _route(self, now_s: float, ticket: Ticket) -> None:
         """Pick a replica and send the request there, or hold it while none is ready."""
         role = self._role(ticket)
-        decision = self._policy([replica.candidate(now_s) for replica in self._serving[role]], ticket.request)
+        serving = self._serving[role]
+        if self._reader is not None:
+            if ticket.asked is None:
+                ticket.asked = self._reader.read(ticket.number, ticket.request)
+            for replica in serving:
+                if now_s >= replica.next_scrape_s:
+                    replica.scrape(now_s)
+        decision = self._policy.pick(now_s, ticket.asked, serving)
         if isinstance(decision, NoPick):
             if self.gateway.no_endpoint == "fail":
                 self._lose(now_s, ticket, FAILED, decision.code)
@@ -148,7 +163,7 @@ class Fleet:
         replica.changed()
         replica.tickets[ticket.number] = ticket
         self.lifecycle.pools[replica.pool].arrivals += 1
-        ticket.replica, ticket.sent_s = replica, now_s
+        ticket.replica, ticket.sent_s, ticket.pick_id = replica, now_s, decision.pick_id
         ticket.sends += 1
         frontend = replica.model.frontend
         delay_s = frontend.request_s + frontend.prompt_token_s * ticket.request.prompt_tokens
@@ -242,6 +257,10 @@ class Fleet:
         rank.replica.ttft.add(first_s - ticket.arrived_s)
         rank.replica.e2e.add(end_s - ticket.arrived_s)
         ticket.status = FINISHED
+        if ticket.pick_id:
+            ttft_s = None if ticket.stage else first_s - ticket.sent_s
+            itl_s = (end_s - first_s) / (ticket.generated_tokens - 1) if ticket.generated_tokens > 1 else None
+            self._log(end_s, ticket, End(ttft_s, itl_s, ticket.generated_tokens))
         self.measures.finishes(ticket, first_s, end_s)
         self._close(now_s, ticket, first_s, end_s)
 
@@ -253,6 +272,8 @@ class Fleet:
         ticket.prefill, ticket.prefill_sequence, ticket.prefill_replica = rank, sequence, replica.address
         ticket.scheduled_s, ticket.cached_tokens = sequence.scheduled_s, sequence.cached_tokens
         ticket.stage = 1
+        if ticket.pick_id:
+            self._log(now_s, ticket, End(now_s - ticket.sent_s, None, 1))
         self._leave(now_s, ticket)
         self._route(now_s, ticket)
 
@@ -287,11 +308,21 @@ class Fleet:
 
     # Ends
 
+    def _log(self, at_s: float, ticket: Ticket, end: End | None) -> None:
+        """The policy will learn of the end from the access log."""
+        self.agenda.at(at_s + self.gateway.log_delay_s, self._logged, (ticket.pick_id, end), tick=True)
+        ticket.pick_id = ""
+
+    def _logged(self, now_s: float, entry: tuple[str, End | None]) -> None:
+        self._policy.ended(*entry)
+
     def _leave(self, now_s: float, ticket: Ticket) -> None:
         """The request is no longer at its replica."""
         replica = ticket.replica
         if replica is None:
             return
+        if ticket.pick_id:
+            self._log(now_s, ticket, None)
         ticket.replica = ticket.rank = ticket.sequence = None
         if replica.tickets.pop(ticket.number, None) is not None:
             replica.in_flight -= 1
@@ -385,6 +416,10 @@ class Fleet:
         ticket.scheduled_s = -1.0
         ticket.cached_tokens = 0
         self._route(now_s, ticket)
+
+    def replica_ends(self, replica: Replica) -> None:
+        """What was known of it holds no more."""
+        self._policy.gone(replica.address)
 
     def held_requests(self, role: str) -> int:
         """Requests that wait for a replica of this role."""

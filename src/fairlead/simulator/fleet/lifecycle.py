@@ -14,7 +14,7 @@ from fairlead.simulator.fleet.agenda import Agenda
 from fairlead.simulator.fleet.config import FailureSpec, GatewaySpec, NodeSpec, PoolSpec
 from fairlead.simulator.fleet.model import ReplicaModel
 from fairlead.simulator.fleet.nodes import Nodes
-from fairlead.simulator.fleet.replica import Phase, Replica
+from fairlead.simulator.fleet.replica import Phase, Replica, Watcher
 from fairlead.simulator.fleet.scaling import PoolSnapshot, bounded, scaling_named
 
 _MOST_EVENTS = 10_000
@@ -29,6 +29,10 @@ class Owner(Protocol):
 
     def replica_crashes(self, now_s: float, replica: Replica) -> None:
         """It dies now; its engines still answer what they were doing."""
+        ...
+
+    def replica_ends(self, replica: Replica) -> None:
+        """It serves no more; a crashed one may come back, with nothing of what it had."""
         ...
 
     def held_requests(self, role: str) -> int:
@@ -72,7 +76,9 @@ class Lifecycle:
         agenda: Agenda,
         owner: Owner,
         seed: int,
+        watcher: Watcher | None = None,
     ) -> None:
+        self._watcher = watcher
         self.pools = {spec.name: Pool(spec, model) for spec, model in pools}
         self.serving: dict[str, list[Replica]] = {"both": [], "prefill": [], "decode": []}
         self.by_address: dict[str, Replica] = {}
@@ -119,8 +125,9 @@ class Lifecycle:
     def _make(self, pool: Pool) -> Replica:
         gateway = self._gateway
         replica = Replica(
-            pool.spec.name, len(pool.replicas), pool.model, gateway.scrape_interval_s, gateway.stale_after_s
-        )
+            pool.spec.name, len(pool.replicas), pool.model, gateway.scrape_interval_s, gateway.stale_after_s,
+            self._watcher,
+        )  # fmt: skip
         pool.replicas.append(replica)
         self.by_address[replica.address] = replica
         return replica
@@ -194,6 +201,7 @@ class Lifecycle:
 
     def _stop(self, now_s: float, replica: Replica) -> None:
         replica.stop_engines()
+        self._owner.replica_ends(replica)
         if replica.ready_since_s is not None:
             replica.ready_s += now_s - replica.ready_since_s
             replica.ready_since_s = None

@@ -1,22 +1,30 @@
 """One replica: its engines (one per data-parallel rank), its phase, and how the gateway sees it.
 
 The gateway counts what it has in flight exactly and knows everything else from scrapes. A scrape is evaluated only when
-something is about to change or to look: the engine answers for any moment since its last change.
+something is about to change or to look: the engine answers for any moment since its last change. A policy that watches
+is told of each scrape, and says when the next one is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from fairlead.engines import EngineSignals
 from fairlead.gateway.pick import Candidate
 from fairlead.simulator.engine import Counters, Engine, Sequence, Sketch
+from fairlead.simulator.fleet.reports import signals_of
 
 if TYPE_CHECKING:
     from fairlead.simulator.fleet.model import ReplicaModel
     from fairlead.simulator.fleet.nodes import Node
     from fairlead.simulator.fleet.ticket import Ticket
+
+
+Watcher: TypeAlias = Callable[[str, EngineSignals, float], float]
+"""Is told the address, what its engines say and when; returns the seconds until the next scrape."""
 
 
 class Phase(Enum):
@@ -93,11 +101,17 @@ class Replica:
         "_candidate", "_kv_ratio", "_others", "_scraped_s", "address", "crashes", "e2e", "finished_requests", "held_s",
         "holds", "in_flight", "itl", "last_pick", "life", "model", "next_scrape_s", "node", "number", "phase", "picks",
         "pool", "ranks", "ready_s", "ready_since_s", "scrape_interval_s", "since_s", "stale_after_s",
-        "tally", "tickets", "ttft",
+        "tally", "tickets", "ttft", "watcher",
     )  # fmt: skip
 
     def __init__(
-        self, pool: str, number: int, model: ReplicaModel, scrape_interval_s: float, stale_after_s: float
+        self,
+        pool: str,
+        number: int,
+        model: ReplicaModel,
+        scrape_interval_s: float,
+        stale_after_s: float,
+        watcher: Watcher | None = None,
     ) -> None:
         self.pool = pool
         self.number = number
@@ -130,6 +144,7 @@ class Replica:
         self.tally = Tally()
         self.scrape_interval_s = scrape_interval_s
         self.stale_after_s = stale_after_s
+        self.watcher = watcher
         self.next_scrape_s = inf
         self._scraped_s = -inf
         self._others: int | None = None
@@ -158,6 +173,9 @@ class Replica:
 
     def scrape(self, now_s: float) -> None:
         """Take the metrics of the last scrape up to `now_s`, before anything changes at or after it."""
+        if self.watcher is not None:
+            self._tell(self.watcher, now_s)
+            return
         missed = int((now_s - self.next_scrape_s) / self.scrape_interval_s)
         at_s = min(now_s, self.next_scrape_s + missed * self.scrape_interval_s)
         reported, kv = 0, 0.0
@@ -172,6 +190,12 @@ class Replica:
         if others != self._others or ratio != self._kv_ratio:
             self._others, self._kv_ratio = others, ratio
             self._candidate = None
+
+    def _tell(self, watcher: Watcher, now_s: float) -> None:
+        """Every scrape up to `now_s`, as how often there is one depends on what the last one said."""
+        engines = [rank.engine for rank in self.ranks]
+        while (at_s := self.next_scrape_s) <= now_s:
+            self.next_scrape_s = at_s + watcher(self.address, signals_of(engines, at_s), at_s)
 
     def changed(self) -> None:
         """What the gateway knows of it is no longer what it was."""

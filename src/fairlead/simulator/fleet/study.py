@@ -31,7 +31,7 @@ def run_study(
     `variant` names it among those it is compared with; `models` replaces what its pools describe. Raises ScenarioError
     and TraceError.
     """
-    policy_named(scenario.gateway.policy, random.Random(0))
+    policy_named(scenario.gateway.policy, random.Random(0), scenario.gateway)
     for spec in scenario.pools:
         scaling_named(spec.scaling.policy)
     made = models if models is not None else [replica_model(spec) for spec in scenario.pools]

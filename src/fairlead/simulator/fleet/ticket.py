@@ -8,6 +8,7 @@ from fairlead.simulator.engine import Sequence
 from fairlead.simulator.traces import TraceRequest
 
 if TYPE_CHECKING:
+    from fairlead.simulator.fleet.asked import Asked
     from fairlead.simulator.fleet.replica import Rank, Replica
 
 FINISHED = "finished"
@@ -19,15 +20,19 @@ class Ticket:
     """One request and where it is. `stage` 0 is prefill (or everything), 1 is decode after a hand-off."""
 
     __slots__ = (
-        "arrived_s", "cached_tokens", "generated_tokens", "number", "preemptions", "prefill", "prefill_replica",
-        "prefill_sequence", "rank", "reason", "replica", "request", "retries", "scheduled_s", "sends", "sent_s",
-        "sequence", "stage", "status",
+        "arrived_s", "asked", "cached_tokens", "generated_tokens", "number", "pick_id", "preemptions", "prefill",
+        "prefill_replica", "prefill_sequence", "rank", "reason", "replica", "request", "retries", "scheduled_s",
+        "sends", "sent_s", "sequence", "stage", "status",
     )  # fmt: skip
 
     def __init__(self, number: int, request: TraceRequest, arrived_s: float) -> None:
         self.number = number
         self.request = request
         self.arrived_s = arrived_s
+        self.asked: Asked | None = None
+        """What a policy that watches knows of it."""
+        self.pick_id = ""
+        """Under which the policy has it where it is now."""
         self.status = ""
         """Its end; empty while it is under way."""
         self.reason = ""
