@@ -1,0 +1,141 @@
+"""What the prefix index costs for a request: hashing its prompt, matching it, and noting where it went.
+
+`python benchmarks/gateway_prefix.py` prints a table; `--assert` ends with status 1 when a floor is missed. The floors
+are of one core of the development machine. Beside the tree stands a plain dictionary with an entry for each block, for
+comparison.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from xxhash import xxh3_64_intdigest
+
+from fairlead.gateway.prefix.blocks import space_of, text_blocks
+from fairlead.gateway.prefix.index import PromptBlocks
+from fairlead.gateway.prefix.tree import PrefixTree
+
+SMALL_BYTES = 800
+"""200 tokens."""
+LARGE_BYTES = 220_000
+SPACE = space_of("model")
+
+FLOORS_US = {
+    "hash 800 B": 4.0,
+    "hash 220 kB": 100.0,
+    "match + sent, 800 B, 10 endpoints": 12.0,
+    "match + sent, 220 kB, 10 endpoints": 150.0,
+}
+
+
+class BlockDictionary:
+    """One entry for each chained block and its endpoints; no eviction, so it does less than the tree."""
+
+    def __init__(self) -> None:
+        self.holders: dict[int, set[str]] = {}
+
+    def match(self, blocks: PromptBlocks) -> dict[str, int]:
+        held: dict[str, int] = {}
+        chain = 0
+        for depth, content in enumerate(blocks.hashes.tolist(), 1):
+            chain = hash((chain, content))
+            holders = self.holders.get(chain)
+            if not holders:
+                break
+            for address in holders:
+                held[address] = int(depth * blocks.block_tokens)
+        return held
+
+    def sent(self, address: str, blocks: PromptBlocks) -> None:
+        chain = 0
+        for content in blocks.hashes.tolist():
+            chain = hash((chain, content))
+            self.holders.setdefault(chain, set()).add(address)
+
+
+def chained(prompt: bytes) -> list[int]:
+    """What a picker does that chains a hash over the blocks one by one."""
+    chain, hashes = b"\0" * 8, []
+    for start in range(0, len(prompt) - 255, 256):
+        value = xxh3_64_intdigest(chain + prompt[start : start + 256])
+        chain = value.to_bytes(8, "big")
+        hashes.append(value)
+    return hashes
+
+
+def prompts(count: int, size_bytes: int, seed: int) -> list[bytes]:
+    """Conversations that begin with one of a few system prompts."""
+    draw = random.Random(seed)
+    systems = [draw.randbytes(size_bytes // 2) for _ in range(8)]
+    return [draw.choice(systems) + draw.randbytes(size_bytes - size_bytes // 2) for _ in range(count)]
+
+
+def mean_us(action: Callable[[Any], object], arguments: list[Any], rounds: int = 5) -> float:
+    """Of the best round: the rest of the machine only ever adds."""
+    best = float("inf")
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for argument in arguments:
+            action(argument)
+        best = min(best, time.perf_counter() - began)
+    return best / len(arguments) * 1e6
+
+
+def routed_us(index: PrefixTree | BlockDictionary, size_bytes: int, endpoints: int, count: int) -> float:
+    """Match and sent for each of a stream of new prompts, after as many that fill the index."""
+    addresses = [f"10.0.{i // 250}.{i % 250}:8000" for i in range(endpoints)]
+    draw = random.Random(1)
+    best = float("inf")
+    for seed in range(4):
+        load = [text_blocks(prompt, SPACE) for prompt in prompts(count, size_bytes, seed)]
+        targets = [draw.choice(addresses) for _ in load]
+        began = time.perf_counter()
+        for blocks, address in zip(load, targets, strict=True):
+            index.match(blocks)
+            index.sent(address, blocks)
+        if seed:
+            best = min(best, time.perf_counter() - began)
+    return best / count * 1e6
+
+
+def figures() -> dict[str, float]:
+    small, large = prompts(2000, SMALL_BYTES, 1), prompts(100, LARGE_BYTES, 1)
+    found = {
+        "hash 800 B": mean_us(lambda p: text_blocks(p, SPACE), small),
+        "hash 220 kB": mean_us(lambda p: text_blocks(p, SPACE), large),
+        "hash 220 kB, chained block by block": mean_us(chained, large),
+    }
+    for endpoints in (10, 1000):
+        for size, name, count in ((SMALL_BYTES, "800 B", 4000), (LARGE_BYTES, "220 kB", 300)):
+            found[f"match + sent, {name}, {endpoints} endpoints"] = routed_us(PrefixTree(), size, endpoints, count)
+            found[f"dictionary: match + sent, {name}, {endpoints} endpoints"] = routed_us(
+                BlockDictionary(), size, endpoints, count
+            )
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--assert", action="store_true", dest="check", help="fail when a floor is missed")
+    arguments = parser.parse_args()
+    missed = []
+    for name, value in figures().items():
+        floor = FLOORS_US.get(name)
+        print(f"{name:<55} {value:>9.1f} us{'' if floor is None else f'   floor {floor:g}'}")
+        if floor is not None and value > floor:
+            missed.append(name)
+    print(f"cores: {os.cpu_count()}")
+    if arguments.check and missed:
+        print("missed: " + ", ".join(missed))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
