@@ -1,0 +1,113 @@
+"""Fields of a body set and its model renamed, while every byte that is not concerned stays as it was.
+
+Strict JSON and, of keys that occur twice, the last one: what every engine's reader takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from fairlead.gateway.requests.form import form_field
+from fairlead.gateway.requests.parse import BYTE_ORDER_MARK, BadBody
+from fairlead.gateway.requests.spans import offset_in, with_key
+
+
+def rewrite_model(body: bytes, old: str, new: str) -> bytes:
+    """The body with `new` as its model, in JSON or in a multipart form; unchanged where its model is not `old`.
+
+    Raises BadBody for what is neither.
+    """
+    if body[:2] == b"--":
+        value = form_field(body, b"model")
+        if value is None:
+            raise BadBody("The request is no multipart/form-data with a field `model`.", "model")
+        start, end, text = value
+        return body[:start] + new.encode() + body[end:] if text == old.encode() else body
+    raw = _fields(body, ("model",))[0]
+    if not raw or msgspec.json.decode(raw) != old:
+        return body
+    start, end = _span(raw, body)
+    return b"".join((body[:start], msgspec.json.encode(new), body[end:]))
+
+
+def set_fields(body: bytes, fields: Mapping[str, Any], without: Sequence[str] = ()) -> bytes:
+    """The JSON object with these top-level fields, and without those. Raises BadBody for what is no object.
+
+    Values are anything that JSON has, or `msgspec.Raw`. Large values of other fields are copied, not read anew.
+    """
+    for name in without:
+        body = _without(body, name)
+    names = tuple(fields)
+    splices: list[tuple[int, int, bytes]] = []
+    added: list[bytes] = []
+    for name, raw in zip(names, _fields(body, names), strict=True):
+        value = msgspec.json.encode(fields[name])
+        if raw:
+            splices.append((*_span(raw, body), value))
+        else:
+            added.append(msgspec.json.encode(name) + b":" + value)
+    if added:
+        closing = body.rindex(b"}")
+        empty = body[:closing].rstrip().endswith(b"{") and not splices and _is_empty(body)
+        splices.append((closing, closing, (b"" if empty else b",") + b",".join(added)))
+    splices.sort()
+    pieces: list[bytes] = []
+    at = 0
+    for start, end, value in splices:
+        pieces += (body[at:start], value)
+        at = end
+    pieces.append(body[at:])
+    return b"".join(pieces)
+
+
+def top_level(body: bytes) -> dict[str, Raw]:
+    """The object's fields with their values as they stand in it. Raises BadBody for what is no object."""
+    try:
+        return _object.decode(_text(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadBody(f"The request body is no JSON object: {error}.") from error
+
+
+_object = msgspec.json.Decoder(dict[str, Raw])
+
+
+def _without(body: bytes, name: str) -> bytes:
+    # A key that occurs twice has to go twice.
+    while raw := _fields(body, (name,))[0]:
+        start, end = with_key(body, *_span(raw, body))
+        body = body[:start] + body[end:]
+    return body
+
+
+def _is_empty(body: bytes) -> bool:
+    return not top_level(body)
+
+
+def _span(raw: Raw, body: bytes) -> tuple[int, int]:
+    start = offset_in(raw, body)
+    return start, start + len(memoryview(raw))
+
+
+def _text(body: bytes) -> bytes | memoryview:
+    return memoryview(body)[3:] if body[:3] == BYTE_ORDER_MARK else body
+
+
+def _fields(body: bytes, names: tuple[str, ...]) -> list[Raw]:
+    """Their values; an empty Raw for those that are not there."""
+    try:
+        found = _decoder(names).decode(_text(body))
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadBody(f"The request body is no JSON object: {error}.") from error
+    return [getattr(found, f"f{i}") for i in range(len(names))]
+
+
+@lru_cache(maxsize=64)
+def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    fields = [(f"f{i}", Raw, Raw()) for i in range(len(names))]
+    rename = {f"f{i}": name for i, name in enumerate(names)}
+    return msgspec.json.Decoder(msgspec.defstruct("Fields", fields, rename=rename))
