@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Speed:
     """What was learned of how fast an endpoint computes; times in seconds.
 
-    Time to first token = `overhead_s` + `prefill_token_s` for each uncached prompt token, its own and those before it.
+    Time to first token = `overhead_s` + `prefill_token_s` for each uncached prompt token, its own and those before it
+    + `ttft_request_s` for each request in the batch.
     Time between tokens = `itl_base_s` + `itl_request_s` for each request in the batch.
     """
 
@@ -18,6 +19,7 @@ class Speed:
     prefill_token_s: float
     itl_base_s: float
     itl_request_s: float
+    ttft_request_s: float = 0.0
     observations: int = 0
     """Requests it was learned from; 0 = a prior."""
 

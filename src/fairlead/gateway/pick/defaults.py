@@ -1,7 +1,7 @@
 """Profiles that have a name: ours, which pools get whose owner names none, and the one of llm-d's Helm chart.
 
-Ours was chosen by replay of traces (`benchmarks/gateway_routing.py`). It has one scorer, which compares endpoints by the
-waiting a request would cause there, its own and that of others, in seconds. Queue length, cached prefixes, speed of the
+Ours was chosen by replay of traces (`benchmarks/gateway_routing.py`). It has one scorer, which compares endpoints by
+the waiting a request would cause there, its own and that of others, in seconds. Queue, cached prefixes, speed of the
 hardware, room in the KV cache and adapters enter as what they cost in time, so there are no weights between unlike
 things to be tuned for each fleet.
 """

@@ -1,6 +1,7 @@
 """How long an endpoint will take for a request, from its learned speed and what it has to do already. Pure.
 
-    TTFT = overhead + prefill time per token x (tokens before it + its own uncached ones) + wait for room
+    TTFT = overhead + prefill time per token x (tokens before it + its own uncached ones) + time per request there
+           + wait for room
     ITL  = base + time per request x (requests there + 1)
 
 The wait for room: when the KV cache cannot hold what is on its way, tokens have to be released first, and a cache turns
@@ -40,6 +41,7 @@ def mean_speed(speeds: Sequence[Speed]) -> Speed:
         sum([s.prefill_token_s for s in speeds]) / n,
         sum([s.itl_base_s for s in speeds]) / n,
         sum([s.itl_request_s for s in speeds]) / n,
+        sum([s.ttft_request_s for s in speeds]) / n,
     )
 
 
@@ -74,6 +76,7 @@ def predicted(context: Context) -> tuple[list[float], list[float]]:
         itl_s = speed.itl_base_s + speed.itl_request_s * (count + 1.0)
         ttfts.append(
             speed.overhead_s
+            + speed.ttft_request_s * count
             + speed.prefill_token_s * (candidate.prefill_backlog_tokens + uncached)
             + room_wait_s(candidate, uncached + output, output * itl_s)
         )

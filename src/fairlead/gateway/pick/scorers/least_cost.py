@@ -94,7 +94,12 @@ def predicted_costs(context: Context, parameters: LeastCostParameters) -> tuple[
         itl_request_s = speed.itl_request_s
         itl_s = speed.itl_base_s + itl_request_s * (count + 1.0)
         answer_s = output * itl_s
-        ttft_s = speed.overhead_s + speed.prefill_token_s * candidate.prefill_backlog_tokens + prefill_s
+        ttft_s = (
+            speed.overhead_s
+            + speed.ttft_request_s * count
+            + speed.prefill_token_s * candidate.prefill_backlog_tokens
+            + prefill_s
+        )
         usage = candidate.kv_cache_usage_ratio
         if usage is not None and usage > 0.5:
             ttft_s += parameters.room_weight * room_wait_s(candidate, uncached + output, answer_s)
