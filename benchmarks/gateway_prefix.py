@@ -19,6 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from fairlead.gateway.prefix.blocks import space_of, text_blocks
 from fairlead.gateway.prefix.index import PromptBlocks
+from fairlead.gateway.prefix.snapshot import MAX_SNAPSHOT_BYTES, SLICE_NODES, Draft, restore
 from fairlead.gateway.prefix.tree import PrefixTree
 
 SMALL_BYTES = 800
@@ -31,6 +32,7 @@ FLOORS_US = {
     "hash 220 kB": 100.0,
     "match + sent, 800 B, 10 endpoints": 12.0,
     "match + sent, 220 kB, 10 endpoints": 150.0,
+    "restore of 1M blocks": 1e6,
 }
 
 
@@ -117,7 +119,39 @@ def figures() -> dict[str, float]:
             found[f"dictionary: match + sent, {name}, {endpoints} endpoints"] = routed_us(
                 BlockDictionary(), size, endpoints, count
             )
-    return found
+    return found | restart()
+
+
+def restart() -> dict[str, float]:
+    """A snapshot of a million blocks and back, in microseconds, and the longest the event loop waits for a slice."""
+    tree = PrefixTree()
+    draw = random.Random(1)
+    addresses = [f"10.0.{i // 250}.{i % 250}:8000" for i in range(1000)]
+    while tree.blocks < 1_000_000:
+        # Conversations of some turns, each on the endpoint of the one before.
+        address, text = draw.choice(addresses), b""
+        for _ in range(draw.randint(1, 6)):
+            text += draw.randbytes(draw.randint(256, 16_000))
+            tree.sent(address, text_blocks(text, SPACE))
+    draft, longest, began = Draft(MAX_SNAPSHOT_BYTES), 0.0, time.perf_counter()
+    last = began
+    for _ in draft.draw(tree, SLICE_NODES):
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    drawn = time.perf_counter() - began
+    data = draft.encode()
+    encoded = time.perf_counter() - began - drawn
+    began = time.perf_counter()
+    restore(PrefixTree(), data)
+    restored = time.perf_counter() - began
+    print(f"snapshot of {tree.blocks} blocks: {len(data) / 1e6:.1f} MB, tree about {tree.memory_bytes / 1e6:.0f} MB")
+    seconds = {
+        "snapshot of 1M blocks: on the loop, in all": drawn,
+        "snapshot of 1M blocks: longest slice": longest,
+        "snapshot of 1M blocks: in a thread": encoded,
+        "restore of 1M blocks": restored,
+    }
+    return {name: value * 1e6 for name, value in seconds.items()}
 
 
 def main() -> int:

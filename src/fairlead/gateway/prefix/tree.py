@@ -13,7 +13,6 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
 
 from fairlead.gateway.prefix.blocks import HASH_BYTES
 from fairlead.gateway.prefix.index import PromptBlocks
@@ -130,15 +129,21 @@ class PrefixTree:
     def forget(self, address: str) -> None:
         """See `PrefixIndex`."""
         self._walked = None
-        holdings = self._endpoints.pop(address, None)
+        self._tick += 1
+        holdings = self._endpoints.get(address)
         if holdings is not None:
             while holdings.tails:
                 self._drop_oldest(holdings)
+            del self._endpoints[address]
 
-    def tails(self) -> Iterator[tuple[Holdings, list[tuple[int, Node]]]]:
-        """What a snapshot is made of: each endpoint with its tails, the oldest first."""
-        for holdings in list(self._endpoints.values()):
-            yield holdings, list(holdings.tails.items())
+    @property
+    def tick(self) -> int:
+        """Grows with everything that is sent or forgotten."""
+        return self._tick
+
+    def endpoints(self) -> list[Holdings]:
+        """What a snapshot is made of."""
+        return list(self._endpoints.values())
 
     def replay(self, tick: int, address: str, blocks: PromptBlocks) -> None:
         """`sent` as it was at a tick that must not lie before the last one."""
