@@ -1,48 +1,113 @@
 """Ends of requests, learned in batches from Envoy's access log instead of from the response path.
 
+Times, attempts and flags are Envoy's own; token counts and the number of events come from dynamic metadata that a
+filter of Fairlead's Envoy writes (`envoy.usage`). Entries of requests that the gateway answered itself have no pick
+and are passed over.
+
 Protocol: envoy.service.accesslog.v3.AccessLogService.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from envoy.data.accesslog.v3 import accesslog_pb2
-from google.protobuf import duration_pb2
+from envoy.service.accesslog.v3 import als_pb2
+from google.protobuf import duration_pb2, struct_pb2
+from google.protobuf.message import DecodeError
 
-from fairlead.gateway.load import LoadTable
-from fairlead.gateway.metrics import GatewayMetrics
-from fairlead.gateway.protocol import PICK_HEADER
+from fairlead.gateway.protocol import FIRST_BODY_TAG, PICK_HEADER, USAGE_NAMESPACE
+from fairlead.gateway.route import Completion, Directing
+from fairlead.gateway.transport.call import Stream
+
+_INVALID_ARGUMENT = 3
+_EMPTY = als_pb2.StreamAccessLogsResponse().SerializeToString()
+_Message = als_pb2.StreamAccessLogsMessage.FromString
 
 
-class Completions:
-    """Takes access-log entries and lowers the counts of what they end."""
+class AccessLog:
+    """A stream of access-log messages: a `transport.Call` that tells the director of each end."""
 
-    def __init__(self, loads: LoadTable, metrics: GatewayMetrics) -> None:
-        self._loads = loads
-        self._metrics = metrics
+    __slots__ = ("_directing", "_stream")
 
-    def take(self, entries: Iterable[accesslog_pb2.HTTPAccessLogEntry]) -> None:
-        """Entries of requests that the gateway answered itself change nothing."""
-        for entry in entries:
-            common = entry.common_properties
-            attempts = common.upstream_request_attempt_count
-            request = self._loads.ended(entry.request.request_headers.get(PICK_HEADER, ""))
-            picked = request.address if request else None
-            if picked is not None and (attempts > 1 or common.response_flags.upstream_connection_failure):
-                self._loads.connect_failed(picked)
-            if picked is None and not attempts:
-                continue
-            self._metrics.completed(
-                code=entry.response.response_code.value,
-                duration_s=_seconds(common.duration),
-                first_byte_s=(
-                    _seconds(common.time_to_first_downstream_tx_byte)
-                    if common.HasField("time_to_first_downstream_tx_byte")
-                    else None
-                ),
-                attempts=attempts,
-            )
+    def __init__(self, stream: Stream, directing: Directing) -> None:
+        self._stream = stream
+        self._directing = directing
+
+    def message(self, data: bytes) -> None:
+        """A batch of entries."""
+        try:
+            batch = _Message(data)
+        except DecodeError:
+            self._stream.fail(_INVALID_ARGUMENT, "not a StreamAccessLogsMessage")
+            return
+        completed = self._directing.completed
+        for entry in batch.http_logs.log_entry:
+            completion = completion_of(entry)
+            if completion is not None:
+                completed(completion)
+
+    def half_closed(self) -> None:
+        """Envoy ends its log."""
+        self._stream.send((_EMPTY,), end=True)
+
+    def closed(self) -> None:
+        """Envoy has gone; what it had not sent is lost, and scrapes correct the counts."""
+
+
+def completion_of(entry: accesslog_pb2.HTTPAccessLogEntry) -> Completion | None:
+    """The end an entry tells of; None when the request was never routed."""
+    pick_id = entry.request.request_headers.get(PICK_HEADER)
+    if not pick_id:
+        return None
+    common = entry.common_properties
+    flags = common.response_flags
+    attempts = common.upstream_request_attempt_count
+    code = entry.response.response_code.value
+    first_s = _first_body_s(common.custom_tags.get(FIRST_BODY_TAG, ""))
+    if first_s is None and common.HasField("time_to_first_downstream_tx_byte"):
+        first_s = _seconds(common.time_to_first_downstream_tx_byte)
+    spaces = common.metadata.filter_metadata
+    usage = spaces[USAGE_NAMESPACE].fields if USAGE_NAMESPACE in spaces else None
+    unconnected = flags.upstream_connection_failure
+    return Completion(
+        pick_id,
+        code,
+        _seconds(common.duration),
+        first_byte_s=first_s,
+        last_byte_s=(
+            _seconds(common.time_to_last_upstream_rx_byte) if common.HasField("time_to_last_upstream_rx_byte") else None
+        ),
+        attempts=attempts,
+        served="" if unconnected else _address(common),
+        prompt_tokens=_number(usage, "prompt"),
+        output_tokens=_number(usage, "output"),
+        cached_tokens=_number(usage, "cached"),
+        connect_failed=attempts > 1 or unconnected,
+        died=flags.upstream_connection_termination or flags.upstream_remote_reset or flags.upstream_protocol_error,
+        client_left=flags.downstream_connection_termination or flags.downstream_remote_reset,
+        stream_events=_number(usage, "events"),
+    )
+
+
+def _address(common: accesslog_pb2.AccessLogCommon) -> str:
+    """ip:port of the endpoint; brackets around an IPv6 address."""
+    socket = common.upstream_remote_address.socket_address
+    host = socket.address
+    if not host:
+        return ""
+    return f"[{host}]:{socket.port_value}" if ":" in host else f"{host}:{socket.port_value}"
+
+
+def _number(fields: Mapping[str, struct_pb2.Value] | None, key: str) -> int | None:
+    if fields is None or key not in fields:
+        return None
+    return int(fields[key].number_value)
+
+
+def _first_body_s(text: str) -> float | None:
+    """A duration in microseconds as Envoy writes it; `-` where there was none."""
+    return int(text) / 1e6 if text.isdigit() else None
 
 
 def _seconds(duration: duration_pb2.Duration) -> float:

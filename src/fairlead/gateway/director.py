@@ -6,8 +6,7 @@ the way (keys, quotas, flow control, disaggregation) have their place between pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 from fairlead import __version__
 from fairlead.clock import SYSTEM, Clock
@@ -15,8 +14,9 @@ from fairlead.gateway import errors
 from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.load import LoadTable
-from fairlead.gateway.pick import NoPick, Pick, pick_least_loaded
+from fairlead.gateway.pick import NoPick, pick_least_loaded
 from fairlead.gateway.request import MODEL_PATHS, BadBody, model_in_path, parse
+from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
 
 RETRY_AFTER_S = 1
 """What a client without an endpoint is told to wait: local replicas start within seconds."""
@@ -29,26 +29,49 @@ _V2_SERVER: Mapping[str, Mapping[str, object]] = {
 """The server resources of the Open Inference Protocol, which clients of it ask before they ask for a model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a request goes: a decision and the pool it was made for."""
-
-    pool: str
-    model: str
-    pick: Pick
-    pick_id: str
-    """Under which the load table counts the request."""
-
-
 class Director:
     """Routes requests by the registry's pools and the table's loads."""
 
-    def __init__(self, registry: Registry, loads: LoadTable, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        loads: LoadTable,
+        clock: Clock = SYSTEM,
+        *,
+        observe: Callable[[Outcome, float], None] | None = None,
+        observe_end: Callable[[Completion], None] | None = None,
+    ) -> None:
         self._registry = registry
         self._loads = loads
         self._clock = clock
+        self._observe = observe
+        self._observe_end = observe_end
 
-    def decide_on_headers(self, method: str, target: str) -> Route | Reply | None:
+    def decide_on_headers(self, head: RequestHead) -> Outcome | None:
+        """What the request line alone decides, see `_on_headers`."""
+        outcome = self._on_headers(head.method, head.target)
+        if outcome is not None and self._observe is not None:
+            self._observe(outcome, self._clock.monotonic_s() - head.received_s)
+        return outcome
+
+    def route(self, head: RequestHead, body: bytes, decided: Callable[[Outcome], None]) -> Held | None:
+        """Decide on a request for a model and count it as in flight at the endpoint it gets."""
+        began_s = self._clock.monotonic_s()
+        outcome = self._route(body)
+        if self._observe is not None:
+            self._observe(outcome, self._clock.monotonic_s() - began_s)
+        decided(outcome)
+        return None
+
+    def completed(self, completion: Completion) -> None:
+        """Lower the count of what has ended, and leave an endpoint alone that did not take the connection."""
+        request = self._loads.ended(completion.pick_id)
+        if request is not None and completion.connect_failed:
+            self._loads.connect_failed(request.address)
+        if self._observe_end is not None:
+            self._observe_end(completion)
+
+    def _on_headers(self, method: str, target: str) -> Outcome | None:
         """What the request line alone decides: the route of a path that names its model, or an answer of the gateway.
 
         None for a request whose body has to be read (see `route`).
@@ -74,15 +97,14 @@ class Director:
             return self._models(path.removeprefix("/v1/models").removeprefix("/"))
         return errors.unknown_path(method, path)
 
-    def route(self, body: bytes) -> Route | Reply:
-        """Decide on a request for a model and count it as in flight at the endpoint it gets."""
+    def _route(self, body: bytes) -> Outcome:
         try:
             request = parse(body)
         except BadBody as error:
             return errors.bad_request(str(error), error.param)
         return self._route_to(request.model)
 
-    def _route_to(self, model: str) -> Route | Reply:
+    def _route_to(self, model: str) -> Outcome:
         pool = self._registry.pool_of(model)
         if pool is None:
             return errors.unknown_model(model, sum(1 for _ in self._registry.models))

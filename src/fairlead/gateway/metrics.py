@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fairlead.gateway.director import Route
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.load import LoadTable
+from fairlead.gateway.route import Completion, Route
 
 _DECISION_BUCKETS_S = (0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1)
 _REQUEST_BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 500)
@@ -57,6 +57,9 @@ class GatewayMetrics:
             self._routed.labels(outcome.pool).inc()
         else:
             self._answered.labels(outcome.reason, str(outcome.status)).inc()
+
+    def ended(self, completion: Completion) -> None:
+        self.completed(completion.code, completion.duration_s, completion.first_byte_s, completion.attempts)
 
     def completed(self, code: int, duration_s: float, first_byte_s: float | None, attempts: int) -> None:
         self._completed.labels(f"{code // 100}xx" if code else "none").inc()

@@ -37,11 +37,25 @@ ENCODE_HEADER = "x-encoder-hosts-ports"
 DROP_REASON_HEADER = "x-llm-d-request-dropped-reason"
 """On answers of the gateway: why the request was not served."""
 
+ENGINE_PROTOCOL_HEADER = "x-fairlead-engine-protocol"
+"""How Fairlead's own Envoy speaks to the endpoint: `h2c`; absent = HTTP/1.1. Set by routes to such pools."""
+
+USAGE_NAMESPACE = "fairlead.usage"
+"""Dynamic metadata of Fairlead's own Envoy: token counts of the answer (prompt, output, cached) and the number of
+`events` of a streamed one."""
+
+FIRST_BODY_TAG = "first_body_us"
+"""Tag of an access-log entry: microseconds from the request's first byte to the first of the answer's body."""
+
+TEST_ENDPOINT_HEADER = "test-epp-endpoint-selection"
+TEST_SERVED_HEADER = "x-conformance-test-served-endpoint"
+"""What the conformance tests of gateways say and ask; obeyed only where a listener is set to."""
+
 CONTROL_HEADERS = frozenset(
     (
         *OBJECTIVE_HEADERS, *FAIRNESS_HEADERS, *REWRITE_HEADERS, *TTFT_SLO_HEADERS, *TPOT_SLO_HEADERS,
         SESSION_TOKEN_HEADER, SESSION_ID_HEADER, "prefer", "x-request-id", "traceparent", "tracestate",
-        "test-epp-endpoint-selection",
+        TEST_ENDPOINT_HEADER,
     )
 )  # fmt: skip
 """Request headers that decisions read."""

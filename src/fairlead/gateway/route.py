@@ -39,6 +39,8 @@ class Route:
     """The body to send in place of the client's; None = unchanged."""
     headers: tuple[tuple[str, str], ...] = ()
     """Further request headers to set."""
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Address of a candidate -> its score; empty = not to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Completion:
     """HTTP status; 0 = the client got none."""
     duration_s: float
     first_byte_s: float | None = None
-    """First byte of the answer."""
+    """First byte of the answer's body where the data plane knows it, of its headers otherwise."""
     last_byte_s: float | None = None
     attempts: int = 1
     served: str = ""
@@ -58,6 +60,8 @@ class Completion:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
+    stream_events: int | None = None
+    """Events of a streamed answer, about one for each output token and two or three more; None = it was no stream."""
     connect_failed: bool = False
     """The first endpoint did not take the connection."""
     died: bool = False

@@ -11,7 +11,6 @@ from typing import Any
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.access_log import keep_small
-from fairlead.gateway.completions import Completions
 from fairlead.gateway.director import Director
 from fairlead.gateway.endpoints import EndpointSource, Registry
 from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
@@ -39,11 +38,14 @@ async def serve(source: EndpointSource, data: Path, *, metrics_port: int | None 
         loop.add_signal_handler(number, stopping.set)
     registry, loads = Registry(), LoadTable()
     metrics = GatewayMetrics(registry, loads)
-    server = PickerServer(Director(registry, loads, clock), Completions(loads, metrics), metrics, clock)
+    director = Director(registry, loads, clock, observe=metrics.decided, observe_end=metrics.ended)
+    server = PickerServer(director, ready=lambda: registry.synced, clock=clock)
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(source.run(registry)),
-            tasks.create_task(Scraper(registry, loads, metrics, clock).run()),
+            tasks.create_task(
+                Scraper(registry, loads, lambda outcome: metrics.scrapes.labels(outcome).inc(), clock).run()
+            ),
             tasks.create_task(_expire(loads, clock)),
             tasks.create_task(keep_small(access_log(data), admin_socket(data), clock=clock)),
         ]
