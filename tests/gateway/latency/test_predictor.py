@@ -154,3 +154,26 @@ def test_what_is_forgotten_is_gone():
     predictor.forget("a")
     predictor.forget("a")
     assert predictor.speed_of("a") is None
+
+
+def test_it_stays_right_over_long_times_with_traffic_that_varies_and_traffic_that_does_not():
+    rng, predictor = random.Random(6), LatencyPredictor()
+    for phase in range(12):
+        if phase % 2:
+            for _ in range(1500):  # the same request again and again: most coefficients cannot be told
+                predictor.observe(request("a", 1000, 0.0, 4), 0.084 * math.exp(rng.gauss(0, 0.2)), 0.011)
+        else:
+            Truth().serve(predictor, rng, 1500, noise=0.2, outliers=0.01)
+        speed = predictor.speed_of("a")
+        learned = speed.overhead_s + speed.prefill_token_s * 1000 + speed.ttft_request_s * 4
+        assert learned == pytest.approx(0.084, rel=0.4)
+        assert speed.itl_base_s + 5 * speed.itl_request_s == pytest.approx(0.011, rel=0.4)
+
+
+def test_it_recovers_from_speeds_that_were_absurd():
+    rng, predictor = random.Random(7), LatencyPredictor()
+    for _ in range(100):
+        predictor.observe(request(), 3000.0, 300.0)
+    speed = Truth().serve(predictor, rng, 300, noise=0.1)
+    assert speed.overhead_s + speed.prefill_token_s * 1500 == pytest.approx(0.105, rel=0.4)
+    assert speed.itl_base_s + 20 * speed.itl_request_s == pytest.approx(0.014, rel=0.4)

@@ -17,6 +17,9 @@ _NOISE = 0.3
 _CLIP = 3.0
 """Times the usual error, which itself follows errors only up to there: a drift moves it, a single outlier does not."""
 
+_OVERSHOT = 0.75
+"""An error below the line is never more than once the prediction: from here on it counts as far out."""
+
 _DRIFT = 8
 """So many clipped errors of one sign in a row are no outliers: they count in full."""
 
@@ -32,7 +35,7 @@ _LEAST_SCALE = 0.05
 class NonNegativeLeastSquares:
     """y = sum of coefficients x inputs, all of them 0 or more."""
 
-    __slots__ = ("_covariance", "_forgetting", "_limits", "_run", "_scale", "coefficients", "observations")
+    __slots__ = ("_covariance", "_deviations", "_forgetting", "_run", "_scale", "coefficients", "observations")
 
     def __init__(self, prior: Sequence[float], *, forgetting: float) -> None:
         """`prior` holds the coefficients to start from, all above 0; each may well be off by its own size."""
@@ -42,11 +45,10 @@ class NonNegativeLeastSquares:
         self._scale = _NOISE
         self._run = 0
         """Clipped errors in a row, negative when the values were below the line."""
-        variances = [(p / _NOISE) ** 2 for p in prior]
-        self._limits = variances
-        """Variances of the coefficients before anything was seen."""
-        n = len(variances)
-        self._covariance = [[variances[i] if i == j else 0.0 for j in range(n)] for i in range(n)]
+        self._deviations = [p / _NOISE for p in prior]
+        """Standard deviations of the coefficients before anything was seen, in units of the noise."""
+        n = len(self._deviations)
+        self._covariance = [[d * d if i == j else 0.0 for j in range(n)] for i, d in enumerate(self._deviations)]
 
     def observe(self, inputs: Sequence[float], value: float, least: float) -> None:
         """Learn one value. Below `least` errors count in full, not relative to the prediction."""
@@ -61,15 +63,17 @@ class NonNegativeLeastSquares:
         gain = 1.0 / (forgetting + sum(map(mul, spread, scaled)))
         step = gain * error
         grow = 1.0 / forgetting
-        for position, (row, part) in enumerate(zip(covariance, spread, strict=True)):
+        for position, part in enumerate(spread):
             moved = coefficients[position] + step * part
             coefficients[position] = moved if moved > 0.0 else 0.0
-            if grow * row[position] > self._limits[position]:
-                # Inputs that never vary tell nothing: forgetting may not make the line less certain than the prior.
+            if grow * covariance[position][position] > max(moved / _NOISE, self._deviations[position]) ** 2:
+                # Inputs that never vary tell nothing: forgetting may not make the line less certain than it began.
                 grow = 1.0
-        for row, part in zip(covariance, spread, strict=True):
-            lost = gain * part
-            row[:] = [grow * (p - lost * t) for p, t in zip(row, spread)]  # noqa: B905
+        # Both halves are written from one: a difference between them would grow without bound.
+        for position, row in enumerate(covariance):
+            lost = gain * spread[position]
+            for other in range(position, len(row)):
+                row[other] = covariance[other][position] = grow * (row[other] - lost * spread[other])
         self.observations += 1
 
     def _clipped(self, error: float) -> float:
@@ -78,6 +82,8 @@ class NonNegativeLeastSquares:
         limit = _CLIP * scale
         scale += _SCALE_WEIGHT * ((size if size < limit else limit) - scale)
         self._scale = scale if scale > _LEAST_SCALE else _LEAST_SCALE
+        if error < 0.0 and limit > _OVERSHOT:
+            limit = _OVERSHOT
         if size <= limit:
             self._run = 0
             return error
