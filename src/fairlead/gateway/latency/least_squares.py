@@ -9,6 +9,7 @@ Recursion: Ljung, System Identification, 1999, chapter 11.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import sqrt
 from operator import mul
 
 _NOISE = 0.3
@@ -66,15 +67,25 @@ class NonNegativeLeastSquares:
         for position, part in enumerate(spread):
             moved = coefficients[position] + step * part
             coefficients[position] = moved if moved > 0.0 else 0.0
-            if grow * covariance[position][position] > max(moved / _NOISE, self._deviations[position]) ** 2:
-                # Inputs that never vary tell nothing: forgetting may not make the line less certain than it began.
-                grow = 1.0
         # Both halves are written from one: a difference between them would grow without bound.
         for position, row in enumerate(covariance):
             lost = gain * spread[position]
             for other in range(position, len(row)):
                 row[other] = covariance[other][position] = grow * (row[other] - lost * spread[other])
+        for position, row in enumerate(covariance):
+            limit = max(coefficients[position] / _NOISE, self._deviations[position])
+            if row[position] > limit * limit:
+                self._limit(position, limit)
         self.observations += 1
+
+    def _limit(self, position: int, deviation: float) -> None:
+        """Forgetting may not make a coefficient whose input never varies less certain than it began."""
+        covariance = self._covariance
+        row = covariance[position]
+        scale = deviation / sqrt(row[position])
+        for other in range(len(row)):
+            row[other] = covariance[other][position] = row[other] * scale
+        row[position] = deviation * deviation
 
     def _clipped(self, error: float) -> float:
         """The error as far as it counts; the usual error follows it."""
