@@ -59,6 +59,8 @@ class EndpointLoad:
     """pick id -> request, oldest first."""
     signals: EngineSignals = UNKNOWN
     signals_at_s: float | None = None
+    stale_after_s: float = STALE_AFTER_S
+    """Longer for endpoints that are idle and therefore asked rarely."""
     reported_others: int | None = None
     peers: dict[str, int] = field(default_factory=dict)
     """picker replica -> requests it has in flight here."""
@@ -67,6 +69,8 @@ class EndpointLoad:
     scrape_error: str = ""
     failed_scrapes: int = 0
     """In a row."""
+    is_out: bool = False
+    """Taken out because its requests failed, whatever its metrics page says."""
 
     @property
     def reachable(self) -> bool:
@@ -77,7 +81,7 @@ class EndpointLoad:
         return self.candidate.others
 
     def is_stale(self, now_s: float) -> bool:
-        return self.signals_at_s is None or now_s - self.signals_at_s > STALE_AFTER_S
+        return self.signals_at_s is None or now_s - self.signals_at_s > self.stale_after_s
 
 
 class LoadTable:
@@ -109,7 +113,7 @@ class LoadTable:
             load = table.get(address) or self.of(address)
             candidate = load.candidate
             signals_at_s = load.signals_at_s
-            if signals_at_s is not None and now_s - signals_at_s > STALE_AFTER_S:
+            if signals_at_s is not None and now_s - signals_at_s > load.stale_after_s:
                 _forget_signals(load)
             if candidate.prefill_backlog_tokens:
                 _work_off(load, now_s)
@@ -172,12 +176,18 @@ class LoadTable:
         if (load := self._by_address.get(address)) is not None:
             load.candidate.reachable = False
 
+    def set_out(self, address: str, *, out: bool) -> None:
+        """Take the endpoint out, or let it back: it then counts as reachable until something fails."""
+        if (load := self._by_address.get(address)) is not None:
+            load.is_out = out
+            load.candidate.reachable = not out
+
     def scraped(self, address: str, signals: EngineSignals, began_s: float, now_s: float) -> None:
         """Take over a report of the engine; `began_s` is when it was asked for."""
         load = self.of(address)
         candidate = load.candidate
         load.signals, load.signals_at_s, load.scrape_error = signals, now_s, ""
-        candidate.reachable, load.failed_scrapes = True, 0
+        candidate.reachable, load.failed_scrapes = not load.is_out, 0
         candidate.kv_cache_usage_ratio = signals.kv_cache_usage_ratio
         candidate.running, candidate.waiting = signals.running_requests, signals.waiting_requests
         candidate.kv_capacity_tokens = signals.kv_cache_capacity_tokens

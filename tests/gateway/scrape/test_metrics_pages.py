@@ -9,7 +9,6 @@ from aiohttp.test_utils import TestServer
 from fairlead.engines import engine_for
 from fairlead.gateway.endpoints import Endpoint, Pool, Registry
 from fairlead.gateway.load import HUNG_AFTER_FAILURES, LoadTable
-from fairlead.gateway.metrics import GatewayMetrics
 from fairlead.gateway.scrape import Scraper, metrics_url
 
 
@@ -49,7 +48,7 @@ async def test_404_and_a_closed_metrics_port_are_told_from_silence(unused_tcp_po
     address, other = f"127.0.0.1:{server.port}", f"127.0.0.1:{unused_tcp_port_factory()}"
     registry.set_pool(Pool("ns/p", ("m",), (Endpoint(address),), "vllm"))
     registry.set_pool(Pool("ns/q", ("n",), (Endpoint(other),), "jetstream"))
-    scraper = asyncio.create_task(Scraper(registry, loads, GatewayMetrics(registry, loads)).run())
+    scraper = asyncio.create_task(Scraper(registry, loads).run())
     try:
         for _ in range(200):
             if loads.of(address).scrape_error and loads.of(other).scrape_error:
