@@ -6,7 +6,6 @@ Strict JSON and, of keys that occur twice, the last one: what every engine's rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -28,8 +27,8 @@ def rewrite_model(body: bytes, old: str, new: str) -> bytes:
             raise BadBody("The request is no multipart/form-data with a field `model`.", "model")
         start, end, text = value
         return body[:start] + new.encode() + body[end:] if text == old.encode() else body
-    raw = _fields(body, ("model",))[0]
-    if not raw or msgspec.json.decode(raw) != old:
+    raw = top_level(body).get("model")
+    if raw is None or msgspec.json.decode(raw) != old:
         return body
     start, end = _span(raw, body)
     return b"".join((body[:start], msgspec.json.encode(new), body[end:]))
@@ -38,23 +37,23 @@ def rewrite_model(body: bytes, old: str, new: str) -> bytes:
 def set_fields(body: bytes, fields: Mapping[str, Any], without: Sequence[str] = ()) -> bytes:
     """The JSON object with these top-level fields, and without those. Raises BadBody for what is no object.
 
-    Values are anything that JSON has, or `msgspec.Raw`. Large values of other fields are copied, not read anew.
+    Values are anything that JSON has, or `msgspec.Raw`; names in `without` have no quotation mark. Large values of
+    other fields are copied, not read anew.
     """
     for name in without:
         body = _without(body, name)
-    names = tuple(fields)
+    present = top_level(body)
     splices: list[tuple[int, int, bytes]] = []
     added: list[bytes] = []
-    for name, raw in zip(names, _fields(body, names), strict=True):
-        value = msgspec.json.encode(fields[name])
-        if raw:
+    for name, field in fields.items():
+        value = msgspec.json.encode(field)
+        if (raw := present.get(name)) is not None:
             splices.append((*_span(raw, body), value))
         else:
             added.append(msgspec.json.encode(name) + b":" + value)
     if added:
         closing = body.rindex(b"}")
-        empty = body[:closing].rstrip().endswith(b"{") and not splices and _is_empty(body)
-        splices.append((closing, closing, (b"" if empty else b",") + b",".join(added)))
+        splices.append((closing, closing, (b"," if present else b"") + b",".join(added)))
     splices.sort()
     pieces: list[bytes] = []
     at = 0
@@ -78,14 +77,10 @@ _object = msgspec.json.Decoder(dict[str, Raw])
 
 def _without(body: bytes, name: str) -> bytes:
     # A key that occurs twice has to go twice.
-    while raw := _fields(body, (name,))[0]:
+    while (raw := top_level(body).get(name)) is not None:
         start, end = with_key(body, *_span(raw, body))
         body = body[:start] + body[end:]
     return body
-
-
-def _is_empty(body: bytes) -> bool:
-    return not top_level(body)
 
 
 def _span(raw: Raw, body: bytes) -> tuple[int, int]:
@@ -95,19 +90,3 @@ def _span(raw: Raw, body: bytes) -> tuple[int, int]:
 
 def _text(body: bytes) -> bytes | memoryview:
     return memoryview(body)[3:] if body[:3] == BYTE_ORDER_MARK else body
-
-
-def _fields(body: bytes, names: tuple[str, ...]) -> list[Raw]:
-    """Their values; an empty Raw for those that are not there."""
-    try:
-        found = _decoder(names).decode(_text(body))
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BadBody(f"The request body is no JSON object: {error}.") from error
-    return [getattr(found, f"f{i}") for i in range(len(names))]
-
-
-@lru_cache(maxsize=64)
-def _decoder(names: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    fields = [(f"f{i}", Raw, Raw()) for i in range(len(names))]
-    rename = {f"f{i}": name for i, name in enumerate(names)}
-    return msgspec.json.Decoder(msgspec.defstruct("Fields", fields, rename=rename))

@@ -24,15 +24,19 @@ def with_key(body: bytes, start: int, end: int) -> tuple[int, int]:
     after = _skip_whitespace(body, end)
     if body[after : after + 1] == b",":
         return opening, _skip_whitespace(body, after + 1)
-    before = opening
-    while body[before - 1] in _WHITESPACE:
-        before -= 1
-    return (before - 1 if body[before - 1 : before] == b"," else opening), end
+    before = _skip_back(body, opening)
+    return (_skip_back(body, before - 1) if body[before - 1 : before] == b"," else opening), end
 
 
 def _skip_whitespace(body: bytes, at: int) -> int:
     while at < len(body) and body[at] in _WHITESPACE:
         at += 1
+    return at
+
+
+def _skip_back(body: bytes, at: int) -> int:
+    while body[at - 1] in _WHITESPACE:
+        at -= 1
     return at
 
 

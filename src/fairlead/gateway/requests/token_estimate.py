@@ -16,8 +16,12 @@ _SAMPLES: Final = 4
 _HIGH: Final = bytes(range(0x80, 0x100))
 _ASCII_TOKENS: Final = 0.255
 _HIGH_TOKENS: Final = 0.3
+_CYRILLIC_LESS: Final = 0.22
+"""What a Cyrillic letter has less than two other bytes have."""
 _ESCAPE_LESS: Final = 0.78
 """What `\\uXXXX` has less than six letters have."""
+_CYRILLIC_ESCAPE_LESS: Final = 0.35
+"""What a Cyrillic one has less than other escapes have."""
 
 IMAGE_TOKENS: Final = 1000
 """A picture of one megapixel, about, in the models of today."""
@@ -42,8 +46,9 @@ def estimate_tokens(text: bytes | memoryview) -> int:
     tokens = size * _ASCII_TOKENS
     if not sample.isascii():
         tokens += (size - len(sample.translate(None, _HIGH))) * (_HIGH_TOKENS - _ASCII_TOKENS)
+        tokens -= (sample.count(b"\xd0") + sample.count(b"\xd1")) * _CYRILLIC_LESS
     if b"\\" in sample:
-        tokens -= sample.count(b"\\u") * _ESCAPE_LESS
+        tokens -= sample.count(b"\\u") * _ESCAPE_LESS + sample.count(b"\\u04") * _CYRILLIC_ESCAPE_LESS
     return max(1, round(tokens * length / size))
 
 
