@@ -166,10 +166,9 @@ class Band:
     def _forget_idle(self) -> None:
         for tenant in [t for t in self._tenants.values() if not t and self._turns.is_forgettable(t)]:
             del self._tenants[tenant.fairness_id]
-        idle = [t for t in self._tenants.values() if not t]
-        if len(idle) > MAX_IDLE_TENANTS:
-            idle.sort(key=lambda t: t.served)
-            for tenant in idle[: len(idle) - MAX_IDLE_TENANTS // 2]:
+        idle = sorted([t for t in self._tenants.values() if not t], key=lambda t: t.served)
+        if len(idle) >= MAX_IDLE_TENANTS:
+            for tenant in idle[: -MAX_IDLE_TENANTS // 2]:
                 del self._tenants[tenant.fairness_id]
             idle = idle[-MAX_IDLE_TENANTS // 2 :]
-        self._idle_limit = max(_IDLE_TENANTS, 2 * len(idle))
+        self._idle_limit = min(max(_IDLE_TENANTS, 2 * len(idle)), MAX_IDLE_TENANTS)

@@ -58,4 +58,4 @@ def compute_retry_after_s(ahead: int, rate_per_s: float | None, number: int) -> 
     else:
         wait_s = (ahead + 1) / rate_per_s
     spread = 1.0 + _SPREAD * ((number * _GOLDEN) % 1.0)
-    return max(1, min(MAX_RETRY_S, math.ceil(wait_s * spread)))
+    return max(1, math.ceil(min(MAX_RETRY_S, wait_s * spread)))

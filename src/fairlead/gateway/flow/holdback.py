@@ -28,4 +28,6 @@ def _interpolated(priorities: Sequence[int], holdback: Holdback) -> list[float]:
     if holdback.domain is HoldbackDomain.RANK:
         return [holdback.max_ceiling - span * rank / (len(priorities) - 1) for rank in range(len(priorities))]
     lowest, width = priorities[-1], priorities[0] - priorities[-1]
-    return [holdback.min_ceiling + span * (priority - lowest) / width for priority in priorities]
+    # Rounding must not lift a ceiling above the highest one.
+    highest = holdback.max_ceiling
+    return [min(highest, holdback.min_ceiling + span * (priority - lowest) / width) for priority in priorities]
