@@ -161,12 +161,16 @@ def test_it_stays_right_over_long_times_with_traffic_that_varies_and_traffic_tha
     for phase in range(12):
         if phase % 2:
             for _ in range(1500):  # the same request again and again: most coefficients cannot be told
-                predictor.observe(request("a", 1000, 0.0, 4), 0.084 * math.exp(rng.gauss(0, 0.2)), 0.011)
+                factor = 50 if rng.random() < 0.01 else math.exp(rng.gauss(0, 0.2))
+                speed = predictor.observe(request("a", 1000, 0.0, 4), 0.084 * factor, 0.011)
+                learned = speed.overhead_s + speed.prefill_token_s * 1000 + speed.ttft_request_s * 4
+                assert phase < 2 or learned == pytest.approx(0.084, rel=0.5)
         else:
-            Truth().serve(predictor, rng, 1500, noise=0.2, outliers=0.01)
+            for _ in range(50):
+                speed = Truth().serve(predictor, rng, 30, noise=0.2, outliers=0.01)
+                learned = speed.overhead_s + speed.prefill_token_s * 1000 + speed.ttft_request_s * 4
+                assert learned == pytest.approx(0.084, rel=0.5)
         speed = predictor.speed_of("a")
-        learned = speed.overhead_s + speed.prefill_token_s * 1000 + speed.ttft_request_s * 4
-        assert learned == pytest.approx(0.084, rel=0.4)
         assert speed.itl_base_s + 5 * speed.itl_request_s == pytest.approx(0.011, rel=0.4)
 
 

@@ -64,19 +64,37 @@ class NonNegativeLeastSquares:
         gain = 1.0 / (forgetting + sum(map(mul, spread, scaled)))
         step = gain * error
         grow = 1.0 / forgetting
-        for position, part in enumerate(spread):
-            moved = coefficients[position] + step * part
-            coefficients[position] = moved if moved > 0.0 else 0.0
         # Both halves are written from one: a difference between them would grow without bound.
         for position, row in enumerate(covariance):
             lost = gain * spread[position]
             for other in range(position, len(row)):
                 row[other] = covariance[other][position] = grow * (row[other] - lost * spread[other])
+        self.coefficients = coefficients = [c + step * s for c, s in zip(coefficients, spread)]  # noqa: B905
+        if min(coefficients) < 0.0:
+            self._project()
         for position, row in enumerate(covariance):
             limit = max(coefficients[position] / _NOISE, self._deviations[position])
             if row[position] > limit * limit:
                 self._limit(position, limit)
         self.observations += 1
+
+    def _project(self) -> None:
+        """The most likely coefficients, given the covariance, of which none is negative.
+
+        To set one to 0 and leave the others would bias the line: they were learned with it and move with it.
+        """
+        coefficients = self.coefficients
+        for _ in coefficients:
+            worst = min(range(len(coefficients)), key=coefficients.__getitem__)
+            below = coefficients[worst]
+            if below >= 0.0:
+                return
+            row = self._covariance[worst]
+            shift = below / row[worst]
+            for position, part in enumerate(row):
+                coefficients[position] -= shift * part
+            coefficients[worst] = 0.0
+        self.coefficients = [max(0.0, c) for c in coefficients]
 
     def _limit(self, position: int, deviation: float) -> None:
         """Forgetting may not make a coefficient whose input never varies less certain than it began."""
