@@ -39,7 +39,7 @@ async def serve(source: EndpointSource, data: Path, *, metrics_port: int | None 
     registry, loads = Registry(), LoadTable()
     metrics = GatewayMetrics(registry, loads)
     director = Director(registry, loads, clock, observe=metrics.decided, observe_end=metrics.ended)
-    server = PickerServer(director, ready=lambda: registry.synced, clock=clock)
+    server = PickerServer(director, clock=clock)
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(source.run(registry)),
@@ -71,7 +71,7 @@ async def run(
     `kubeconfig` None means $KUBECONFIG, ~/.kube/config, or the pod's service account. Raises CredentialsError when
     none of them names an API server.
     """
-    from fairlead.gateway.kube_source import KubeSource
+    from fairlead.gateway.sources.kube import KubeSource
     from fairlead.kube.client import Client
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from gateway.extproc.support import Table, Talk, answer_body, answer_headers, body, frames, headers, set_headers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.gateway.extproc import FOREIGN, BodyMode, Listener
+from gateway.extproc.support import Table, Talk, answer_body, answer_headers, body, frames, headers, set_headers
 
 DUPLEX = (BodyMode.FULL_DUPLEX_STREAMED, BodyMode.FULL_DUPLEX_STREAMED)
 MODEL = b'{"model": "m"}'

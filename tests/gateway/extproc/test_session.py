@@ -5,13 +5,13 @@ import json
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
-from gateway.extproc.support import Table, Talk, Wire, body, frames, headers, set_headers, trailers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.clock import VirtualClock
 from fairlead.gateway.extproc import FOREIGN, MAX_FRAME_BYTES, BodyMemory, BodyMode, Listener
 from fairlead.gateway.extproc.listener import READING_TIMEOUT_S
+from gateway.extproc.support import Table, Talk, Wire, body, frames, headers, set_headers, trailers
 
 MODEL = b'{"model": "m"}'
 
@@ -141,6 +141,13 @@ def test_a_body_beyond_the_limit_is_refused_without_being_kept(path):
     assert answer.immediate_response.status.code == 413
     assert talk.wire.ended
     assert talk.memory.used_bytes == 0
+
+
+def test_refusals_have_the_form_of_the_protocol_that_was_asked():
+    for path, kind in (("/v1/messages", "error"), ("/v1/completions", None)):
+        talk = Talk(listener=Listener(max_body_bytes=1))
+        (answer,) = talk.say(headers(path=path), body(b"xx"))
+        assert json.loads(answer.immediate_response.body).get("type") == kind
 
 
 def test_bodies_of_all_sessions_share_their_memory():

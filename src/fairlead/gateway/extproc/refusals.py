@@ -1,4 +1,4 @@
-"""Answers to requests whose bodies the picker does not get."""
+"""Answers to requests whose bodies the picker does not get, or not whole."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from fairlead.gateway.errors import Reply
 from fairlead.gateway.route import RequestHead
 
 
-def too_large(head: RequestHead, limit_bytes: int) -> Reply:
-    """In the form of the protocol that was asked."""
-    reply = errors.too_large(limit_bytes)
-    return errors.in_v2_form(reply) if head.target.startswith("/v2/") else reply
+def in_form_of(head: RequestHead, reply: Reply) -> Reply:
+    """The refusal in the form of the protocol that was asked."""
+    return errors.shaped(reply, errors.shape_of(head.target.partition("?")[0]))
 
 
 def too_large_for_gateway(sent_bytes: int) -> Reply:

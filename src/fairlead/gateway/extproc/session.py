@@ -98,7 +98,7 @@ class Session:
     def timed_out(self) -> None:
         """The body has taken too long."""
         if not self._done:
-            self._refuse(refusals.body_timeout())
+            self._refuse_unread(refusals.body_timeout())
 
     def _take(self, message: pb.ProcessingRequest) -> None:
         kind = message.WhichOneof("request")
@@ -139,14 +139,14 @@ class Session:
         if outcome is not None:
             self._decided_by_head(outcome, ends=ends)
         elif ends:
-            self._refuse(errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model"))
+            self._refuse_unread(errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model"))
         elif self._mode is _FULL_DUPLEX or self._mode in _BUFFERED:
             self._counted = True
             self._memory.begin(self, received_s)
             if self._mode is not _FULL_DUPLEX:
                 self._stream.send((wire.CONTINUE_REQUEST_HEADERS,))
         else:
-            self._refuse(refusals.no_body_sent(self._mode.name))
+            self._refuse_unread(refusals.no_body_sent(self._mode.name))
 
     def _foreign_head(self, message: pb.ProcessingRequest, head: RequestHead) -> None:
         """What a foreign gateway says beside the headers."""
@@ -174,14 +174,14 @@ class Session:
             return
         size = len(body)
         if self._size + size > self._listener.max_body_bytes:
-            self._refuse(refusals.too_large(self._head, self._listener.max_body_bytes))
+            self._refuse_unread(errors.too_large(self._listener.max_body_bytes))
             return
         if self._route is not None:
             self._size += size
             self._pass_on(body, ends)
             return
         if not self._memory.take(size):
-            self._refuse(refusals.no_memory())
+            self._refuse_unread(refusals.no_memory())
             return
         self._size += size
         if size:
@@ -189,7 +189,7 @@ class Session:
         if ends:
             self._body_is_whole()
         elif self._mode is BodyMode.BUFFERED_PARTIAL:
-            self._refuse(refusals.too_large_for_gateway(self._size))
+            self._refuse_unread(refusals.too_large_for_gateway(self._size))
 
     def _pass_on(self, body: bytes | memoryview, ends: bool) -> None:
         """The head has decided: the body is not for the picker."""
@@ -323,6 +323,11 @@ class Session:
         if ends:
             self._done = True
         self._stream.send(messages, end=ends)
+
+    def _refuse_unread(self, reply: Reply) -> None:
+        """Refuse what the director has not seen."""
+        assert self._head is not None
+        self._refuse(refusals.in_form_of(self._head, reply))
 
     def _refuse(self, reply: Reply) -> None:
         """The gateway's own answer: nothing follows it. A route there was ends with it."""
