@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 
-from fairlead.gateway.pick.filters import access, labels
+from fairlead.gateway.pick.filters import access, labels, limits, prefix_affinity
 from fairlead.gateway.pick.pickers import at_random, max_score
 from fairlead.gateway.pick.plugin import PluginType
 from fairlead.gateway.pick.profile import NamedFilter, NamedPicker, NamedScorer, Profile
-from fairlead.gateway.pick.scorers import affinity, engine_load, in_flight, least_cost, prefix
+from fairlead.gateway.pick.scorers import affinity, context_length, engine_load, in_flight, latency, least_cost, prefix
 
-_MODULES = (access, labels, affinity, engine_load, in_flight, least_cost, prefix, at_random, max_score)
+_MODULES = (
+    access, labels, limits, prefix_affinity,
+    affinity, context_length, engine_load, in_flight, latency, least_cost, prefix,
+    at_random, max_score,
+)  # fmt: skip
 
 PLUGIN_TYPES: Mapping[str, PluginType[Any]] = {plugin.name: plugin for module in _MODULES for plugin in module.PLUGINS}
 

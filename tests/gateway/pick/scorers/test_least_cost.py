@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from fairlead.gateway.pick import Candidate, Context, Query, Speed, decide, default_profile
 from fairlead.gateway.pick.scorers.least_cost import LeastCostParameters, least_cost, predicted_costs
 
-FAST = Speed(0.02, 5e-5, 0.008, 1e-4, 50)
-SLOW = Speed(0.02, 2e-4, 0.030, 4e-4, 50)
+FAST = Speed(0.02, 5e-5, 0.008, 1e-4)
+SLOW = Speed(0.02, 2e-4, 0.030, 4e-4)
 
 speeds = st.builds(
     Speed,

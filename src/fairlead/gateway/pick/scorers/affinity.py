@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from fairlead.gateway.pick.candidate import Candidate
-from fairlead.gateway.pick.plugin import NoParameters, PluginType
+from fairlead.gateway.pick.plugin import NoParameters, Parameters, PluginType
 from fairlead.gateway.pick.query import Context
 from fairlead.gateway.pick.scorers.unknown import fill_unknown
 
@@ -46,6 +46,51 @@ def score_session_affinity(context: Context) -> list[float]:
     return [1.0 if wanted in (c.address, c.pod) else 0.0 for c in context.candidates]
 
 
+class HeaderSource(Parameters, frozen=True):
+    """One of `sessionIdConfig.sources`: a request header, or an attribute that another plugin makes."""
+
+    header: str = ""
+    attribute: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.header) == bool(self.attribute):
+            raise ValueError("a source names either a header or an attribute")
+
+
+class SessionIdParameters(Parameters, frozen=True):
+    sources: tuple[HeaderSource, ...] = (HeaderSource(header="x-session-id"),)
+    eviction_ttl_seconds: float = 300.0
+    eviction_sweep_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.eviction_ttl_seconds > 0.0:
+            raise ValueError(f"evictionTtlSeconds must be above 0, got {self.eviction_ttl_seconds}")
+
+
+class EncodedEndpointParameters(Parameters, frozen=True):
+    header: str = "x-session-token"
+
+
+class SessionAffinityParameters(Parameters, frozen=True):
+    strategy: Literal["encoded_endpoint_header", "session_id"] = "encoded_endpoint_header"
+    """Whether the client brings the name of its endpoint or the gateway remembers it. Either way it is
+    `Query.session_endpoint` that the decision sees."""
+    encoded_endpoint_header_config: EncodedEndpointParameters = EncodedEndpointParameters()
+    session_id_config: SessionIdParameters = SessionIdParameters()
+    profile_name: str = ""
+    """Which leg of a disaggregated request is meant; empty = decode."""
+
+
+def keep_session_endpoint(context: Context) -> list[int] | None:
+    """The endpoint that served the session before, if it is there; all otherwise."""
+    wanted = context.query.session_endpoint
+    if not wanted:
+        return None
+    return [i for i, c in enumerate(context.candidates) if wanted in (c.address, c.pod)] or None
+
+
 PLUGINS: tuple[PluginType[Any], ...] = (
     PluginType("lora-affinity-scorer", NoParameters, scorer=lambda _: score_lora_affinity),
+    PluginType("session-affinity-scorer", SessionAffinityParameters, scorer=lambda _: score_session_affinity),
+    PluginType("session-affinity-filter", SessionAffinityParameters, filter=lambda _: keep_session_endpoint),
 )
