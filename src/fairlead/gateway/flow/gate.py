@@ -45,10 +45,8 @@ class Waker(Protocol):
 TURN_REQUESTS: Final = 64
 """Requests sent in one go before the event loop gets its turn."""
 
-_REUSE_BELOW: Final = 0.5
 _REUSE_S: Final = 0.02
-_REUSE_REQUESTS: Final = 8
-"""A pool that is less than half full does not fill up within so short a time or with so few requests."""
+"""A reading that leaves room for several requests is used for them, but not for longer than this."""
 
 DEFAULT_BUDGET_BYTES: Final = 4_000_000_000
 """Of what waits in all pools of a process."""
@@ -163,10 +161,8 @@ class Gate:
             self._reading_left -= 1
             return reading
         reading = self._read(now_s)
-        if reading.value < _REUSE_BELOW:
-            self._reading, self._reading_left, self._reading_until_s = reading, _REUSE_REQUESTS, now_s + _REUSE_S
-        else:
-            self._reading = None
+        self._reading, self._reading_left = reading, reading.spare_requests
+        self._reading_until_s = now_s + _REUSE_S
         return reading
 
     def _no_endpoints(self) -> str:

@@ -38,6 +38,8 @@ class Saturation(NamedTuple):
     has_endpoints: bool = True
     recheck_s: float | None = None
     """When to look again though nothing was heard; None = not before something is."""
+    spare_requests: int = 0
+    """How many requests may be sent before it is worth to look again."""
 
 
 NO_ENDPOINTS: Final = Saturation(NO_VALUE, "no replica is ready", has_endpoints=False, recheck_s=1.0)
@@ -46,6 +48,10 @@ Detector = Callable[[Sequence[Candidate]], Saturation]
 
 RECHECK_S: Final = 0.05
 """Backlogs shrink with time alone, and a missed report of a request's end must not stop a queue."""
+
+_FAR_FROM_FULL: Final = 0.5
+_SPARE_RATIO: Final = 0.25
+"""Of the requests in flight: what is less than half full cannot be full after so many more."""
 
 _PREFILL_ROLES: Final = frozenset(("prefill", "encode-prefill"))
 _ENCODE_ROLE: Final = "encode"
@@ -86,10 +92,12 @@ def headroom_detector(parameters: Headroom | None = None) -> Detector:
 
     def detect(candidates: Sequence[Candidate]) -> Saturation:
         answering, prefilling = _NONE, _NONE
+        in_flight = 0
         for candidate in candidates:
             if not candidate.reachable or candidate.role == _ENCODE_ROLE:
                 continue
             load = _load(candidate, settings)
+            in_flight += candidate.in_flight
             if candidate.role in _PREFILL_ROLES:
                 if load < prefilling[0]:
                     prefilling = (load, candidate)
@@ -101,10 +109,14 @@ def headroom_detector(parameters: Headroom | None = None) -> Detector:
         if prefilling[1] is not None and prefilling[0] > value:
             value, fullest = prefilling
         if value < 1.0 or fullest is None:
-            return Saturation(value)
+            return Saturation(value, "", True, None, _spare(value, in_flight))
         return Saturation(value, _told(fullest, settings), True, RECHECK_S)
 
     return detect
+
+
+def _spare(value: float, in_flight: int) -> int:
+    return int(in_flight * _SPARE_RATIO) if value < _FAR_FROM_FULL else 0
 
 
 _NONE: Final[tuple[float, Candidate | None]] = (NO_VALUE, None)
@@ -230,7 +242,7 @@ def concurrency_detector(
         else:
             value = sum([max(c.in_flight / requests, c.in_flight_tokens / tokens) for c in candidates]) / count
         if value < 1.0:
-            return Saturation(value)
+            return Saturation(value, "", True, None, _spare(value, sum([c.in_flight for c in candidates])))
         return Saturation(value, f"{value:.0%} of the {mode} that {count} replicas may have in flight", True, RECHECK_S)
 
     return detect
