@@ -40,6 +40,10 @@ log = logging.getLogger(__name__)
 
 _PREFIX = struct.Struct(">BI")
 _PREFIX_BYTES = 5
+_PART_OVERHEAD_BYTES = 64
+"""What a held part costs beyond its bytes: a message may come in frames of one byte."""
+_MAX_TIMEOUT_S = 30 * 86_400.0
+"""Deadlines further away need no timer."""
 _RESPONSE = (HEADER.pack(0, len(RESPONSE_BLOCK), HEADERS, END_HEADERS, 0)[:5], RESPONSE_BLOCK)
 _OK_TRAILERS = (
     HEADER.pack(0, len(OK_TRAILERS_BLOCK), HEADERS, END_HEADERS | END_STREAM, 0)[:5],
@@ -146,7 +150,7 @@ class GrpcStream:
         """The service has made its call."""
         self.call = call
         self._expected_bytes = expected_bytes
-        if timeout_s is not None and not self.ended:
+        if timeout_s is not None and timeout_s < _MAX_TIMEOUT_S and not self.ended:
             loop = asyncio.get_running_loop()
             self._deadline = loop.call_later(timeout_s, self._deadline_passed)
 
@@ -258,13 +262,13 @@ class GrpcStream:
         return after
 
     def _hold(self, part: bytes) -> None:
-        size = len(part)
+        size = len(part) + _PART_OVERHEAD_BYTES
         if not self._outbox.held.take(size):
             self.abandon(RESOURCE_EXHAUSTED, "the server holds too many incomplete messages")
             return
         self._held.append(part)
         self._held_bytes += size
-        self._missing -= size
+        self._missing -= len(part)
 
     def _refuse(self, compressed: int, size: int) -> None:
         limit = self._owner.limits.max_message_bytes

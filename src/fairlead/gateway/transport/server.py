@@ -17,6 +17,7 @@ import stat
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.transport.call import Services
 from fairlead.gateway.transport.connection import Connection
+from fairlead.gateway.transport.lifecycle import ConnectionLife
 from fairlead.gateway.transport.limits import HeldBytes, Limits
 from fairlead.gateway.transport.tls import ServerTls
 
@@ -47,7 +48,7 @@ class FastServer:
         """Permissions of unix sockets."""
         self._listeners: list[asyncio.Server] = []
         self._addresses: list[str] = []
-        self._connections: set[Connection] = set()
+        self._connections: set[ConnectionLife] = set()
         self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -82,14 +83,22 @@ class FastServer:
         path, host, port = parse_address(address)
         loop = asyncio.get_running_loop()
         context = self._tls.context if self._tls else None
+        handshake_s = self.limits.handshake_s if context else None
         if path:
             _remove_stale(path)
-            listener = await loop.create_unix_server(lambda: Connection(self), path, backlog=_BACKLOG, ssl=context)
+            listener = await loop.create_unix_server(
+                lambda: Connection(self), path, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake_s
+            )
             os.chmod(path, self._socket_mode)
             bound = _UNIX + path
         else:
             listener = await loop.create_server(
-                lambda: Connection(self), host or None, port, backlog=_BACKLOG, ssl=context
+                lambda: Connection(self),
+                host or None,
+                port,
+                backlog=_BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=handshake_s,
             )
             bound = f"{_bracketed(host)}:{listener.sockets[0].getsockname()[1]}"
         self._listeners.append(listener)
@@ -124,7 +133,7 @@ class FastServer:
             connection.abort()
         await self._wait_empty(1.0)
 
-    def joined(self, connection: Connection) -> bool:
+    def joined(self, connection: ConnectionLife) -> bool:
         """A connection is made. False when it is one too many or the server stops."""
         if self._stopping or len(self._connections) >= self.limits.max_connections:
             return False
@@ -132,7 +141,7 @@ class FastServer:
         self._empty.clear()
         return True
 
-    def left(self, connection: Connection) -> None:
+    def left(self, connection: ConnectionLife) -> None:
         """A connection is lost."""
         self._connections.discard(connection)
         if not self._connections:
