@@ -12,13 +12,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--endpoints", type=Path, required=True, help="JSON file with the pools; followed")
     parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead envoy`")
     parser.add_argument("--metrics-port", type=int, help="port on 127.0.0.1 for Prometheus metrics")
+    parser.add_argument("--config", type=Path, help="EndpointPickerConfig of pools that name none")
+    parser.add_argument("--transport", choices=("fast", "grpcio"), default="fast", help="which gRPC server to use")
     arguments = parser.parse_args(argv)
     import uvloop
 
-    from fairlead.gateway.file_source import FileSource
-    from fairlead.gateway.run import serve
+    from fairlead.gateway.run import Options, serve
+    from fairlead.gateway.sources.file import FileSource
 
-    uvloop.run(serve(FileSource(arguments.endpoints), arguments.data, metrics_port=arguments.metrics_port))
+    options = Options(arguments.data, arguments.metrics_port, config=arguments.config, transport=arguments.transport)
+    uvloop.run(serve(FileSource(arguments.endpoints), options))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The picker as a process: endpoints from the Kubernetes API, loads from scrapes and Envoy's log, gRPC for Envoy."""
+"""The picker as a process: endpoints from a source, loads from scrapes and Envoy's log, gRPC for gateways."""
 
 from __future__ import annotations
 
@@ -6,18 +6,26 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.access_log import keep_small
-from fairlead.gateway.director import Director
-from fairlead.gateway.endpoints import EndpointSource, Registry
+from fairlead.gateway.assembly import Assembly
+from fairlead.gateway.endpoints import EndpointSource
 from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
-from fairlead.gateway.load import LoadTable
-from fairlead.gateway.metrics import GatewayMetrics
-from fairlead.gateway.scrape import Scraper
+from fairlead.gateway.extproc import FOREIGN, Listener
+from fairlead.gateway.observe.admin import serve_admin, serve_metrics
+from fairlead.gateway.observe.tracing import traces_from_environment
+from fairlead.gateway.plan import PoolSettings, SettingsError
+from fairlead.gateway.prefix.persist import PrefixFile
 from fairlead.gateway.server import PickerServer
+from fairlead.gateway.transport import Health, ServerTls
+
+if TYPE_CHECKING:
+    from fairlead.gateway.flow.scale_from_zero import FirstReplica
+    from fairlead.kube.client import Client
 
 SYNC_TIMEOUT_S = 30.0
 """How long a start waits for the API before it serves with what it has; Envoy answers 503 meanwhile."""
@@ -27,45 +35,90 @@ EXPIRE_INTERVAL_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-async def serve(source: EndpointSource, data: Path, *, metrics_port: int | None = None, clock: Clock = SYSTEM) -> None:
-    """Serve the picker on the socket of a data folder until SIGTERM or SIGINT.
+def read_settings(text: str) -> PoolSettings:
+    raise SettingsError("not yet")
 
-    `metrics_port` opens Prometheus metrics on 127.0.0.1; 0 takes any free port. Raises what `source` raises.
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a picker is started with."""
+
+    data: Path
+    """Folder that it shares with Envoy: sockets, the access log, what it remembers over a restart."""
+    metrics_port: int | None = None
+    """Prometheus metrics on 127.0.0.1; 0 = any free port."""
+    config: Path | None = None
+    """EndpointPickerConfig of pools that name none."""
+    transport: str = "fast"
+    """`fast` is the picker's own gRPC server, `grpcio` the reference."""
+    grpc_address: str = ""
+    """host:port for foreign gateways; empty = only Fairlead's Envoy on the socket."""
+    health_address: str = ""
+    """host:port of the health service beside it."""
+    listener: Listener = FOREIGN
+    """How sessions of foreign gateways behave."""
+    tls: ServerTls | None = None
+    """Of the address for foreign gateways."""
+
+
+def picker_admin_socket(data: Path) -> Path:
+    """Where the picker of a data folder serves its pages for people."""
+    return picker_socket(data).with_name("picker-admin.sock")
+
+
+async def serve(
+    source: EndpointSource,
+    options: Options,
+    *,
+    client: Client | None = None,
+    clock: Clock = SYSTEM,
+) -> None:
+    """Serve the picker until SIGTERM or SIGINT. With `client`, first replicas are asked for of its Kubernetes API.
+
+    Raises what `source` raises, and SettingsError for `options.config`.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    registry, loads = Registry(), LoadTable()
-    metrics = GatewayMetrics(registry, loads)
-    director = Director(registry, loads, clock, observe=metrics.decided, observe_end=metrics.ended)
-    server = PickerServer(director, clock=clock)
+    default = read_settings(options.config.read_text()) if options.config is not None else None
+    traces = traces_from_environment()
+    parts = Assembly(read_settings=read_settings, default=default, traces=traces, clock=clock)
+    first = _first_replicas(parts, client) if client is not None else None
+    memory = PrefixFile(parts.prefixes, options.data / "prefixes.bin", clock=clock)
+    if count := memory.load():
+        _log.info("remembers %d prompts from before the restart", count)
+    health = Health(serving=False)
+    server = PickerServer(parts.director, health=health, clock=clock, reference=options.transport == "grpcio")
     async with asyncio.TaskGroup() as tasks:
         background = [
-            tasks.create_task(source.run(registry)),
-            tasks.create_task(
-                Scraper(registry, loads, lambda outcome: metrics.scrapes.labels(outcome).inc(), clock).run()
-            ),
-            tasks.create_task(_expire(loads, clock)),
-            tasks.create_task(keep_small(access_log(data), admin_socket(data), clock=clock)),
+            tasks.create_task(source.run(parts.registry)),
+            tasks.create_task(parts.scraper.run()),
+            tasks.create_task(_tidy(parts)),
+            tasks.create_task(memory.keep()),
+            tasks.create_task(keep_small(access_log(options.data), admin_socket(options.data), clock=clock)),
+            tasks.create_task(serve_admin(parts, picker_admin_socket(options.data))),
         ]
-        if metrics_port is not None:
-            background.append(tasks.create_task(_serve_metrics(metrics, metrics_port, clock)))
-        await _first(registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
-        if not registry.synced and not stopping.is_set():
+        if options.metrics_port is not None:
+            background.append(tasks.create_task(serve_metrics(parts, options.metrics_port)))
+        await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
+        if not parts.registry.synced and not stopping.is_set():
             _log.warning("endpoints are not known after %.0f s; serving without them", SYNC_TIMEOUT_S)
-        address = picker_socket(data)
-        await server.start(f"unix:{address}")
-        _log.info("picker serves on %s", address)
+        await _listen(server, options)
+        health.set(True)
         await stopping.wait()
+        parts.gates.close()
         await server.stop()
+        parts.recovery.close()
+        if first is not None:
+            await first.close()
+        await memory.save()
         for task in background:
             task.cancel()
+    traces.close()
 
 
-async def run(
-    kubeconfig: str | None, data: Path, *, namespace: str | None = None, metrics_port: int | None = None
-) -> None:
+async def run(kubeconfig: str | None, options: Options, *, namespace: str | None = None) -> None:
     """Serve the picker of `fairlead up` or of a standalone gateway, for all namespaces or one.
 
     `kubeconfig` None means $KUBECONFIG, ~/.kube/config, or the pod's service account. Raises CredentialsError when
@@ -75,8 +128,26 @@ async def run(
     from fairlead.kube.client import Client
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    source = KubeSource(Client.load(kubeconfig), namespace)
-    await serve(source, data, metrics_port=metrics_port)
+    client: Client = Client.load(kubeconfig)
+    await serve(KubeSource(client, namespace), options, client=client)
+
+
+def _first_replicas(parts: Assembly, client: Client) -> FirstReplica:
+    from fairlead.gateway.flow.scale_from_zero import FirstReplica, PoolWaker
+
+    first = FirstReplica(client, parts.gates.poke, clock=parts.clock)
+    parts.make_waker = lambda pool, target: PoolWaker(first, pool, target)
+    return first
+
+
+async def _listen(server: PickerServer, options: Options) -> None:
+    address = await server.start(f"unix:{picker_socket(options.data)}")
+    _log.info("picker serves on %s", address)
+    if options.grpc_address:
+        address = await server.start(options.grpc_address, options.listener, tls=options.tls)
+        _log.info("picker serves foreign gateways on %s", address)
+    if options.health_address:
+        _log.info("health on %s", await server.start_health(options.health_address))
 
 
 async def _first(*waits: Coroutine[Any, Any, Any], timeout_s: float) -> None:
@@ -90,26 +161,10 @@ async def _until(event: asyncio.Event) -> None:
     await event.wait()
 
 
-async def _expire(loads: LoadTable, clock: Clock) -> None:
+async def _tidy(parts: Assembly) -> None:
     while True:
-        await clock.sleep(EXPIRE_INTERVAL_S)
-        if lost := loads.expire(clock.monotonic_s()):
+        await parts.clock.sleep(EXPIRE_INTERVAL_S)
+        now_s = parts.clock.monotonic_s()
+        if lost := parts.loads.expire(now_s):
             _log.warning("stopped counting %d requests whose end was never reported", lost)
-
-
-async def _serve_metrics(metrics: GatewayMetrics, port: int, clock: Clock) -> None:
-    from aiohttp import web
-
-    async def page(_: web.Request) -> web.Response:
-        body = metrics.page(clock.monotonic_s())
-        return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4"})
-
-    app = web.Application()
-    app.router.add_get("/metrics", page)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        await asyncio.Event().wait()
-    finally:
-        await runner.cleanup()
+        parts.picker.predictor.relax(now_s)
