@@ -99,7 +99,7 @@ async def test_errors_have_the_openai_form(shared_stack, method, path, body, sta
         assert error["code"] == code
         assert error["message"]
         if status == 503:
-            assert response.headers["retry-after"] == "1"
+            assert int(response.headers["retry-after"]) >= 1
 
 
 @pytest.fixture

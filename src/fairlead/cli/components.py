@@ -63,10 +63,10 @@ def gateway(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder for the picker's socket and logs")
     _metrics_port(parser)
     arguments = parser.parse_args(argv)
-    from fairlead.gateway.run import run
+    from fairlead.gateway.run import Options, run
 
     _writable(parser, arguments.data)
-    return _run("gateway", run(arguments.kubeconfig, arguments.data, metrics_port=arguments.metrics_port))
+    return _run("gateway", run(arguments.kubeconfig, Options(arguments.data, arguments.metrics_port)))
 
 
 def envoy(argv: list[str]) -> int:

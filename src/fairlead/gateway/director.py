@@ -1,134 +1,291 @@
 """From a request to its endpoint or to an answer of the gateway itself. Knows nothing of Envoy.
 
-The order of things a request passes: path, parse (unless the path names the model), model → pool, pick. Later steps of
-the way (keys, quotas, flow control, disaggregation) have their place between parse and pick.
+The order of things a request passes: path, parse (unless the path names the model), model → pool and target, flow
+control, pick, and where the prompt is to be computed elsewhere, that. Later steps of the way have their place here:
+keys and quotas before flow control, a cache of answers before the pick, other providers where no endpoint is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
+from random import Random
 
-from fairlead import __version__
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
+from fairlead.gateway.asked import Asked
 from fairlead.gateway.endpoints import Pool, Registry
-from fairlead.gateway.errors import Reply
-from fairlead.gateway.load import LoadTable
-from fairlead.gateway.pick import NoPick, pick_least_loaded
-from fairlead.gateway.request import MODEL_PATHS, BadBody, model_in_path, parse
+from fairlead.gateway.errors import Reply, Shape
+from fairlead.gateway.flow import Gates, Item, Rejection
+from fairlead.gateway.latency.output_lengths import OutputLengths
+from fairlead.gateway.load import InFlight
+from fairlead.gateway.local_answers import LocalAnswers
+from fairlead.gateway.observe.hooks import Hooks, NoHooks
+from fairlead.gateway.observe.metrics import GatewayMetrics
+from fairlead.gateway.pick import NoPick, Query, decide
+from fairlead.gateway.picker import EndpointPicker
+from fairlead.gateway.plan import Plans
+from fairlead.gateway.prefix.blocks import space_of, text_blocks
+from fairlead.gateway.requests import (
+    Api,
+    BadBody,
+    BadHeader,
+    Control,
+    InferenceRequest,
+    find,
+    parse,
+    read_control,
+    rewrite_model,
+)
+from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
 
 RETRY_AFTER_S = 1
 """What a client without an endpoint is told to wait: local replicas start within seconds."""
 
-_V2_SERVER: Mapping[str, Mapping[str, object]] = {
-    "/v2": {"name": "fairlead", "version": __version__, "extensions": []},
-    "/v2/health/live": {"live": True},
-    "/v2/health/ready": {"ready": True},
-}
-"""The server resources of the Open Inference Protocol, which clients of it ask before they ask for a model."""
+_log = logging.getLogger(__name__)
 
 
 class Director:
-    """Routes requests by the registry's pools and the table's loads."""
+    """Routes requests by the registry's pools, their plans and what the picker knows of endpoints."""
 
     def __init__(
         self,
         registry: Registry,
-        loads: LoadTable,
+        picker: EndpointPicker,
+        plans: Plans,
+        gates: Gates,
+        metrics: GatewayMetrics,
         clock: Clock = SYSTEM,
         *,
-        observe: Callable[[Outcome, float], None] | None = None,
-        observe_end: Callable[[Completion], None] | None = None,
+        random: Random | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self._registry = registry
-        self._loads = loads
+        self._picker = picker
+        self._plans = plans
+        self._gates = gates
+        self._metrics = metrics
         self._clock = clock
-        self._observe = observe
-        self._observe_end = observe_end
+        self._draw = (random or Random()).random
+        self._hooks = hooks or NoHooks()
+        self._local = LocalAnswers(registry)
+        self.output_lengths = OutputLengths()
+        plans.on_replan.append(self._replanned)
+
+    # A request comes.
 
     def decide_on_headers(self, head: RequestHead) -> Outcome | None:
-        """What the request line alone decides, see `_on_headers`."""
-        outcome = self._on_headers(head.method, head.target)
-        if outcome is not None and self._observe is not None:
-            self._observe(outcome, self._clock.monotonic_s() - head.received_s)
-        return outcome
+        """What the head alone decides: an answer of the gateway, or the route of a path that names its model.
+
+        None for a request whose body has to be read, or which has to wait (see `route`).
+        """
+        path = head.target.partition("?")[0]
+        found = head.path = find(path)
+        if found is None:
+            reply = self._local.answer(head.method, head.target, head.headers)
+            return self._told(reply or errors.unknown_path(head.method, path), errors.shape_of(path))
+        if head.method not in found.methods:
+            return self._told(errors.method_not_allowed(head.method, path, found.methods[0]), errors.shape_of(path))
+        if found.api is not Api.PATH:
+            return None
+        outcome: list[Outcome] = []
+        waits = self._ask(head, b"", InferenceRequest(Api.PATH, found.model), outcome.append)
+        if waits is None:
+            return outcome[0]
+        # It would have to wait: it comes again with its body, unless it has none, as reading requests have.
+        waits.abandon()
+        if "POST" in found.methods:
+            return None
+        return self._told(
+            errors.no_endpoints(f"The model `{found.model}` is busy or starting.", 1), Shape.OPEN_INFERENCE
+        )
 
     def route(self, head: RequestHead, body: bytes, decided: Callable[[Outcome], None]) -> Held | None:
-        """Decide on a request for a model and count it as in flight at the endpoint it gets."""
-        began_s = self._clock.monotonic_s()
-        outcome = self._route(body)
-        if self._observe is not None:
-            self._observe(outcome, self._clock.monotonic_s() - began_s)
-        decided(outcome)
-        return None
+        """Decide on a request with its whole body: before this returns, or later."""
+        found = head.path or find(head.target.partition("?")[0])
+        if found is None or found.api is Api.PATH:
+            name = found.model if found is not None else ""
+            return self._ask(head, body, InferenceRequest(Api.PATH, name), decided)
+        try:
+            request = parse(found.api, body)
+        except BadBody as error:
+            decided(self._told(errors.bad_request(str(error), error.param), self._shape(head)))
+            return None
+        return self._ask(head, body, request, decided)
+
+    def _ask(
+        self, head: RequestHead, body: bytes, request: InferenceRequest, decided: Callable[[Outcome], None]
+    ) -> Held | None:
+        headers = head.headers
+        try:
+            control = read_control(headers) if headers else _NOTHING_ASKED
+        except BadHeader as error:
+            decided(self._told(errors.bad_request(str(error), error.header), self._shape(head)))
+            return None
+        resolved = self._resolve(head, request, control)
+        if isinstance(resolved, Reply):
+            decided(self._told(resolved, self._shape(head)))
+            return None
+        asked = self._asked(head, body, request, control, resolved, decided)
+        return self._enter(asked, control)
+
+    def _resolve(self, head: RequestHead, request: InferenceRequest, control: Control) -> Resolved | Reply:
+        registry = self._registry
+        pool: Pool | None = None
+        if head.subset is not None:
+            # A foreign gateway has chosen the pool already: its endpoints are the subset.
+            keys = next((keys for address in head.subset if (keys := registry.pools_at(address))), ())
+            pool = registry.pools.get(keys[0]) if keys else None
+            if not head.subset:
+                return errors.no_endpoints("The gateway's subset of endpoints is empty.", RETRY_AFTER_S)
+        if not request.model:
+            pool = pool or self._only_pool()
+            if pool is None:
+                return errors.model_needed(len(registry.models))
+        resolved = registry.resolve(request.model, control.rewrite, self._draw(), pool)
+        if isinstance(resolved, NotFound):
+            return errors.unknown_model(request.model, len(registry.models))
+        return resolved
+
+    def _only_pool(self) -> Pool | None:
+        pools = self._registry.pools
+        return next(iter(pools.values())) if len(pools) == 1 else None
+
+    def _asked(
+        self,
+        head: RequestHead,
+        body: bytes,
+        request: InferenceRequest,
+        control: Control,
+        resolved: Resolved,
+        decided: Callable[[Outcome], None],
+    ) -> Asked:
+        pool = resolved.pool
+        priority = pool.objectives.get(control.objective, 0) if control.objective else 0
+        tenant = control.fairness_id
+        expected = self.output_lengths.expected_tokens(resolved.model, tenant, request.max_output_tokens)
+        query = Query(
+            resolved.model, resolved.adapter, request.prompt_tokens, expected * request.choices, priority, tenant,
+            control.session_id or request.session, control.session_endpoint, control.ttft_slo_s, control.itl_slo_s,
+            frozenset(head.subset) if head.subset is not None else None,
+        )  # fmt: skip
+        blocks = None
+        if request.prompt:
+            blocks = text_blocks(request.prompt, space_of(resolved.model, request.salt))
+        series = self._metrics.requests.of(pool.key, request.model, resolved.model, tenant, priority)
+        plan = self._plans.of(pool)
+        shape = Shape.OPENAI if request.api is Api.CHAT else self._shape(head)
+        return Asked(self, head, shape, body, request, resolved, plan, query, blocks, series, decided)
+
+    def _enter(self, asked: Asked, control: Control) -> Held | None:
+        query = asked.query
+        deadline_s = None if query.ttft_slo_s is None else asked.head.received_s + query.ttft_slo_s
+        item = Item(
+            query.priority, query.fairness_id, query.prompt_tokens + query.output_tokens, len(asked.body), deadline_s
+        )
+        waiting = self._gates.of(asked.resolved.pool.key).enter(item, asked.turn)
+        asked.waiting = waiting
+        return asked if waiting is not None or asked.leg is not None else None
+
+    # Its turn has come.
+
+    def take_turn(self, asked: Asked, rejection: Rejection | None) -> None:
+        """The gate has let a request go on, or refused it."""
+        if rejection is not None:
+            self._refuse(asked, _dropped(asked, rejection))
+            return
+        now_s = self._clock.monotonic_s()
+        query, plan, picker = asked.query, asked.plan, self._picker
+        if asked.resolved.pool is not plan.pool or self._plans.get(plan.pool.key) is not plan:
+            # Endpoints came or went while it waited.
+            plan = asked.plan = self._plans.get(plan.pool.key) or plan
+        addresses = plan.answering
+        draw = self._draw()
+        context = picker.context(query, asked.blocks, addresses, now_s, draw)
+        seen = self._hooks.deciding(context)
+        pick = decide(plan.settings.profile, context)
+        if isinstance(pick, NoPick):
+            message = f"The model `{asked.request.model}` has no endpoint: {pick.message} in pool {plan.pool.key}."
+            self._refuse(asked, errors.no_endpoints(f"{message} Try again later.", RETRY_AFTER_S, pick.code))
+            return
+        matched = context.matched[addresses.index(pick.address)]
+        picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked)
+        asked.picked_s, asked.matched_tokens = now_s, matched
+        resolved, request = asked.resolved, asked.request
+        asked.series.goes(len(asked.body), query.prompt_tokens, matched)
+        body = None
+        if resolved.model != request.model and request.api is not Api.PATH:
+            body = rewrite_model(asked.body, request.model, resolved.model)
+            self._metrics.rewritten(request.model, resolved.model)
+        headers = self._hooks.picked(asked, context, picked, seen)
+        self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
+        asked.decided(Route(plan.pool.key, request.model, pick, picked.pick_id, body, headers))
+        asked.body = b""
+
+    def _refuse(self, asked: Asked, reply: Reply) -> None:
+        asked.series.refused(reply.reason)
+        asked.decided(self._told(reply, asked.shape))
+        asked.body = b""
+
+    def _told(self, reply: Reply, shape: Shape) -> Reply:
+        self._metrics.answers(reply.reason, reply.status)
+        return errors.shaped(reply, shape)
+
+    def _shape(self, head: RequestHead) -> Shape:
+        return errors.shape_of(head.target.partition("?")[0])
+
+    # Its end.
 
     def completed(self, completion: Completion) -> None:
-        """Lower the count of what has ended, and leave an endpoint alone that did not take the connection."""
-        request = self._loads.ended(completion.pick_id)
-        if request is not None and completion.connect_failed:
-            self._loads.connect_failed(request.address)
-        if self._observe_end is not None:
-            self._observe_end(completion)
+        """A routed request is over: count it no more, learn from it, and let the next one have its place."""
+        request = self._picker.loads.in_flight(completion.pick_id)
+        if request is None:
+            self._hooks.unknown_end(completion)
+            return
+        asked = request.tag
+        times = _times(completion, request, asked) if isinstance(asked, Asked) else _NO_TIMES
+        self._picker.ended(completion.pick_id, ttft_s=times[0], itl_s=times[1], cached_tokens=completion.cached_tokens)
+        if completion.connect_failed:
+            self._picker.loads.connect_failed(request.address)
+        self._hooks.ended(request, completion)
+        if not isinstance(asked, Asked):
+            return
+        asked.series.ended(completion, times[1])
+        if completion.output_tokens is not None and completion.code == 200:
+            self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)
+        self._gates.poke(asked.plan.pool.key)
 
-    def _on_headers(self, method: str, target: str) -> Outcome | None:
-        """What the request line alone decides: the route of a path that names its model, or an answer of the gateway.
-
-        None for a request whose body has to be read (see `route`).
-        """
-        path = target.partition("?")[0]
-        if path in MODEL_PATHS:
-            return None if method == "POST" else errors.method_not_allowed(method, path, "POST")
-        if path in ("/healthz", "/readyz", "/livez"):
-            return Reply(200, b"ok", "health", {"content-type": "text/plain"})
-        named = model_in_path(path)
-        if named is not None:
-            if method not in named.methods:
-                return errors.in_v2_form(errors.method_not_allowed(method, path, named.methods[0]))
-            outcome = self._route_to(named.model)
-            return errors.in_v2_form(outcome) if isinstance(outcome, Reply) else outcome
-        if path in _V2_SERVER:
-            if method not in ("GET", "HEAD"):
-                return errors.method_not_allowed(method, path, "GET")
-            return errors.answer(_V2_SERVER[path], "v2")
-        if path == "/v1/models" or path.startswith("/v1/models/"):
-            if method not in ("GET", "HEAD"):
-                return errors.method_not_allowed(method, path, "GET")
-            return self._models(path.removeprefix("/v1/models").removeprefix("/"))
-        return errors.unknown_path(method, path)
-
-    def _route(self, body: bytes) -> Outcome:
-        try:
-            request = parse(body)
-        except BadBody as error:
-            return errors.bad_request(str(error), error.param)
-        return self._route_to(request.model)
-
-    def _route_to(self, model: str) -> Outcome:
-        pool = self._registry.pool_of(model)
-        if pool is None:
-            return errors.unknown_model(model, sum(1 for _ in self._registry.models))
-        now_s = self._clock.monotonic_s()
-        decision = pick_least_loaded(self._loads.candidates([e.address for e in pool.endpoints], now_s))
-        if isinstance(decision, NoPick):
-            return _no_endpoint(model, pool, decision)
-        pick_id = self._loads.picked(decision.address, now_s)
-        return Route(pool.key, model, decision, pick_id)
-
-    def _models(self, name: str) -> Reply:
-        if not name:
-            cards = [self._card(model) for model in self._registry.models]
-            return errors.answer({"object": "list", "data": cards}, "models")
-        if self._registry.pool_of(name) is None:
-            return errors.unknown_model(name, sum(1 for _ in self._registry.models))
-        return errors.answer(self._card(name), "models")
-
-    def _card(self, model: str) -> dict[str, object]:
-        pool = self._registry.pool_of(model)
-        root = pool.models[0] if pool else model
-        return {"id": model, "object": "model", "created": 0, "owned_by": "fairlead", "root": root}
+    def _replanned(self, key: str) -> None:
+        if self._plans.get(key) is None:
+            self._metrics.forget_pool(key)
+            self._gates.forget(key)
+        else:
+            self._gates.poke(key)
 
 
-def _no_endpoint(model: str, pool: Pool, decision: NoPick) -> Reply:
-    message = f"The model `{model}` has no endpoint: {decision.message} in pool {pool.key}. Try again later."
-    return errors.unavailable(message, decision.code, RETRY_AFTER_S)
+_NO_TIMES: tuple[float | None, float | None] = (None, None)
+_NOTHING_ASKED = Control()
+
+
+def _times(completion: Completion, request: InFlight, asked: Asked) -> tuple[float | None, float | None]:
+    """Time from the pick to the first token, and between tokens, as far as this end tells of the picked endpoint.
+
+    An answer that is not streamed has its first byte with its last, and says neither. One that another endpoint gave,
+    or that did not succeed, is no measure of this one.
+    """
+    first_s, last_s = completion.first_byte_s, completion.last_byte_s
+    if first_s is None or completion.code != 200 or completion.connect_failed or not asked.request.stream:
+        return _NO_TIMES
+    ttft_s = first_s - (asked.picked_s - asked.head.received_s)
+    tokens = completion.output_tokens or completion.stream_events
+    if completion.died or completion.client_left or last_s is None or tokens is None or tokens < 2:
+        return ttft_s, None
+    return ttft_s, (last_s - first_s) / (tokens - 1)
+
+
+def _dropped(asked: Asked, rejection: Rejection) -> Reply:
+    if rejection.status == 503:
+        message = f"The model `{asked.request.model}` has no endpoint: {rejection.message}"
+        return errors.no_endpoints(message, rejection.retry_after_s)
+    return errors.dropped(rejection.reason.value, rejection.message, rejection.retry_after_s, rejection.status)

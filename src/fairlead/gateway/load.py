@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fairlead.engines import UNKNOWN, EngineSignals
 from fairlead.gateway.pick import Candidate
@@ -48,6 +49,23 @@ class InFlight:
     """Requests that were at the endpoint when it was picked."""
     backlog_then: float = 0.0
     """Prompt tokens that were before it."""
+    tag: object = None
+    """Whatever the one who picked wants to find again at the end."""
+
+
+class PeerLoad(NamedTuple):
+    """What a picker has at one endpoint."""
+
+    requests: int
+    """In flight."""
+    tokens: int
+    """Prompt tokens, and answer tokens to be expected, of these requests."""
+    sent_tokens: float
+    """Prompt tokens outside its prefix cache that it has ever sent there: what a peer has not heard of yet is the
+    difference to what it heard last."""
+
+
+NO_LOAD = PeerLoad(0, 0, 0.0)
 
 
 @dataclass(slots=True)
@@ -62,8 +80,10 @@ class EndpointLoad:
     stale_after_s: float = STALE_AFTER_S
     """Longer for endpoints that are idle and therefore asked rarely."""
     reported_others: int | None = None
-    peers: dict[str, int] = field(default_factory=dict)
-    """picker replica -> requests it has in flight here."""
+    peers: dict[str, PeerLoad] = field(default_factory=dict)
+    """picker replica -> what it has in flight here."""
+    sent_tokens: float = 0.0
+    """Prompt tokens outside its prefix cache that this picker has ever sent it."""
     backlog_at_s: float = 0.0
     """When the candidate's backlog was right."""
     scrape_error: str = ""
@@ -93,6 +113,8 @@ class LoadTable:
         self._by_address: dict[str, EndpointLoad] = {}
         self._by_pick: dict[str, InFlight] = {}
         self._sequence = itertools.count(1)
+        self.changed: set[str] = set()
+        """Addresses whose own load is another than at the last `own_loads`."""
 
     def of(self, address: str) -> EndpointLoad:
         load = self._by_address.get(address)
@@ -133,6 +155,7 @@ class LoadTable:
         matched_tokens: int = 0,
         output_tokens: float = 0.0,
         adapter: str = "",
+        tag: object = None,
     ) -> str:
         """Count a request as in flight; returns the id of the pick, to be given to `ended`."""
         load = self.of(address)
@@ -143,13 +166,15 @@ class LoadTable:
             _work_off(load, now_s)
         request = InFlight(
             address, now_s, prompt_tokens, uncached, output_tokens, adapter,
-            candidate.in_flight + (candidate.others or 0), candidate.prefill_backlog_tokens,
+            candidate.in_flight + (candidate.others or 0), candidate.prefill_backlog_tokens, tag,
         )  # fmt: skip
         pick_id = f"{self.replica}-{number:x}"
         load.in_flight[pick_id] = self._by_pick[pick_id] = request
         candidate.in_flight += 1
         candidate.in_flight_tokens += prompt_tokens + int(output_tokens)
         candidate.prefill_backlog_tokens += uncached
+        load.sent_tokens += uncached
+        self.changed.add(address)
         load.backlog_at_s = now_s
         if adapter and candidate.running_adapters is not None and adapter not in candidate.running_adapters:
             candidate.running_adapters |= {adapter}
@@ -167,7 +192,8 @@ class LoadTable:
             candidate = load.candidate
             candidate.in_flight -= 1
             candidate.in_flight_tokens -= request.prompt_tokens + int(request.output_tokens)
-            if not load.in_flight:
+            self.changed.add(request.address)
+            if not load.in_flight and not any([peer.requests for peer in load.peers.values()]):
                 candidate.prefill_backlog_tokens = 0.0
         return request
 
@@ -226,18 +252,41 @@ class LoadTable:
         if refused or load.failed_scrapes >= HUNG_AFTER_FAILURES:
             load.candidate.reachable = False
 
-    def peer_reports(self, replica: str, in_flight: Mapping[str, int]) -> None:
-        """What another picker has in flight, address -> requests; what it does not name, it has none of.
+    def own_loads(self, addresses: Iterable[str] | None = None) -> dict[str, PeerLoad]:
+        """What this picker has in flight, for its peers: at these addresses, or wherever it has anything."""
+        if addresses is None:
+            addresses = [address for address, load in self._by_address.items() if load.in_flight]
+        found = {}
+        for address in addresses:
+            load = self._by_address.get(address)
+            if load is None:
+                found[address] = NO_LOAD
+                continue
+            tokens = load.candidate.in_flight_tokens - sum([peer.tokens for peer in load.peers.values()])
+            found[address] = PeerLoad(len(load.in_flight), tokens, load.sent_tokens)
+        return found
 
-        An empty report is also what ends the counting of a peer that is gone.
+    def peer_loads(self, replica: str, loads: Mapping[str, PeerLoad], now_s: float, *, whole: bool) -> None:
+        """What another picker has in flight, by address; `whole`: and nothing at any other.
+
+        Addresses that are not known here are passed over: the next whole report names them again.
         """
-        for address, load in self._by_address.items():
-            count = in_flight.get(address, 0)
-            if count != load.peers.get(replica, 0):
-                if count:
-                    load.peers[replica] = count
-                else:
-                    load.peers.pop(replica, None)
+        for address, peer in loads.items():
+            load = self._by_address.get(address)
+            if load is not None:
+                _count_peer(load, replica, peer, now_s)
+        if whole:
+            for address, load in self._by_address.items():
+                before = load.peers.get(replica)
+                if before is not None and before.requests and address not in loads:
+                    _count_peer(load, replica, PeerLoad(0, 0, before.sent_tokens), now_s)
+
+    def peer_gone(self, replica: str) -> None:
+        """Nothing is heard of the other picker any more: its requests are counted no longer."""
+        for load in self._by_address.values():
+            peer = load.peers.pop(replica, None)
+            if peer is not None:
+                load.candidate.in_flight_tokens -= peer.tokens
                 _count_others(load)
 
     def forget(self, address: str) -> None:
@@ -256,9 +305,28 @@ class LoadTable:
 
 def _count_others(load: EndpointLoad) -> None:
     """Requests of others: what the engine reports beyond ours, or what the other pickers say they have there."""
-    peers = sum(load.peers.values()) if load.peers else 0
+    peers = sum([peer.requests for peer in load.peers.values()]) if load.peers else 0
     reported = load.reported_others
     load.candidate.others = max(reported, peers) if reported is not None else peers or None
+
+
+def _count_peer(load: EndpointLoad, replica: str, peer: PeerLoad, now_s: float) -> None:
+    before = load.peers.get(replica, NO_LOAD)
+    candidate = load.candidate
+    candidate.in_flight_tokens += peer.tokens - before.tokens
+    if peer.sent_tokens > before.sent_tokens > 0:
+        if candidate.prefill_backlog_tokens:
+            _work_off(load, now_s)
+        candidate.prefill_backlog_tokens += peer.sent_tokens - before.sent_tokens
+        load.backlog_at_s = now_s
+    # What it has sent in all is kept while it has nothing there: the next difference needs it.
+    if peer.requests or peer.sent_tokens:
+        load.peers[replica] = peer
+    else:
+        load.peers.pop(replica, None)
+    if not load.in_flight and not any([other.requests for other in load.peers.values()]):
+        candidate.prefill_backlog_tokens = 0.0
+    _count_others(load)
 
 
 def _forget_signals(load: EndpointLoad) -> None:

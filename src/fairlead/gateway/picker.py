@@ -36,9 +36,11 @@ class EndpointPicker:
     ) -> Context:
         """What a decision on this request sees."""
         candidates = self.loads.candidates(addresses, now_s)
-        held = self.prefixes.match(blocks) if blocks is not None else None
+        if blocks is None:
+            return Context(query, candidates, [0] * len(candidates), now_s, draw)
+        held = self.prefixes.match(blocks)
         matched = [held.get(a, 0) for a in addresses] if held else [0] * len(candidates)
-        return Context(query, candidates, matched, now_s, draw)
+        return Context(query, candidates, matched, now_s, draw, int(len(blocks.hashes) * blocks.block_tokens))
 
     def pick(
         self, profile: Profile, query: Query, blocks: PromptBlocks | None, addresses: Sequence[str], now_s: float,
@@ -52,25 +54,29 @@ class EndpointPicker:
         return self.commit(pick, query, blocks, context.matched[addresses.index(pick.address)], now_s)
 
     def commit(
-        self, pick: Pick, query: Query, blocks: PromptBlocks | None, matched_tokens: int, now_s: float
-    ) -> Picked:
-        """Remember that the request goes where a decision says."""
+        self, pick: Pick, query: Query, blocks: PromptBlocks | None, matched_tokens: int, now_s: float,
+        tag: object = None,
+    ) -> Picked:  # fmt: skip
+        """Remember that the request goes where a decision says. `tag` is found again in what `ended` returns."""
         pick_id = self.loads.picked(
             pick.address, now_s, prompt_tokens=query.prompt_tokens, matched_tokens=matched_tokens,
-            output_tokens=query.output_tokens, adapter=query.adapter,
+            output_tokens=query.output_tokens, adapter=query.adapter, tag=tag,
         )  # fmt: skip
         if blocks is not None:
             self.prefixes.sent(pick.address, blocks)
         return Picked(pick, pick_id, matched_tokens)
 
-    def ended(self, pick_id: str, *, ttft_s: float | None = None, itl_s: float | None = None) -> InFlight | None:
+    def ended(
+        self, pick_id: str, *, ttft_s: float | None = None, itl_s: float | None = None, cached_tokens: int | None = None
+    ) -> InFlight | None:
         """The request is over; where its times are known the endpoint's speed is learned from them.
 
-        `ttft_s` is from the pick to the first token, `itl_s` the mean time between tokens.
+        `ttft_s` is from the pick to the first token, `itl_s` the mean time between tokens, `cached_tokens` what the
+        engine says it had in its prefix cache.
         """
         request = self.loads.ended(pick_id)
         if request is not None and (ttft_s is not None or itl_s is not None):
-            speed = self.predictor.observe(request, ttft_s, itl_s)
+            speed = self.predictor.observe(request, ttft_s, itl_s, cached_tokens=cached_tokens)
             self.loads.of(request.address).candidate.speed = speed
         return request
 

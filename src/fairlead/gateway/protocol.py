@@ -55,7 +55,7 @@ CONTROL_HEADERS = frozenset(
     (
         *OBJECTIVE_HEADERS, *FAIRNESS_HEADERS, *REWRITE_HEADERS, *TTFT_SLO_HEADERS, *TPOT_SLO_HEADERS,
         SESSION_TOKEN_HEADER, SESSION_ID_HEADER, "prefer", "x-request-id", "traceparent", "tracestate",
-        TEST_ENDPOINT_HEADER,
+        "anthropic-version", TEST_ENDPOINT_HEADER,
     )
 )  # fmt: skip
 """Request headers that decisions read."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.pick import Pick
+from fairlead.gateway.requests.paths import ModelPath
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class RequestHead:
     """Addresses a foreign gateway restricts the request to; None = no restriction, empty = none fits."""
     received_s: float = 0.0
     """Monotonic time."""
+    path: ModelPath | None = None
+    """What the target leads to, once that was looked up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from aiohttp import web
 class Pages(Protocol):
     """What the pages show."""
 
-    def metrics(self) -> bytes:
+    def metrics_page(self) -> bytes:
         """Prometheus text."""
         ...
 
@@ -72,7 +72,7 @@ async def serve_admin(pages: Pages, socket: Path) -> None:
 
 def _metrics(pages: Pages) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def metrics(_: web.Request) -> web.StreamResponse:
-        return web.Response(body=pages.metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        return web.Response(body=pages.metrics_page(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     return metrics
 

@@ -1,72 +1,99 @@
-"""What flow control did: waits by outcome, and what is queued now."""
+"""What flow control did: waits by outcome, and what is queued now. A `flow.FlowMeter`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from fairlead.gateway.observe.series import Capped, Distribution, histogram_family
+from fairlead.gateway.flow import Reason
+from fairlead.gateway.observe.series import Distribution, histogram_family
 
 WAIT_BOUNDS_S = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
-MAX_TENANTS = 1000
 MAX_SERIES = 4000
 
-QueueState = tuple[str, int, str, int, int]
-"""Pool, priority, tenant, requests, bytes."""
-
-_LABELS = ("fairness_id", "priority", "outcome", "inference_pool")
+_LLM_D_OUTCOMES = {
+    Reason.SATURATED: "RejectedCapacity",
+    Reason.NO_ENDPOINTS: "EvictedNoEndpoints",
+    Reason.TTL_EXPIRED: "EvictedTTL",
+    Reason.CONTEXT_CANCELLED: "EvictedContextCancelled",
+    Reason.SHUTTING_DOWN: "RejectedOther",
+    Reason.EVICTED_QUEUE_PRESSURE: "EvictedOther",
+    Reason.EVICTED_PRIORITY: "EvictedOther",
+}
+_SENT = "Dispatched"
 
 
 class FlowCounts:
-    """Waits of requests that flow control has let go, refused or lost, and a look at its queues."""
+    """Waits of requests that flow control has let go, refused or lost, and what waits now. Labels are pools, priorities
+    and outcomes; tenants, which clients choose, are not among them."""
 
     def __init__(self) -> None:
-        self.waits: dict[tuple[str, str, str, str], Distribution] = {}  # labels as in `_LABELS` -> seconds
-        self.queues: Callable[[], Iterable[QueueState]] = lambda: ()
-        """Gives what is queued now; set by whoever has the queues."""
+        self.waits: dict[tuple[str, int, str], Distribution] = {}  # pool, priority, outcome -> seconds
+        self.dropped: dict[tuple[str, str], int] = {}  # pool, reason -> requests
+        self.queued: dict[tuple[str, int], tuple[int, int]] = {}  # pool, priority -> requests, bytes
         self.saturations: Callable[[], Iterable[tuple[str, float]]] = lambda: ()
         """Gives (pool, saturation); 1 = no more can be sent."""
-        self._tenant = Capped(MAX_TENANTS)
 
-    def left(self, pool: str, priority: int, tenant: str, outcome: str, waited_s: float) -> None:
-        """A request is no longer in flow control; `outcome` says how it left."""
-        key = (self._tenant(tenant), str(priority), outcome, pool)
-        waits = self.waits.get(key)
-        if waits is None:
-            if len(self.waits) >= MAX_SERIES:
-                key = ("other", "0", outcome, pool)
-            waits = self.waits.setdefault(key, Distribution(WAIT_BOUNDS_S))
-        waits.add(waited_s)
+    def waiting(self, pool: str, priority: int, requests: int, size_bytes: int) -> None:
+        """How much waits at a priority, after a change."""
+        if requests or (pool, priority) in self.queued or len(self.queued) < MAX_SERIES:
+            self.queued[pool, priority] = (requests, size_bytes)
+
+    def sent(self, pool: str, priority: int, waited_s: float) -> None:
+        """A request that waited goes on."""
+        self._left(pool, priority, _SENT, waited_s)
+
+    def refused(self, pool: str, priority: int, reason: Reason, waited_s: float) -> None:
+        """A request is answered by the gateway, or its client has gone."""
+        key = (pool, reason.value)
+        self.dropped[key] = self.dropped.get(key, 0) + 1
+        self._left(pool, priority, _LLM_D_OUTCOMES[reason], waited_s)
+
+    def queued_in(self, pool: str) -> int:
+        """Requests that wait in a pool."""
+        return sum(requests for (key, _), (requests, _) in self.queued.items() if key == pool)
 
     def forget_pool(self, pool: str) -> None:
         """The pool exists no more."""
-        self.waits = {key: waits for key, waits in self.waits.items() if key[3] != pool}
+        self.waits = {key: waits for key, waits in self.waits.items() if key[0] != pool}
+        self.dropped = {key: count for key, count in self.dropped.items() if key[0] != pool}
+        self.queued = {key: queued for key, queued in self.queued.items() if key[0] != pool}
+
+    def _left(self, pool: str, priority: int, outcome: str, waited_s: float) -> None:
+        key = (pool, priority, outcome)
+        waits = self.waits.get(key)
+        if waits is None:
+            if len(self.waits) >= MAX_SERIES:
+                key = (pool, 0, outcome)
+            waits = self.waits.setdefault(key, Distribution(WAIT_BOUNDS_S))
+        waits.add(waited_s)
 
     def collect(self) -> Iterator[Metric]:
         """The families, under our own and llm-d's names."""
-        queued = list(self.queues())
+        dropped = CounterMetricFamily(
+            "fairlead_gateway_requests_dropped", "Requests that flow control refused.", labels=("pool", "reason")
+        )
+        for labels, count in self.dropped.items():
+            dropped.add_metric(list(labels), count)
+        yield dropped
         saturations = list(self.saturations())
         for prefix in ("fairlead_gateway_", "llm_d_epp_", "inference_extension_"):
             yield histogram_family(
                 prefix + "flow_control_request_queue_duration_seconds",
-                "From a request's arrival at flow control to its leaving.",
-                _LABELS,
-                self.waits.items(),
+                "From a request's arrival at flow control to its leaving, of those that waited or were refused.",
+                ("inference_pool", "priority", "outcome"),
+                (((pool, str(priority), outcome), waits) for (pool, priority, outcome), waits in self.waits.items()),
             )
             sizes = GaugeMetricFamily(
-                prefix + "flow_control_queue_size",
-                "Requests waiting in the gateway.",
-                labels=("fairness_id", "priority", "inference_pool"),
+                prefix + "flow_control_queue_size", "Requests waiting.", labels=("inference_pool", "priority")
             )
             lengths = GaugeMetricFamily(
-                prefix + "flow_control_queue_bytes",
-                "Bytes of the requests waiting in the gateway.",
-                labels=("fairness_id", "priority", "inference_pool"),
+                prefix + "flow_control_queue_bytes", "Bytes waiting.", labels=("inference_pool", "priority")
             )
-            for labels, (requests, size_bytes) in self._summed(queued).items():
-                sizes.add_metric(labels, requests)
-                lengths.add_metric(labels, size_bytes)
+            for (pool, priority), (requests, size_bytes) in self.queued.items():
+                sizes.add_metric([pool, str(priority)], requests)
+                lengths.add_metric([pool, str(priority)], size_bytes)
             yield sizes
             yield lengths
             saturation = GaugeMetricFamily(
@@ -77,11 +104,3 @@ class FlowCounts:
             for pool, value in saturations:
                 saturation.add_metric([pool], value)
             yield saturation
-
-    def _summed(self, queued: Iterable[QueueState]) -> dict[tuple[str, str, str], tuple[int, int]]:
-        sums: dict[tuple[str, str, str], tuple[int, int]] = {}
-        for pool, priority, tenant, requests, size_bytes in queued:
-            key = (self._tenant(tenant), str(priority), pool)
-            before = sums.get(key, (0, 0))
-            sums[key] = (before[0] + requests, before[1] + size_bytes)
-        return sums

@@ -17,8 +17,8 @@ from fairlead import __version__
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.load import EndpointLoad, LoadTable
 from fairlead.gateway.observe.flow import FlowCounts
-from fairlead.gateway.observe.requests import RequestCounts, RequestSeries
-from fairlead.gateway.observe.series import OVERHEAD_BOUNDS_S, Distribution, histogram_family, merged
+from fairlead.gateway.observe.requests import MAX_MODELS, RequestCounts, RequestSeries
+from fairlead.gateway.observe.series import OVERHEAD_BOUNDS_S, Capped, Distribution, histogram_family, merged
 
 _OWN = "fairlead_gateway_"
 _NEW = "llm_d_epp_"
@@ -58,6 +58,7 @@ class GatewayMetrics:
         self.disaggregated: dict[tuple[str, str], int] = {}  # (model, decision) -> requests
         self.extra: list[Callable[[], Iterable[Metric]]] = []
         """Further families, of parts that count for themselves."""
+        self._model = Capped(MAX_MODELS)
         self._now_s = 0.0
         self._prometheus = CollectorRegistry()
         self._prometheus.register(self)
@@ -70,6 +71,16 @@ class GatewayMetrics:
         """The gateway answered a request itself."""
         key = (reason, str(status))
         self.answered[key] = self.answered.get(key, 0) + 1
+
+    def rewritten(self, model: str, target: str) -> None:
+        """A request's model name was rewritten; names that clients choose are capped."""
+        key = (self._model(model), target)
+        self.rewrites[key] = self.rewrites.get(key, 0) + 1
+
+    def forget_pool(self, pool: str) -> None:
+        """The pool exists no more."""
+        self.requests.forget_pool(pool)
+        self.flow.forget_pool(pool)
 
     def page(self, now_s: float) -> bytes:
         """The page in Prometheus text format; `now_s` is the monotonic time for judging staleness."""

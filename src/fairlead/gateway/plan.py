@@ -1,0 +1,174 @@
+"""What requests to a pool are decided with: its endpoints by what they do, its profiles, its flow control.
+
+Plans are made when a pool or its configuration changes, so that a request finds everything ready. A configuration that
+cannot be read leaves the one before in force.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
+from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
+from fairlead.gateway.pick import Profile
+from fairlead.gateway.pick.defaults import default_profile
+from fairlead.gateway.picker import EndpointPicker
+
+_log = logging.getLogger(__name__)
+
+PREFILL_ROLES = frozenset(("prefill", "encode-prefill"))
+ENCODE_ROLE = "encode"
+
+_HARDWARE_LABELS = ("fairlead.dev/accelerator", "nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """What can be configured of a pool's decisions."""
+
+    profile: Profile = field(default_factory=default_profile)
+    """Picks the endpoint that answers."""
+    prefill_profile: Profile | None = None
+    """Picks the endpoint that computes the prompt; None = as `profile`."""
+    detector: Detector = field(default_factory=headroom_detector)
+    flow: FlowSettings = field(default_factory=FlowSettings)
+    remote_prefill_from_tokens: int | None = None
+    """Uncached prompt tokens from which on a prompt is computed by a prefill endpoint; None = where that is quicker."""
+
+
+class SettingsError(ValueError):
+    """A configuration that cannot be followed; the message names what and why."""
+
+
+ReadSettings = Callable[[str], PoolSettings]
+"""From the text of a configuration. Raises SettingsError."""
+
+
+@dataclass(slots=True)
+class PoolPlan:
+    """One pool, ready to decide."""
+
+    pool: Pool
+    settings: PoolSettings
+    answering: tuple[str, ...]
+    """Addresses that can answer a request, alone or after a prefill elsewhere."""
+    prefilling: tuple[str, ...]
+    """Addresses that only compute prompts."""
+    encoding: tuple[str, ...]
+    by_address: Mapping[str, Endpoint]
+
+
+class Plans:
+    """The plan of every pool, and what the picker's tables know of endpoints from their pods."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        picker: EndpointPicker,
+        read: ReadSettings,
+        default: PoolSettings | None = None,
+    ) -> None:
+        self._registry = registry
+        self._picker = picker
+        self._read = read
+        self.default = default or PoolSettings()
+        self._by_pool: dict[str, PoolPlan] = {}
+        self._configured: dict[str, PoolSettings] = {}  # key of a configuration -> its settings
+        self.on_replan: list[Callable[[str], None]] = []
+        """Called with the key of each pool whose settings changed, or that is gone."""
+        registry.on_change(self._changed)
+        registry.on_config(self._config_changed)
+        for pool in registry.pools.values():
+            self._take(pool)
+
+    def of(self, pool: Pool) -> PoolPlan:
+        """The pool's plan."""
+        return self._by_pool[pool.key]
+
+    def get(self, key: str) -> PoolPlan | None:
+        """The plan of the pool with this key."""
+        return self._by_pool.get(key)
+
+    def describe(self, key: str) -> dict[str, object]:
+        """The effective configuration of a pool, for people."""
+        plan = self._by_pool[key]
+        profile = plan.settings.profile
+        return {
+            "config": plan.pool.config or "default",
+            "profile": profile.name,
+            "filters": [named.name for named in profile.filters],
+            "scorers": [{"name": named.name, "weight": named.weight} for named in profile.scorers],
+            "picker": profile.picker.name,
+            "flow": plan.settings.flow,
+        }
+
+    def _changed(self, change: Change) -> None:
+        for address in change.gone:
+            self._picker.forget(address)
+        if change.now is None:
+            self._by_pool.pop(change.key, None)
+            self._tell(change.key)
+            return
+        self._take(change.now)
+
+    def _take(self, pool: Pool) -> None:
+        for endpoint in pool.endpoints:
+            self._picker.loads.describe(endpoint.address, endpoint.role, endpoint.labels)
+            self._picker.predictor.describe(endpoint.address, f"{pool.key} {_hardware(endpoint)}")
+        before = self._by_pool.get(pool.key)
+        settings = self._settings_of(pool)
+        self._by_pool[pool.key] = plan_of(pool, settings)
+        if before is not None and before.settings is not settings:
+            self._tell(pool.key)
+
+    def _settings_of(self, pool: Pool) -> PoolSettings:
+        if not pool.config:
+            return self.default
+        settings = self._configured.get(pool.config)
+        if settings is not None:
+            return settings
+        text = self._registry.configs.get(pool.config)
+        if text is None:
+            return self.default
+        try:
+            settings = self._read(text)
+        except SettingsError as error:
+            _log.warning("picker configuration %s of pool %s: %s; the default holds", pool.config, pool.key, error)
+            settings = self.default
+        self._configured[pool.config] = settings
+        return settings
+
+    def _config_changed(self, key: str) -> None:
+        text = self._registry.configs.get(key)
+        if text is None:
+            self._configured.pop(key, None)
+        else:
+            try:
+                self._configured[key] = self._read(text)
+            except SettingsError as error:
+                _log.warning("picker configuration %s: %s; what was in force remains so", key, error)
+                return
+        for plan in list(self._by_pool.values()):
+            if plan.pool.config == key:
+                self._take(plan.pool)
+
+    def _tell(self, key: str) -> None:
+        for listener in self.on_replan:
+            listener(key)
+
+
+def plan_of(pool: Pool, settings: PoolSettings) -> PoolPlan:
+    """The plan of a pool. Where there are no endpoints that answer, those that only compute prompts do not count."""
+    prefilling = tuple([e.address for e in pool.endpoints if e.role in PREFILL_ROLES])
+    encoding = tuple([e.address for e in pool.endpoints if e.role == ENCODE_ROLE])
+    others = {*prefilling, *encoding}
+    answering = tuple([address for address in pool.addresses if address not in others])
+    return PoolPlan(pool, settings, answering, prefilling, encoding, {e.address: e for e in pool.endpoints})
+
+
+def _hardware(endpoint: Endpoint) -> str:
+    """What tells endpoints of different speed apart, as far as their pods say."""
+    labels = endpoint.labels
+    return " ".join(labels[name] for name in _HARDWARE_LABELS if name in labels)
