@@ -15,9 +15,10 @@ from fairlead.gateway.flow import (
     Saturation,
     concurrency_detector,
     headroom_detector,
+    room_filter,
     utilization_detector,
 )
-from fairlead.gateway.pick import Candidate, Speed
+from fairlead.gateway.pick import Candidate, Context, Query, Speed
 
 SPEED = Speed(0.01, 1e-4, 0.01, 0.001, 100)
 IDLE = Candidate("idle:1", others=0, kv_cache_usage_ratio=0.0, running=0, waiting=0, kv_capacity_tokens=100_000)
@@ -53,7 +54,7 @@ def test_a_queue_in_an_engine_saturates_it_with_little_slack() -> None:
     found = headroom(replace(full, in_flight=20))
     assert found.value >= 1.0
     assert "in its queue" in found.reason
-    assert headroom(replace(full, running=200, in_flight=210)).value < 1.0, "a large batch bears a longer queue"
+    assert headroom(replace(full, running=200, in_flight=203)).value < 1.0, "a large batch bears a longer queue"
     # The same requests in an engine without a queue fill its batch, and are welcome.
     assert headroom(replace(full, waiting=0, in_flight=30)).value < 1.0
 
@@ -71,13 +72,20 @@ def test_memory_is_what_requests_will_hold_unless_the_engine_knows_better() -> N
 
 
 def test_prompts_to_compute_hold_others_back() -> None:
-    behind = replace(BUSY, speed=SPEED, prefill_backlog_tokens=15_000)
+    behind = replace(BUSY, speed=SPEED, prefill_backlog_tokens=30_000)
     found = headroom(behind)
     assert found.value == pytest.approx(1.5)
-    assert "1.5 s of prompts" in found.reason
+    assert "3.0 s of prompts" in found.reason
     assert found.recheck_s is not None, "a backlog shrinks though nothing is heard"
     assert headroom(replace(behind, speed=None)).value < 1.0, "nobody knows how long they take"
     assert headroom(replace(behind, speed=replace(SPEED, prefill_token_s=1e-5))).value < 1.0
+
+
+def test_what_the_gate_lets_through_goes_where_there_is_room() -> None:
+    jammed, has_room = replace(BUSY, waiting=40, in_flight=60), replace(BUSY, address="has-room:1")
+    query = Query("m")
+    assert room_filter()(Context(query, [jammed, has_room, IDLE], [0, 0, 0])) == [1, 2]
+    assert room_filter()(Context(query, [jammed], [0])) == [], "passed over: the picker then takes the least bad one"
 
 
 def test_silence_is_neither_full_nor_empty() -> None:

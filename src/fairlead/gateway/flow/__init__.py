@@ -15,6 +15,7 @@ from fairlead.gateway.flow.saturation import (
     Saturation,
     concurrency_detector,
     headroom_detector,
+    room_filter,
     utilization_detector,
 )
 from fairlead.gateway.flow.settings import Fairness, FlowSettings, Holdback, HoldbackDomain, Limits, Order
@@ -46,5 +47,6 @@ __all__ = [
     "Waker",
     "concurrency_detector",
     "headroom_detector",
+    "room_filter",
     "utilization_detector",
 ]
