@@ -19,6 +19,7 @@ from fairlead.gateway.transport.tls import ServerTls
 
 log = logging.getLogger(__name__)
 
+_CANCELLATION_S = 0.002
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -156,7 +157,10 @@ async def _read(call: Call, stream: _ReferenceStream, context: grpc.aio.Servicer
         while not stream.ended:
             message = await context.read()
             if message is grpc.aio.EOF:
-                call.half_closed()
+                # grpcio reads the end of a cancelled call in the same way, and cancels the coroutine after it.
+                await asyncio.sleep(_CANCELLATION_S)
+                if not stream.ended:
+                    call.half_closed()
                 return
             call.message(message)
     except asyncio.CancelledError:
