@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fairlead.engines.kv_events import KvEventBatch
 from fairlead.gateway.prefix.index import PromptBlocks
 from fairlead.gateway.prefix.precise import PreciseIndex
 from fairlead.gateway.prefix.tree import PrefixTree
@@ -41,6 +42,23 @@ class CombinedIndex:
         """See `PrefixIndex`."""
         self.approximate.forget(address)
         self.precise.forget(address)
+
+    def ingest(self, address: str, batch: KvEventBatch, rank: int | None = None) -> None:
+        """See `PreciseIndex`."""
+        self.precise.ingest(address, batch, rank)
+
+    def joined(self, address: str, rank: int = 0, *, complete: bool) -> None:
+        """See `PreciseIndex`."""
+        self.precise.joined(address, rank, complete=complete)
+
+    def clear(self, address: str, rank: int = 0) -> None:
+        """Events were lost; what was sent is believed on."""
+        self.precise.clear(address, rank)
+
+    def restarted(self, address: str, rank: int = 0) -> None:
+        """The engine lost its cache; what was sent to it before is gone, too."""
+        self.precise.restarted(address, rank)
+        self.approximate.clear(address)
 
     def set_capacity(self, address: str, tokens: float) -> None:
         """See `PrefixTree`."""

@@ -155,8 +155,13 @@ class PreciseIndex:
         found = self._ranks.get((address, rank))
         if found is not None:
             self._empty(found)
+            found.complete = False
         for tree in self._speculation:
             tree.forget(address)
+
+    def restarted(self, address: str, rank: int = 0) -> None:
+        """The rank's engine is a new one."""
+        self.clear(address, rank)
 
     def ingest(self, address: str, batch: KvEventBatch, rank: int | None = None) -> None:
         """What one message says. `rank` is used where the batch does not name one."""

@@ -128,13 +128,16 @@ class PrefixTree:
 
     def forget(self, address: str) -> None:
         """See `PrefixIndex`."""
+        self.clear(address)
+        self._endpoints.pop(address, None)
+
+    def clear(self, address: str) -> None:
+        """The endpoint lost its cache and goes on with the same capacity."""
         self._walked = None
         self._tick += 1
         holdings = self._endpoints.get(address)
-        if holdings is not None:
-            while holdings.tails:
-                self._drop_oldest(holdings)
-            del self._endpoints[address]
+        while holdings is not None and holdings.tails:
+            self._drop_oldest(holdings)
 
     @property
     def tick(self) -> int:
