@@ -314,10 +314,13 @@ def _count_peer(load: EndpointLoad, replica: str, peer: PeerLoad, now_s: float) 
     before = load.peers.get(replica, NO_LOAD)
     candidate = load.candidate
     candidate.in_flight_tokens += peer.tokens - before.tokens
-    if peer.sent_tokens > before.sent_tokens > 0:
+    known = 0.0 < before.sent_tokens <= peer.sent_tokens
+    # Of a peer that is heard for the first time, no more can be waiting than what it has in flight.
+    fresh = peer.sent_tokens - before.sent_tokens if known else min(peer.sent_tokens, peer.tokens)
+    if fresh > 0:
         if candidate.prefill_backlog_tokens:
             _work_off(load, now_s)
-        candidate.prefill_backlog_tokens += peer.sent_tokens - before.sent_tokens
+        candidate.prefill_backlog_tokens += fresh
         load.backlog_at_s = now_s
     # What it has sent in all is kept while it has nothing there: the next difference needs it.
     if peer.requests or peer.sent_tokens:
