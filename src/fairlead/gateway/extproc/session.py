@@ -132,6 +132,8 @@ class Session:
             elif name in CONTROL_HEADERS:
                 read[name] = _value(header.raw_value, header.value)
         head = self._head = RequestHead(method, target, read, None, received_s)
+        if message.HasField("protocol_config"):
+            self._mode = BodyMode.of(message.protocol_config.request_body_mode, self._mode)
         if self._listener.foreign:
             self._foreign_head(message, head)
         ends = message.request_headers.end_of_stream
@@ -139,7 +141,9 @@ class Session:
         if outcome is not None:
             self._decided_by_head(outcome, ends=ends)
         elif ends:
-            self._refuse_unread(errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model"))
+            self._refuse_unread(
+                errors.bad_request("The request has no body; a JSON body with `model` is needed.", "model")
+            )
         elif self._mode is _FULL_DUPLEX or self._mode in _BUFFERED:
             self._counted = True
             self._memory.begin(self, received_s)
@@ -153,8 +157,6 @@ class Session:
         head.subset = subset_of(message)
         if self._listener.conformance and (chosen := head.headers.get(TEST_ENDPOINT_HEADER)):
             head.subset = tuple(addresses(chosen))
-        if message.HasField("protocol_config"):
-            self._mode = BodyMode.of(message.protocol_config.request_body_mode, self._mode)
         if self._listener.observes:
             self._answer = Answer(message, self._mode, head.received_s)
 

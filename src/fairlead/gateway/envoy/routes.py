@@ -1,0 +1,59 @@
+"""Which cluster a request goes to, and how its body goes to the picker.
+
+Bodies of a known and moderate size are held by Envoy and shown to the picker in one message, which need not come back:
+that halves what passes between the two (measured with 1.2 kB: Envoy 0.17 ms for each request against 0.28 ms, the
+picker 0.05 against 0.06). Larger ones, and those of unknown size, stream through the picker, which bounds the memory of
+all together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fairlead.gateway.envoy.filters import body_mode
+from fairlead.gateway.protocol import ENDPOINT_HEADER, ENGINE_PROTOCOL_HEADER, FALLBACK_HEADERS
+
+ENGINES = "engines"
+ENGINES_H2C = "engines-h2c"
+WITHOUT_PICKER = "without-picker"
+
+_RETRY_BUFFER_BYTES = 16 * 1024 * 1024
+"""Bodies up to this size can be sent again to a fallback."""
+
+_HELD_BODY_BYTES = 512 * 1024
+"""Bodies up to this size are held by Envoy until the picker has decided."""
+
+
+def route_config(*, fail_open: bool) -> dict[str, Any]:
+    """Routes are chosen when the request comes, and again when the picker has set its headers."""
+    undecided = WITHOUT_PICKER if fail_open else ENGINES
+    size = {"name": "content-length", "range_match": {"start": 1, "end": _HELD_BODY_BYTES + 1}}
+    routes = [
+        _route(ENGINES_H2C, {"name": ENGINE_PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}),
+        *([_route(ENGINES, {"name": ENDPOINT_HEADER, "present_match": True})] if fail_open else []),
+        {**_route(undecided, size), "typed_per_filter_config": body_mode("BUFFERED")},
+        _route(undecided),
+    ]
+    return {
+        "name": "models",
+        "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
+        "request_headers_to_remove": [ENGINE_PROTOCOL_HEADER],
+    }
+
+
+def _route(cluster: str, *headers: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "match": {"prefix": "/", **({"headers": list(headers)} if headers else {})},
+        "request_body_buffer_limit": _RETRY_BUFFER_BYTES,
+        "route": {
+            "cluster": cluster,
+            # Generation takes as long as it takes; silence is bounded by the listener's idle timeout.
+            "timeout": "0s",
+            "retry_policy": {
+                # Only what happens before an engine has seen the request: nothing is generated twice.
+                "retry_on": "connect-failure,refused-stream,reset-before-request",
+                "num_retries": len(FALLBACK_HEADERS),
+                "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
+            },
+        },
+    }
