@@ -27,6 +27,11 @@ POST_PATHS: Mapping[str, Api] = {
     "/v1/messages/count_tokens": Api.TOKENS,
     "/v1/chat/completions/render": Api.TOKENS,
     "/v1/completions/render": Api.TOKENS,
+    "/v1/messages/render": Api.TOKENS,
+    "/v1/responses/render": Api.TOKENS,
+    "/cohere/v2/chat/render": Api.TOKENS,
+    "/v1/chat/completions/derender": Api.TOKENS,
+    "/v1/completions/derender": Api.TOKENS,
     "/v1/audio/transcriptions": Api.FORM,
     "/v1/audio/translations": Api.FORM,
     "/v1/images/edits": Api.FORM,
@@ -43,6 +48,11 @@ POST_PATHS: Mapping[str, Api] = {
     "/v1/rerank": Api.OTHER,
     "/v2/rerank": Api.OTHER,
     "/v2/embed": Api.OTHER,
+    "/cohere/v2/chat": Api.OTHER,
+    "/v1/chat/completions/batch": Api.OTHER,
+    "/generative_scoring": Api.OTHER,
+    "/v1/systemone": Api.OTHER,
+    "/invocations": Api.OTHER,
 }
 """Path -> form of its body, which names the model. All take POST alone."""
 
