@@ -26,8 +26,8 @@ from fairlead.gateway.config.known import KNOWN, Instance, Kind, make_instance
 from fairlead.gateway.config.picker_config import NEVER_TOKENS, Disaggregation, PickerConfig
 from fairlead.gateway.flow import FlowSettings
 from fairlead.gateway.pick.defaults import DEFAULT_PROFILE
-from fairlead.gateway.pick.profile import Profile
-from fairlead.gateway.pick.registry import DEFAULT_PICKER, PLUGIN_TYPES, Use, build_profile
+from fairlead.gateway.pick.profile import Profile, Use
+from fairlead.gateway.pick.registry import DEFAULT_PICKER, PLUGIN_TYPES, build_profile
 from fairlead.gateway.pick.scorers.affinity import SessionAffinityParameters
 
 GATES = {"flowControl": False, "haPopulateNonLeaderDatastore": True}
@@ -208,7 +208,8 @@ class _Reading:
         if self._profile_type(ref) is None:
             instance = self.instances[ref]
             self.problems.append(
-                f"{where}: {ref!r} is of type {instance.type} ({instance.kind}): only filters, scorers and pickers go here"
+                f"{where}: {ref!r} is of type {instance.type} ({instance.kind}): only filters, scorers and "
+                "pickers go here"
             )
             return None
         weight = 1.0 if given.weight is None else given.weight

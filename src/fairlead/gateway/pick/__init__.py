@@ -2,6 +2,7 @@
 
 from fairlead.gateway.pick.candidate import Candidate, NoPick, Pick, Speed
 from fairlead.gateway.pick.defaults import DEFAULT_PROFILE, default_profile, llm_d_profile
+from fairlead.gateway.pick.explain import DecisionRecord, Explanation, explain
 from fairlead.gateway.pick.least_loaded import pick_least_loaded
 from fairlead.gateway.pick.profile import (
     MAX_FALLBACKS,
@@ -9,11 +10,12 @@ from fairlead.gateway.pick.profile import (
     NamedPicker,
     NamedScorer,
     Profile,
+    Use,
     decide,
 )
 from fairlead.gateway.pick.query import Context, Query, Step
 from fairlead.gateway.pick.random_choice import pick_random
-from fairlead.gateway.pick.registry import PLUGIN_TYPES, BadPlugin, Use, build_profile
+from fairlead.gateway.pick.registry import PLUGIN_TYPES, BadPlugin, build_profile
 from fairlead.gateway.pick.round_robin import pick_round_robin
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "BadPlugin",
     "Candidate",
     "Context",
+    "DecisionRecord",
+    "Explanation",
     "NamedFilter",
     "NamedPicker",
     "NamedScorer",
@@ -36,6 +40,7 @@ __all__ = [
     "build_profile",
     "decide",
     "default_profile",
+    "explain",
     "llm_d_profile",
     "pick_least_loaded",
     "pick_random",

@@ -8,10 +8,11 @@ things to be tuned for each fleet.
 
 from __future__ import annotations
 
-from fairlead.gateway.pick.pickers.max_score import MaxScoreParameters, max_score
-from fairlead.gateway.pick.profile import NamedPicker, NamedScorer, Profile
-from fairlead.gateway.pick.registry import Use, build_profile, guard_filters
-from fairlead.gateway.pick.scorers.least_cost import LeastCostParameters, least_cost
+import msgspec
+
+from fairlead.gateway.pick.profile import Profile, Use
+from fairlead.gateway.pick.registry import build_profile
+from fairlead.gateway.pick.scorers.least_cost import LeastCostParameters
 
 DEFAULT_PROFILE = "default"
 
@@ -20,12 +21,7 @@ PARAMETERS = LeastCostParameters()
 
 def default_profile(parameters: LeastCostParameters = PARAMETERS) -> Profile:
     """The profile, with other parameters where they are given."""
-    return Profile(
-        DEFAULT_PROFILE,
-        guard_filters(),
-        (NamedScorer("least-cost-scorer", least_cost(parameters)),),
-        NamedPicker("max-score-picker", max_score(MaxScoreParameters())),
-    )
+    return build_profile(DEFAULT_PROFILE, [Use("least-cost-scorer", parameters=msgspec.to_builtins(parameters))])
 
 
 def llm_d_profile(name: str = "llm-d") -> Profile:

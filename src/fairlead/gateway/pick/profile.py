@@ -8,8 +8,9 @@ candidates by that sum, best first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from fairlead.gateway.pick.candidate import NoPick, Pick
 from fairlead.gateway.pick.query import Context, Step
@@ -18,6 +19,9 @@ Filter = Callable[[Context], list[int] | None]
 Scorer = Callable[[Context], Sequence[float]]
 Picker = Callable[[Context, Sequence[float]], list[int]]
 """Positions in the context from best to worst; as many as are worth trying."""
+
+PASSED_OVER = "none left; passed over"
+"""Note of a filter that would have kept nobody."""
 
 MAX_FALLBACKS = 2
 """Endpoints to try after the first; more would turn one dead pool into a storm of connections."""
@@ -44,6 +48,16 @@ class NamedPicker:
 
 
 @dataclass(frozen=True, slots=True)
+class Use:
+    """A plugin in a profile: its type and parameters, the weight of its scores, and the name decisions give for it."""
+
+    type: str
+    weight: float = 1.0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What decides for a pool."""
 
@@ -51,6 +65,8 @@ class Profile:
     filters: tuple[NamedFilter, ...]
     scorers: tuple[NamedScorer, ...]
     picker: NamedPicker
+    uses: tuple[Use, ...] = ()
+    """What it was built of, all of it; empty for one that was put together by hand."""
 
 
 def decide(profile: Profile, context: Context, steps: list[Step] | None = None) -> Pick | NoPick:
@@ -87,5 +103,5 @@ def decide(profile: Profile, context: Context, steps: list[Step] | None = None) 
 def _filter_step(named: NamedFilter, context: Context, kept: list[int] | None) -> Step:
     inside = set(range(len(context.candidates)) if kept is None else kept)
     values = {c.address: float(i in inside) for i, c in enumerate(context.candidates)}
-    note = "" if inside else ("none left" if named.strict else "none left; passed over")
+    note = "" if inside else ("none left" if named.strict else PASSED_OVER)
     return Step(named.name, "filter", 1.0, values, note)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from fairlead.gateway.pick.filters import access, labels, limits, prefix_affinity
 from fairlead.gateway.pick.pickers import at_random, max_score
 from fairlead.gateway.pick.plugin import PluginType
-from fairlead.gateway.pick.profile import NamedFilter, NamedPicker, NamedScorer, Profile
+from fairlead.gateway.pick.profile import NamedFilter, NamedPicker, NamedScorer, Profile, Use
 from fairlead.gateway.pick.scorers import affinity, context_length, engine_load, in_flight, latency, least_cost, prefix
 
 _MODULES = (
@@ -31,23 +30,14 @@ class BadPlugin(ValueError):
     """A plugin that cannot be made: its type is unknown or its parameters are wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A plugin in a profile: its type and parameters, the weight of its scores, and the name decisions give for it."""
-
-    type: str
-    weight: float = 1.0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
-
-
 def build_profile(name: str, uses: Sequence[Use], *, guards: Sequence[str] = GUARDS) -> Profile:
     """The profile of these plugins, filters in their order. Without a picker among them `max-score-picker` is it."""
     filters: list[NamedFilter] = []
     scorers: list[NamedScorer] = []
     pickers: list[NamedPicker] = []
     present = {use.type for use in uses}
-    for use in (*[Use(guard) for guard in guards if guard not in present], *uses):
+    uses = (*[Use(guard) for guard in guards if guard not in present], *uses)
+    for use in uses:
         plugin, parameters = plugin_and_parameters(use.type, use.parameters)
         label = use.name or use.type
         if plugin.filter is not None:
@@ -61,13 +51,8 @@ def build_profile(name: str, uses: Sequence[Use], *, guards: Sequence[str] = GUA
             f"profile {name!r} has {len(pickers)} pickers ({', '.join([p.name for p in pickers])}): keep one"
         )
     if not pickers:
-        return build_profile(name, [*uses, Use(DEFAULT_PICKER)], guards=guards)
-    return Profile(name, tuple(filters), tuple(scorers), pickers[0])
-
-
-def guard_filters() -> tuple[NamedFilter, ...]:
-    """The filters that every profile begins with."""
-    return build_profile("", []).filters
+        return build_profile(name, [*uses, Use(DEFAULT_PICKER)], guards=())
+    return Profile(name, tuple(filters), tuple(scorers), pickers[0], uses)
 
 
 def plugin_and_parameters(type_name: str, given: Mapping[str, Any]) -> tuple[PluginType[Any], Any]:
