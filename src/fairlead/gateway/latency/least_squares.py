@@ -36,13 +36,13 @@ _LEAST_SCALE = 0.05
 class NonNegativeLeastSquares:
     """y = sum of coefficients x inputs, all of them 0 or more."""
 
-    __slots__ = ("_covariance", "_deviations", "_forgetting", "_run", "_scale", "coefficients", "observations")
+    __slots__ = ("_covariance", "_deviations", "_run", "_scale", "coefficients", "forgetting", "observations")
 
     def __init__(self, prior: Sequence[float], *, forgetting: float) -> None:
         """`prior` holds the coefficients to start from, all above 0; each may well be off by its own size."""
         self.coefficients = [float(p) for p in prior]
         self.observations = 0
-        self._forgetting = forgetting
+        self.forgetting = forgetting
         self._scale = _NOISE
         self._run = 0
         """Clipped errors in a row, negative when the values were below the line."""
@@ -58,7 +58,7 @@ class NonNegativeLeastSquares:
         predicted = sum(map(mul, coefficients, inputs))
         unit = 1.0 / (predicted if predicted > least else least)
         error = self._clipped((value - predicted) * unit)
-        forgetting = self._forgetting if -_DRIFT < self._run < _DRIFT else _DRIFT_FORGETTING
+        forgetting = self.forgetting if -_DRIFT < self._run < _DRIFT else _DRIFT_FORGETTING
         scaled = [x * unit for x in inputs]
         spread = [sum(map(mul, row, scaled)) for row in covariance]
         gain = 1.0 / (forgetting + sum(map(mul, spread, scaled)))

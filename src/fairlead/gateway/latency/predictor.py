@@ -1,35 +1,54 @@
 """The speed of each endpoint, learned from requests that ended there. No I/O and no clock.
 
-    TTFT = overhead + prefill time per token x own uncached tokens + nuisance x tokens before it + time x requests there
-    ITL  = base + time per request x requests there
+    TTFT = factor x (overhead + prefill time per token x own uncached tokens + nuisance x tokens before it
+                     + time x requests there)
+    ITL  = factor x (base + time per request x requests there)
+
+Endpoints of a kind (same pool and model) share the lines in brackets; each endpoint has two factors of its own, which
+tell one machine from another. A line needs hundreds of observations of different requests before its slopes can be
+relied on, a factor some tens of any requests. Were every endpoint given a line of its own, the errors of equal machines
+would differ, and routing by least cost would send everything to where the error is most in its favour: on a fleet of
+equal machines that cost a third of the prefix hits and ten times the 99th percentile of TTFT.
+
+A factor is the mean of ln(observed / line) with a slow memory, drawn to 1 by a weight of a few observations, and taken
+for 1 within its own uncertainty. When the latest observations are far from it (a machine was throttled, or replaced by
+another under its address) it begins anew with them.
 
 The tokens before a request are an estimate that itself rests on the learned speed; they get a coefficient of their own,
 which is not used, so that an error in the one cannot feed the other.
-
-An endpoint begins with what its likes have shown (endpoints of the same kind: same pool, same hardware), and keeps
-learning: an engine that was restarted elsewhere, or is throttled, is known for it within some tens of requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import isfinite
+from math import copysign, exp, isfinite, log, sqrt
 
 from fairlead.gateway.latency.least_squares import NonNegativeLeastSquares
 from fairlead.gateway.load import InFlight
 from fairlead.gateway.pick import Speed
 
 FORGETTING = 0.98
-"""An observation has lost two thirds of its weight after 50 more."""
+"""An observation has lost two thirds of its weight after 50 more per endpoint of the kind."""
 
 LIKES_FROM_OBSERVATIONS = 8
-"""Requests an endpoint must have served before others begin with its speed."""
+"""Requests a kind must have served before endpoints that have served none begin with its speed."""
 
 RELAX_AFTER_S = 120.0
 """An endpoint that was not heard of for this long drifts to the speed of its likes; what made it slow may be over."""
 
 _RELAX = 0.2
 """How far it drifts at each call of `relax`."""
+
+_MEMORY = 1.0 - 1.0 / 300.0
+_DRAWN = 5.0
+"""Observations by which a factor is drawn to 1."""
+_UNCERTAIN = 0.3
+"""Standard deviation of ln(observed / line), roughly."""
+_CLIP = 2.0
+"""Largest |ln(observed / line)| that counts: a request that hung is no measure of a machine."""
+_FAST = 0.08
+_NEW_FROM = 0.6
+"""How far the latest observations must be from the factor, in ln, for it to begin anew."""
+_NEW_WEIGHT = 10.0
 
 _KILOTOKENS = 1e-3
 _TENS = 0.1
@@ -45,54 +64,124 @@ _LEAST_TTFT_S, _LEAST_ITL_S = 0.005, 0.001
 _LONGEST_S = 3600.0
 
 
-class _Learned:
+class _Factor:
+    """By how much an endpoint's times are longer than its kind's."""
+
+    __slots__ = ("_latest", "_sum", "_weight", "value")
+
+    def __init__(self) -> None:
+        self._sum = 0.0
+        self._weight = 0.0
+        self._latest = 0.0
+        self.value = 1.0
+
+    def observe(self, error: float) -> None:
+        """One ln(observed / line)."""
+        error = max(-_CLIP, min(_CLIP, error))
+        self._sum = self._sum * _MEMORY + error
+        self._weight = self._weight * _MEMORY + 1.0
+        if self._weight <= _NEW_WEIGHT:
+            self._latest = self._sum / self._weight
+        else:
+            self._latest += _FAST * (error - self._latest)
+            if abs(self._latest - self._sum / self._weight) > _NEW_FROM:
+                self._weight = _NEW_WEIGHT
+                self._sum = self._latest * _NEW_WEIGHT
+        self._publish()
+
+    def relax(self, share: float) -> None:
+        """Drift to 1."""
+        self._sum *= 1.0 - share
+        self._latest *= 1.0 - share
+        self._publish()
+
+    def _publish(self) -> None:
+        drawn = self._sum / (self._weight + _DRAWN)
+        sure = abs(drawn) - _UNCERTAIN / sqrt(self._weight + 1.0)
+        self.value = exp(copysign(sure, drawn)) if sure > 0.0 else 1.0
+
+
+class _Endpoint:
     """What was learned of one endpoint."""
 
-    __slots__ = ("heard_s", "itl", "kind", "speed", "ttft")
+    __slots__ = ("heard_s", "itl", "speed", "ttft")
 
-    def __init__(self, kind: str, ttft_prior: Sequence[float], itl_prior: Sequence[float]) -> None:
-        self.kind = kind
-        self.ttft = NonNegativeLeastSquares([max(p, 1e-4) for p in ttft_prior], forgetting=FORGETTING)
-        self.itl = NonNegativeLeastSquares([max(p, 1e-5) for p in itl_prior], forgetting=FORGETTING)
+    def __init__(self) -> None:
+        self.ttft = _Factor()
+        self.itl = _Factor()
         self.speed = Speed(0.0, 0.0, 0.0, 0.0)
         self.heard_s = 0.0
-        self.publish()
 
-    def publish(self) -> Speed:
-        """The coefficients in the units of `Speed`, in place: a candidate that has it sees it change."""
+
+class _Kind:
+    """What was learned of endpoints that are alike."""
+
+    __slots__ = ("endpoints", "itl", "observations", "ttft", "unpublished")
+
+    def __init__(self) -> None:
+        self.ttft = NonNegativeLeastSquares(_TTFT_PRIOR, forgetting=FORGETTING)
+        self.itl = NonNegativeLeastSquares(_ITL_PRIOR, forgetting=FORGETTING)
+        self.endpoints: dict[str, _Endpoint] = {}
+        self.observations = 0
+        self.unpublished = 0
+
+    def learn(self, endpoint: _Endpoint, times: tuple[tuple[float, ...], float] | None, *, first: bool) -> None:
+        """One time to first token (or between tokens) with its inputs."""
+        if times is None:
+            return
+        inputs, value = times
+        line, factor = (self.ttft, endpoint.ttft) if first else (self.itl, endpoint.itl)
+        least = _LEAST_TTFT_S if first else _LEAST_ITL_S
+        count = len(self.endpoints)
+        if count > 1:
+            expected = sum([c * x for c, x in zip(line.coefficients, inputs, strict=True)])
+            factor.observe(log(max(value, least) / max(expected, least)))
+            inputs = tuple([x * factor.value for x in inputs])
+        line.forgetting = 1.0 - (1.0 - FORGETTING) / count
+        line.observe(inputs, value, least)
+
+    def publish(self, endpoint: _Endpoint) -> None:
+        """The speed of an endpoint, in place: a candidate that has it sees it change."""
         overhead, own, _, requests = self.ttft.coefficients
         base, itl_requests = self.itl.coefficients
-        speed = self.speed
-        speed.overhead_s, speed.prefill_token_s = overhead, own * _KILOTOKENS
-        speed.ttft_request_s = requests * _TENS
-        speed.itl_base_s, speed.itl_request_s = base, itl_requests * _TENS
-        speed.observations = max(self.ttft.observations, self.itl.observations)
-        return speed
+        speed, ttft, itl = endpoint.speed, endpoint.ttft.value, endpoint.itl.value
+        speed.overhead_s, speed.prefill_token_s = ttft * overhead, ttft * own * _KILOTOKENS
+        speed.ttft_request_s = ttft * requests * _TENS
+        speed.itl_base_s, speed.itl_request_s = itl * base, itl * itl_requests * _TENS
+
+    def publish_all(self) -> None:
+        self.unpublished = 0
+        for endpoint in self.endpoints.values():
+            self.publish(endpoint)
 
 
 class LatencyPredictor:
     """Speeds by address."""
 
     def __init__(self) -> None:
-        self._learned: dict[str, _Learned] = {}
-        self._kinds: dict[str, str] = {}
+        self._kinds: dict[str, _Kind] = {}
+        self._kind_of: dict[str, str] = {}
 
     def describe(self, address: str, kind: str) -> None:
-        """Which endpoints it is like: those of the same `kind`, such as pool and hardware. Without this: all."""
-        if self._kinds.get(address, "") != kind:
-            self._kinds[address] = kind
+        """Which endpoints it is like: those of the same `kind`, such as pool and model. Without this: all."""
+        if self._kind_of.get(address, "") != kind:
             # A new kind at an old address is another engine.
-            self._learned.pop(address, None)
+            self.forget(address)
+            self._kind_of[address] = kind
 
     def speed_of(self, address: str) -> Speed | None:
         """What is known of an endpoint; of one that has served nothing yet, what its likes have shown."""
-        learned = self._learned.get(address)
-        if learned is not None:
-            return learned.speed
-        kind = self._kinds.get(address, "")
-        if not self._likes(kind):
+        kind = self._kinds.get(self._kind_of.get(address, ""))
+        if kind is None:
             return None
-        return _Learned(kind, *self._prior(kind)).speed
+        endpoint = kind.endpoints.get(address)
+        if endpoint is not None:
+            return endpoint.speed
+        if kind.observations < LIKES_FROM_OBSERVATIONS:
+            return None
+        like = _Endpoint()
+        kind.publish(like)
+        return like.speed
 
     def observe(
         self, request: InFlight, ttft_s: float | None, itl_s: float | None, *, cached_tokens: int | None = None
@@ -102,10 +191,10 @@ class LatencyPredictor:
         `cached_tokens` is what the engine says it found in its prefix cache; None = as was believed. Times that cannot
         be (negative, infinite, over an hour) are left out.
         """
-        learned = self._learned.get(request.address)
-        if learned is None:
-            kind = self._kinds.get(request.address, "")
-            learned = self._learned[request.address] = _Learned(kind, *self._prior(kind))
+        kind = self._kind(self._kind_of.get(request.address, ""))
+        endpoint = kind.endpoints.get(request.address)
+        if endpoint is None:
+            endpoint = kind.endpoints[request.address] = _Endpoint()
         requests = request.running_then * _TENS
         if ttft_s is not None and 0.0 < ttft_s < _LONGEST_S:
             uncached = request.uncached_tokens
@@ -113,41 +202,37 @@ class LatencyPredictor:
                 uncached = max(0, request.prompt_tokens - cached_tokens)
             backlog = request.backlog_then if isfinite(request.backlog_then) else 0.0
             inputs = (1.0, uncached * _KILOTOKENS, backlog * _KILOTOKENS, requests)
-            learned.ttft.observe(inputs, ttft_s, _LEAST_TTFT_S)
+            kind.learn(endpoint, (inputs, ttft_s), first=True)
         if itl_s is not None and 0.0 < itl_s < _LONGEST_S:
-            learned.itl.observe((1.0, requests + _TENS), itl_s, _LEAST_ITL_S)
-        learned.heard_s = max(learned.heard_s, request.picked_s)
-        return learned.publish()
+            kind.learn(endpoint, ((1.0, requests + _TENS), itl_s), first=False)
+        endpoint.heard_s = max(endpoint.heard_s, request.picked_s)
+        endpoint.speed.observations += 1
+        kind.observations += 1
+        kind.unpublished += 1
+        if kind.unpublished >= len(kind.endpoints):
+            kind.publish_all()
+        else:
+            kind.publish(endpoint)
+        return endpoint.speed
 
     def relax(self, now_s: float) -> None:
         """Let endpoints of which nothing was heard for long drift to their likes. To be called every minute or so."""
-        for address, learned in self._learned.items():
-            if now_s - learned.heard_s < RELAX_AFTER_S or not self._likes(learned.kind, address):
-                continue
-            ttft, itl = self._prior(learned.kind, address)
-            for line, prior in ((learned.ttft, ttft), (learned.itl, itl)):
-                line.coefficients = [c + _RELAX * (p - c) for c, p in zip(line.coefficients, prior, strict=True)]
-            learned.publish()
+        for kind in self._kinds.values():
+            for endpoint in kind.endpoints.values():
+                if now_s - endpoint.heard_s >= RELAX_AFTER_S and len(kind.endpoints) > 1:
+                    endpoint.ttft.relax(_RELAX)
+                    endpoint.itl.relax(_RELAX)
+                    kind.publish(endpoint)
 
     def forget(self, address: str) -> None:
-        """The endpoint exists no more."""
-        self._learned.pop(address, None)
-        self._kinds.pop(address, None)
+        """The endpoint exists no more. What it has shown of its kind stays."""
+        name = self._kind_of.pop(address, "")
+        kind = self._kinds.get(name)
+        if kind is not None and kind.endpoints.pop(address, None) is not None and not kind.endpoints:
+            del self._kinds[name]
 
-    def _likes(self, kind: str, but: str = "") -> list[_Learned]:
-        return [
-            learned
-            for address, learned in self._learned.items()
-            if learned.kind == kind and address != but and learned.speed.observations >= LIKES_FROM_OBSERVATIONS
-        ]
-
-    def _prior(self, kind: str, but: str = "") -> tuple[Sequence[float], Sequence[float]]:
-        """The mean of its likes, or what any engine might be."""
-        likes = self._likes(kind, but)
-        if not likes:
-            return _TTFT_PRIOR, _ITL_PRIOR
-        return _mean([e.ttft.coefficients for e in likes]), _mean([e.itl.coefficients for e in likes])
-
-
-def _mean(rows: list[list[float]]) -> list[float]:
-    return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    def _kind(self, name: str) -> _Kind:
+        kind = self._kinds.get(name)
+        if kind is None:
+            kind = self._kinds[name] = _Kind()
+        return kind
