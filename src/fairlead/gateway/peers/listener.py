@@ -26,6 +26,8 @@ from fairlead.gateway.prefix.tree import PrefixTree
 from fairlead.gateway.route import Completion
 
 FLUSH_INTERVAL_S = 0.025
+QUIET_FLUSH_INTERVAL_S = 0.1
+"""After a second without anything to tell; the first prompt ends it at once."""
 BEAT_INTERVAL_S = 0.5
 WHOLE_INTERVAL_S = 5.0
 HELLO_TIMEOUT_S = 2.0
@@ -70,7 +72,7 @@ class Listener:
         self._completed = completed
         self._clock = clock
         self._peers: set[_Listening] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._joined = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -84,31 +86,42 @@ class Listener:
 
     async def run(self) -> None:
         """Tell what is new, until cancelled."""
-        beat_s = whole_s = self._clock.monotonic_s()
+        told_s = whole_s = busy_s = self._clock.monotonic_s()
         while True:
             if not self._peers:
                 self._outbox.open = False
                 self._joined.clear()
                 await self._joined.wait()
                 self._outbox.open = True
-            await self._clock.sleep(FLUSH_INTERVAL_S)
+            await self._pause(self._clock.monotonic_s() - busy_s > 1.0)
             now_s = self._clock.monotonic_s()
             loads, prompts = self._outbox.take_loads(), self._outbox.take_prompts()
+            if loads or prompts:
+                busy_s = now_s
             if now_s - whole_s >= WHOLE_INTERVAL_S:
                 loads, whole_s = self._outbox.whole(), now_s
-            elif not loads and not prompts and now_s - beat_s >= BEAT_INTERVAL_S:
+            elif not loads and not prompts and now_s - told_s >= BEAT_INTERVAL_S:
                 loads = frame(Beat())
             if loads or prompts:
-                beat_s = now_s
+                told_s = now_s
                 self._tell(loads, prompts)
+
+    async def _pause(self, quiet: bool) -> None:
+        if quiet:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIET_FLUSH_INTERVAL_S):
+                    await self._outbox.has_prompts.wait()
+        else:
+            await self._clock.sleep(FLUSH_INTERVAL_S)
 
     async def close(self) -> None:
         """End all connections and listen no more."""
         if self._server is not None:
             self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        serving = dict(self._serving)
+        for writer in serving.values():
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     def _tell(self, loads: bytes, prompts: bytes) -> None:
         whole = b""
@@ -125,15 +138,15 @@ class Listener:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.add(task)
+        self._serving[task] = writer
         try:
-            if len(self._tasks) <= MAX_PEERS:
+            if len(self._serving) <= MAX_PEERS:
                 await self._talk(reader, writer)
         except (OSError, EOFError, TimeoutError, ProtocolError) as error:
             if isinstance(error, ProtocolError):
                 _log.warning("a peer is hung up on: %s", error)
         finally:
-            self._tasks.discard(task)
+            del self._serving[task]
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

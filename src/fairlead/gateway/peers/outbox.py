@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.peers.messages import Loads, Prompts, frame
 from fairlead.gateway.prefix.index import PrefixIndex, PromptBlocks
@@ -20,6 +22,7 @@ class Outbox:
         self.open = False
         """Whether anybody listens; while nobody does, prompts are not collected."""
         self.untold_prompts = 0
+        self.has_prompts = asyncio.Event()
 
     def sent(self, address: str, blocks: PromptBlocks) -> None:
         """A prompt goes to an endpoint."""
@@ -30,6 +33,8 @@ class Outbox:
             self.untold_prompts += 1
             return
         self._prompt_bytes += len(hashes)
+        if not self._prompts:
+            self.has_prompts.set()
         self._prompts.append((address, blocks.block_tokens, blocks.space, hashes))
 
     def take_loads(self) -> bytes:
@@ -45,6 +50,7 @@ class Outbox:
         if not self._prompts:
             return b""
         prompts, self._prompts, self._prompt_bytes = self._prompts, [], 0
+        self.has_prompts.clear()
         return frame(Prompts(prompts))
 
     def whole(self) -> bytes:
