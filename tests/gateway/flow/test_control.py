@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fairlead.gateway.flow import (
     NO_ENDPOINTS,
     Budget,
+    Fairness,
     FlowControl,
     FlowSettings,
     Holdback,
@@ -232,6 +233,34 @@ def test_abandoned_requests_are_gone_at_once() -> None:
     assert (flow.requests, flow.size_bytes) == (500, 5_000)
     assert len(order_of(flow)) == 500
     assert flow.snapshot(0.0).rejected == {Reason.CONTEXT_CANCELLED: 500}
+
+
+def test_a_priority_may_have_policies_and_limits_of_its_own() -> None:
+    flow = FlowControl(
+        FlowSettings(
+            band_fairness={7: Fairness.GLOBAL_STRICT}, band_order={7: Order.FCFS}, sheddable_limits=Limits(requests=1)
+        )
+    )
+    for priority in (7, 0):
+        for tenant, deadline_s in (("a", 9.0), ("a", 1.0), ("b", 5.0)):
+            flow.offer(Item(priority, tenant, deadline_s=deadline_s, payload=(priority, deadline_s)), 0.0, FULL)
+    assert flow.offer(Item(-1, payload=-1), 0.0, FULL).outcome is Outcome.QUEUED
+    assert rejection_of(flow.offer(Item(-1), 0.0, FULL)).reason is Reason.SATURATED
+    assert order_of(flow) == [(7, 9.0), (7, 1.0), (7, 5.0), (0, 1.0), (0, 5.0), (0, 9.0), -1]
+
+
+def test_asking_whether_it_is_open_leaves_no_trace() -> None:
+    flow = FlowControl(FlowSettings(band_limits=Limits(requests=1)))
+    assert flow.is_open(0, 0.0, FREE)
+    assert not flow.is_open(0, 0.0, FULL)
+    flow.offer(Item(0), 0.0, FULL)
+    assert not flow.is_open(0, 0.0, FREE), "somebody waits"
+    assert not flow.is_open(-1, 0.0, FREE)
+    assert flow.is_open(1, 0.0, FREE)
+    state = flow.snapshot(0.0)
+    assert (state.requests, state.dispatched_at_once, state.rejected) == (1, 0, {})
+    flow.close(0.0)
+    assert not flow.is_open(1, 0.0, FREE)
 
 
 def test_the_state_can_be_printed() -> None:

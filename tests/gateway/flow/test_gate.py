@@ -113,8 +113,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_requests_go_on_at_once_while_there_is_room_and_then_in_turn() -> None:
     pool = Pool(each=2)
+    assert pool.gate.is_open(0)
     assert pool.ask("a") is None
     assert pool.ask("b") is None
+    assert not pool.gate.is_open(0)
     assert pool.ask("c", Item(0)) is not None
     assert pool.ask("d", Item(5)) is not None
     assert pool.meter.level == {0: (1, 0), 5: (1, 0)}

@@ -40,10 +40,11 @@ class Band:
         self.size_bytes = 0
         self.used_s = 0.0
         """When it last had a request."""
-        self._order = settings.order
-        self._strict = settings.fairness is Fairness.GLOBAL_STRICT
+        self._order = settings.order_of(priority)
+        fairness = settings.fairness_of(priority)
+        self._strict = fairness is Fairness.GLOBAL_STRICT
         self._weights = settings.weights
-        self._turns: Turns = turns_of(settings.fairness)
+        self._turns: Turns = turns_of(fairness)
         # fairness id -> its queue, empty ones included whose counter still matters.
         self._tenants: dict[str, Tenant] = {}
         self._waiting = 0

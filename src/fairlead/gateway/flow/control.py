@@ -100,6 +100,11 @@ class FlowControl:
             return DISPATCH
         return self._queue(band, item, now_s, saturation)
 
+    def is_open(self, priority: int, now_s: float, saturation: Saturation) -> bool:
+        """Whether a request of this priority would go on at once. Nothing is counted and nobody makes room."""
+        band = self._bands.get(priority) or self._open_band(priority, now_s)
+        return saturation.value < band.ceiling and self._is_first(band)
+
     def next(self, now_s: float, saturation: Saturation) -> Item | None:
         """Take the request whose turn it is, None when none may go. Ask `expired` first."""
         if not self.requests:

@@ -86,6 +86,12 @@ class FlowSettings:
     """Of each priority that `bands` does not name."""
     bands: Mapping[int, Limits] = field(default_factory=dict, hash=False)
     """priority -> its own limits."""
+    sheddable_limits: Limits | None = None
+    """Of each priority below 0 that `bands` does not name; None = `band_limits`."""
+    band_fairness: Mapping[int, Fairness] = field(default_factory=dict, hash=False)
+    """priority -> its own fairness; `fairness` where it is not named."""
+    band_order: Mapping[int, Order] = field(default_factory=dict, hash=False)
+    """priority -> its own order; `order` where it is not named."""
     whole_limits: Limits = Limits(20_000, 2_000_000_000)
     """Of all priorities together."""
     no_endpoints_limits: Limits = Limits(1_000, 256_000_000)
@@ -106,9 +112,18 @@ class FlowSettings:
         for tenant, weight in self.weights.items():
             if not (weight > 0 and math.isfinite(weight)):
                 raise ValueError(f"weight {weight} of tenant {tenant!r}: must be a finite number above 0")
-        for priority in self.bands:
+        for priority in (*self.bands, *self.band_fairness, *self.band_order):
             if not INT32_MIN <= priority <= INT32_MAX:
                 raise ValueError(f"priority {priority}: must fit 32 bits, from {INT32_MIN} to {INT32_MAX}")
 
     def limits_of(self, priority: int) -> Limits:
-        return self.bands.get(priority, self.band_limits)
+        default = self.band_limits
+        if priority < 0 and self.sheddable_limits is not None:
+            default = self.sheddable_limits
+        return self.bands.get(priority, default)
+
+    def fairness_of(self, priority: int) -> Fairness:
+        return self.band_fairness.get(priority, self.fairness)
+
+    def order_of(self, priority: int) -> Order:
+        return self.band_order.get(priority, self.order)
