@@ -5,23 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fairlead.gateway.transport import FastServer, Health, Limits, ReferenceServer, ServerTls
-from gateway.transport.wire import BROKEN, ECHO, FLOOD, LISTEN, ONCE, Service
+from gateway.transport.wire import BROKEN, ECHO, FLOOD, LISTEN, ONCE, Service, until
 
 _NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 Server = FastServer | ReferenceServer
-
-
-async def until(condition: Any) -> None:
-    """Wait for what comes in its own time; the test's own timeout ends it."""
-    while not condition():  # noqa: ASYNC110 - a condition of any kind
-        await asyncio.sleep(0.005)
 
 
 @pytest.fixture

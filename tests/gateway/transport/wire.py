@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +66,9 @@ class Flood(Noted):
     def message(self, data: bytes) -> None:
         super().message(data)
         size = int(data)
-        self.stream.send([b"x" * min(50_000, size - at) for at in range(0, size, 50_000)], end=True)
+        self.stream.send(
+            [bytes((at // 50_000 % 251,)) * min(50_000, size - at) for at in range(0, size, 50_000)], end=True
+        )
 
 
 class Broken(Noted):
@@ -175,12 +177,13 @@ class Frame:
 def parse(data: bytes) -> list[Frame]:
     """Whole frames; fails when bytes are left over."""
     found = []
-    while data:
-        high, low, kind, flags, stream_id = h2.HEADER.unpack_from(data)
-        size = high << 16 | low
-        assert len(data) >= 9 + size, "an incomplete frame was written"
-        found.append(Frame(kind, flags, stream_id, data[9 : 9 + size]))
-        data = data[9 + size :]
+    at = 0
+    while at < len(data):
+        high, low, kind, flags, stream_id = h2.HEADER.unpack_from(data, at)
+        end = at + 9 + (high << 16 | low)
+        assert end <= len(data), "an incomplete frame was written"
+        found.append(Frame(kind, flags, stream_id, data[at + 9 : end]))
+        at = end
     return found
 
 
@@ -241,3 +244,9 @@ def message(data: bytes) -> bytes:
 
 def data(stream_id: int, payload: bytes = b"", *, end: bool = False) -> bytes:
     return h2.frame(h2.DATA, h2.END_STREAM if end else 0, stream_id, payload)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for what comes in its own time; the test's own timeout ends it."""
+    while not condition():  # noqa: ASYNC110 - a condition of any kind
+        await asyncio.sleep(0.005)

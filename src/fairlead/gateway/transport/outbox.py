@@ -131,7 +131,9 @@ class Outbox:
         self.held.give(admitted)
         if not queue.size:
             stream.drained()
-        elif self.stream_window + stream.send_credit > 0:
+            return
+        stream.grant()
+        if self.stream_window + stream.send_credit > 0:
             self.waiting[stream] = None
         else:
             self.stalled[stream] = None
