@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from fairlead.gateway.endpoints import Pool, Registry, Rewrite
-from fairlead.gateway.resolve import NotFound, choose
+from fairlead.gateway.endpoints import Endpoint, Pool, Registry, Rewrite
+from fairlead.gateway.resolve import MAX_SEEN_ADAPTERS, NotFound, choose
 
 
 def registry(*pools):
@@ -100,3 +100,20 @@ def test_splits_follow_their_weights(draws):
     counted = Counter(choose(targets, n / draws) for n in range(draws))
     assert counted == {"a": 7000, "b": 2500, "c": 500}
     assert choose(targets, 0.9999999999999999) == "c"
+
+
+def test_adapters_that_engines_use_are_known_as_such():
+    made = registry(Pool("ns/foreign", (), (Endpoint("h:1"),)))
+    assert outcome(made, "lora") == ("ns/foreign", "lora", "")
+    made.see_adapters("h:1", ("lora",))
+    made.see_adapters("h:2", ("other",))
+    assert outcome(made, "lora") == ("ns/foreign", "lora", "lora")
+    assert outcome(made, "other") == ("ns/foreign", "other", "")
+    made.set_pool(Pool("ns/foreign", ("m",), (Endpoint("h:1"), Endpoint("h:2"))))
+    assert outcome(made, "m", rewrite="lora") == ("ns/foreign", "lora", "lora")
+    assert outcome(made, "lora") is None, "to be in use makes no name reachable"
+    made.see_adapters("h:1", [f"lora-{n}" for n in range(MAX_SEEN_ADAPTERS + 1)])
+    assert outcome(made, "m", rewrite="lora-1") == ("ns/foreign", "lora-1", "")
+    made.remove_pool("ns/foreign")
+    made.set_pool(Pool("ns/foreign", (), (Endpoint("h:1"),)))
+    assert outcome(made, "lora") == ("ns/foreign", "lora", "")

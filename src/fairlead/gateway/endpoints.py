@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -194,6 +194,11 @@ class Registry:
             self._configs[key] = text
         for listener in self._config_listeners:
             listener(key)
+
+    def see_adapters(self, address: str, adapters: Iterable[str]) -> None:
+        """The engine at an address says that it has these adapters in use."""
+        for key in self._at.get(address, ()):
+            self.names.see_adapters(key, adapters)
 
     def _warn(self, names: Sequence[str]) -> None:
         for name in names:

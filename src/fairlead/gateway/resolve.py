@@ -16,11 +16,14 @@ pools; targets are not rewritten again.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from fairlead.gateway.endpoints import Pool, Rewrite
+
+MAX_SEEN_ADAPTERS = 1000
+"""Of a pool, beyond those that it lists."""
 
 _Age = tuple[str, str]  # age key and key of a pool: the smaller is older
 
@@ -48,11 +51,11 @@ class Home:
 
     __slots__ = ("adapters", "age", "exact", "generic", "listed", "pool")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, seen_adapters: frozenset[str] = frozenset()) -> None:
         self.pool = pool
         self.age: _Age = (pool.age_key, pool.key)
         self.listed = dict.fromkeys((*pool.models, *pool.adapters))
-        self.adapters = frozenset(pool.adapters)
+        self.adapters = seen_adapters.difference(pool.models).union(pool.adapters)
         self.exact: dict[str, Rewrite] = {}
         self.generic: Rewrite | None = None
         for rule in pool.rewrites:
@@ -95,6 +98,7 @@ class ModelNames:
         self._by_name: dict[str, Home] = {}  # name -> the pool that has it
         self._shadowed: dict[str, tuple[str, ...]] = {}
         self._all: list[str] | None = None
+        self._seen_adapters: dict[str, frozenset[str]] = {}  # pool key -> names that its engines had in use
 
     @property
     def all(self) -> Sequence[str]:
@@ -128,7 +132,7 @@ class ModelNames:
 
     def put(self, pool: Pool) -> Sequence[str]:
         """A pool is new or has changed; returns the names of which other pools are shadowed than before."""
-        old, new = self._homes.get(pool.key), Home(pool)
+        old, new = self._homes.get(pool.key), Home(pool, self._seen_adapters.get(pool.key, frozenset()))
         self._homes[pool.key] = new
         same = old is not None and old.age == new.age and (old.listed, old.exact) == (new.listed, new.exact)
         self._unfold(old)
@@ -143,8 +147,20 @@ class ModelNames:
     def drop(self, key: str) -> Sequence[str]:
         """A pool is gone; returns the same."""
         old = self._homes.pop(key, None)
+        self._seen_adapters.pop(key, None)
         self._unfold(old)
         return self._settle(old)
+
+    def see_adapters(self, key: str, adapters: Iterable[str]) -> None:
+        """Engines of the pool say that they have these adapters in use. That makes no name reachable, but tells that a
+        name that reaches the pool is an adapter's."""
+        home = self._homes.get(key)
+        if home is None or home.adapters.issuperset(adapters):
+            return
+        seen = self._seen_adapters.get(key, frozenset()).union(adapters)
+        if len(seen) <= MAX_SEEN_ADAPTERS:
+            self._seen_adapters[key] = seen
+            self.put(home.pool)
 
     def _fallback(self) -> Home | None:
         if self._generic:

@@ -316,6 +316,8 @@ class Scraper:
             self._restarted(watched)
         watched.signals, watched.started_at_s = signals, started_at_s
         self._loads.scraped(address, signals, watched.asked_s, self._clock.monotonic_s())
+        if signals.running_adapters:
+            self._registry.see_adapters(address, signals.running_adapters)
         interval_s = self._interval_s(watched, signals)
         load = self._loads.of(address)
         load.stale_after_s = max(STALE_AFTER_S, STALE_INTERVALS * interval_s)
