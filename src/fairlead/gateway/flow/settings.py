@@ -86,12 +86,6 @@ class FlowSettings:
     """Of each priority that `bands` does not name."""
     bands: Mapping[int, Limits] = field(default_factory=dict, hash=False)
     """priority -> its own limits."""
-    sheddable_limits: Limits | None = None
-    """Of each priority below 0 that `bands` does not name; None = `band_limits`."""
-    band_fairness: Mapping[int, Fairness] = field(default_factory=dict, hash=False)
-    """priority -> its own fairness; `fairness` where it is not named."""
-    band_order: Mapping[int, Order] = field(default_factory=dict, hash=False)
-    """priority -> its own order; `order` where it is not named."""
     whole_limits: Limits = Limits(20_000, 2_000_000_000)
     """Of all priorities together."""
     no_endpoints_limits: Limits = Limits(1_000, 256_000_000)
@@ -101,6 +95,12 @@ class FlowSettings:
     """Saturation from which on priorities below 0 wait, while there are requests that must not be shed."""
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     """fairness id -> share relative to the others; 1 where it is not named."""
+    sheddable_limits: Limits | None = None
+    """Of each priority below 0 that `bands` does not name; None = `band_limits`."""
+    band_fairness: Mapping[int, Fairness] = field(default_factory=dict, hash=False)
+    """priority -> its own fairness; `fairness` where it is not named."""
+    band_order: Mapping[int, Order] = field(default_factory=dict, hash=False)
+    """priority -> its own order; `order` where it is not named."""
 
     def __post_init__(self) -> None:
         for name in ("ttl_s", "no_endpoints_ttl_s"):
