@@ -3,12 +3,15 @@ engine gets it. The gateway runs the prefill leg itself, or tells a sidecar in h
 
 from fairlead.gateway.disaggregation.bodies import HANDOFF_FIELDS, cannot_split
 from fairlead.gateway.disaggregation.decide import Split, SplitSettings, Waits, Whole, predicted_waits_s, split
+from fairlead.gateway.disaggregation.encode import Encoded, EncodeLegs
 from fairlead.gateway.disaggregation.headers import STEERING_HEADERS, sidecar_headers, spread_encoders
 from fairlead.gateway.disaggregation.legs import Leg, LegRequest, LegSettings, PrefillLegs
 
 __all__ = [
     "HANDOFF_FIELDS",
     "STEERING_HEADERS",
+    "EncodeLegs",
+    "Encoded",
     "Leg",
     "LegRequest",
     "LegSettings",

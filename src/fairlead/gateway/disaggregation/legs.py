@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines.handoff import Handoff, HandoffError, Meeting
@@ -30,16 +30,13 @@ from fairlead.gateway.disaggregation.bodies import (
     whole_body,
 )
 from fairlead.gateway.disaggregation.decide import Split
-from fairlead.gateway.disaggregation.post import Attempt, LegFailed, LegRefused, Poster
+from fairlead.gateway.disaggregation.post import Attempt, LegFailed, LegRefused, Poster, sent_headers
 from fairlead.gateway.pick import Pick, Query
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.prefix.index import PromptBlocks
 from fairlead.gateway.requests import Api, top_level
 
 _T = TypeVar("_T")
-_LEFT_OUT: Final = frozenset(
-    ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-encoding", "expect")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +159,7 @@ class PrefillLegs:
     ) -> Leg:
         """Prefill first, then the answer."""
         meeting = Meeting(_host(address))
-        attempt = Attempt(address, request.path, _sent_headers(request.headers))
+        attempt = Attempt(address, request.path, sent_headers(request.headers))
         body = prefill_body(request.api, handoff, fields, meeting)
         answering = self._start(self._counted(request, attempt, body, matched))
         try:
@@ -182,7 +179,7 @@ class PrefillLegs:
     ) -> Leg:
         """Prefill and the answer at the same time: the leg is begun, and goes on in the background."""
         meeting = Meeting(_host(address), room=self._draw_room())
-        attempt = Attempt(address, request.path, _sent_headers(request.headers), asyncio.Event())
+        attempt = Attempt(address, request.path, sent_headers(request.headers), asyncio.Event())
         body = prefill_body(request.api, handoff, fields, meeting)
         task = self._start(self._counted_beside(request, attempt, body, matched))
         sent = asyncio.ensure_future(attempt.sent.wait())  # type: ignore[union-attr]
@@ -238,7 +235,7 @@ class PrefillLegs:
 
     async def _fetch_for_nobody(self, request: LegRequest, decode: bytes) -> None:
         with suppress(LegFailed, LegRefused):
-            attempt = Attempt(request.decode, request.path, _sent_headers(request.headers))
+            attempt = Attempt(request.decode, request.path, sent_headers(request.headers))
             await self._post.answer(attempt, releasing_body(request.api, decode), lambda: True, 5.0)
 
     def _start(self, run: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
@@ -256,8 +253,3 @@ class PrefillLegs:
 def _host(address: str) -> str:
     """Without port, and without the brackets of an IPv6 address."""
     return address.rpartition(":")[0].strip("[]")
-
-
-def _sent_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in headers.items() if name not in _LEFT_OUT and not name.startswith(":")}
-    return {**kept, "content-type": "application/json"}

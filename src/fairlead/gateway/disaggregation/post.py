@@ -19,6 +19,12 @@ _PASSING: Final = frozenset((408, 425, 429))
 """Statuses below 500 that say nothing about the request itself."""
 
 
+_LEFT_OUT: Final = frozenset(
+    ("host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-encoding", "expect")
+)
+"""Headers that are the business of one connection, or of the client's alone."""
+
+
 class LegFailed(Exception):
     """This endpoint did not do it; another may. `refused` when it took no connection."""
 
@@ -78,7 +84,9 @@ class Poster:
         try:
             try:
                 return await self._post(attempt, body)
-            except aiohttp.ServerDisconnectedError:
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # Perhaps a kept connection that the engine closed at this moment; an engine that died refuses the next.
                 return await self._post(attempt, body)
         except TimeoutError as error:
@@ -127,3 +135,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 async def _note_sent(session: aiohttp.ClientSession, context: SimpleNamespace, _: Any) -> None:
     if (sent := context.trace_request_ctx) is not None:
         sent.set()
+
+
+def sent_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of the client's headers, those that a leg takes along."""
+    kept = {name: value for name, value in headers.items() if name not in _LEFT_OUT and not name.startswith(":")}
+    return {**kept, "content-type": "application/json"}

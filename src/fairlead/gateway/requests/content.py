@@ -17,7 +17,7 @@ from fairlead.gateway.requests.token_estimate import estimate_tokens, media_toke
 
 _LIST = 0x5B
 _COPIED_BYTES = 1 << 20
-_MEDIA = frozenset(
+MEDIA_TYPES = frozenset(
     (
         "image_url", "input_image", "image", "image_pil", "image_embeds", "input_audio", "audio_url", "audio",
         "audio_embeds", "video_url", "video", "input_video", "file", "input_file", "document",
@@ -103,7 +103,7 @@ def _without_media(view: memoryview[int], lists: list[memoryview[int]]) -> Text:
     while todo:
         content, outermost = todo.pop()
         for part, raw in _special_parts(content):
-            if part.type in _MEDIA:
+            if part.type in MEDIA_TYPES:
                 media += 1
                 tokens += media_tokens(part.type)
                 start = offset_in(raw, view)
@@ -125,10 +125,10 @@ def _special_parts(content: memoryview[int]) -> list[tuple[_Part, Raw]]:
     """The parts that are more than text, with the bytes of those that are media."""
     try:
         parts = _parts.decode(content)
-        special = [i for i, part in enumerate(parts) if part.content or part.cache_control or part.type in _MEDIA]
+        special = [i for i, part in enumerate(parts) if part.content or part.cache_control or part.type in MEDIA_TYPES]
         if not special:
             return []
-        if not any([parts[i].type in _MEDIA for i in special]):
+        if not any([parts[i].type in MEDIA_TYPES for i in special]):
             return [(parts[i], Raw()) for i in special]
         raws = _raws.decode(content)
         return [(parts[i], raws[i]) for i in special]
