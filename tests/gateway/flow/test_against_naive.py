@@ -147,6 +147,9 @@ def test_any_sequence_of_steps(flow: FlowSettings, sequence: list[tuple[Any, ...
     both = Both(flow)
     for step in sequence:
         both.do(step)
+    waiting = {item.payload for item in both.items.values() if item.waits}
+    both.quick.reconfigure(FlowSettings(band_limits=Limits(1, 1)), both.now_s)
+    assert {item.payload for item in both.items.values() if item.waits} == waiting
     for rejection in both.quick.close(both.now_s):
         both._end(rejection.item.payload, "closed")
     assert set(both.ends) == set(both.items), "every request ended, and each once"

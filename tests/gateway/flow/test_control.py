@@ -235,6 +235,20 @@ def test_abandoned_requests_are_gone_at_once() -> None:
     assert flow.snapshot(0.0).rejected == {Reason.CONTEXT_CANCELLED: 500}
 
 
+def test_other_settings_take_over_what_waits() -> None:
+    flow = FlowControl(FlowSettings(ttl_s=50.0))
+    for number, (priority, deadline_s) in enumerate(((0, 9.0), (0, 4.0), (5, None), (-1, None))):
+        flow.offer(Item(priority, size_bytes=10, deadline_s=deadline_s, payload=number), float(number), FULL)
+    flow.reconfigure(FlowSettings(order=Order.FCFS, ttl_s=20.0, band_limits=Limits(requests=1)), 5.0)
+    assert (flow.requests, flow.size_bytes, flow.budget.used_bytes) == (4, 40, 40)
+    assert flow.next_deadline_s() == 20.0
+    assert rejection_of(flow.offer(Item(0), 6.0, FULL)).reason is Reason.SATURATED
+    assert order_of(flow, 6.0) == [2, 0, 1, 3]
+    flow.close(7.0)
+    flow.reconfigure(FlowSettings(), 8.0)
+    assert rejection_of(flow.offer(Item(0), 8.0, FREE)).reason is Reason.SHUTTING_DOWN
+
+
 def test_a_priority_may_have_policies_and_limits_of_its_own() -> None:
     flow = FlowControl(
         FlowSettings(

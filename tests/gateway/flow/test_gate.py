@@ -193,6 +193,21 @@ async def test_a_large_queue_leaves_the_loop_its_turns() -> None:
     await until(lambda: len(pool.order) == 1 + many)
 
 
+async def test_settings_change_under_those_that_wait() -> None:
+    pool = Pool(each=1, ttl_s=60.0)
+    for name in "abc":
+        pool.ask(name)
+    gates = Gates(lambda key, budget: pool.gate)
+    gates.of("p")
+    gates.reconfigure("p", pool.control.settings)
+    gates.reconfigure("unknown", FlowSettings())
+    pool.end("a")
+    assert pool.order == ["a", "b"]
+    gates.reconfigure("p", FlowSettings(ttl_s=0.02))
+    await until(lambda: "c" in pool.answers)
+    assert pool.rejection("c").reason is Reason.TTL_EXPIRED
+
+
 async def test_closing_answers_all() -> None:
     pool = Pool(each=1)
     for name in "abc":

@@ -72,6 +72,7 @@ class FlowControl:
     def __init__(self, settings: FlowSettings | None = None, budget: Budget | None = None) -> None:
         self.settings = settings or FlowSettings()
         self.budget = budget or Budget(self.settings.whole_limits.size_bytes)
+        self._has_own_budget = budget is None
         self.requests = 0
         """How many wait."""
         self.size_bytes = 0
@@ -150,6 +151,23 @@ class FlowControl:
         band = self._bands.get(priority)
         if band is not None:
             band.settle(fairness_id, more_tokens)
+
+    def reconfigure(self, settings: FlowSettings, now_s: float) -> None:
+        """Go on with other settings. What waits stays, though there may be more of it than may wait from now on; its
+        time to live counts from when it came."""
+        waiting = sorted([entry[2] for entry in self._expiries if entry[2].waits], key=lambda item: item.number)
+        used_s = {band.priority: band.used_s for band in self._order}
+        self.settings = settings
+        if self._has_own_budget:
+            self.budget.limit_bytes = settings.whole_limits.size_bytes
+        self._bands = {priority: Band(priority, settings) for priority in used_s}
+        self._order = sorted(self._bands.values(), key=lambda band: -band.priority)
+        for band in self._order:
+            band.used_s = used_s[band.priority]
+        self._expiries = []
+        for item in waiting:
+            self._place(self._bands[item.priority], item, item.queued_s)
+        self._close_idle_bands(now_s)
 
     def close(self, now_s: float) -> list[Rejection]:
         """Refuse everything that waits, and everything offered from now on."""
@@ -236,16 +254,19 @@ class FlowControl:
         return Verdict(Outcome.QUEUED, None, tuple(victims)) if victims else QUEUED
 
     def _wait(self, band: Band, item: Item, now_s: float) -> None:
-        settings = self.settings
-        longest_s = settings.ttl_s + settings.no_endpoints_ttl_s
-        item.give_up_s = now_s + (longest_s if item.ttl_s is None else min(item.ttl_s, longest_s))
         item.waits = True
-        self._set_expiry(item, now_s)
-        heapq.heappush(self._expiries, (item.expires_s, item.number, item))
-        band.add(item, min(now_s + settings.ttl_s, item.give_up_s))
+        self._place(band, item, now_s)
         self.requests += 1
         self.size_bytes += item.size_bytes
         self.budget.used_bytes += item.size_bytes
+
+    def _place(self, band: Band, item: Item, since_s: float) -> None:
+        settings = self.settings
+        longest_s = settings.ttl_s + settings.no_endpoints_ttl_s
+        item.give_up_s = since_s + (longest_s if item.ttl_s is None else min(item.ttl_s, longest_s))
+        self._set_expiry(item, since_s)
+        heapq.heappush(self._expiries, (item.expires_s, item.number, item))
+        band.add(item, min(since_s + settings.ttl_s, item.give_up_s))
 
     def _set_expiry(self, item: Item, now_s: float) -> None:
         settings = self.settings

@@ -141,6 +141,12 @@ class Gate:
         if self.control.requests:
             self._pump(self._clock.monotonic_s(), None)
 
+    def reconfigure(self, settings: FlowSettings) -> None:
+        """Go on with other settings; what waits stays."""
+        if settings != self.control.settings:
+            self.control.reconfigure(settings, self._clock.monotonic_s())
+            self.poke()
+
     def abandon(self, item: Item) -> None:
         if self.control.abandon(item):
             self._refused_for(item, Reason.CONTEXT_CANCELLED, self._clock.monotonic_s())
@@ -290,8 +296,14 @@ class Gates:
         for gate in list(self._gates.values()):
             gate.poke()
 
+    def reconfigure(self, pool: str, settings: FlowSettings) -> None:
+        """The pool's settings may be other ones from now on."""
+        gate = self._gates.get(pool)
+        if gate is not None:
+            gate.reconfigure(settings)
+
     def forget(self, pool: str, message: str = "The model's pool was removed.") -> None:
-        """The pool exists no more, or gets a gate with other settings at its next request."""
+        """The pool exists no more."""
         gate = self._gates.pop(pool, None)
         if gate is not None:
             gate.refuse_all(message)
