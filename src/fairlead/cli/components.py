@@ -57,16 +57,56 @@ def agent(argv: list[str]) -> int:
     return main(argv) or 0
 
 
+GATEWAY_SUBCOMMANDS = frozenset(("top", "explain", "config"))
+"""Of `fairlead gateway`: they look into a picker in place of being one."""
+
+
 def gateway(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fairlead gateway", description="Run the endpoint picker for Envoy.")
+    if argv and argv[0] in GATEWAY_SUBCOMMANDS:
+        from fairlead.cli.app import run as run_command
+
+        return run_command(["gateway", *argv])
+    parser = argparse.ArgumentParser(
+        prog="fairlead gateway",
+        description="Run the endpoint picker.",
+        epilog="`fairlead gateway top`, `explain` and `config check` look into one that runs.",
+    )
     _kubeconfig(parser)
-    parser.add_argument("--data", type=Path, required=True, help="folder for the picker's socket and logs")
+    parser.add_argument("--data", type=Path, required=True, help="folder for the picker's sockets, logs and memory")
     _metrics_port(parser)
+    parser.add_argument("--namespace", help="serve the pools of this namespace only")
+    parser.add_argument("--config", type=Path, help="EndpointPickerConfig of pools that name none")
+    foreign = parser.add_argument_group("gateways other than Fairlead's own Envoy")
+    foreign.add_argument("--grpc-address", default="", metavar="HOST:PORT", help="serve them there (usual port: 9002)")
+    foreign.add_argument("--health-address", default="", metavar="HOST:PORT", help="gRPC health (usual port: 9003)")
+    foreign.add_argument("--tls-cert", type=Path, help="certificate (PEM) of that address; self-signed when left out")
+    foreign.add_argument("--tls-key", type=Path, help="its key (PEM)")
+    foreign.add_argument("--no-tls", action="store_true", help="serve without TLS")
+    foreign.add_argument(
+        "--do-not-observe", action="store_true", help="end calls before the answer: less work, but ends are not known"
+    )
     arguments = parser.parse_args(argv)
+    if bool(arguments.tls_cert) != bool(arguments.tls_key):
+        parser.error("--tls-cert and --tls-key belong together")
+    _writable(parser, arguments.data)
     from fairlead.gateway.run import Options, run
 
-    _writable(parser, arguments.data)
-    return _run("gateway", run(arguments.kubeconfig, Options(arguments.data, arguments.metrics_port)))
+    tls = None
+    if arguments.grpc_address and not arguments.no_tls:
+        from fairlead.gateway.transport import ServerTls
+
+        certificate, key = arguments.tls_cert, arguments.tls_key
+        tls = ServerTls.from_files(certificate, key) if certificate else ServerTls.self_signed()
+    options = Options(
+        arguments.data,
+        arguments.metrics_port,
+        config=arguments.config,
+        grpc_address=arguments.grpc_address,
+        health_address=arguments.health_address,
+        observes=not arguments.do_not_observe,
+        tls=tls,
+    )
+    return _run("gateway", run(arguments.kubeconfig, options, namespace=arguments.namespace))
 
 
 def envoy(argv: list[str]) -> int:

@@ -19,7 +19,6 @@ from rich.text import Text
 from fairlead.cli.data import DataOption, OutputOption, folder
 from fairlead.cli.failure import Failed
 
-SUBCOMMANDS = frozenset(("top", "explain", "config"))
 _TIMEOUT_S = 5.0
 
 console = Console(highlight=False)

@@ -24,8 +24,8 @@ class Asked:
     """State of a request from its parse to its end. `turn` is what its gate calls."""
 
     __slots__ = (
-        "blocks", "body", "decided", "director", "head", "leg", "matched_tokens", "picked_s", "plan", "query",
-        "request", "resolved", "series", "shape", "waiting",
+        "blocks", "body", "decided", "director", "head", "leg", "matched_tokens", "pick_id", "picked_s", "plan",
+        "query", "request", "resolved", "series", "shape", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class Asked:
         self.waiting: Waiting | None = None
         self.leg: Held | None = None
         """The prefill that is computed for it elsewhere."""
+        self.pick_id = ""
         self.picked_s = 0.0
         self.matched_tokens = 0
 
@@ -72,3 +73,4 @@ class Asked:
         if self.leg is not None:
             self.leg.abandon()
             self.leg = None
+            self.director.abandoned(self)

@@ -10,6 +10,7 @@ import msgspec
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import EngineSignals
 from fairlead.gateway.director import Director
+from fairlead.gateway.disaggregation import EncodeLegs, PrefillLegs
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.flow import NO_ENDPOINTS, Gate, Gates, Saturation, Waker
 from fairlead.gateway.flow.control import Budget
@@ -22,10 +23,11 @@ from fairlead.gateway.observe.requests import RequestSeries
 from fairlead.gateway.observe.state import PickerState, pool_state
 from fairlead.gateway.observe.tracing import NoTraces, Traces
 from fairlead.gateway.picker import EndpointPicker
-from fairlead.gateway.plan import Plans, PoolSettings, ReadSettings
+from fairlead.gateway.plan import Plans, PoolSettings
 from fairlead.gateway.prefix.tree import PrefixTree
 from fairlead.gateway.scrape.recovery import Recovery
 from fairlead.gateway.scrape.scraper import Scraper
+from fairlead.gateway.splitting import Splitter
 from fairlead.gateway.watcher import Watcher
 
 MakeWaker = Callable[[str, Callable[[], str]], Waker | None]
@@ -38,7 +40,6 @@ class Assembly:
     def __init__(
         self,
         *,
-        read_settings: ReadSettings,
         default: PoolSettings | None = None,
         traces: Traces | None = None,
         replica: str | None = None,
@@ -52,7 +53,7 @@ class Assembly:
         self.picker = EndpointPicker(self.loads, self.prefixes, LatencyPredictor())
         self.metrics = GatewayMetrics(self.registry, self.loads)
         self.metrics.flow.saturations = self._saturations
-        self.plans = Plans(self.registry, self.picker, read_settings, default)
+        self.plans = Plans(self.registry, self.picker, default)
         self.make_waker: MakeWaker | None = None
         """Starts first replicas of pools that have none; None where nothing can. Counts for gates made later."""
         self.gates = Gates(self._make_gate)
@@ -62,9 +63,12 @@ class Assembly:
         self.recovery = Recovery(self.registry, self.loads, clock)
         self.journal = Journal()
         self.watcher = Watcher(self.scraper, self.recovery, self.journal, traces or NoTraces(), clock)
+        self.splitter = Splitter(self.picker, PrefillLegs(self.picker, clock), EncodeLegs())
+        self.metrics.disaggregated = self.splitter.decisions
         self.director = Director(
-            self.registry, self.picker, self.plans, self.gates, self.metrics, clock, random=random, hooks=self.watcher
-        )
+            self.registry, self.picker, self.plans, self.gates, self.splitter, self.metrics, clock,
+            random=random, hooks=self.watcher,
+        )  # fmt: skip
 
     # Flow control
 
@@ -142,7 +146,8 @@ class Assembly:
 
     def decision(self, name: str) -> msgspec.Struct | None:
         """A decision kept, by its request's id or the pick's; `last` is the newest."""
-        return self.journal.find(name)
+        kept = self.journal.find(name)
+        return kept.record() if kept is not None else None
 
     def config(self) -> object:
         """The effective configuration of every pool."""

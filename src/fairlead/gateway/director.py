@@ -22,7 +22,7 @@ from fairlead.gateway.load import InFlight
 from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.observe.hooks import Hooks, NoHooks
 from fairlead.gateway.observe.metrics import GatewayMetrics
-from fairlead.gateway.pick import NoPick, Query, decide
+from fairlead.gateway.pick import NoPick, Pick, Query, decide
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans
 from fairlead.gateway.prefix.blocks import space_of, text_blocks
@@ -39,6 +39,7 @@ from fairlead.gateway.requests import (
 )
 from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
+from fairlead.gateway.splitting import Headers, Legs, Splitter
 
 RETRY_AFTER_S = 1
 """What a client without an endpoint is told to wait: local replicas start within seconds."""
@@ -55,6 +56,7 @@ class Director:
         picker: EndpointPicker,
         plans: Plans,
         gates: Gates,
+        splitter: Splitter,
         metrics: GatewayMetrics,
         clock: Clock = SYSTEM,
         *,
@@ -65,6 +67,7 @@ class Director:
         self._picker = picker
         self._plans = plans
         self._gates = gates
+        self._splitter = splitter
         self._metrics = metrics
         self._clock = clock
         self._draw = (random or Random()).random
@@ -212,16 +215,38 @@ class Director:
         matched = context.matched[addresses.index(pick.address)]
         picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked)
         asked.picked_s, asked.matched_tokens = now_s, matched
-        resolved, request = asked.resolved, asked.request
         asked.series.goes(len(asked.body), query.prompt_tokens, matched)
-        body = None
-        if resolved.model != request.model and request.api is not Api.PATH:
-            body = rewrite_model(asked.body, request.model, resolved.model)
-            self._metrics.rewritten(request.model, resolved.model)
+        asked.pick_id = picked.pick_id
         headers = self._hooks.picked(asked, context, picked, seen)
+        body = self._rewritten(asked)
         self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
-        asked.decided(Route(plan.pool.key, request.model, pick, picked.pick_id, body, headers))
+        if plan.prefilling or plan.encoding:
+
+            def proceed(changed: bytes | None, more: Headers) -> None:
+                self._go(asked, pick, body if changed is None else changed, headers + more)
+
+            whole = asked.body if body is None else body
+            if self._splitter.begin(asked, context, pick, whole, proceed):
+                return
+        self._go(asked, pick, body, headers)
+
+    def _rewritten(self, asked: Asked) -> bytes | None:
+        """The body with the target's name; None when the client's own will do."""
+        model, target = asked.request.model, asked.resolved.model
+        if model == target or asked.request.api is Api.PATH:
+            return None
+        self._metrics.rewritten(model, target)
+        return rewrite_model(asked.body, model, target)
+
+    def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
+        asked.decided(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers))
         asked.body = b""
+
+    def abandoned(self, asked: Asked) -> None:
+        """The client left while legs of its request were under way: the pick will have no end of its own."""
+        if self._picker.loads.ended(asked.pick_id) is not None:
+            asked.series.running -= 1
+        self._gates.poke(asked.plan.pool.key)
 
     def _refuse(self, asked: Asked, reply: Reply) -> None:
         asked.series.refused(reply.reason)
@@ -252,6 +277,8 @@ class Director:
         if not isinstance(asked, Asked):
             return
         asked.series.ended(completion, times[1])
+        if isinstance(asked.leg, Legs):
+            self._splitter.ended(asked.leg, fetched=bool(completion.served))
         if completion.output_tokens is not None and completion.code == 200:
             self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)
         self._gates.poke(asked.plan.pool.key)

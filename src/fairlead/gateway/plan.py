@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from fairlead.gateway.config import ConfigError, read_config
 from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
 from fairlead.gateway.pick import Profile
@@ -36,14 +37,33 @@ class PoolSettings:
     flow: FlowSettings = field(default_factory=FlowSettings)
     remote_prefill_from_tokens: int | None = None
     """Uncached prompt tokens from which on a prompt is computed by a prefill endpoint; None = where that is quicker."""
+    remote_prefill_from_prompt_tokens: int = 0
+    """Shorter prompts never are."""
+    sidecars: bool = False
+    """Whether sidecars at the endpoints run the legs of a split request."""
+    precise_prefix: bool = False
+    """Whether the engines' cache events are listened to."""
+    effective: Mapping[str, object] = field(default_factory=dict)
+    """The configuration it came from, with all that was left out."""
 
 
-class SettingsError(ValueError):
-    """A configuration that cannot be followed; the message names what and why."""
-
-
-ReadSettings = Callable[[str], PoolSettings]
-"""From the text of a configuration. Raises SettingsError."""
+def read_settings(text: str) -> PoolSettings:
+    """From the text of an EndpointPickerConfig. Raises ConfigError."""
+    config = read_config(text)
+    for warning in config.warnings:
+        _log.warning("picker configuration: %s", warning)
+    split = config.disaggregation
+    return PoolSettings(
+        config.profile,
+        config.prefill_profile,
+        config.detector(),
+        config.flow,
+        config.remote_prefill_from_tokens,
+        split.remote_prefill_from_prompt_tokens if split is not None else 0,
+        sidecars=split is not None,
+        precise_prefix=config.precise_prefix is not None,
+        effective=config.effective,
+    )
 
 
 @dataclass(slots=True)
@@ -67,17 +87,15 @@ class Plans:
         self,
         registry: Registry,
         picker: EndpointPicker,
-        read: ReadSettings,
         default: PoolSettings | None = None,
     ) -> None:
         self._registry = registry
         self._picker = picker
-        self._read = read
         self.default = default or PoolSettings()
         self._by_pool: dict[str, PoolPlan] = {}
         self._configured: dict[str, PoolSettings] = {}  # key of a configuration -> its settings
         self.on_replan: list[Callable[[str], None]] = []
-        """Called with the key of each pool whose settings changed, or that is gone."""
+        """Called with the key of each pool whose plan is a new one, or that is gone."""
         registry.on_change(self._changed)
         registry.on_config(self._config_changed)
         for pool in registry.pools.values():
@@ -94,15 +112,7 @@ class Plans:
     def describe(self, key: str) -> dict[str, object]:
         """The effective configuration of a pool, for people."""
         plan = self._by_pool[key]
-        profile = plan.settings.profile
-        return {
-            "config": plan.pool.config or "default",
-            "profile": profile.name,
-            "filters": [named.name for named in profile.filters],
-            "scorers": [{"name": named.name, "weight": named.weight} for named in profile.scorers],
-            "picker": profile.picker.name,
-            "flow": plan.settings.flow,
-        }
+        return {"config": plan.pool.config or "default", "effective": plan.settings.effective}
 
     def _changed(self, change: Change) -> None:
         for address in change.gone:
@@ -117,11 +127,8 @@ class Plans:
         for endpoint in pool.endpoints:
             self._picker.loads.describe(endpoint.address, endpoint.role, endpoint.labels)
             self._picker.predictor.describe(endpoint.address, f"{pool.key} {_hardware(endpoint)}")
-        before = self._by_pool.get(pool.key)
-        settings = self._settings_of(pool)
-        self._by_pool[pool.key] = plan_of(pool, settings)
-        if before is not None and before.settings is not settings:
-            self._tell(pool.key)
+        self._by_pool[pool.key] = plan_of(pool, self._settings_of(pool))
+        self._tell(pool.key)
 
     def _settings_of(self, pool: Pool) -> PoolSettings:
         if not pool.config:
@@ -133,8 +140,8 @@ class Plans:
         if text is None:
             return self.default
         try:
-            settings = self._read(text)
-        except SettingsError as error:
+            settings = read_settings(text)
+        except ConfigError as error:
             _log.warning("picker configuration %s of pool %s: %s; the default holds", pool.config, pool.key, error)
             settings = self.default
         self._configured[pool.config] = settings
@@ -146,8 +153,8 @@ class Plans:
             self._configured.pop(key, None)
         else:
             try:
-                self._configured[key] = self._read(text)
-            except SettingsError as error:
+                self._configured[key] = read_settings(text)
+            except ConfigError as error:
                 _log.warning("picker configuration %s: %s; what was in force remains so", key, error)
                 return
         for plan in list(self._by_pool.values()):

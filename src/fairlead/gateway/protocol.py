@@ -41,8 +41,8 @@ ENGINE_PROTOCOL_HEADER = "x-fairlead-engine-protocol"
 """How Fairlead's own Envoy speaks to the endpoint: `h2c`; absent = HTTP/1.1. Set by routes to such pools."""
 
 USAGE_NAMESPACE = "fairlead.usage"
-"""Dynamic metadata of Fairlead's own Envoy: token counts of the answer (prompt, output, cached) and the number of
-`events` of a streamed one."""
+"""Dynamic metadata of Fairlead's own Envoy: token counts of the answer (prompt, output, cached), and of a streamed one
+the number of `events` and `token_wait_ms`, from the first event to the first that holds a token."""
 
 FIRST_BODY_TAG = "first_body_us"
 """Tag of an access-log entry: microseconds from the request's first byte to the first of the answer's body."""
@@ -55,7 +55,7 @@ CONTROL_HEADERS = frozenset(
     (
         *OBJECTIVE_HEADERS, *FAIRNESS_HEADERS, *REWRITE_HEADERS, *TTFT_SLO_HEADERS, *TPOT_SLO_HEADERS,
         SESSION_TOKEN_HEADER, SESSION_ID_HEADER, "prefer", "x-request-id", "traceparent", "tracestate",
-        "anthropic-version", TEST_ENDPOINT_HEADER,
+        "anthropic-version", "authorization", TEST_ENDPOINT_HEADER,
     )
 )  # fmt: skip
 """Request headers that decisions read."""

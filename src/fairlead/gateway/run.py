@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ from fairlead.gateway.access_log import keep_small
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import EndpointSource
 from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
-from fairlead.gateway.extproc import FOREIGN, Listener
+from fairlead.gateway.extproc import FOREIGN
 from fairlead.gateway.observe.admin import serve_admin, serve_metrics
 from fairlead.gateway.observe.tracing import traces_from_environment
-from fairlead.gateway.plan import PoolSettings, SettingsError
+from fairlead.gateway.plan import read_settings
 from fairlead.gateway.prefix.persist import PrefixFile
 from fairlead.gateway.server import PickerServer
 from fairlead.gateway.transport import Health, ServerTls
@@ -33,10 +33,6 @@ SYNC_TIMEOUT_S = 30.0
 EXPIRE_INTERVAL_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-def read_settings(text: str) -> PoolSettings:
-    raise SettingsError("not yet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +51,8 @@ class Options:
     """host:port for foreign gateways; empty = only Fairlead's Envoy on the socket."""
     health_address: str = ""
     """host:port of the health service beside it."""
-    listener: Listener = FOREIGN
-    """How sessions of foreign gateways behave."""
+    observes: bool = True
+    """Whether sessions of foreign gateways go on through the answer, to learn of its end."""
     tls: ServerTls | None = None
     """Of the address for foreign gateways."""
 
@@ -75,7 +71,7 @@ async def serve(
 ) -> None:
     """Serve the picker until SIGTERM or SIGINT. With `client`, first replicas are asked for of its Kubernetes API.
 
-    Raises what `source` raises, and SettingsError for `options.config`.
+    Raises what `source` raises, and ConfigError for `options.config`.
     """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -83,7 +79,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     default = read_settings(options.config.read_text()) if options.config is not None else None
     traces = traces_from_environment()
-    parts = Assembly(read_settings=read_settings, default=default, traces=traces, clock=clock)
+    parts = Assembly(default=default, traces=traces, clock=clock)
     first = _first_replicas(parts, client) if client is not None else None
     memory = PrefixFile(parts.prefixes, options.data / "prefixes.bin", clock=clock)
     if count := memory.load():
@@ -110,6 +106,7 @@ async def serve(
         parts.gates.close()
         await server.stop()
         parts.recovery.close()
+        await parts.splitter.close()
         if first is not None:
             await first.close()
         await memory.save()
@@ -144,7 +141,7 @@ async def _listen(server: PickerServer, options: Options) -> None:
     address = await server.start(f"unix:{picker_socket(options.data)}")
     _log.info("picker serves on %s", address)
     if options.grpc_address:
-        address = await server.start(options.grpc_address, options.listener, tls=options.tls)
+        address = await server.start(options.grpc_address, replace(FOREIGN, observes=options.observes), tls=options.tls)
         _log.info("picker serves foreign gateways on %s", address)
     if options.health_address:
         _log.info("health on %s", await server.start_health(options.health_address))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from fairlead.gateway.pick import Context, Pick
+from fairlead.gateway.pick.explain import DecisionRecord
 
 if TYPE_CHECKING:
     from fairlead.gateway.asked import Asked
@@ -34,6 +35,12 @@ class Kept(NamedTuple):
     context: Context
     pick: Pick
     matched_tokens: int
+
+    def record(self) -> DecisionRecord:
+        """The decision in the form that can be replayed anywhere."""
+        return DecisionRecord.of(
+            self.settings.profile, self.context, self.pick, request_id=self.request_id, pool=self.pool
+        )
 
 
 class Summary(msgspec.Struct, frozen=True):
