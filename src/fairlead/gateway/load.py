@@ -28,6 +28,12 @@ SETTLE_S = 1.0
 HUNG_AFTER_FAILURES = 3
 """Scrapes without an answer in a row after which an endpoint counts as unreachable."""
 
+ARRIVAL_S = 0.02
+"""A request that was picked less than this before a scrape may not be in the engine's queue yet."""
+
+UNKNOWN_ADAPTER_SLOTS = 8
+"""Adapters that an engine keeps loaded which does not say."""
+
 LOST_AFTER_S = 3600.0
 """A request of which nothing was heard for this long is no longer counted."""
 
@@ -176,8 +182,10 @@ class LoadTable:
         load.sent_tokens += uncached
         self.changed.add(address)
         load.backlog_at_s = now_s
-        if adapter and candidate.running_adapters is not None and adapter not in candidate.running_adapters:
-            candidate.running_adapters |= {adapter}
+        if adapter:
+            _use_adapter(candidate, adapter)
+            if candidate.running_adapters is not None and adapter not in candidate.running_adapters:
+                candidate.running_adapters |= {adapter}
         return pick_id
 
     def in_flight(self, pick_id: str) -> InFlight | None:
@@ -222,12 +230,16 @@ class LoadTable:
         if signals.running_adapters is not None:
             recent = {r.adapter for r in load.in_flight.values() if r.adapter and r.picked_s > began_s - SETTLE_S}
             candidate.running_adapters = frozenset(signals.running_adapters) | recent
+            for adapter in signals.running_adapters:
+                if adapter not in candidate.loaded_adapters:
+                    _use_adapter(candidate, adapter)
         else:
             candidate.running_adapters = None
         if signals.running_requests is None or signals.waiting_requests is None:
             load.reported_others = None
         else:
             self._correct(load, signals.running_requests + signals.waiting_requests, began_s)
+            _raise_backlog(load, signals.waiting_requests, began_s, now_s)
         _count_others(load)
 
     def _correct(self, load: EndpointLoad, reported: int, began_s: float) -> None:
@@ -301,6 +313,39 @@ class LoadTable:
         for pick_id in lost:
             self.ended(pick_id)
         return len(lost)
+
+
+def _use_adapter(candidate: Candidate, adapter: str) -> None:
+    """It is loaded now, if need be in the place of the one that was used longest ago."""
+    loaded = candidate.loaded_adapters
+    loaded.pop(adapter, None)
+    loaded[adapter] = None
+    while len(loaded) > (candidate.max_adapters or UNKNOWN_ADAPTER_SLOTS):
+        del loaded[next(iter(loaded))]
+
+
+def _raise_backlog(load: EndpointLoad, waiting: int, began_s: float, now_s: float) -> None:
+    """Nothing of what waits in the engine's queue is computed yet, whatever the time that has passed.
+
+    Engines serve in order, so those that wait are the last ones they got. Requests of others are taken to be like ours.
+    """
+    if not waiting or not load.in_flight:
+        return
+    ours = len(load.in_flight)
+    left = waiting * ours / (ours + (load.reported_others or 0))
+    scale = waiting / left
+    backlog = 0.0
+    for request in reversed(load.in_flight.values()):
+        if request.picked_s > began_s - ARRIVAL_S:
+            backlog += request.uncached_tokens
+        elif left >= 1.0:
+            backlog += scale * request.uncached_tokens
+            left -= 1.0
+        else:
+            break
+    _work_off(load, now_s)
+    if backlog > load.candidate.prefill_backlog_tokens:
+        load.candidate.prefill_backlog_tokens = backlog
 
 
 def _count_others(load: EndpointLoad) -> None:

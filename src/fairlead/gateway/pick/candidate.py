@@ -57,6 +57,9 @@ class Candidate:
     """Adapters that requests in its queue wait for."""
     max_adapters: int | None = None
     """Adapter slots; None = unknown."""
+    loaded_adapters: dict[str, None] = field(default_factory=dict)
+    """Adapters it was last sent, as many as it has slots, the latest last: an idle one stays loaded until others need
+    its slot, of which engines report nothing."""
     speed: Speed | None = None
     """None = nothing is known, not even of endpoints like it."""
     labels: Mapping[str, str] = field(default_factory=dict)
