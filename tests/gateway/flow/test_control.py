@@ -265,16 +265,16 @@ def test_a_priority_may_have_policies_and_limits_of_its_own() -> None:
 
 def test_asking_whether_it_is_open_leaves_no_trace() -> None:
     flow = FlowControl(FlowSettings(band_limits=Limits(requests=1)))
-    assert flow.is_open(0, 0.0, FREE)
-    assert not flow.is_open(0, 0.0, FULL)
+    assert flow.is_open(0, FREE)
+    assert not flow.is_open(0, FULL)
     flow.offer(Item(0), 0.0, FULL)
-    assert not flow.is_open(0, 0.0, FREE), "somebody waits"
-    assert not flow.is_open(-1, 0.0, FREE)
-    assert flow.is_open(1, 0.0, FREE)
+    assert not flow.is_open(0, FREE), "somebody waits"
+    assert not flow.is_open(-1, FREE)
+    assert flow.is_open(1, FREE)
     state = flow.snapshot(0.0)
-    assert (state.requests, state.dispatched_at_once, state.rejected) == (1, 0, {})
+    assert (state.requests, state.dispatched_at_once, state.rejected, len(state.bands)) == (1, 0, {}, 1)
     flow.close(0.0)
-    assert not flow.is_open(1, 0.0, FREE)
+    assert not flow.is_open(1, FREE)
 
 
 def test_the_state_can_be_printed() -> None:

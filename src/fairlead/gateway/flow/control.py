@@ -96,15 +96,17 @@ class FlowControl:
         if band is None:
             band = self._open_band(item.priority, now_s)
         band.used_s = now_s
-        if saturation.value < band.ceiling and (not self.requests or self._is_first(band)):
+        if saturation.value < band.ceiling and (not self.requests or self._is_first(item.priority)):
             self.dispatched_at_once += 1
             return DISPATCH
         return self._queue(band, item, now_s, saturation)
 
-    def is_open(self, priority: int, now_s: float, saturation: Saturation) -> bool:
+    def is_open(self, priority: int, saturation: Saturation) -> bool:
         """Whether a request of this priority would go on at once. Nothing is counted and nobody makes room."""
-        band = self._bands.get(priority) or self._open_band(priority, now_s)
-        return saturation.value < band.ceiling and self._is_first(band)
+        if self._is_closed or not self._is_first(priority):
+            return False
+        priorities = sorted({priority, *self._bands}, reverse=True)
+        return saturation.value < compute_ceilings(priorities, self.settings)[priorities.index(priority)]
 
     def next(self, now_s: float, saturation: Saturation) -> Item | None:
         """Take the request whose turn it is, None when none may go. Ask `expired` first."""
@@ -213,11 +215,11 @@ class FlowControl:
 
     # Bands
 
-    def _is_first(self, band: Band) -> bool:
+    def _is_first(self, priority: int) -> bool:
         """Whether nothing waits at this priority or above."""
-        for other in self._order:
-            if other.requests:
-                return other.priority < band.priority
+        for band in self._order:
+            if band.requests:
+                return band.priority < priority
         return True
 
     def _open_band(self, priority: int, now_s: float) -> Band:

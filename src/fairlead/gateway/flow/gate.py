@@ -132,8 +132,7 @@ class Gate:
 
     def is_open(self, priority: int) -> bool:
         """Whether a request of this priority would go on at once; asking leaves no trace."""
-        now_s = self._clock.monotonic_s()
-        return self.control.is_open(priority, now_s, self._saturation(now_s))
+        return self.control.is_open(priority, self._saturation(self._clock.monotonic_s()))
 
     def poke(self) -> None:
         """Something changed: a request ended, an engine reported, endpoints came or went."""

@@ -152,6 +152,11 @@ class FirstReplica:
                 wish.story = f"The Kubernetes API could not be asked for a replica of {wish.target}: {_reason(error)}."
                 if failures == 1:
                     _LOG.warning("%s", wish.story)
+            except Exception:
+                _LOG.exception("first replica of %s", wish.target)
+                wish.again_s = self._clock.monotonic_s() + ASK_AGAIN_S
+                wish.story = f"The gateway failed to ask for a replica of {wish.target}; its log says why."
+                return
             else:
                 wish.refusal, wish.story = "", step.story
                 wish.again_s = self._clock.monotonic_s() + ASK_AGAIN_S
