@@ -175,10 +175,10 @@ def _bad_body(body: bytes, error: Exception) -> BadBody:
 
 def _parse_chat(body: bytes | memoryview) -> InferenceRequest:
     b = _chat.decode(body)
-    parts = [text_of(part) for part in (b.chat_template, b.documents, b.tools) if part]
-    parts.append(conversation(b.messages))
-    session = (b.prompt_cache_key, b.user)
-    return _request(Api.CHAT, b, _joined(parts), b.max_completion_tokens or b.max_tokens, session)
+    prompt = conversation(b.messages)
+    if b.tools or b.documents or b.chat_template:
+        prompt = _joined([*(text_of(part) for part in (b.chat_template, b.documents, b.tools) if part), prompt])
+    return _request(Api.CHAT, b, prompt, b.max_completion_tokens or b.max_tokens, (b.prompt_cache_key, b.user))
 
 
 def _parse_completions(body: bytes | memoryview) -> InferenceRequest:
@@ -262,6 +262,10 @@ _PARSERS: Mapping[Api, Callable[[bytes | memoryview], InferenceRequest]] = {
 
 
 def _request(api: Api, b: _Body, prompt: Text, limit: Raw, sessions: tuple[Raw, ...]) -> InferenceRequest:
+    session = ""
+    for raw in sessions:
+        if raw and (session := _name(raw)):
+            break
     return InferenceRequest(
         api,
         b.model or "",
@@ -270,9 +274,9 @@ def _request(api: Api, b: _Body, prompt: Text, limit: Raw, sessions: tuple[Raw, 
         None,
         prompt.tokens,
         _integer(limit) if limit else None,
-        max(1, _integer(b.n) or 1) if b.n else 1,
+        (_integer(b.n) or 1) if b.n else 1,
         _name(b.cache_salt) if b.cache_salt else "",
-        next((name for session in sessions if session and (name := _name(session))), ""),
+        session,
         prompt.media,
     )
 

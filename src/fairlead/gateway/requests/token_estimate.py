@@ -22,6 +22,8 @@ _ESCAPE_LESS: Final = 0.78
 """What `\\uXXXX` has less than six letters have."""
 _CYRILLIC_ESCAPE_LESS: Final = 0.35
 """What a Cyrillic one has less than other escapes have."""
+_FEW_ESCAPES: Final = 0.04
+"""Backslashes in a byte up to which they are taken for line ends, as most are, without looking."""
 
 IMAGE_TOKENS: Final = 1000
 """A picture of one megapixel, about, in the models of today."""
@@ -47,9 +49,9 @@ def estimate_tokens(text: bytes | memoryview) -> int:
     if not sample.isascii():
         tokens += (size - len(sample.translate(None, _HIGH))) * (_HIGH_TOKENS - _ASCII_TOKENS)
         tokens -= (sample.count(b"\xd0") + sample.count(b"\xd1")) * _CYRILLIC_LESS
-    if b"\\" in sample:
+    if sample.count(b"\\") > size * _FEW_ESCAPES:
         tokens -= sample.count(b"\\u") * _ESCAPE_LESS + sample.count(b"\\u04") * _CYRILLIC_ESCAPE_LESS
-    return max(1, round(tokens * length / size))
+    return max(1, int(tokens * length / size + 0.5))
 
 
 def media_tokens(kind: str) -> int:
