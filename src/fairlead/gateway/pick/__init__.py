@@ -17,6 +17,7 @@ from fairlead.gateway.pick.query import Context, Query, Step
 from fairlead.gateway.pick.random_choice import pick_random
 from fairlead.gateway.pick.registry import PLUGIN_TYPES, BadPlugin, build_profile
 from fairlead.gateway.pick.round_robin import pick_round_robin
+from fairlead.gateway.pick.sessions import SessionTable
 
 __all__ = [
     "DEFAULT_PROFILE",
@@ -34,6 +35,7 @@ __all__ = [
     "Pick",
     "Profile",
     "Query",
+    "SessionTable",
     "Speed",
     "Step",
     "Use",

@@ -36,6 +36,8 @@ def role_filter(roles: frozenset[str], *, unlabelled: bool) -> Filter:
 
 
 class ByLabelParameters(Parameters, frozen=True):
+    """Of `by-label`."""
+
     label: str
     valid_values: tuple[str, ...] = ()
     allows_no_label: bool = False
@@ -84,6 +86,8 @@ class Requirement(Parameters, frozen=True):
 
 
 class SelectorParameters(Parameters, frozen=True):
+    """Of `label-selector-filter` and `by-label-selector`."""
+
     match_labels: dict[str, str] = {}
     match_expressions: tuple[Requirement, ...] = ()
 

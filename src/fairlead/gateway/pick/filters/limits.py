@@ -31,6 +31,8 @@ class Condition(Parameters, frozen=True):
 
 
 class UtilizationParameters(Parameters, frozen=True):
+    """Of `utilization-filter`."""
+
     conditions: tuple[Condition, ...]
     fallback_on_empty: bool = False
     """Keep everybody when nobody fulfils the conditions."""
@@ -60,6 +62,8 @@ def utilization(parameters: UtilizationParameters) -> Filter:
 
 
 class SloHeadroomParameters(Parameters, frozen=True):
+    """Of `slo-headroom-tier-filter`."""
+
     epsilon_explore_neg: float = 0.0
     """How often those that miss an objective are kept instead."""
     latency_prediction_info_producer_name: str = ""

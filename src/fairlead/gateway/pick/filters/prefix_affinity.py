@@ -13,6 +13,8 @@ from fairlead.gateway.pick.query import Context
 
 
 class PrefixAffinityParameters(Parameters, frozen=True):
+    """Of `prefix-cache-affinity-filter`."""
+
     affinity_threshold: float = 0.8
     """Share of the prompt that an endpoint must hold to count as holding it; 0 or less turns the filter off."""
     exploration_probability: float = 0.0

@@ -26,6 +26,8 @@ class PickerParameters(Parameters, frozen=True):
 
 
 class MaxScoreParameters(PickerParameters, frozen=True):
+    """Of `max-score-picker`."""
+
     tie_tolerance: float = NOISE
     """Scores this close to the best count as equal to it."""
     ties: Literal["longest-wait", "random"] = "longest-wait"

@@ -72,6 +72,8 @@ class EncodedEndpointParameters(Parameters, frozen=True):
 
 
 class SessionAffinityParameters(Parameters, frozen=True):
+    """Of `session-affinity-scorer` and `session-affinity-filter`."""
+
     strategy: Literal["encoded_endpoint_header", "session_id"] = "encoded_endpoint_header"
     """Whether the client brings the name of its endpoint or the gateway remembers it. Either way it is
     `Query.session_endpoint` that the decision sees."""

@@ -17,6 +17,8 @@ _WIDTH_SCALE, _DISTANCE_SCALE = 10_000.0, 1_000.0
 
 
 class ContextLengthParameters(Parameters, frozen=True):
+    """Of `context-length-aware`."""
+
     label: str = "llm-d.ai/context-length-range"
     """Its value is "min-max", in tokens."""
     enable_filtering: bool = False

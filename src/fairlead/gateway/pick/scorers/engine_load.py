@@ -27,6 +27,8 @@ def score_running(context: Context) -> list[float]:
 
 
 class LoadAwareParameters(Parameters, frozen=True):
+    """Of `load-aware-scorer`."""
+
     threshold: int = 128
     """Waiting requests from which on the score is 0; 0 or less stands for the default."""
 

@@ -13,6 +13,8 @@ TOKEN_THRESHOLD = 4_194_304
 
 
 class ActiveRequestParameters(Parameters, frozen=True):
+    """Of `active-request-scorer`."""
+
     idle_threshold: int = 0
     """Requests up to which an endpoint counts as idle and scores 1."""
     max_busy_score: float = 1.0
@@ -40,6 +42,8 @@ def active_requests(parameters: ActiveRequestParameters) -> Scorer:
 
 
 class TokenLoadParameters(Parameters, frozen=True):
+    """Of `token-load-scorer`."""
+
     queue_threshold_tokens: int = TOKEN_THRESHOLD
     """Tokens in flight from which on the score is 0; 0 or less stands for the default."""
     in_flight_load_producer_name: str = ""

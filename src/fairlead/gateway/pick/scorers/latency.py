@@ -21,6 +21,8 @@ _EQUAL_S = 1e-9
 
 
 class LatencyParameters(Parameters, frozen=True):
+    """Of `latency-scorer`."""
+
     ttft_weight: float = 0.8
     tpot_weight: float = 0.2
     headroom_selection_strategy: Literal["least", "most"] = "least"

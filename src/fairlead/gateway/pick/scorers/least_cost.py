@@ -2,7 +2,7 @@
 
     cost = TTFT + adapter load                              what the client waits for its first token
          + answer weight x answer tokens x ITL              and for the rest
-         + harm weight x requests there x (own prefill + answer tokens x time per request)
+         + harm weight x requests there x (own prefill + adapter load + answer tokens x time per request)
                                                             what the others there wait longer because of it
          + work weight x own prefill                        what those to come wait longer: a cached prefix saves it
 
@@ -24,6 +24,10 @@ from fairlead.gateway.pick.predict import known_counts, known_speeds, room_wait_
 from fairlead.gateway.pick.profile import Scorer
 from fairlead.gateway.pick.query import Context
 
+_LEAST_SHARE = 0.01
+"""Of the base of ITL, that one more request adds to it at least: no place in a batch is free, and where it looks so the
+batches that were seen differed too little."""
+
 _NEVER = 1e-9
 """Seconds below which costs are equal; also keeps ratios finite."""
 
@@ -40,7 +44,7 @@ class LeastCostParameters(Parameters, frozen=True):
     room_weight: float = 1.0
     """Of the wait for room in a full KV cache."""
     adapter_load_s: float = 0.2
-    """To load an adapter into a free slot; without a free slot, that and the time of an answer until one is free."""
+    """To load an adapter that is not; where all slots are in use, the time of an answer until one is free is added."""
     default_output_tokens: float = 256.0
     """Length of an answer of which nothing is known."""
     slo_margin: float = 0.9
@@ -92,6 +96,8 @@ def predicted_costs(context: Context, parameters: LeastCostParameters) -> tuple[
         uncached = prompt - matched if prompt > matched else 0
         prefill_s = speed.prefill_token_s * uncached
         itl_request_s = speed.itl_request_s
+        if itl_request_s < _LEAST_SHARE * speed.itl_base_s:
+            itl_request_s = _LEAST_SHARE * speed.itl_base_s
         itl_s = speed.itl_base_s + itl_request_s * (count + 1.0)
         answer_s = output * itl_s
         ttft_s = (
@@ -103,13 +109,15 @@ def predicted_costs(context: Context, parameters: LeastCostParameters) -> tuple[
         usage = candidate.kv_cache_usage_ratio
         if usage is not None and usage > 0.5:
             ttft_s += parameters.room_weight * room_wait_s(candidate, uncached + output, answer_s)
+        load_s = 0.0
         if loads is not None:
-            ttft_s += loads[position] if loads[position] >= 0.0 else parameters.adapter_load_s + answer_s
+            load_s, is_full = loads[position]
+            ttft_s += load_s + answer_s if is_full else load_s
             position += 1
         costs.append(
             ttft_s
             + answer_weight * answer_s
-            + harm_weight * count * (prefill_s + output * itl_request_s)
+            + harm_weight * count * (prefill_s + load_s + output * itl_request_s)
             + work_weight * prefill_s
         )
         ttfts.append(ttft_s)
@@ -117,19 +125,17 @@ def predicted_costs(context: Context, parameters: LeastCostParameters) -> tuple[
     return costs, ttfts, itls
 
 
-def _adapter_loads(candidates: list[Candidate], adapter: str, load_s: float) -> list[float]:
-    """Seconds until the adapter is loaded; -1 where a slot has to become free first."""
-    found: list[float] = []
+def _adapter_loads(candidates: list[Candidate], adapter: str, load_s: float) -> list[tuple[float, bool]]:
+    """Seconds to load the adapter, and whether a slot has to become free first."""
+    found: list[tuple[float, bool]] = []
     for candidate in candidates:
-        running = candidate.running_adapters
-        if running is None:
-            found.append(load_s * 0.5)
-        elif adapter in running:
-            found.append(0.0)
-        elif candidate.max_adapters is None or len(running) < candidate.max_adapters:
-            found.append(load_s)
+        running, slots = candidate.running_adapters, candidate.max_adapters
+        if adapter in candidate.loaded_adapters or (running is not None and adapter in running):
+            needed_s = 0.0
         else:
-            found.append(-1.0)
+            needed_s = load_s
+        is_full = running is not None and slots is not None and len(running) >= slots and adapter not in running
+        found.append((needed_s, is_full))
     return found
 
 

@@ -10,6 +10,8 @@ from fairlead.gateway.pick.query import Context
 
 
 class PrefixCacheParameters(Parameters, frozen=True):
+    """Of `prefix-cache-scorer`."""
+
     match_length_weight: float = 0.0
     """From 0 to 1: how much the length of the match counts beside its share of the prompt."""
     match_length_scale_tokens: int = 8192
@@ -42,6 +44,8 @@ def prefix_cache(parameters: PrefixCacheParameters) -> Scorer:
 
 
 class NoHitLruParameters(Parameters, frozen=True):
+    """Of `no-hit-lru-scorer`."""
+
     lru_size: int = 1024
     """Accepted; every endpoint remembers its own last such request, so nothing has to be bounded."""
     prefix_match_info_producer_name: str = ""
