@@ -24,8 +24,8 @@ class Picker:
     """What peers share of one picker."""
 
     def __init__(self, replica, group="g"):
-        self.loads, self.tree, self.ended = LoadTable(replica), PrefixTree(), []
-        self.peers = Peers(self.loads, self.tree, self.ended.append, tree=self.tree, group=group)
+        self.loads, self.tree, self.ended, self.busy = LoadTable(replica), PrefixTree(), [], []
+        self.peers = Peers(self.loads, self.tree, self.ended.append, tree=self.tree, busy=self.busy.append, group=group)
         self.task = None
         for address in ENDPOINTS:
             self.loads.of(address)
@@ -82,6 +82,7 @@ async def test_three_pickers_come_to_know_each_others_loads(group):
     await until(lambda: c.others(ENDPOINTS[0]) == 1)
     assert c.loads.of(ENDPOINTS[0]).candidate.in_flight_tokens == 50
     assert a.peers.replicas == ["b", "c"]
+    assert set(c.busy) == {ENDPOINTS[0]}
 
 
 async def test_one_that_joins_late_hears_of_what_is_there(group):

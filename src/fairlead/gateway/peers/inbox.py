@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fairlead.gateway.load import LoadTable, PeerLoad
@@ -15,7 +17,9 @@ MAX_TOKENS = 2**53
 class Inbox:
     """Applies messages of one peer at a time; believes nothing that cannot be true."""
 
-    def __init__(self, loads: LoadTable, prefixes: PrefixIndex) -> None:
+    def __init__(self, loads: LoadTable, prefixes: PrefixIndex, busy: Callable[[str], None] | None = None) -> None:
+        """`busy` is told of endpoints that a peer has requests at."""
+        self._busy = busy
         self._loads = loads
         self._prefixes = prefixes
 
@@ -27,6 +31,10 @@ class Inbox:
                 raise ProtocolError(f"a load that cannot be: {address[:60]!r}, {requests}, {tokens}, {sent_tokens}")
             loads[address] = PeerLoad(requests, tokens, sent_tokens)
         self._loads.peer_loads(replica, loads, now_s, whole=message.whole)
+        if self._busy is not None:
+            for address, load in loads.items():
+                if load.requests:
+                    self._busy(address)
 
     def take_prompts(self, message: Prompts) -> None:
         """Raises ProtocolError at the first prompt that cannot be."""

@@ -37,11 +37,14 @@ class Peers:
         completed: Callable[[Completion], None],
         *,
         tree: PrefixTree | None = None,
+        busy: Callable[[str], None] | None = None,
         group: str = "fairlead",
         clock: Clock = SYSTEM,
     ) -> None:
         """`completed` gets ends of this picker's own requests that were reported to another one. `tree` is the part of
-        `index` that a starting picker copies. Pickers of different `group`s leave each other alone."""
+        `index` that a starting picker copies. `busy` is told of endpoints that a peer has requests at; give it
+        `Scraper.picked`, which wakes those that are asked rarely. Pickers of different `group`s leave each other alone.
+        """
         self._loads = loads
         self._tree = tree
         self._completed = completed
@@ -51,7 +54,7 @@ class Peers:
         hello = Hello(VERSION, group, loads.replica)
         self._links: dict[str, tuple[Link, asyncio.Task[None]]] = {}  # place -> its link
         wants_index = tree is not None and tree.tick == 0
-        self._shared = Shared(hello, Inbox(loads, index), self._restore if wants_index else None, {})
+        self._shared = Shared(hello, Inbox(loads, index, busy), self._restore if wants_index else None, {})
         self._listener = Listener(hello, self._outbox, tree, self._take_ends, clock)
         self.lost_ends = 0
         """Ends of other pickers' requests that could not be handed over: they find out by the engines' counts."""

@@ -75,7 +75,9 @@ class Recovery:
         keys = self._registry.pools_at(address)
         if not keys:
             return False
-        engine = engine_for(self._registry.pools[keys[0]].runtime)
+        pool = self._registry.pools[keys[0]]
+        own = next((e.runtime for e in pool.endpoints if e.address == address), "")
+        engine = engine_for(own or pool.runtime)
         host, _, port = address.rpartition(":")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes | PageError] = loop.create_future()

@@ -7,6 +7,7 @@ changes that arrive together are taken together. Kinds that the server does not 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection
 
 from fairlead.clock import SYSTEM, Clock
@@ -27,7 +28,6 @@ from fairlead.gateway.sources.followed import LOOK_INTERVAL_S, Followed
 from fairlead.kube.client import Client
 from fairlead.kube.informer import Handler, Informer
 from fairlead.kube.resources import ObjectKey, Resource, key_of
-from fairlead.kube.store import Store
 
 PODS = Resource.of("v1", "pods", "Pod", ServingPod)
 INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools", "InferencePool", ServingPool)
@@ -57,7 +57,8 @@ class KubeSource:
         self._changed = asyncio.Event()
         self._selectors = SelectorIndex()
         self._pods = Informer(client, PODS, namespace, indexes={"label": _labels_of_pod}, clock=clock)
-        self._pods.add_handler(Handler(self._pod_changed, self._pod_updated, self._pod_changed))
+        self._pods.add_handler(Handler(self._pod_added, self._pod_updated, self._pod_deleted))
+        self._pods_with: Counter[str] = Counter()  # label -> pods that have it; to look where there are fewest
         by_pool = {"pool": _pool_of}
         self._pools = Followed(
             client, [INFERENCE_POOLS], namespace, self._pool_changed, look_interval_s=look_interval_s, clock=clock
@@ -108,10 +109,24 @@ class KubeSource:
             if pool is not None and selects(pool, pod):
                 self._mark(key)
 
+    def _pod_added(self, pod: ServingPod) -> None:
+        self._pods_with.update(_labels_of_pod(pod))
+        self._pod_changed(pod)
+
     def _pod_updated(self, old: ServingPod, new: ServingPod) -> None:
         if old.metadata.labels != new.metadata.labels:
-            self._pod_changed(old)
-        self._pod_changed(new)
+            self._pod_deleted(old)
+            self._pod_added(new)
+        else:
+            self._pod_changed(new)
+
+    def _pod_deleted(self, pod: ServingPod) -> None:
+        for pair in _labels_of_pod(pod):
+            if self._pods_with[pair] > 1:
+                self._pods_with[pair] -= 1
+            else:
+                del self._pods_with[pair]
+        self._pod_changed(pod)
 
     def _update(self, registry: Registry, configs: ConfigMaps) -> None:
         self._changed.clear()
@@ -134,13 +149,14 @@ class KubeSource:
         configs.use(text, config_key(pool))
         rewrites = self._rewrites.store.by_index("pool", text)
         objectives = self._objectives.store.by_index("pool", text)
-        registry.set_pool(compute_pool(pool, _candidates(self._pods.store, pool), rewrites, objectives))
+        registry.set_pool(compute_pool(pool, self._candidates(pool), rewrites, objectives))
 
-
-def _candidates(pods: Store[ServingPod], pool: ServingPool) -> Collection[ServingPod]:
-    """Pods that have at least the rarest pair of the selector."""
-    pairs = pairs_of(pool.metadata.namespace, pool.spec.selector.match_labels)
-    return min((pods.by_index("label", pair) for pair in pairs), key=len, default=())
+    def _candidates(self, pool: ServingPool) -> Collection[ServingPod]:
+        """Pods that have at least the rarest label of the selector."""
+        pairs = pairs_of(pool.metadata.namespace, pool.spec.selector.match_labels)
+        if not pairs:
+            return ()
+        return self._pods.store.by_index("label", min(pairs, key=lambda pair: self._pods_with[pair]))
 
 
 def _labels_of_pod(pod: ServingPod) -> Collection[str]:
