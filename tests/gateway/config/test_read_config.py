@@ -301,6 +301,11 @@ def test_the_older_group_is_accepted_with_a_word():
         (HEAD + "plugins: []\nplugins: []", "line 4: plugins is there twice"),
         (HEAD + "plugins: [{name: x}]", "missing required field `type` - at `$.plugins[0]`"),
         (HEAD + "x: " + "[" * 5000, "neither YAML nor JSON"),
+        (HEAD + "x: &a [*a]", "more than 100000 values"),
+        (
+            "\n".join(["a0: &a0 [1]", *[f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]]),
+            "more than",
+        ),
         ("#" * 2_000_000, "at most 1048576 are read"),
     ],
 )

@@ -16,6 +16,8 @@ API_VERSION = "llm-d.ai/v1alpha1"
 DEPRECATED_API_VERSION = "inference.networking.x-k8s.io/v1alpha1"
 KIND = "EndpointPickerConfig"
 MAX_BYTES = 1 << 20
+MAX_VALUES = 100_000
+"""Values in a file with its aliases followed, of which a few lines can make billions."""
 
 
 class _Part(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
@@ -129,6 +131,7 @@ def read_document(text: str) -> Document:
         raise ConfigError(f"neither YAML nor JSON: {error}") from error
     except RecursionError as error:
         raise ConfigError("neither YAML nor JSON that can be read: it is nested too deeply") from error
+    _check_size(raw)
     if not isinstance(raw, dict):
         raise ConfigError(f"the configuration is {type(raw).__name__}: want a mapping with apiVersion and kind")
     version, kind = raw.get("apiVersion"), raw.get("kind")
@@ -140,3 +143,14 @@ def read_document(text: str) -> Document:
         return msgspec.convert(raw, Document)
     except (msgspec.ValidationError, RecursionError) as error:
         raise ConfigError(str(error)) from error
+
+
+def _check_size(raw: object) -> None:
+    pending, count = [raw], 1
+    while pending:
+        value = pending.pop()
+        inside = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+        count += len(inside)
+        if count > MAX_VALUES:
+            raise ConfigError(f"the configuration has more than {MAX_VALUES} values, aliases followed")
+        pending.extend(inside)
