@@ -6,9 +6,9 @@ import pytest
 
 from fairlead.engines import engine_for
 from fairlead.engines.handoff import Handoff, HandoffError, Meeting
-from fairlead.gateway.disaggregation import HANDOFF_FIELDS, cannot_split, sidecar_headers, spread_encoders
+from fairlead.gateway.disaggregation import cannot_split, sidecar_headers, spread_encoders
 from fairlead.gateway.disaggregation.bodies import decode_body, prefill_body, taken_from, whole_body
-from fairlead.gateway.requests import Api, top_level
+from fairlead.gateway.requests import HANDOFF_FIELDS, Api, top_level
 
 
 def handoff(runtime: str) -> Handoff:

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.gateway.requests import BadBody, parse, rewrite_model, set_fields, top_level
+from fairlead.gateway.requests import (
+    HANDOFF_FIELDS,
+    BadBody,
+    parse,
+    rewrite_model,
+    set_fields,
+    top_level,
+    without_places,
+)
 from fairlead.gateway.requests.inference_request import Api
 
 
@@ -118,3 +126,13 @@ def test_setting_fields_is_what_it_is_for_an_object(body, fields, without):
 @given(body=bodies())
 def test_the_top_level_is_the_object(body):
     assert {key: json.loads(bytes(raw)) for key, raw in top_level(body).items()} == json.loads(body)
+
+
+@pytest.mark.parametrize("name", HANDOFF_FIELDS)
+def test_places_of_caches_that_a_client_names_are_seen_and_taken_out(name):
+    body = json.dumps({"model": "m", name: {"remote_host": "10.0.0.9"}, "prompt": "kv_transfer_params"}).encode()
+    assert b"10.0.0.9" not in without_places(body)
+    assert json.loads(without_places(body)) == {"model": "m", "prompt": "kv_transfer_params"}
+    if name not in ("bootstrap_port", "bootstrap_room"):  # Without a host these say nothing.
+        assert parse(Api.COMPLETIONS, body).names_places
+    assert not parse(Api.COMPLETIONS, without_places(body)).names_places

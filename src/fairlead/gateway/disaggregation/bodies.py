@@ -13,14 +13,8 @@ from msgspec import Raw
 
 from fairlead.engines.handoff import Body, Handoff, HandoffError, Meeting
 from fairlead.engines.vllm import VllmHandoff
-from fairlead.gateway.requests import Api, top_level
+from fairlead.gateway.requests import HANDOFF_FIELDS, Api, top_level
 from fairlead.gateway.requests.prompt_list import read_prompts
-
-HANDOFF_FIELDS: Final = (
-    "kv_transfer_params", "ec_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port",
-    "bootstrap_room",
-)  # fmt: skip
-"""Fields that tell an engine where to fetch a KV cache. From a client they would choose that place."""
 
 _OPENAI: Final = frozenset((Api.CHAT, Api.COMPLETIONS))
 _OTHERS: Final = frozenset((Api.RESPONSES, Api.ANTHROPIC))

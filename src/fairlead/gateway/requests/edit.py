@@ -6,7 +6,7 @@ Strict JSON and, of keys that occur twice, the last one: what every engine's rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -14,6 +14,12 @@ from msgspec import Raw
 from fairlead.gateway.requests.form import form_field
 from fairlead.gateway.requests.parse import BYTE_ORDER_MARK, BadBody
 from fairlead.gateway.requests.spans import offset_in, with_key
+
+HANDOFF_FIELDS: Final = (
+    "kv_transfer_params", "ec_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port",
+    "bootstrap_room",
+)  # fmt: skip
+"""Fields that tell an engine where to fetch a KV cache. From a client they would choose that place."""
 
 
 def rewrite_model(body: bytes, old: str, new: str) -> bytes:
@@ -62,6 +68,11 @@ def set_fields(body: bytes, fields: Mapping[str, Any], without: Sequence[str] = 
         at = end
     pieces.append(body[at:])
     return b"".join(pieces)
+
+
+def without_places(body: bytes) -> bytes:
+    """The JSON object without places of KV caches that a client names. Raises BadBody for what is no object."""
+    return set_fields(body, {}, HANDOFF_FIELDS)
 
 
 def top_level(body: bytes) -> dict[str, Raw]:

@@ -50,3 +50,6 @@ class InferenceRequest:
     """Identity of the conversation that the body names (`previous_response_id`, `prompt_cache_key`, `user` …)."""
     media: int = 0
     """Pictures, recordings and other files among the prompt's parts."""
+    names_places: bool = False
+    """The body tells engines where to fetch a KV cache (`HANDOFF_FIELDS`), which is for the gateway to say: a client's
+    place is taken out, see `without_places`."""

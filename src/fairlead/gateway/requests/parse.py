@@ -48,6 +48,10 @@ class _Body(msgspec.Struct):
     cache_salt: Raw = Raw()
     user: Raw = Raw()
     max_tokens: Raw = Raw()
+    kv_transfer_params: Raw = Raw()
+    ec_transfer_params: Raw = Raw()
+    disaggregated_params: Raw = Raw()
+    bootstrap_host: Raw = Raw()
 
 
 class _Chat(_Body):
@@ -278,6 +282,7 @@ def _request(api: Api, b: _Body, prompt: Text, limit: Raw, sessions: tuple[Raw, 
         _name(b.cache_salt) if b.cache_salt else "",
         session,
         prompt.media,
+        bool(b.kv_transfer_params or b.bootstrap_host or b.disaggregated_params or b.ec_transfer_params),
     )
 
 
