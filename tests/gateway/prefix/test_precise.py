@@ -125,10 +125,13 @@ def test_engines_with_blocks_of_different_sizes() -> None:
     assert list(one._sizes) == [BLOCK]
 
 
-def test_an_engine_that_changes_its_block_size_starts_anew() -> None:
-    one = index(stored(TEN), stored(TEN[:6], size=2))
-    assert one.match(tokenized(*TEN)) == {"a:1": 6}
+def test_blocks_that_are_not_full_are_passed_over() -> None:
+    one = index(stored(TEN[:3], hashes=[7], size=3), stored(TEN), stored((13, 14), 102, hashes=[8], size=2))
+    assert one.match(tokenized(*TEN, 13, 14)) == {"a:1": 12}
     assert one.blocks == 3
+    one.ingest("a:1", batch(BlockRemoved((7, 8)), AllBlocksCleared(), stored(TEN, size=2)))
+    assert one.match(tokenized(*TEN[:7])) == {"a:1": 6}
+    assert list(one._sizes) == [2]
 
 
 def test_the_best_rank_of_an_endpoint_counts() -> None:

@@ -146,7 +146,6 @@ class PreciseIndex:
             self._empty(rank)
             del self._ranks[address, rank.number]
             self._by_bit[rank.bit.bit_length() - 1] = None
-            self._resize(rank, 0)
         for tree in self._speculation:
             tree.forget(address)
 
@@ -205,6 +204,7 @@ class PreciseIndex:
         rank.groups.clear()
         rank.windowed.clear()
         rank.has_full = False
+        self._resize(rank, 0)
 
     def _release(self, rank: _Rank, names: Iterable[int]) -> None:
         holders, bit = self._holders, rank.bit
@@ -225,8 +225,12 @@ class PreciseIndex:
             self._store_by_hash(rank, group, event, tier)
             return
         if event.block_size != rank.block_tokens:
+            if event.block_size < rank.block_tokens:
+                # A block that is not full: the end of a sequence, which only the same sequence can go on from.
+                self.counts.ignored_blocks += len(contents)
+                return
             if rank.block_tokens:
-                # Blocks of one rank have one size; another one means another configuration.
+                # Those before were such ends.
                 self._empty(rank)
                 group = self._group(rank, event)
                 assert group is not None
