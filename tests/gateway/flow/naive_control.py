@@ -70,7 +70,7 @@ class Naive:
         elif r.deadline_s is not None:
             r.key = r.deadline_s
         else:
-            r.key = patience_s if s.order is Order.EDF else math.inf
+            r.key = math.inf if s.order is Order.SLO_DEADLINE else patience_s
         is_first = not self._of(r.priority, r.tenant)
         self.waiting.append(r)
         account = self.accounts.setdefault((r.priority, self._tenant(r.tenant)), Account())
@@ -92,7 +92,7 @@ class Naive:
             turn = min(tenants, key=lambda t: (self.accounts[priority, t].served, self.accounts[priority, t].since))
         else:
             turn = min(tenants, key=lambda t: self.accounts[priority, t].since)
-        chosen = min(self._of(priority, turn), key=lambda w: (w.key, w.number))
+        chosen = min(self._of(priority, turn), key=lambda w: self._place(w, now_s))
         account = self.accounts[priority, turn]
         self.virtual[priority] = max(self.virtual.get(priority, 0.0), account.served)
         account.served += chosen.tokens / self.settings.weights.get(turn, 1.0)
@@ -114,6 +114,12 @@ class Naive:
                 self._remove(w)
                 return True
         return False
+
+    def _place(self, w: Asking, now_s: float) -> tuple[float, ...]:
+        is_late = w.deadline_s is not None and w.deadline_s < now_s
+        if self.settings.order is Order.EDF_ATTAINABLE and is_late:
+            return (1, w.number)
+        return (0, w.key, w.number)
 
     def _tick(self) -> int:
         self.ticks += 1

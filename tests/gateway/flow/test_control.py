@@ -109,6 +109,14 @@ def test_slo_deadline_puts_requests_without_an_objective_last_as_they_came() -> 
     assert order_of(fcfs) == [None, 9.0, None, 4.0]
 
 
+def test_what_has_missed_its_objective_does_not_make_others_miss_theirs() -> None:
+    flow = FlowControl(FlowSettings(order=Order.EDF_ATTAINABLE))
+    for deadline_s in (5.0, 1.0, 9.0, 2.0, None):
+        flow.offer(Item(deadline_s=deadline_s, payload=deadline_s), 0.0, FULL)
+    found = [flow.next(now_s, FREE) for now_s in (0.5, 3.0, 4.0, 5.0, 6.0)]
+    assert [item.payload for item in found if item is not None] == [1.0, 5.0, 9.0, None, 2.0]
+
+
 def test_time_to_live_is_the_shorter_of_the_pools_and_the_clients() -> None:
     flow = FlowControl(FlowSettings(ttl_s=10.0))
     flow.offer(Item(payload="patient", ttl_s=99.0), 0.0, FULL)

@@ -76,10 +76,10 @@ class Band:
             self._turns.joined(tenant)
         self._weigh(tenant)
 
-    def pop(self) -> Item:
+    def pop(self, now_s: float) -> Item:
         """Take the request whose turn it is and charge its tenant. The band must not be empty."""
         tenant = self._turns.next()
-        item = tenant.pop()
+        item = tenant.pop(now_s if self._order is Order.EDF_ATTAINABLE else None)
         self._turns.sent(tenant, item.tokens)
         self._took(tenant, item)
         return item
@@ -131,7 +131,7 @@ class Band:
             return 0.0
         if item.deadline_s is not None:
             return item.deadline_s
-        return patience_end_s if self._order is Order.EDF else _NEVER_S
+        return _NEVER_S if self._order is Order.SLO_DEADLINE else patience_end_s
 
     def _dropped(self, tenant: Tenant, item: Item) -> None:
         if not tenant:

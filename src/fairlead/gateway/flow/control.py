@@ -122,7 +122,7 @@ class FlowControl:
                 if value >= band.ceiling:
                     return None
                 band.used_s = now_s
-                item = band.pop()
+                item = band.pop(now_s)
                 self._left(item)
                 self._drain.sent(now_s)
                 self.dispatched_later += 1
@@ -183,7 +183,7 @@ class FlowControl:
         gone = []
         for band in self._order:
             while band.requests:
-                item = band.pop()
+                item = band.pop(now_s)
                 self._left(item)
                 gone.append(self._refuse(item, reason, message, now_s))
         return gone

@@ -32,6 +32,9 @@ class Order(StrEnum):
     """The one that came first."""
     EDF = "edf"
     """The one with the earliest deadline: its time-to-first-token objective, or without one the end of its patience."""
+    EDF_ATTAINABLE = "edf-attainable"
+    """As `edf` among those whose objective can still be kept; those that have missed it go after them, as they came.
+    When there is too much to do, `edf` makes every request a little late; this keeps the objectives of some."""
     SLO_DEADLINE = "slo-deadline"
     """Those with an objective by their deadline, then all others as they came."""
 

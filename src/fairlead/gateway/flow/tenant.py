@@ -17,7 +17,7 @@ _STRUCK_OUT_MIN = 32
 class Tenant:
     """Requests of one fairness id, and what it got of the band so far."""
 
-    __slots__ = ("_by_number", "_heap", "entry", "fairness_id", "served", "size_bytes", "weighed", "weight")
+    __slots__ = ("_by_number", "_heap", "_late", "entry", "fairness_id", "served", "size_bytes", "weighed", "weight")
 
     def __init__(self, fairness_id: str, weight: float) -> None:
         self.fairness_id = fairness_id
@@ -30,6 +30,7 @@ class Tenant:
         """Number of its valid entry among the heaviest; 0 = it has none."""
         self.size_bytes = 0
         self._heap: list[tuple[float, int, Item]] = []
+        self._late: list[tuple[int, Item]] = []
         self._by_number: dict[int, Item] = {}
 
     @property
@@ -45,21 +46,29 @@ class Tenant:
         self._by_number[item.number] = item
         self.size_bytes += item.size_bytes
 
-    def pop(self) -> Item:
-        """Take the request whose turn it is. The queue must not be empty."""
-        heap = self._heap
-        while True:
-            item = heapq.heappop(heap)[2]
-            if self._by_number.pop(item.number, None) is not None:
-                self.size_bytes -= item.size_bytes
-                return item
+    def pop(self, late_before_s: float | None = None) -> Item:
+        """Take the request whose turn it is. The queue must not be empty.
 
-    def peek(self) -> Item:
-        """The request whose turn it is. The queue must not be empty."""
-        heap = self._heap
-        while heap[0][1] not in self._by_number:
-            heapq.heappop(heap)
-        return heap[0][2]
+        With `late_before_s`, requests whose deadline lies before it go after all others, as they came.
+        """
+        item = self._first(late_before_s)
+        del self._by_number[item.number]
+        self.size_bytes -= item.size_bytes
+        return item
+
+    def _first(self, late_before_s: float | None) -> Item:
+        heap, waiting = self._heap, self._by_number
+        while heap:
+            _, number, item = heapq.heappop(heap)
+            if number not in waiting:
+                continue
+            if late_before_s is None or item.deadline_s is None or item.deadline_s >= late_before_s:
+                return item
+            heapq.heappush(self._late, (number, item))
+        while True:
+            number, item = heapq.heappop(self._late)
+            if number in waiting:
+                return item
 
     def remove(self, item: Item) -> None:
         del self._by_number[item.number]
@@ -74,7 +83,9 @@ class Tenant:
         return item
 
     def _tidy(self) -> None:
-        heap, live = self._heap, self._by_number
-        if len(heap) - len(live) > max(_STRUCK_OUT_MIN, len(live)):
+        heap, late, live = self._heap, self._late, self._by_number
+        if len(heap) + len(late) - len(live) > max(_STRUCK_OUT_MIN, len(live)):
             self._heap = [entry for entry in heap if entry[1] in live]
+            self._late = [entry for entry in late if entry[0] in live]
             heapq.heapify(self._heap)
+            heapq.heapify(self._late)
