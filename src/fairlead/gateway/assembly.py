@@ -22,9 +22,13 @@ from fairlead.gateway.observe.metrics import GatewayMetrics
 from fairlead.gateway.observe.requests import RequestSeries
 from fairlead.gateway.observe.state import PickerState, pool_state
 from fairlead.gateway.observe.tracing import NoTraces, Traces
+from fairlead.gateway.peers import Peers
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans, PoolSettings
+from fairlead.gateway.prefix.combined import CombinedIndex
+from fairlead.gateway.prefix.precise import PreciseIndex
 from fairlead.gateway.prefix.tree import PrefixTree
+from fairlead.gateway.route import Completion
 from fairlead.gateway.scrape.recovery import Recovery
 from fairlead.gateway.scrape.scraper import Scraper
 from fairlead.gateway.splitting import Splitter
@@ -49,8 +53,12 @@ class Assembly:
         self.clock = clock
         self.registry = Registry()
         self.loads = LoadTable(replica)
-        self.prefixes = PrefixTree()
-        self.picker = EndpointPicker(self.loads, self.prefixes, LatencyPredictor())
+        self.tree = PrefixTree()
+        self.prefixes = CombinedIndex(self.tree, PreciseIndex(clock))
+        self.peers = Peers(
+            self.loads, self.prefixes, self._completed_elsewhere, tree=self.tree, busy=self._busy, clock=clock
+        )
+        self.picker = EndpointPicker(self.loads, self.peers.prefixes, LatencyPredictor())
         self.metrics = GatewayMetrics(self.registry, self.loads)
         self.metrics.flow.saturations = self._saturations
         self.plans = Plans(self.registry, self.picker, default)
@@ -63,6 +71,7 @@ class Assembly:
         self.recovery = Recovery(self.registry, self.loads, clock)
         self.journal = Journal()
         self.watcher = Watcher(self.scraper, self.recovery, self.journal, traces or NoTraces(), clock)
+        self.watcher.on_unknown_end = self._unknown_end
         self.splitter = Splitter(self.picker, PrefillLegs(self.picker, clock), EncodeLegs())
         self.metrics.disaggregated = self.splitter.decisions
         self.director = Director(
@@ -99,6 +108,18 @@ class Assembly:
         now_s = self.clock.monotonic_s()
         return [(pool, min(self.saturation(pool, now_s).value, 1e6)) for pool in self.registry.pools]
 
+    # What peers say
+
+    def _completed_elsewhere(self, completion: Completion) -> None:
+        self.director.completed(completion)
+
+    def _unknown_end(self, completion: Completion) -> None:
+        if self.peers.is_foreign(completion.pick_id):
+            self.peers.forward(completion)
+
+    def _busy(self, address: str) -> None:
+        self.scraper.picked(address)
+
     # What engines say
 
     def _scraped(self, address: str, signals: EngineSignals) -> None:
@@ -108,7 +129,7 @@ class Assembly:
             self.gates.poke(pool)
 
     def _restarted(self, address: str) -> None:
-        self.prefixes.forget(address)
+        self.prefixes.restarted(address)
         self.recovery.forget(address)
 
     # Pages

@@ -16,6 +16,7 @@ from fairlead.gateway import errors
 from fairlead.gateway.asked import Asked
 from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply, Shape
+from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.flow import Gates, Item, Rejection
 from fairlead.gateway.latency.output_lengths import OutputLengths
 from fairlead.gateway.load import InFlight
@@ -74,7 +75,13 @@ class Director:
         self._hooks = hooks or NoHooks()
         self._local = LocalAnswers(registry)
         self.output_lengths = OutputLengths()
+        self.exact: ExactPrefixes | None = None
+        """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
         plans.on_replan.append(self._replanned)
+
+    def is_reachable(self, address: str) -> bool:
+        """Whether the endpoint is believed to take connections."""
+        return self._picker.loads.of(address).reachable
 
     # A request comes.
 
@@ -131,7 +138,17 @@ class Director:
             decided(self._told(resolved, self._shape(head)))
             return None
         asked = self._asked(head, body, request, control, resolved, decided)
-        return self._enter(asked, control)
+        if self.exact is None or asked.plan.settings.precise_prefix is None:
+            return self._enter(asked)
+        waits: Held | None = None
+
+        def go() -> None:
+            nonlocal waits
+            asked.leg = None
+            waits = self._enter(asked)
+
+        asked.leg = self.exact.begin(asked, go)
+        return asked if asked.leg is not None else waits
 
     def _resolve(self, head: RequestHead, request: InferenceRequest, control: Control) -> Resolved | Reply:
         registry = self._registry
@@ -181,7 +198,7 @@ class Director:
         shape = Shape.OPENAI if request.api is Api.CHAT else self._shape(head)
         return Asked(self, head, shape, body, request, resolved, plan, query, blocks, series, decided)
 
-    def _enter(self, asked: Asked, control: Control) -> Held | None:
+    def _enter(self, asked: Asked) -> Held | None:
         query = asked.query
         deadline_s = None if query.ttft_slo_s is None else asked.head.received_s + query.ttft_slo_s
         item = Item(
@@ -284,10 +301,12 @@ class Director:
         self._gates.poke(asked.plan.pool.key)
 
     def _replanned(self, key: str) -> None:
-        if self._plans.get(key) is None:
+        plan = self._plans.get(key)
+        if plan is None:
             self._metrics.forget_pool(key)
             self._gates.forget(key)
         else:
+            self._gates.reconfigure(key, plan.settings.flow)
             self._gates.poke(key)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.gateway.config import ConfigError, read_config
+from fairlead.gateway.config.parameters import PrecisePrefixParameters
 from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
 from fairlead.gateway.pick import Profile
@@ -41,8 +42,10 @@ class PoolSettings:
     """Shorter prompts never are."""
     sidecars: bool = False
     """Whether sidecars at the endpoints run the legs of a split request."""
-    precise_prefix: bool = False
-    """Whether the engines' cache events are listened to."""
+    precise_prefix: PrecisePrefixParameters | None = None
+    """How the engines' cache events are listened to; None = they are not."""
+    asks_engines_for_tokens: bool = False
+    """Whether an engine is asked for the tokens of a conversation before the pick."""
     effective: Mapping[str, object] = field(default_factory=dict)
     """The configuration it came from, with all that was left out."""
 
@@ -61,7 +64,8 @@ def read_settings(text: str) -> PoolSettings:
         config.remote_prefill_from_tokens,
         split.remote_prefill_from_prompt_tokens if split is not None else 0,
         sidecars=split is not None,
-        precise_prefix=config.precise_prefix is not None,
+        precise_prefix=config.precise_prefix,
+        asks_engines_for_tokens=config.tokenizer is not None and config.tokenizer.vllm is not None,
         effective=config.effective,
     )
 
@@ -108,6 +112,10 @@ class Plans:
     def get(self, key: str) -> PoolPlan | None:
         """The plan of the pool with this key."""
         return self._by_pool.get(key)
+
+    def all(self) -> list[PoolPlan]:
+        """The plans of all pools."""
+        return list(self._by_pool.values())
 
     def describe(self, key: str) -> dict[str, object]:
         """The effective configuration of a pool, for people."""

@@ -15,9 +15,11 @@ from fairlead.gateway.access_log import keep_small
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import EndpointSource
 from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
+from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.extproc import FOREIGN
 from fairlead.gateway.observe.admin import serve_admin, serve_metrics
 from fairlead.gateway.observe.tracing import traces_from_environment
+from fairlead.gateway.peers import Discovery, FolderPeers, ServicePeers, StaticPeers, socket_in
 from fairlead.gateway.plan import read_settings
 from fairlead.gateway.prefix.persist import PrefixFile
 from fairlead.gateway.server import PickerServer
@@ -55,6 +57,14 @@ class Options:
     """Whether sessions of foreign gateways go on through the answer, to learn of its end."""
     tls: ServerTls | None = None
     """Of the address for foreign gateways."""
+    peers_folder: Path | None = None
+    """Folder in which the pickers of one machine find each other; None = there are no others there."""
+    peers_address: str = ""
+    """host:port where this picker listens for others on other machines."""
+    peers: tuple[str, ...] = ()
+    """host:port of those."""
+    peers_service: str = ""
+    """namespace/name of the headless Service whose pods they are, in place of `peers`."""
 
 
 def picker_admin_socket(data: Path) -> Path:
@@ -81,11 +91,13 @@ async def serve(
     traces = traces_from_environment()
     parts = Assembly(default=default, traces=traces, clock=clock)
     first = _first_replicas(parts, client) if client is not None else None
-    memory = PrefixFile(parts.prefixes, options.data / "prefixes.bin", clock=clock)
+    memory = PrefixFile(parts.tree, options.data / "prefixes.bin", clock=clock)
     if count := memory.load():
         _log.info("remembers %d prompts from before the restart", count)
     health = Health(serving=False)
     server = PickerServer(parts.director, health=health, clock=clock, reference=options.transport == "grpcio")
+    exact = parts.director.exact = ExactPrefixes(parts.plans, parts.prefixes)
+    peers = _peers_of(options, parts, client)
     async with asyncio.TaskGroup() as tasks:
         background = [
             tasks.create_task(source.run(parts.registry)),
@@ -95,6 +107,9 @@ async def serve(
             tasks.create_task(keep_small(access_log(options.data), admin_socket(options.data), clock=clock)),
             tasks.create_task(serve_admin(parts, picker_admin_socket(options.data))),
         ]
+        if peers is not None:
+            await parts.peers.start(peers.place)
+            background.append(tasks.create_task(parts.peers.run(peers.discovery)))
         if options.metrics_port is not None:
             background.append(tasks.create_task(serve_metrics(parts, options.metrics_port)))
         await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
@@ -107,6 +122,7 @@ async def serve(
         await server.stop()
         parts.recovery.close()
         await parts.splitter.close()
+        await exact.close()
         if first is not None:
             await first.close()
         await memory.save()
@@ -135,6 +151,27 @@ def _first_replicas(parts: Assembly, client: Client) -> FirstReplica:
     first = FirstReplica(client, parts.gates.poke, clock=parts.clock)
     parts.make_waker = lambda pool, target: PoolWaker(first, pool, target)
     return first
+
+
+@dataclass(frozen=True, slots=True)
+class _PeerPlan:
+    place: str
+    discovery: Discovery
+
+
+def _peers_of(options: Options, parts: Assembly, client: Client | None) -> _PeerPlan | None:
+    """Where to listen for other pickers and how to find them; None when there are none."""
+    if options.peers_folder is not None:
+        options.peers_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        place = socket_in(options.peers_folder, parts.loads.replica)
+        return _PeerPlan(place, FolderPeers(options.peers_folder, parts.clock))
+    if not options.peers_address:
+        return None
+    if options.peers_service and client is not None:
+        namespace, _, service = options.peers_service.partition("/")
+        port = int(options.peers_address.rpartition(":")[2])
+        return _PeerPlan(options.peers_address, ServicePeers(client, namespace, service, port, parts.clock))
+    return _PeerPlan(options.peers_address, StaticPeers(options.peers))
 
 
 async def _listen(server: PickerServer, options: Options) -> None:
