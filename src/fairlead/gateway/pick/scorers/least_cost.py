@@ -35,7 +35,7 @@ _NEVER = 1e-9
 class LeastCostParameters(Parameters, frozen=True):
     """Weights are seconds of cost for a second of waiting; the request's own wait for its first token has weight 1."""
 
-    answer_weight: float = 0.1
+    answer_weight: float = 0.2
     """Of the request's own time from its first token to its last."""
     harm_weight: float = 0.1
     """Of the time that requests which are there already lose by it."""
