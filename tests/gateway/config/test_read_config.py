@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.gateway.config import NEVER_TOKENS, ConfigError, read_config
+from fairlead.gateway.config.known import KNOWN, make_instance
 from fairlead.gateway.config.parameters import ConcurrencyParameters, HeadroomParameters, UtilizationParameters
 from fairlead.gateway.flow import Fairness, FlowSettings, Holdback, Limits, Order
 from fairlead.gateway.pick import Candidate, Context, Query, decide
@@ -459,3 +460,17 @@ def test_whatever_is_written_is_read_or_refused(document, given_plugins):
         assert str(error)
     else:
         assert read_config(config.dump()).effective == config.effective
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_every_plugin_with_its_defaults_is_read(name):
+    needed = {
+        "by-label": {"label": "x", "allowsNoLabel": True},
+        "utilization-filter": {"conditions": [{"metric": "waiting-queue", "maxValue": 1}]},
+        "priority-holdback-policy": {"minCeiling": 0.5},
+        "file-discovery": {"path": "/x"},
+    }
+    instance = make_instance("x", name, needed.get(name))
+    assert instance.parameters.__doc__
+    with pytest.raises(ValueError, match="unknown field `noSuchParameter`; it knows:"):
+        make_instance("x", name, {**needed.get(name, {}), "noSuchParameter": 1})

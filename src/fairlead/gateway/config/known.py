@@ -82,6 +82,8 @@ def _around() -> dict[str, Known]:
         "passthrough-parser": Known(Kind.PARSER, none),
         "metrics-data-source": Known(Kind.SOURCE, p.MetricsSourceParameters),
         "endpoint-notification-source": Known(Kind.SOURCE, none),
+        "models-data-source": Known(Kind.SOURCE, p.ModelsSourceParameters),
+        "models-data-extractor": Known(Kind.EXTRACTOR, none),
         "core-metrics-extractor": Known(Kind.EXTRACTOR, p.MetricsExtractorParameters),
         "file-discovery": Known(Kind.DISCOVERY, p.FileDiscoveryParameters),
         "inflight-load-producer": Known(Kind.PRODUCER, p.InFlightParameters),

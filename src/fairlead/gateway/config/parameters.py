@@ -219,6 +219,22 @@ class MetricsSourceParameters(Parameters, frozen=True):
             raise ValueError(f"port must be from 1 to 65535, got {self.port}")
 
 
+class ModelsSourceParameters(Parameters, frozen=True):
+    """`models-data-source`: accepted, as the gateway lists models by what its pools serve."""
+
+    scheme: Literal["http", "https"] = "http"
+    path: str = "/v1/models"
+    insecure_skip_verify: bool = True
+    ca_cert_path: str = ""
+    client_cert_path: str = ""
+    client_key_path: str = ""
+    interval: str = ""
+
+    def __post_init__(self) -> None:
+        if self.interval:
+            parse_duration_s(self.interval)
+
+
 class EngineMetrics(Parameters, frozen=True):
     name: str
     queued_requests_spec: str = ""
