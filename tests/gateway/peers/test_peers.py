@@ -85,6 +85,15 @@ async def test_three_pickers_come_to_know_each_others_loads(group):
     assert set(c.busy) == {ENDPOINTS[0]}
 
 
+async def test_one_that_leaves_is_counted_no_more_and_leaves_no_socket(group, tmp_path):
+    a, b = await group("a", "b")
+    a.pick(ENDPOINTS[0])
+    await until(lambda: b.others(ENDPOINTS[0]) == 1)
+    await a.leave()
+    await until(lambda: b.others(ENDPOINTS[0]) == 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.peer.sock"]
+
+
 async def test_one_that_joins_late_hears_of_what_is_there(group):
     (a,) = await group("a")
     a.pick(ENDPOINTS[1], prompt_tokens=10)
@@ -113,6 +122,9 @@ async def test_ends_that_come_to_the_wrong_picker_are_handed_over(group):
     assert not a.peers.is_foreign(pick)
     assert b.peers.forward(end)
     await until(lambda: a.ended == [end])
+    more = [Completion(pick, 200, float(n)) for n in range(100)]
+    assert all([b.peers.forward(one) for one in more])
+    await until(lambda: a.ended[1:] == more)
     assert not b.peers.forward(Completion("gone-1", 200, 1.0))
     assert b.peers.lost_ends == 1
     assert b.ended == []

@@ -69,6 +69,7 @@ class Link:
         self._shared = shared
         self._clock = clock
         self._writer: asyncio.StreamWriter | None = None
+        self._ends: list[Completion] = []
         self._snapshot = bytearray()
         self._failing = False
         self._refused = 0
@@ -79,8 +80,16 @@ class Link:
         writer = self._writer
         if writer is None or writer.transport.get_write_buffer_size() > MAX_BUFFERED_BYTES:
             return False
-        writer.write(frame(Ended([completion])))
+        if not self._ends:
+            # The access log brings many at once.
+            asyncio.get_running_loop().call_soon(self._flush_ends)
+        self._ends.append(completion)
         return True
+
+    def _flush_ends(self) -> None:
+        ends, self._ends = self._ends, []
+        if self._writer is not None and ends:
+            self._writer.write(frame(Ended(ends)))
 
     async def run(self) -> None:
         """Listen to the peer whenever it can be reached, until cancelled."""

@@ -20,7 +20,7 @@ from fairlead.gateway.peers.messages import (
     read_message,
 )
 from fairlead.gateway.peers.outbox import Outbox
-from fairlead.gateway.peers.place import listen
+from fairlead.gateway.peers.place import listen, remove
 from fairlead.gateway.prefix.snapshot import SLICE_NODES, Draft
 from fairlead.gateway.prefix.tree import PrefixTree
 from fairlead.gateway.route import Completion
@@ -76,10 +76,12 @@ class Listener:
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._joined = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._place = ""
 
     async def start(self, place: str) -> str:
         """Listen; returns where, with the port that was given where it was 0. Raises OSError, ValueError."""
         self._server = server = await listen(place, self._serve)
+        self._place = place
         if place.startswith("unix:"):
             return place
         port = server.sockets[0].getsockname()[1]
@@ -119,6 +121,7 @@ class Listener:
         """End all connections and listen no more."""
         if self._server is not None:
             self._server.close()
+            remove(self._place)
         serving = dict(self._serving)
         for writer in serving.values():
             writer.transport.abort()
