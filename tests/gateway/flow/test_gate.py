@@ -181,6 +181,15 @@ async def test_a_decision_that_fails_or_asks_again_holds_up_nobody() -> None:
     assert pool.order == ["a", "b", "c", "e", "d"]
 
 
+async def test_an_eviction_that_makes_it_the_newcomers_turn() -> None:
+    pool = Pool(each=1, band_limits=Limits(requests=1), whole_limits=Limits(requests=1))
+    pool.ask("a")
+    pool.ask("b", Item(0), after=lambda: pool.end("a"))
+    assert pool.ask("c", Item(5)) is None
+    assert pool.rejection("b").reason is Reason.EVICTED_PRIORITY
+    assert pool.order == ["a", "c"]
+
+
 async def test_a_large_queue_leaves_the_loop_its_turns() -> None:
     pool = Pool(each=1)
     pool.ask("a")

@@ -53,7 +53,7 @@ DEFAULT_BUDGET_BYTES: Final = 4_000_000_000
 
 
 class Waiting:
-    """A request that waits at a gate."""
+    """A request that waits at a gate, which keeps it in the item's payload."""
 
     __slots__ = ("_decided", "_gate", "item")
 
@@ -119,13 +119,13 @@ class Gate:
         if verdict is DISPATCH:
             decided(None)
             return None
-        self._answer(verdict.evicted, now_s)
         if verdict.outcome is Outcome.REJECTED:
             assert verdict.rejection is not None
             decided(self._refused(verdict.rejection, now_s))
             return None
-        waiting = Waiting(self, item, decided)
-        item.payload = waiting
+        # Before the evicted ones are answered: whoever hears of it may make it this one's turn.
+        waiting = item.payload = Waiting(self, item, decided)
+        self._answer(verdict.evicted, now_s)
         self._tell(item.priority)
         self._pump(now_s, saturation)
         return waiting if item.waits else None
