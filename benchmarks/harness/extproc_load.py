@@ -32,6 +32,8 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _PICK = b"x-fairlead-pick"
 _ENDPOINT = b"x-gateway-destination-endpoint"
 _MAX_FRAME = 16_384
+_BUFFERED, _FULL_DUPLEX = 2, 4
+"""ProcessingMode.BodySendMode."""
 _LOG_EVERY_S = 0.05
 _BIG_WINDOW = 2**31 - 1
 
@@ -46,20 +48,16 @@ def message(payload: bytes) -> bytes:
     return b"\0" + len(payload).to_bytes(4, "big") + payload
 
 
-def request_headers(path: str, body_bytes: int) -> bytes:
-    """The first message of a call: what a client's POST looks like behind Envoy."""
+def request_headers(path: str, body_mode: int) -> bytes:
+    """The first message of a call: what Fairlead's Envoy shows of a client's POST."""
     headers = {
-        ":authority": "gateway.example:9080", ":method": "POST", ":path": path, ":scheme": "http",
-        "accept": "application/json", "accept-encoding": "gzip, deflate", "authorization": "Bearer EMPTY",
-        "content-type": "application/json", "content-length": str(body_bytes), "user-agent": "OpenAI/Python 3.52.0",
-        "x-stainless-lang": "python", "x-stainless-package-version": "3.52.0", "x-stainless-os": "Linux",
-        "x-forwarded-for": "10.0.0.7", "x-forwarded-proto": "http",
+        ":method": "POST", ":path": path, "authorization": "Bearer EMPTY",
         "x-request-id": "5f0f3b0e-7a0c-4a8e-9d3b-0c3a3f0e1d2c",
     }  # fmt: skip
     request = pb.ProcessingRequest()
     for key, value in headers.items():
         request.request_headers.headers.headers.add(key=key, raw_value=value.encode())
-    request.protocol_config.request_body_mode = 4  # type: ignore[assignment]
+    request.protocol_config.request_body_mode = body_mode  # type: ignore[assignment]
     return request.SerializeToString()
 
 
@@ -67,13 +65,29 @@ def request_body(part: bytes, *, ends: bool) -> bytes:
     return pb.ProcessingRequest(request_body=pb.HttpBody(body=part, end_of_stream=ends)).SerializeToString()
 
 
-def call_frames(path: str, body: bytes, part_bytes: int = 65_536) -> list[tuple[int, bytes]]:
-    """The DATA frames of one call as (flags, payload); Envoy passes bodies on in parts of up to 64 kB."""
-    stream = message(request_headers(path, len(body)))
+@dataclass(frozen=True)
+class Script:
+    """What one call sends: DATA payloads at once, and those that follow when the head was answered."""
+
+    head: list[bytes]
+    body: list[bytes]
+
+
+def script(path: str, body: bytes, held_bytes: int = 512 * 1024, part_bytes: int = 65_536) -> Script:
+    """Bodies up to `held_bytes` are held by Envoy and shown in one message after the head was answered; others follow
+    the head in parts."""
+    if len(body) <= held_bytes:
+        head = message(request_headers(path, _BUFFERED))
+        return Script(_cut(head), _cut(message(request_body(body, ends=True))))
+    stream = message(request_headers(path, _FULL_DUPLEX))
     parts = [body[i : i + part_bytes] for i in range(0, len(body), part_bytes)]
     for index, part in enumerate(parts):
         stream += message(request_body(part, ends=index == len(parts) - 1))
-    return [(0, stream[i : i + _MAX_FRAME]) for i in range(0, len(stream), _MAX_FRAME)]
+    return Script(_cut(stream), [])
+
+
+def _cut(stream: bytes) -> list[bytes]:
+    return [stream[i : i + _MAX_FRAME] for i in range(0, len(stream), _MAX_FRAME)]
 
 
 def log_entry(pick_id: str, address: str) -> accesslog_pb2.HTTPAccessLogEntry:
@@ -198,7 +212,8 @@ class Load:
         self._connections = [Connection(self.socket_path) for _ in range(self.connections)]
         self._logs = Connection(self.socket_path)
         self._log_stream = self._logs.open("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs")
-        self._calls = [call_frames(self.path, body) for body in self.bodies]
+        self._scripts = [script(self.path, body) for body in self.bodies]
+        self._unanswered: dict[tuple[int, int], Script] = {}  # (fd, stream) -> what follows its head
         self._by_fd = {c.socket.fileno(): c for c in self._connections}
         self._times_ms: list[float] = []
         self._ends: deque[tuple[float, str, str]] = deque()  # when to report, pick id, address
@@ -241,8 +256,11 @@ class Load:
     def _call(self, due_s: float) -> None:
         connection = self._connections[self._sent % len(self._connections)]
         stream = connection.open("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
-        for flags, payload in self._calls[self._sent % len(self._calls)]:
-            connection.unsent += frame(_DATA, flags, stream, payload)
+        wanted = self._scripts[self._sent % len(self._scripts)]
+        for payload in wanted.head:
+            connection.unsent += frame(_DATA, 0, stream, payload)
+        if wanted.body:
+            self._unanswered[connection.socket.fileno(), stream] = wanted
         connection.began_s[stream] = due_s
         self._sent += 1
         self._under_way += 1
@@ -251,6 +269,9 @@ class Load:
         for stream, data, over in connection.read():
             if pick_id := value_of(data, _PICK):
                 self._picks[fd, stream] = pick_id, value_of(data, _ENDPOINT)
+            if data and (wanted := self._unanswered.pop((fd, stream), None)):
+                for payload in wanted.body:
+                    connection.unsent += frame(_DATA, 0, stream, payload)
             if not over:
                 continue
             done_s = time.monotonic()

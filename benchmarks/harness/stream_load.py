@@ -60,7 +60,8 @@ def run(host: str, port: int, bodies: list[bytes], rate_per_s: float, seconds: f
                 at = one.head.find(b"\r\n\r\n")
                 if at >= 0 and len(one.head) > at + 4:
                     one.first_s = time.monotonic()
-                    failed += not one.head.startswith(b"HTTP/1.1 200")
+                    if not one.head.startswith(b"HTTP/1.1 200"):
+                        raise RuntimeError(one.head.decode(errors="replace"))
                     first_ms.append((one.first_s - one.due_s) * 1e3)
             one.tail = (one.tail + data)[-5:]
             if not data or one.tail == b"0\r\n\r\n":
