@@ -129,6 +129,22 @@ async def test_a_message_in_frames_of_one_byte_counts_what_it_costs() -> None:
     assert wire.server.held.held == 0
 
 
+async def test_the_server_keeps_the_deadline_too() -> None:
+    wire = Wire()
+    assert not wire.feed(wire.request(1, LISTEN, ("grpc-timeout", "1m")))
+    wire.feed(wire.request(3, LISTEN, ("grpc-timeout", "99999999H")))
+    await until(lambda: wire.transport.written)
+    written = wire.take()
+    assert wire.fields(written[0])["grpc-status"] == "4"
+    assert wire.service.calls[0].ends == ["closed"]
+    assert list(wire.connection.streams) == [3]
+    # A call that has ended in time has no deadline left.
+    wire.feed(wire.request(5, ONCE, ("grpc-timeout", "1m")) + data(5, message(b"x")))
+    await asyncio.sleep(0.02)
+    assert not wire.take()
+    assert wire.service.calls[2].ends == []
+
+
 async def test_the_end_within_a_message() -> None:
     wire = Wire()
     for stream_id, cut in ((1, 3), (3, 8)):
