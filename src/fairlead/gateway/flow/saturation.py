@@ -46,8 +46,10 @@ NO_ENDPOINTS: Final = Saturation(NO_VALUE, "no replica is ready", has_endpoints=
 
 Detector = Callable[[Sequence[Candidate]], Saturation]
 
-RECHECK_S: Final = 0.05
-"""Backlogs shrink with time alone, and a missed report of a request's end must not stop a queue."""
+RECHECK_S: Final = 0.25
+"""A missed report of a request's end must not stop a queue."""
+
+_SOONEST_S: Final = 0.02
 
 _FAR_FROM_FULL: Final = 0.5
 _SPARE_RATIO: Final = 0.25
@@ -109,12 +111,12 @@ def headroom_detector(parameters: Headroom | None = None) -> Detector:
                 answering = (load, candidate)
         if answering[1] is None:
             return _without_answering(candidates, settings)
-        value, fullest = answering
+        value, first = answering
         if prefilling[1] is not None and prefilling[0] > value:
-            value, fullest = prefilling
-        if value < 1.0 or fullest is None:
+            value, first = prefilling
+        if value < 1.0 or first is None:
             return Saturation(value, "", True, None, _spare(value, in_flight))
-        return Saturation(value, _told(fullest, settings), True, RECHECK_S)
+        return Saturation(value, _told(first, settings), True, _recheck_s(first, settings))
 
     return detect
 
@@ -171,6 +173,14 @@ def _load(c: Candidate, settings: Headroom) -> float:
         if backlog > load and in_flight:
             load = backlog
     return load if load > 0.0 else 0.0
+
+
+def _recheck_s(c: Candidate, settings: Headroom) -> float:
+    """Backlogs shrink with time alone: when this one is no longer too long, by the learned speed."""
+    if c.speed is None:
+        return RECHECK_S
+    excess_s = c.prefill_backlog_tokens * c.speed.prefill_token_s - settings.prefill_backlog_s
+    return max(_SOONEST_S, min(RECHECK_S, excess_s)) if excess_s > 0.0 else RECHECK_S
 
 
 def _kv_use(c: Candidate, total: int) -> float:
