@@ -48,6 +48,23 @@ def test_listeners_hear_which_addresses_came_and_went_of_all_pools():
     assert registry.pools_at(A.address) == ()
 
 
+def test_which_pool_a_foreign_gateway_means():
+    registry, v6 = Registry(), Endpoint("[fd00::1]:80")
+    registry.set_pool(Pool("ns/old", ("m",), (A, v6), age_key="1", rewrites=(Rewrite(("x",), (("m", 1),)),)))
+    registry.set_pool(Pool("ns/new", ("n",), (A, B), age_key="2"))
+    assert registry.pool_at((A.address,), "n").key == "ns/new"
+    assert registry.pool_at((A.address,), "x").key == "ns/old"
+    assert registry.pool_at((A.address,), "unknown").key == "ns/old"
+    assert registry.pool_at(("10.9.9.9:1", B.address), "m").key == "ns/new"
+    assert registry.pool_at(("fd00::1",), "n").key == "ns/old"
+    assert registry.pool_at(("127.0.0.1",), "n").key == "ns/new"
+    assert registry.pool_at((), "m") is None
+    registry.remove_pool("ns/new")
+    registry.remove_pool("ns/old")
+    assert registry.pool_at(("127.0.0.1", "fd00::1", A.address), "m") is None
+    assert registry._on_host == registry._at == {}
+
+
 def test_a_pool_has_its_addresses_at_hand():
     assert Pool("ns/p", ("m",), (A, B)).addresses == (A.address, B.address)
 

@@ -110,6 +110,7 @@ class Registry:
         self.names = ModelNames()
         self._pools: dict[str, Pool] = {}
         self._at: dict[str, tuple[str, ...]] = {}  # address -> keys of the pools that have it
+        self._on_host: dict[str, tuple[str, ...]] = {}  # host -> its addresses
         self._configs: dict[str, str] = {}  # namespace/name/key of a ConfigMap, or a path -> text
         self._listeners: list[Listener] = []
         self._config_listeners: list[Callable[[str], None]] = []
@@ -156,6 +157,18 @@ class Registry:
     def pools_at(self, address: str) -> tuple[str, ...]:
         """Keys of the pools that have an endpoint at this address."""
         return self._at.get(address, ())
+
+    def pool_at(self, places: Iterable[str], model: str) -> Pool | None:
+        """The pool a gateway means that restricts a request to these places (ip:port or ip); None = no pool has them.
+
+        Where several pools share the first place that is known: one that has the model's name, else the oldest.
+        """
+        for place in places:
+            keys = self._at.get(place) or [key for a in self._on_host.get(place, ()) for key in self._at[a]]
+            if keys:
+                pools = sorted((self._pools[key] for key in dict.fromkeys(keys)), key=lambda p: (p.age_key, p.key))
+                return next((pool for pool in pools if self.names.home(pool).has(model)), pools[0])
+        return None
 
     def addresses(self) -> frozenset[str]:
         return frozenset(self._at)
@@ -221,6 +234,9 @@ class Registry:
         """Whether the address is new to all pools."""
         owners = self._at.get(address, ())
         self._at[address] = (*owners, key)
+        if not owners:
+            host = _host(address)
+            self._on_host[host] = (*self._on_host.get(host, ()), address)
         return not owners
 
     def _remove(self, address: str, key: str) -> bool:
@@ -230,4 +246,14 @@ class Registry:
             self._at[address] = owners
             return False
         self._at.pop(address, None)
+        host = _host(address)
+        rest = tuple([other for other in self._on_host.get(host, ()) if other != address])
+        if rest:
+            self._on_host[host] = rest
+        else:
+            self._on_host.pop(host, None)
         return True
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0].removeprefix("[").removesuffix("]")

@@ -64,6 +64,10 @@ class Home:
             for model in rule.models:
                 self.exact.setdefault(model, rule)
 
+    def has(self, name: str) -> bool:
+        """Whether the pool lists the name or has a rule for exactly it."""
+        return name in self.listed or name in self.exact
+
 
 class _Claims:
     """Names, each claimed by pools of which the oldest counts."""
