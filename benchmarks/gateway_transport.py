@@ -1,9 +1,10 @@
 """What one external-processor call costs the picker's process, on the own gRPC server and on grpcio's.
 
 Envoy is the client, with the gateway's own configuration; requests of 1.2 kB and of 220 kB go through it to a server
-that answers at once. The processor parses each message with protobuf and gives a constant answer, so what is measured
-is the transport, the parsing and the framing. CPU is the server process's own, from /proc, all its threads included.
-The two servers take turns on the same Envoy; figures are medians of the rounds, and their ratio.
+that answers at once, with bodies that Envoy holds and bodies that stream through the processor. The processor parses
+each message with protobuf and gives a constant answer, so what is measured is the transport, the parsing and the
+framing. CPU is the server process's own, from /proc, all its threads included. The two servers take turns; figures are
+medians of the rounds, and their ratio.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import cast
 
 import uvloop
 from envoy.config.core.v3 import base_pb2
+from envoy.extensions.filters.http.ext_proc.v3 import processing_mode_pb2
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
 from fairlead.gateway import envoy
@@ -31,35 +34,64 @@ from harness.report import Figure, arguments, report
 
 _PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 _FRAME_BYTES = 62_000
-_SMALL_BYTES = 1_200
-_LARGE_BYTES = 220_000
 _SERVERS = {"own": FastServer, "grpcio": ReferenceServer}
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
+@dataclass(frozen=True)
+class Load:
+    """Requests of one kind. The goal is the own server's CPU, in milliseconds per call."""
+
+    name: str
+    body_bytes: int
+    held: bool
+    connections: int
+    goal_ms: float
+
+
+_LOADS = (
+    Load("1.2 kB streamed", 1_200, False, 64, 0.062),
+    Load("1.2 kB held", 1_200, True, 64, 0.062),
+    Load("1.2 kB streamed, 4 at once", 1_200, False, 4, 0.1),
+    Load("220 kB streamed", 220_000, False, 16, 0.77),
+    Load("220 kB held", 220_000, True, 16, 0.77),
+)
+"""The goals are what a prototype needed, and for few requests at once, which share no read or write, somewhat more."""
+
+
 class ConstantPick:
-    """An external processor that sends every request to one endpoint."""
+    """An external processor that sends every request to one endpoint. Bodies that Envoy holds need not go back."""
 
     def __init__(self, stream: Stream, endpoint: str) -> None:
         self._stream = stream
         self._endpoint = endpoint
         self._parts: list[bytes] = []
+        self._held = False
 
     def message(self, data: bytes) -> None:
         message = pb.ProcessingRequest.FromString(data)
-        if message.WhichOneof("request") != "request_body":
+        if message.WhichOneof("request") == "request_headers":
+            self._held = message.protocol_config.request_body_mode == processing_mode_pb2.ProcessingMode.BUFFERED
+            if self._held:
+                self._stream.send([_GO_ON])
             return
         part = message.request_body
         self._parts.append(part.body)
         if part.end_of_stream:
             body = b"".join(self._parts)
-            self._stream.send([_routed(self._endpoint), *_frames(body)], end=True)
+            if self._held:
+                self._stream.send([_routed(self._endpoint, True)], end=True)
+            else:
+                self._stream.send([_routed(self._endpoint, False), *_frames(body)], end=True)
 
     def half_closed(self) -> None:
         self._stream.send([], end=True)
 
     def closed(self) -> None:
         pass
+
+
+_GO_ON = pb.ProcessingResponse(request_headers=pb.HeadersResponse()).SerializeToString()
 
 
 def _frames(body: bytes) -> list[bytes]:
@@ -74,9 +106,9 @@ def _frames(body: bytes) -> list[bytes]:
 
 
 @functools.cache
-def _routed(endpoint: str) -> bytes:
+def _routed(endpoint: str, on_body: bool) -> bytes:
     answer = pb.ProcessingResponse()
-    common = answer.request_headers.response
+    common = answer.request_body.response if on_body else answer.request_headers.response
     common.clear_route_cache = True
     header = base_pb2.HeaderValue(key=ENDPOINT_HEADER, raw_value=endpoint.encode())
     common.header_mutation.set_headers.append(
@@ -103,16 +135,30 @@ async def _serve(kind: str, address: str, endpoint: str, profile: str) -> None:
 
 
 class Sink(asyncio.Protocol):
-    """An engine that answers when a body is over. Envoy sends bodies that passed a processor in chunks."""
+    """An engine that answers when a body is over, of known length or in chunks."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._tail = b""
+        self._seen = b""
+        self._left: int | None = None
+        """Bytes of the body that are to come; None before its head was read, -1 when it comes in chunks."""
 
     def data_received(self, data: bytes) -> None:
-        self._tail = (self._tail + data[-8:])[-8:]
-        if self._tail.endswith(b"\r\n0\r\n\r\n"):
-            self._tail = b""
+        if self._left is None:
+            head, found, data = (self._seen + data).partition(b"\r\n\r\n")
+            self._seen = b"" if found else head
+            if not found:
+                return
+            _, known, length = head.lower().partition(b"content-length: ")
+            self._left = int(length.split(b"\r\n", 1)[0]) if known else -1
+        if self._left >= 0:
+            self._left -= len(data)
+            over = self._left == 0
+        else:
+            self._seen = (self._seen + data[-8:])[-8:]
+            over = self._seen.endswith(b"\r\n0\r\n\r\n")
+        if over:
+            self._seen, self._left = b"", None
             self._transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
 
@@ -154,15 +200,20 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS
 
 
-async def _load(port: int, body_bytes: int, connections: int, duration_s: float, pids: list[int]) -> list[float]:
-    """CPU seconds per request of each process."""
-    body = b'{"model":"m","prompt":"' + b"x" * (body_bytes - 25) + b'"}'
-    request = (
-        b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        % len(body)
-    ) + body
+def _request(load: Load) -> bytes:
+    """Bodies of known length are held by Envoy, those in chunks stream through the processor."""
+    body = b'{"model":"m","prompt":"' + b"x" * (load.body_bytes - 25) + b'"}'
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    if load.held:
+        return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+
+
+async def _measure_load(port: int, load: Load, duration_s: float, pids: list[int]) -> list[float]:
+    """CPU seconds per request of each process, and requests/s."""
+    request = _request(load)
     loop = asyncio.get_running_loop()
-    clients = [Client(request) for _ in range(connections)]
+    clients = [Client(request) for _ in range(load.connections)]
     for client in clients:
         await loop.create_connection(functools.partial(_same, client), "127.0.0.1", port)
     await asyncio.sleep(0.3)
@@ -215,19 +266,18 @@ async def _until_open(port: int) -> None:
 
 async def _measure(
     rounds: int, duration_s: float, profile: str, kinds: list[str]
-) -> dict[tuple[str, int], list[float]]:
-    """(server, body size) -> medians of CPU milliseconds of server and Envoy, and requests/s."""
+) -> dict[tuple[str, str], list[float]]:
+    """(server, load) -> medians of CPU seconds of server and Envoy, and requests/s."""
     loop = asyncio.get_running_loop()
     sink = await loop.create_server(Sink, "127.0.0.1", 0)
     endpoint = f"127.0.0.1:{sink.sockets[0].getsockname()[1]}"
-    samples: dict[tuple[str, int], list[list[float]]] = {}
+    port = 20_000 + os.getpid() % 10_000
+    samples: dict[tuple[str, str], list[list[float]]] = {}
     for _ in range(rounds):
         for kind in kinds:
-            async with _gateway(kind, endpoint, 20_000 + os.getpid() % 10_000, profile) as pids:
-                for size, connections in ((_SMALL_BYTES, 64), (_LARGE_BYTES, 16)):
-                    samples.setdefault((kind, size), []).append(
-                        await _load(20_000 + os.getpid() % 10_000, size, connections, duration_s, pids)
-                    )
+            async with _gateway(kind, endpoint, port, profile) as pids:
+                for load in _LOADS:
+                    samples.setdefault((kind, load.name), []).append(await _measure_load(port, load, duration_s, pids))
     sink.close()
     return {key: [median(column) for column in zip(*rows, strict=True)] for key, rows in samples.items()}
 
@@ -238,22 +288,22 @@ def main() -> None:
         return
     parser = arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--duration-s", type=float, default=3.0)
+    parser.add_argument("--duration-s", type=float, default=2.0)
     parser.add_argument("--profile", default="", help="write a cProfile of the own server here, and measure only it")
     options = parser.parse_args()
     kinds = ["own"] if options.profile else list(_SERVERS)
     medians = uvloop.run(_measure(options.rounds, options.duration_s, options.profile, kinds))
     figures = []
-    for size, name in ((_SMALL_BYTES, "1.2 kB"), (_LARGE_BYTES, "220 kB")):
+    for load in _LOADS:
         for kind in kinds:
-            server_s, envoy_s, per_s = medians[kind, size]
-            goal = {("own", _SMALL_BYTES): 0.08, ("own", _LARGE_BYTES): 0.8}.get((kind, size))
-            figures.append(Figure(f"{name}: CPU of the {kind} server per call", server_s * 1e3, "ms", goal))
-            figures.append(Figure(f"{name}: CPU of Envoy per request, {kind}", envoy_s * 1e3, "ms"))
-            figures.append(Figure(f"{name}: requests through Envoy, {kind}", per_s, "1/s"))
+            server_s, envoy_s, per_s = medians[kind, load.name]
+            goal = load.goal_ms if kind == "own" else None
+            figures.append(Figure(f"{load.name}: CPU per call, {kind}", server_s * 1e3, "ms", goal))
+            figures.append(Figure(f"{load.name}: CPU of Envoy per request, {kind}", envoy_s * 1e3, "ms"))
+            figures.append(Figure(f"{load.name}: requests through Envoy, {kind}", per_s, "1/s"))
         if len(kinds) == 2:
-            ratio = medians["grpcio", size][0] / medians["own", size][0]
-            figures.append(Figure(f"{name}: grpcio's CPU as a multiple of the own server's", ratio, "x", 3.0, "higher"))
+            ratio = medians["grpcio", load.name][0] / medians["own", load.name][0]
+            figures.append(Figure(f"{load.name}: grpcio's CPU, as a multiple of the own", ratio, "x"))
     report(figures, options.json)
 
 
