@@ -85,6 +85,11 @@ def gateway(argv: list[str]) -> int:
     foreign.add_argument(
         "--do-not-observe", action="store_true", help="end calls before the answer: less work, but ends are not known"
     )
+    peers = parser.add_argument_group("other pickers behind the same gateway")
+    peers.add_argument("--peers-folder", type=Path, metavar="DIR", help="where the pickers of this machine meet")
+    peers.add_argument("--peers-address", default="", metavar="HOST:PORT", help="listen there for pickers elsewhere")
+    peers.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="one of them; repeatable")
+    peers.add_argument("--peers-service", default="", metavar="NAMESPACE/NAME", help="headless Service of them all")
     arguments = parser.parse_args(argv)
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
@@ -105,6 +110,10 @@ def gateway(argv: list[str]) -> int:
         health_address=arguments.health_address,
         observes=not arguments.do_not_observe,
         tls=tls,
+        peers_folder=arguments.peers_folder,
+        peers_address=arguments.peers_address,
+        peers=tuple(arguments.peer),
+        peers_service=arguments.peers_service,
     )
     return _run("gateway", run(arguments.kubeconfig, options, namespace=arguments.namespace))
 
@@ -113,12 +122,33 @@ def envoy(argv: list[str]) -> int:
     """Writes Envoy's configuration and becomes Envoy: the process that the supervisor watches is Envoy itself."""
     parser = argparse.ArgumentParser(prog="fairlead envoy", description="Run Envoy in front of the endpoint picker.")
     parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead gateway`")
-    parser.add_argument("--port", type=_port, required=True, help="port on 127.0.0.1 for requests to models")
+    parser.add_argument("--port", type=_port, required=True, help="port for requests to models")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for everybody")
+    parser.add_argument("--tls-cert", type=Path, help="certificate (PEM): serve HTTPS")
+    parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
+    parser.add_argument(
+        "--picker", action="append", default=[], metavar="WHERE",
+        help="folder of a picker, or host:port; repeatable: all are asked in turn [default: that of --data]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--without-picker", action="append", default=[], metavar="HOST:PORT",
+        help="serve there while no picker answers, in place of refusing; repeatable",
+    )  # fmt: skip
     arguments = parser.parse_args(argv)
+    if bool(arguments.tls_cert) != bool(arguments.tls_key):
+        parser.error("--tls-cert and --tls-key belong together")
     _writable(parser, arguments.data)
-    from fairlead.gateway.envoy import command
+    from fairlead.gateway.envoy import EnvoyOptions, ListenerTls, PickerAddress, command, picker_socket
 
-    line = command(arguments.data, arguments.port)
+    options = EnvoyOptions(
+        bind=arguments.bind,
+        tls=ListenerTls(arguments.tls_cert, arguments.tls_key) if arguments.tls_cert else None,
+        pickers=tuple(
+            PickerAddress(picker_socket(Path(where)) if Path(where).is_dir() else where) for where in arguments.picker
+        ),
+        without_picker=tuple(arguments.without_picker),
+    )
+    line = command(arguments.data, arguments.port, options=options)
     os.execv(line[0], line)
 
 

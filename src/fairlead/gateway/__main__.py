@@ -14,6 +14,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--metrics-port", type=int, help="port on 127.0.0.1 for Prometheus metrics")
     parser.add_argument("--config", type=Path, help="EndpointPickerConfig of pools that name none")
     parser.add_argument("--transport", choices=("fast", "grpcio"), default="fast", help="which gRPC server to use")
+    parser.add_argument("--peers-folder", type=Path, help="where the pickers of this machine meet")
+    parser.add_argument("--grpc-address", default="", help="host:port for foreign gateways, without TLS")
     arguments = parser.parse_args(argv)
     import uvloop
 

@@ -125,6 +125,9 @@ class Assembly:
     def _scraped(self, address: str, signals: EngineSignals) -> None:
         if signals.kv_cache_capacity_tokens:
             self.prefixes.set_capacity(address, signals.kv_cache_capacity_tokens)
+        candidate = self.loads.of(address).candidate
+        if candidate.speed is None:
+            candidate.speed = self.picker.predictor.speed_of(address)
         for pool in self.registry.pools_at(address):
             self.gates.poke(pool)
 

@@ -24,6 +24,7 @@ from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.observe.hooks import Hooks, NoHooks
 from fairlead.gateway.observe.metrics import GatewayMetrics
 from fairlead.gateway.pick import NoPick, Pick, Query, decide
+from fairlead.gateway.pick.sessions import SessionTable
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans
 from fairlead.gateway.prefix.blocks import space_of, text_blocks
@@ -74,6 +75,7 @@ class Director:
         self._draw = (random or Random()).random
         self._hooks = hooks or NoHooks()
         self._local = LocalAnswers(registry)
+        self._sessions = SessionTable()
         self.output_lengths = OutputLengths()
         self.exact: ExactPrefixes | None = None
         """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
@@ -99,14 +101,15 @@ class Director:
             return self._told(errors.method_not_allowed(head.method, path, found.methods[0]), errors.shape_of(path))
         if found.api is not Api.PATH:
             return None
+        pool = self._registry.pool_of(found.model)
+        if pool is not None and not self._gates.of(pool.key).is_open(0) and "POST" in found.methods:
+            # It has to wait, and comes again with its body.
+            return None
         outcome: list[Outcome] = []
         waits = self._ask(head, b"", InferenceRequest(Api.PATH, found.model), outcome.append)
         if waits is None:
             return outcome[0]
-        # It would have to wait: it comes again with its body, unless it has none, as reading requests have.
         waits.abandon()
-        if "POST" in found.methods:
-            return None
         return self._told(
             errors.no_endpoints(f"The model `{found.model}` is busy or starting.", 1), Shape.OPEN_INFERENCE
         )
@@ -222,6 +225,9 @@ class Director:
             plan = asked.plan = self._plans.get(plan.pool.key) or plan
         addresses = plan.answering
         draw = self._draw()
+        sticky = plan.settings.sticky_sessions and query.session
+        if sticky and not query.session_endpoint:
+            query.session_endpoint = self._sessions.endpoint_of(plan.pool.key, query.session, now_s)
         context = picker.context(query, asked.blocks, addresses, now_s, draw)
         seen = self._hooks.deciding(context)
         pick = decide(plan.settings.profile, context)
@@ -230,7 +236,9 @@ class Director:
             self._refuse(asked, errors.no_endpoints(f"{message} Try again later.", RETRY_AFTER_S, pick.code))
             return
         matched = context.matched[addresses.index(pick.address)]
-        picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked)
+        picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked, cold=not any(context.matched))
+        if sticky:
+            self._sessions.served(plan.pool.key, query.session, pick.address, now_s)
         asked.picked_s, asked.matched_tokens = now_s, matched
         asked.series.goes(len(asked.body), query.prompt_tokens, matched)
         asked.pick_id = picked.pick_id
@@ -296,6 +304,10 @@ class Director:
         asked.series.ended(completion, times[1])
         if isinstance(asked.leg, Legs):
             self._splitter.ended(asked.leg, fetched=bool(completion.served))
+        if completion.output_tokens is not None:
+            query, key = asked.query, asked.plan.pool.key
+            more_tokens = completion.output_tokens - query.output_tokens
+            self._gates.of(key).control.settle(query.priority, query.fairness_id, more_tokens)
         if completion.output_tokens is not None and completion.code == 200:
             self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)
         self._gates.poke(asked.plan.pool.key)

@@ -128,10 +128,10 @@ class LoadTable:
             load = self._by_address[address] = EndpointLoad(Candidate(address))
         return load
 
-    def describe(self, address: str, role: str, labels: Mapping[str, str]) -> None:
-        """What the endpoint's pod says of it."""
+    def describe(self, address: str, role: str, labels: Mapping[str, str], pod: str = "") -> None:
+        """What is known of the endpoint from its pod (namespace/name)."""
         candidate = self.of(address).candidate
-        candidate.role, candidate.labels = role, labels
+        candidate.role, candidate.labels, candidate.pod = role, labels, pod
 
     def candidates(self, addresses: Sequence[str], now_s: float) -> list[Candidate]:
         """The endpoints as a decision sees them now; stale signals are unknown."""
@@ -161,13 +161,19 @@ class LoadTable:
         matched_tokens: int = 0,
         output_tokens: float = 0.0,
         adapter: str = "",
+        cold: bool = False,
         tag: object = None,
     ) -> str:
-        """Count a request as in flight; returns the id of the pick, to be given to `ended`."""
+        """Count a request as in flight; returns the id of the pick, to be given to `ended`.
+
+        `cold`: no endpoint holds anything of its prompt.
+        """
         load = self.of(address)
         candidate = load.candidate
         uncached = max(0, prompt_tokens - matched_tokens)
         number = candidate.last_pick = next(self._sequence)
+        if cold:
+            candidate.last_cold_pick = number
         if candidate.prefill_backlog_tokens:
             _work_off(load, now_s)
         request = InFlight(

@@ -51,16 +51,18 @@ class EndpointPicker:
         pick = decide(profile, context)
         if isinstance(pick, NoPick):
             return pick
-        return self.commit(pick, query, blocks, context.matched[addresses.index(pick.address)], now_s)
+        matched = context.matched[addresses.index(pick.address)]
+        return self.commit(pick, query, blocks, matched, now_s, cold=not any(context.matched))
 
     def commit(
         self, pick: Pick, query: Query, blocks: PromptBlocks | None, matched_tokens: int, now_s: float,
-        tag: object = None,
+        tag: object = None, *, cold: bool = False,
     ) -> Picked:  # fmt: skip
-        """Remember that the request goes where a decision says. `tag` is found again in what `ended` returns."""
+        """Remember that the request goes where a decision says. `tag` is found again in what `ended` returns; `cold`:
+        no endpoint holds anything of the prompt."""
         pick_id = self.loads.picked(
             pick.address, now_s, prompt_tokens=query.prompt_tokens, matched_tokens=matched_tokens,
-            output_tokens=query.output_tokens, adapter=query.adapter, tag=tag,
+            output_tokens=query.output_tokens, adapter=query.adapter, cold=cold, tag=tag,
         )  # fmt: skip
         if blocks is not None:
             self.prefixes.sent(pick.address, blocks)

@@ -7,10 +7,10 @@ cannot be read leaves the one before in force.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fairlead.gateway.config import ConfigError, read_config
+from fairlead.gateway.config import ConfigError, PickerConfig, read_config
 from fairlead.gateway.config.parameters import PrecisePrefixParameters
 from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
@@ -46,6 +46,8 @@ class PoolSettings:
     """How the engines' cache events are listened to; None = they are not."""
     asks_engines_for_tokens: bool = False
     """Whether an engine is asked for the tokens of a conversation before the pick."""
+    sticky_sessions: bool = False
+    """Whether it is remembered where each session went."""
     effective: Mapping[str, object] = field(default_factory=dict)
     """The configuration it came from, with all that was left out."""
 
@@ -53,7 +55,7 @@ class PoolSettings:
 def read_settings(text: str) -> PoolSettings:
     """From the text of an EndpointPickerConfig. Raises ConfigError."""
     config = read_config(text)
-    for warning in config.warnings:
+    for warning in (*config.warnings, *_not_followed(config)):
         _log.warning("picker configuration: %s", warning)
     split = config.disaggregation
     return PoolSettings(
@@ -66,8 +68,21 @@ def read_settings(text: str) -> PoolSettings:
         sidecars=split is not None,
         precise_prefix=config.precise_prefix,
         asks_engines_for_tokens=config.tokenizer is not None and config.tokenizer.vllm is not None,
+        sticky_sessions=config.session_affinity is not None and config.session_affinity.strategy == "session_id",
         effective=config.effective,
     )
+
+
+def _not_followed(config: PickerConfig) -> Iterator[str]:
+    """What is accepted and has no effect here."""
+    if config.discovery_file is not None:
+        yield "file-discovery has no effect: start the picker with --endpoints FILE"
+    if config.parsers:
+        yield "requestHandler.parsers has no effect: the path of a request says how its body is read"
+    if config.evicts:
+        yield "requests that run are not ended to make room: eviction is of those that wait"
+    if config.approximate_prefix is not None and not config.approximate_prefix.auto_tune:
+        yield "approx-prefix-cache-producer has no effect: sizes are those that engines report"
 
 
 @dataclass(slots=True)
@@ -133,7 +148,7 @@ class Plans:
 
     def _take(self, pool: Pool) -> None:
         for endpoint in pool.endpoints:
-            self._picker.loads.describe(endpoint.address, endpoint.role, endpoint.labels)
+            self._picker.loads.describe(endpoint.address, endpoint.role, endpoint.labels, endpoint.pod)
             self._picker.predictor.describe(endpoint.address, f"{pool.key} {_hardware(endpoint)}")
         self._by_pool[pool.key] = plan_of(pool, self._settings_of(pool))
         self._tell(pool.key)

@@ -147,8 +147,10 @@ async def run(kubeconfig: str | None, options: Options, *, namespace: str | None
 
 def _first_replicas(parts: Assembly, client: Client) -> FirstReplica:
     from fairlead.gateway.flow.scale_from_zero import FirstReplica, PoolWaker
+    from fairlead.kube.events import EventRecorder
 
-    first = FirstReplica(client, parts.gates.poke, clock=parts.clock)
+    events = EventRecorder(client, "fairlead-gateway")
+    first = FirstReplica(client, parts.gates.poke, events=events, clock=parts.clock)
     parts.make_waker = lambda pool, target: PoolWaker(first, pool, target)
     return first
 
