@@ -15,7 +15,12 @@ def raw(value, **options) -> msgspec.Raw:
 
 
 def read(messages, **options) -> Text:
-    text = conversation(raw(messages, **options))
+    body = b'{"messages":' + json.dumps(messages, **options).encode() + b"}"
+    value = msgspec.json.decode(body, type=dict[str, msgspec.Raw])["messages"]
+    text = conversation(value, body)
+    marked = memoryview(b"\xef\xbb\xbf" + body)[3:]
+    value = msgspec.json.decode(marked, type=dict[str, msgspec.Raw])["messages"]
+    assert bytes(conversation(value, marked).raw) == bytes(text.raw)
     return Text(bytes(text.raw), text.tokens, text.media)
 
 
@@ -93,3 +98,10 @@ def test_equal_beginnings_are_equal_prefixes(start, more):
     one, two = read(start).raw, read(start + more).raw
     assert two.startswith(one[:-1])
     json.loads(one), json.loads(two)
+
+
+def test_long_conversations_are_read_like_short_ones():
+    messages = [{"role": "user", "content": "word " * 10_000}]
+    assert read(messages).raw == json.dumps(messages).encode()
+    longer = [*messages, message(words("[x]", cache_control={}), words("two"))]
+    assert read(longer).raw == json.dumps([*messages, message(words("[x]"), words("two"))]).encode()

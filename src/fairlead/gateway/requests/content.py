@@ -16,7 +16,8 @@ from fairlead.gateway.requests.spans import offset_in, with_key
 from fairlead.gateway.requests.token_estimate import estimate_tokens, media_tokens
 
 _LIST = 0x5B
-_COPIED_BYTES = 1 << 20
+_COPIED_BYTES = 1 << 14
+"""Up to here a copy costs less than to find out where in the body the conversation is."""
 MEDIA_TYPES = frozenset(
     (
         "image_url", "input_image", "image", "image_pil", "image_embeds", "input_audio", "audio_url", "audio",
@@ -62,22 +63,29 @@ def text_of(raw: Raw) -> Text:
     return Text(view, estimate_tokens(view))
 
 
-def conversation(raw: Raw) -> Text:
-    """A list of messages, or whatever else a client sent in its place, which the engine will refuse."""
+def conversation(raw: Raw, body: bytes | memoryview[int]) -> Text:
+    """A list of messages, or whatever else a client sent in its place, which the engine will refuse.
+
+    `body` is what `raw` was decoded from.
+    """
     view = memoryview(raw)
     if not len(view) or view[0] != _LIST:
         return text_of(raw)
+    # Content in parts has a second bracket. To search for one byte is a tenth of reading all of it once more.
     if len(view) <= _COPIED_BYTES:
-        # To search one byte is a tenth of reading it all once more.
         text = bytes(view)
         if text.find(b"[", 1) < 0:
             return Text(text, estimate_tokens(text))
+    elif isinstance(body, bytes):
+        start = offset_in(raw, body)
+        if body.find(b"[", start + 1, start + len(view)) < 0:
+            return Text(view, estimate_tokens(view))
     try:
         contents = [memoryview(c) for m in _messages.decode(raw) for c in (m.content, m.output) if c]
     except (msgspec.MsgspecError, ValueError):
         return text_of(raw)
     lists = [content for content in contents if content[0] == _LIST]
-    return _without_media(view, lists) if lists else Text(view, estimate_tokens(view))
+    return _without_media(view, body, lists) if lists else Text(view, estimate_tokens(view))
 
 
 def system_text(raw: Raw) -> Text:
@@ -94,11 +102,12 @@ def system_text(raw: Raw) -> Text:
     return Text(view, estimate_tokens(view))
 
 
-def _without_media(view: memoryview[int], lists: list[memoryview[int]]) -> Text:
+def _without_media(view: memoryview[int], body: bytes | memoryview[int], lists: list[memoryview[int]]) -> Text:
     """The conversation with what the parts of these contents have in them of media and cache marks taken out."""
     splices: list[tuple[int, int, bytes]] = []
     tokens = media = 0
-    whole: bytes | None = None
+    base = offset_in(view, body)
+    whole: bytes | None = body if isinstance(body, bytes) else None
     todo = [(content, True) for content in lists]
     while todo:
         content, outermost = todo.pop()
@@ -112,9 +121,10 @@ def _without_media(view: memoryview[int], lists: list[memoryview[int]]) -> Text:
             if outermost and part.content and memoryview(part.content)[0] == _LIST:
                 todo.append((memoryview(part.content), False))
             if part.cache_control:
-                whole = whole or bytes(view)
-                start = offset_in(part.cache_control, view)
-                splices.append((*with_key(whole, start, start + len(memoryview(part.cache_control))), b""))
+                whole = whole or bytes(body)
+                start = offset_in(part.cache_control, body)
+                start, end = with_key(whole, start, start + len(memoryview(part.cache_control)))
+                splices.append((start - base, end - base, b""))
     if not splices:
         return Text(view, estimate_tokens(view))
     text = _spliced(view, splices)

@@ -179,7 +179,7 @@ def _bad_body(body: bytes, error: Exception) -> BadBody:
 
 def _parse_chat(body: bytes | memoryview) -> InferenceRequest:
     b = _chat.decode(body)
-    prompt = conversation(b.messages)
+    prompt = conversation(b.messages, body)
     if b.tools or b.documents or b.chat_template:
         prompt = _joined([*(text_of(part) for part in (b.chat_template, b.documents, b.tools) if part), prompt])
     return _request(Api.CHAT, b, prompt, b.max_completion_tokens or b.max_tokens, (b.prompt_cache_key, b.user))
@@ -193,14 +193,14 @@ def _parse_completions(body: bytes | memoryview) -> InferenceRequest:
 def _parse_responses(body: bytes | memoryview) -> InferenceRequest:
     b = _responses.decode(body)
     parts = [text_of(part) for part in (b.instructions, b.tools) if part]
-    parts.append(conversation(b.input))
+    parts.append(conversation(b.input, body))
     session = (b.conversation, b.prompt_cache_key, b.previous_response_id, b.user)
     return _request(Api.RESPONSES, b, _joined(parts), b.max_output_tokens, session)
 
 
 def _parse_embeddings(body: bytes | memoryview) -> InferenceRequest:
     b = _embeddings.decode(body)
-    prompt = conversation(b.messages) if b.messages else _NOTHING
+    prompt = conversation(b.messages, body) if b.messages else _NOTHING
     return _with_prompts(_request(Api.EMBEDDINGS, b, prompt, Raw(), (b.user,)), b.input)
 
 
@@ -209,7 +209,7 @@ def _parse_anthropic(body: bytes | memoryview) -> InferenceRequest:
     parts = [system_text(b.system)] if b.system else []
     if b.tools:
         parts.append(text_of(b.tools))
-    parts.append(conversation(b.messages))
+    parts.append(conversation(b.messages, body))
     user_id = _lenient(_metadata, b.metadata, _Metadata()).user_id
     return _request(Api.ANTHROPIC, b, _joined(parts), b.max_tokens, (user_id,))
 
@@ -228,7 +228,7 @@ def _parse_other(body: bytes | memoryview) -> InferenceRequest:
     pairs = (b.query, b.queries, b.text_1, b.data_1, b.documents, b.text_2, b.data_2)
     parts = [text_of(part) for part in pairs if part]
     if b.messages:
-        parts.append(conversation(b.messages))
+        parts.append(conversation(b.messages, body))
     request = _request(Api.OTHER, b, _joined(parts) if parts else _NOTHING, b.max_tokens, (b.user,))
     return _with_prompts(request, b.prompt or b.input or b.inputs or b.text or b.texts)
 

@@ -8,8 +8,8 @@ import numpy as np
 _WHITESPACE = b" \t\n\r"
 
 
-def offset_in(part: msgspec.Raw, whole: bytes | memoryview) -> int:
-    """Position of `part`, which msgspec decoded from `whole` and which therefore shares its memory."""
+def offset_in(part: msgspec.Raw | memoryview[int], whole: bytes | memoryview[int]) -> int:
+    """Position of `part`, which was decoded from `whole` and therefore shares its memory."""
     return _address(part) - _address(whole)
 
 
@@ -40,7 +40,7 @@ def _skip_back(body: bytes, at: int) -> int:
     return at
 
 
-def _address(buffer: msgspec.Raw | bytes | memoryview) -> int:
+def _address(buffer: msgspec.Raw | bytes | memoryview[int]) -> int:
     interface = np.frombuffer(buffer, np.uint8).__array_interface__
     address: int = interface["data"][0]
     return address
