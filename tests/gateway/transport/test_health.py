@@ -45,3 +45,23 @@ async def test_watching_a_status() -> None:
 def test_an_unknown_name_cannot_be_set() -> None:
     with pytest.raises(KeyError):
         Health().set(True, "nobody")
+
+
+async def test_reflection_on_the_port_of_its_own() -> None:
+    pb = pytest.importorskip("grpc_reflection.v1alpha.reflection_pb2")
+    server = HealthServer(Health())
+    await server.start("127.0.0.1:0")
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        ask = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=pb.ServerReflectionRequest.SerializeToString,
+            response_deserializer=pb.ServerReflectionResponse.FromString,
+        )
+        answers = ask(iter([
+            pb.ServerReflectionRequest(list_services=""),
+            pb.ServerReflectionRequest(file_containing_symbol="grpc.health.v1.Health"),
+        ]))  # fmt: skip
+        listed = await answers.read()
+        assert "grpc.health.v1.Health" in [service.name for service in listed.list_services_response.service]
+        assert (await answers.read()).file_descriptor_response.file_descriptor_proto
+    await server.stop(0.1)

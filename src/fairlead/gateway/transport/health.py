@@ -6,8 +6,10 @@ Envoy and gateways probe the service that they use; kubelets and conformance man
 from __future__ import annotations
 
 import contextlib
+import importlib
 from types import MappingProxyType
 
+import grpc
 from grpc_health.v1 import health_pb2
 
 from fairlead.gateway.transport.call import Services, Stream
@@ -116,6 +118,13 @@ class HealthServer(ReferenceServer):
 
     def __init__(self, health: Health, *, tls: ServerTls | None = None) -> None:
         super().__init__(health.services(), tls=tls)
+
+    def _add_to(self, server: grpc.aio.Server) -> None:
+        try:
+            reflection = importlib.import_module("grpc_reflection.v1alpha.reflection")
+        except ImportError:
+            return
+        reflection.enable_server_reflection((_SERVICE, EXT_PROC_SERVICE, reflection.SERVICE_NAME), server)
 
 
 def _service_name(data: bytes, stream: Stream) -> str | None:

@@ -86,6 +86,7 @@ class ReferenceServer:
             raise ValueError("a reference server has one address; make another one for the next")
         server = grpc.aio.server(options=self._options())
         server.add_generic_rpc_handlers((_Handlers(self.services),))
+        self._add_to(server)
         try:
             if self._tls is None:
                 port = server.add_insecure_port(address)
@@ -101,6 +102,9 @@ class ReferenceServer:
         """Accept nothing new and let calls that run finish for up to `grace_s`."""
         if self._server is not None:
             await self._server.stop(grace_s)
+
+    def _add_to(self, server: grpc.aio.Server) -> None:
+        """For servers that serve more than `services`."""
 
     def _options(self) -> tuple[tuple[str, int], ...]:
         limits = self._limits
