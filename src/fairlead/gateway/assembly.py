@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import EngineSignals
@@ -61,6 +62,7 @@ class Assembly:
         self.picker = EndpointPicker(self.loads, self.peers.prefixes, LatencyPredictor())
         self.metrics = GatewayMetrics(self.registry, self.loads)
         self.metrics.flow.saturations = self._saturations
+        self.metrics.extra.append(self._own_families)
         self.plans = Plans(self.registry, self.picker, default)
         self.make_waker: MakeWaker | None = None
         """Starts first replicas of pools that have none; None where nothing can. Counts for gates made later."""
@@ -107,6 +109,21 @@ class Assembly:
     def _saturations(self) -> Iterable[tuple[str, float]]:
         now_s = self.clock.monotonic_s()
         return [(pool, min(self.saturation(pool, now_s).value, 1e6)) for pool in self.registry.pools]
+
+    def _own_families(self) -> Iterable[Metric]:
+        peers = GaugeMetricFamily("fairlead_gateway_peers", "Other pickers this one hears of.")
+        peers.add_metric([], len(self.peers.replicas))
+        lost = CounterMetricFamily("fairlead_gateway_peer_ends_lost", "Ends that could not be handed to their picker.")
+        lost.add_metric([], self.peers.lost_ends)
+        out = GaugeMetricFamily("fairlead_gateway_endpoints_out", "Endpoints taken out as their requests failed.")
+        out.add_metric([], len(list(self.recovery.outliers.out)))
+        shadowed = GaugeMetricFamily("fairlead_gateway_shadowed_models", "Model names that several pools list.")
+        shadowed.add_metric([], len(self.registry.shadowed))
+        blocks = GaugeMetricFamily("fairlead_gateway_prefix_blocks", "Blocks in the prefix index.")
+        blocks.add_metric([], self.tree.blocks)
+        memory = GaugeMetricFamily("fairlead_gateway_prefix_memory_bytes", "Memory of the prefix index.")
+        memory.add_metric([], self.tree.memory_bytes)
+        return peers, lost, out, shadowed, blocks, memory
 
     # What peers say
 

@@ -158,10 +158,9 @@ class Director:
         pool: Pool | None = None
         if head.subset is not None:
             # A foreign gateway has chosen the pool already: its endpoints are the subset.
-            keys = next((keys for address in head.subset if (keys := registry.pools_at(address))), ())
-            pool = registry.pools.get(keys[0]) if keys else None
             if not head.subset:
                 return errors.no_endpoints("The gateway's subset of endpoints is empty.", RETRY_AFTER_S)
+            pool = registry.pool_at(head.subset, request.model)
         if not request.model:
             pool = pool or self._only_pool()
             if pool is None:

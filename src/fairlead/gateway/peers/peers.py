@@ -53,8 +53,7 @@ class Peers:
         self.prefixes = SharedPrefixes(index, self._outbox)
         hello = Hello(VERSION, group, loads.replica)
         self._links: dict[str, tuple[Link, asyncio.Task[None]]] = {}  # place -> its link
-        wants_index = tree is not None and tree.tick == 0
-        self._shared = Shared(hello, Inbox(loads, index, busy), self._restore if wants_index else None, {})
+        self._shared = Shared(hello, Inbox(loads, index, busy), None, {})
         self._listener = Listener(hello, self._outbox, tree, self._take_ends, clock)
         self.lost_ends = 0
         """Ends of other pickers' requests that could not be handed over: they find out by the engines' counts."""
@@ -64,7 +63,9 @@ class Peers:
         return await self._listener.start(place)
 
     async def run(self, discovery: Discovery) -> None:
-        """Find, call and tell peers until cancelled."""
+        """Find, call and tell peers until cancelled. An empty index is copied from the first of them."""
+        if self._tree is not None and self._tree.tick == 0:
+            self._shared.restore = self._restore
         tasks = [asyncio.create_task(self._listener.run()), asyncio.create_task(discovery.run(self._found))]
         try:
             await asyncio.gather(*tasks)
