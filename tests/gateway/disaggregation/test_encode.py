@@ -101,7 +101,13 @@ async def test_an_encoder_that_fails_is_replaced_and_without_any_the_request_goe
 
 @pytest.mark.parametrize(
     "asked",
-    [body(), b'{"model":"m","prompt":"x"}', b'{"model":"m","messages":"x"}', b'{"messages":[{"content":[1]}]}'],
+    [
+        body(),
+        b'{"model":"m","prompt":"x"}',
+        b'{"model":"m","messages":"x"}',
+        b'{"messages":[{"content":[1]}]}',
+        body({"type": "image", "source": {}}),
+    ],
 )
 async def test_a_request_without_pictures_asks_nobody(encode, asked):
     assert await encode.run(asked, {}, ["127.0.0.1:1"]) == (asked, 0, ())

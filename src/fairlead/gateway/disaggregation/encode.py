@@ -18,12 +18,14 @@ from msgspec import Raw
 
 from fairlead.gateway.disaggregation.post import Attempt, LegFailed, LegRefused, Poster, sent_headers
 from fairlead.gateway.requests import set_fields, top_level
-from fairlead.gateway.requests.content import MEDIA_TYPES
 
 MAX_PARTS: Final = 32
 """Parts beyond these are left to the engine that computes the prompt; a body may name thousands."""
 
 _PATH: Final = "/v1/chat/completions"
+
+_TYPES: Final = frozenset(("image_url", "input_audio", "audio_url", "video_url"))
+"""Parts that a chat may have; those of other APIs have a form of their own, which encoders do not take."""
 
 
 class _Part(msgspec.Struct):
@@ -57,7 +59,7 @@ def media_parts(messages: Raw) -> list[Raw]:
             if message.content and memoryview(message.content)[0] == ord("["):
                 kinds = _parts.decode(message.content)
                 for kind, raw in zip(kinds, _raws.decode(message.content), strict=True):
-                    if kind.type in MEDIA_TYPES:
+                    if kind.type in _TYPES:
                         found.setdefault(bytes(raw), raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return []  # The engine will say what is wrong with it.
