@@ -104,18 +104,38 @@ async def test_incomplete_messages_are_bounded_over_all_connections() -> None:
     limits = Limits(max_held_bytes=1_000_000)
     first = Wire(limits)
     first.feed(first.request(1, LISTEN) + data(1, message(b"\0" * 1_000_000)[:60_000]) * 10)
-    second = Wire(limits)
-    second.server.held = first.server.held
-    second.connection.outbox.held = first.server.held
+    second = Wire(limits, beside=first)
     second.feed(second.request(1, LISTEN))
     written = []
     for _ in range(10):
         written += second.feed(data(1, message(b"\0" * 1_000_000)[:50_000]))
     ended = [frame for frame in written if frame.kind == h2.HEADERS]
     assert second.fields(ended[0])["grpc-status"] == "8"
-    assert second.service.calls[0].ends == ["closed"]
+    assert [call.ends for call in first.service.calls] == [[], ["closed"]]
     assert first.connection.streams
     assert first.server.held.held <= 1_000_000
+
+
+async def test_one_connection_cannot_use_up_what_all_may_hold() -> None:
+    limits = Limits(max_held_bytes=1_000_000, max_held_bytes_per_connection=300_000)
+    first = Wire(limits)
+    written = first.feed(first.request(1, LISTEN))
+    for _ in range(10):
+        written += first.feed(data(1, message(b"\0" * 1_000_000)[:50_000]))
+    assert first.fields(next(f for f in written if f.kind == h2.HEADERS))["grpc-status"] == "8"
+    second = Wire(limits, beside=first)
+    second.feed(second.request(1, LISTEN) + data(1, message(b"\0" * 250_000)[:60_000]) * 4)
+    assert second.connection.streams
+
+
+async def test_settings_that_make_work_are_paid_for() -> None:
+    wire = Wire(Limits(control_frames_burst=1000, control_frames_per_s=0))
+    wire.feed(h2.settings({h2.INITIAL_WINDOW_SIZE: 0}))
+    for number in range(200):
+        wire.feed(wire.request(2 * number + 1, FLOOD) + data(2 * number + 1, message(b"10")))
+    entries = b"".join(h2.SETTING.pack(h2.INITIAL_WINDOW_SIZE, 0) for _ in range(5000))
+    written = wire.feed(h2.frame(h2.SETTINGS, 0, 0, entries))
+    assert [frame.code for frame in written if frame.kind == h2.GOAWAY] == [h2.ENHANCE_YOUR_CALM]
 
 
 async def test_a_message_in_frames_of_one_byte_counts_what_it_costs() -> None:

@@ -190,9 +190,9 @@ def parse(data: bytes) -> list[Frame]:
 class Wire:
     """A client that writes bytes into a connection. Needs a running loop."""
 
-    def __init__(self, limits: Limits | None = None, *, settled: bool = True) -> None:
-        self.service = Service()
-        self.server = FastServer(self.service.services, limits=limits)
+    def __init__(self, limits: Limits | None = None, *, settled: bool = True, beside: Wire | None = None) -> None:
+        self.service = beside.service if beside else Service()
+        self.server = beside.server if beside else FastServer(self.service.services, limits=limits)
         self.transport = MemoryTransport()
         self.connection = Connection(self.server)
         self.transport.connect(self.connection)

@@ -22,6 +22,8 @@ class ControlFrames(ConnectionLife):
         super().__init__(host)
         self._window_updates = 0
         self._streams_opened = 0
+        self._max_credit = 0
+        """No stream has been granted more than this beyond its initial window."""
 
     def _on_priority(self, data: bytes, start: int, stop: int, flags: int, stream_id: int) -> None:
         if not stream_id:
@@ -55,7 +57,7 @@ class ControlFrames(ConnectionLife):
         if flags & h2.ACK:
             self._unproductive()
             return
-        self._unproductive(1 + (stop - start) / 60 + len(self.outbox.stalled) / 100)
+        self._unproductive(1 + (stop - start) / 60)
         for name, value in h2.SETTING.iter_unpack(data[start:stop]):
             self._setting(name, value)
         self.outbox.pieces.append(h2.SETTINGS_ACK)
@@ -70,13 +72,20 @@ class ControlFrames(ConnectionLife):
                 raise ConnectionFault(h2.PROTOCOL_ERROR, f"MAX_FRAME_SIZE is {value}")
             outbox.max_frame = value
         elif name == h2.INITIAL_WINDOW_SIZE:
-            if value > h2.MAX_WINDOW_BYTES or any(
-                value + stream.send_credit > h2.MAX_WINDOW_BYTES for stream in self.streams.values()
-            ):
+            self._initial_window(value)
+
+    def _initial_window(self, value: int) -> None:
+        """The peer changes the windows of all streams. It pays for the work that this makes."""
+        outbox = self.outbox
+        if value + self._max_credit > h2.MAX_WINDOW_BYTES:
+            self._unproductive(len(self.streams) / 100)
+            self._max_credit = max((stream.send_credit for stream in self.streams.values()), default=0)
+            if value + max(self._max_credit, 0) > h2.MAX_WINDOW_BYTES:
                 raise ConnectionFault(h2.FLOW_CONTROL_ERROR, f"INITIAL_WINDOW_SIZE of {value} is too large")
-            outbox.stream_window = value
-            for stream in list(outbox.stalled):
-                outbox.window_opened(stream)
+        outbox.stream_window = value
+        self._unproductive(len(outbox.stalled) / 100)
+        for stream in list(outbox.stalled):
+            outbox.window_opened(stream)
 
     def _on_ping(self, data: bytes, start: int, stop: int, flags: int, stream_id: int) -> None:
         if stream_id:
@@ -120,6 +129,7 @@ class ControlFrames(ConnectionLife):
             if not size or outbox.stream_window + stream.send_credit > h2.MAX_WINDOW_BYTES:
                 self._reset(stream, h2.FLOW_CONTROL_ERROR if size else h2.PROTOCOL_ERROR)
                 return
+            self._max_credit = max(self._max_credit, stream.send_credit)
             outbox.window_opened(stream)
         outbox.pump()
 

@@ -76,7 +76,8 @@ class ConnectionLife(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         limits = self.limits
         self._transport = cast(asyncio.Transport, transport)
-        self.outbox = Outbox(self._transport, self._host.held, limits.write_buffer_bytes)
+        held = HeldBytes(limits.max_held_bytes_per_connection, self._host.held)
+        self.outbox = Outbox(self._transport, held, limits.write_buffer_bytes)
         now_s = self._host.clock.monotonic_s()
         self._control_rate = RateLimit(limits.control_frames_burst, limits.control_frames_per_s, now_s)
         self._reset_rate = RateLimit(limits.resets_burst, limits.resets_per_s, now_s)
@@ -116,9 +117,7 @@ class ConnectionLife(asyncio.Protocol):
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        streams, self.streams = list(self.streams.values()), {}
-        for stream in streams:
-            stream.close()
+        self._close_streams()
         self._host.left(self)
 
     # From the server.
@@ -196,6 +195,12 @@ class ConnectionLife(asyncio.Protocol):
         self.outbox.flush()
         self._transport.close()
         self._timer = asyncio.get_running_loop().call_later(_LINGER_S, self._transport.abort)
+        self._close_streams()
+
+    def _close_streams(self) -> None:
+        streams, self.streams = list(self.streams.values()), {}
+        for stream in streams:
+            stream.close()
 
     def _close_if_drained(self) -> None:
         """Close when the second GOAWAY is out and no stream is left."""

@@ -16,6 +16,7 @@ class Limits:
     """Of one gRPC message. A larger one ends its call with RESOURCE_EXHAUSTED."""
     max_held_bytes: int = 1024 * 1024 * 1024
     """Of all connections together: parts of incomplete messages and answers not yet sent."""
+    max_held_bytes_per_connection: int = 256 * 1024 * 1024
     max_header_list_bytes: int = 32 * 1024
     """Of one request, counted as RFC 9113 6.5.2 does."""
     max_frame_bytes: int = 64 * 1024
@@ -48,17 +49,19 @@ class Limits:
 
 
 class HeldBytes:
-    """The account of memory that peers make the server hold, one for all connections of a server."""
+    """The account of memory that a peer makes the server hold; its `whole` is that of all peers, with a limit of its
+    own, so that one peer cannot use up what all of them need."""
 
-    __slots__ = ("held", "limit")
+    __slots__ = ("_whole", "held", "limit")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, whole: HeldBytes | None = None) -> None:
         self.limit = limit
         self.held = 0
+        self._whole = whole
 
     def take(self, size: int) -> bool:
         """Enter `size` bytes; False, and nothing entered, when they are too many."""
-        if self.held + size > self.limit:
+        if self.held + size > self.limit or (self._whole is not None and not self._whole.take(size)):
             return False
         self.held += size
         return True
@@ -66,6 +69,8 @@ class HeldBytes:
     def give(self, size: int) -> None:
         """The bytes are no longer held."""
         self.held -= size
+        if self._whole is not None:
+            self._whole.give(size)
 
 
 class RateLimit:

@@ -48,6 +48,8 @@ class FastServer:
         """Permissions of unix sockets."""
         self._listeners: list[asyncio.Server] = []
         self._addresses: list[str] = []
+        self._sockets: dict[str, int] = {}
+        """Path -> inode of the unix sockets."""
         self._connections: set[ConnectionLife] = set()
         self._stopping = False
         self._empty = asyncio.Event()
@@ -90,6 +92,7 @@ class FastServer:
                 lambda: Connection(self), path, backlog=_BACKLOG, ssl=context, ssl_handshake_timeout=handshake_s
             )
             os.chmod(path, self._socket_mode)
+            self._sockets[path] = os.stat(path).st_ino
             bound = _UNIX + path
         else:
             listener = await loop.create_server(
@@ -115,10 +118,11 @@ class FastServer:
             self._reloading = None
         for listener in self._listeners:
             listener.close()
-        for address in self._addresses:
-            if address.startswith(_UNIX):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(address.removeprefix(_UNIX))
+        for path, inode in self._sockets.items():
+            # A successor may have its own socket there by now.
+            with contextlib.suppress(FileNotFoundError):
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
         for connection in list(self._connections):
             connection.drain()
         # A peer that does not answer the PING in between has the second GOAWAY after a while.
