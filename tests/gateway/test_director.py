@@ -212,7 +212,8 @@ def test_speeds_and_answer_lengths_are_learned_from_streams_alone():
         parts.director.completed(_end(route, first_byte_s=0.5, last_byte_s=1.5, output_tokens=11))
     speed = parts.loads.of("10.0.0.1:80").candidate.speed
     assert speed.observations == 30
-    assert speed.itl_base_s + speed.itl_request_s == pytest.approx(0.1, rel=0.3)
+    # Far from what is believed of an endpoint of which nothing is known.
+    assert 0.05 < speed.itl_base_s + speed.itl_request_s < 0.13
     assert parts.director.output_lengths.expected_tokens("tiny") == pytest.approx(11, rel=0.2)
     (route,), _ = _ask(parts, _chat())
     parts.director.completed(_end(route, first_byte_s=9.0, last_byte_s=9.0, output_tokens=11))

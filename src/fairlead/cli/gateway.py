@@ -84,6 +84,30 @@ def explain(
     print_explanation(raw, console)
 
 
+config_app = typer.Typer(help="Configurations of the picker.", no_args_is_help=True)
+gateway_app.add_typer(config_app, name="config")
+
+
+@config_app.command()
+def check(file: Annotated[Path, typer.Argument(help="An EndpointPickerConfig, YAML or JSON.")]) -> None:
+    """Read a configuration as the picker would, and print it with everything that it leaves out."""
+    from fairlead.gateway.config import ConfigError, read_config
+
+    try:
+        config = read_config(file.read_text())
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise Failed(f"{file}: {error}") from error
+    for warning in config.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(config.dump(), nl=False)
+
+
+@config_app.command()
+def show(data: DataOption = None, gateway_data: GatewayData = None) -> None:
+    """What holds for every pool of a running picker, as JSON."""
+    typer.echo(json.dumps(_get(_socket(data, gateway_data), "/config"), indent=2))
+
+
 def _list_decisions(rows: list[dict[str, Any]], output: str) -> None:
     if output == "json":
         typer.echo(json.dumps(rows, indent=2))
@@ -107,42 +131,49 @@ def _list_decisions(rows: list[dict[str, Any]], output: str) -> None:
 def _page(before: dict[str, Any], now: dict[str, Any]) -> Group:
     elapsed_s = now["at_s"] - before["at_s"]
     earlier = {pool["key"]: pool for pool in before["pools"]}
-    pools = Table(box=None, pad_edge=False, title="Pools", title_justify="left")
-    for column in ("POOL", "READY", "REQ/S", "RUNNING", "QUEUED", "SATURATION", "TTFT P50/P90", "CACHED", "ERRORS"):
-        pools.add_column(column, justify="left" if column == "POOL" else "right")
-    endpoints = Table(box=None, pad_edge=False, title="Endpoints", title_justify="left")
-    for column in ("ENDPOINT", "POOL", "ROLE", "STATE", "OURS", "OTHERS", "WAITING", "KV", "BACKLOG", "PREFILL", "ITL"):
-        endpoints.add_column(column, justify="left" if column in ("ENDPOINT", "POOL", "ROLE", "STATE") else "right")
+    parts: list[Any] = []
     for pool in now["pools"]:
-        old = earlier.get(pool["key"], pool)
-        rate = (pool["routed_total"] - old["routed_total"]) / elapsed_s if elapsed_s > 0 else None
-        ready = sum(e["state"] != "unreachable" for e in pool["endpoints"])
-        pools.add_row(
-            pool["key"],
-            f"{ready}/{len(pool['endpoints'])}",
-            _number(rate, ".1f"),
-            str(pool["running"]),
-            str(pool["queued"]),
-            _number(pool["saturation"], ".2f"),
-            f"{_seconds(pool['ttft_p50_s'])}/{_seconds(pool['ttft_p90_s'])}",
-            _number(pool["match_ratio"], ".0%"),
-            str(pool["errors_total"]),
+        parts += [_pool_line(pool, earlier.get(pool["key"], pool), elapsed_s), _endpoints(pool), Text()]
+    return Group(*parts or [Text("no pools")])
+
+
+def _pool_line(pool: dict[str, Any], old: dict[str, Any], elapsed_s: float) -> Text:
+    rate = (pool["routed_total"] - old["routed_total"]) / elapsed_s if elapsed_s > 0 else None
+    ready = sum(e["state"] != "unreachable" for e in pool["endpoints"])
+    words = [
+        f"{ready}/{len(pool['endpoints'])} ready",
+        f"{pool['routed_total']} requests" if rate is None else f"{rate:.1f} requests/s",
+        f"{pool['running']} running",
+        f"{pool['queued']} queued",
+        f"{_number(pool['saturation'], '.0%')} full" if pool["endpoints"] else "no endpoint",
+        f"TTFT {_seconds(pool['ttft_p50_s'])}, p90 {_seconds(pool['ttft_p90_s'])}",
+        f"{_number(pool['match_ratio'], '.0%')} cached",
+        f"{pool['errors_total']} errors",
+    ]
+    line = Text(pool["key"], style="bold")
+    line.append(f" ({', '.join(pool['models'][:3])}): " + ", ".join(words), style="not bold")
+    return line
+
+
+def _endpoints(pool: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("ENDPOINT", "STATE", "OURS", "OTHERS", "WAIT", "KV", "BACKLOG", "TOKENS/S", "ITL"):
+        left = column in ("ENDPOINT", "STATE")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    for e in pool["endpoints"]:
+        state = e["state"] if e["role"] == "both" else f"{e['state']} {e['role']}"
+        table.add_row(
+            e["address"],
+            Text(state, style="" if e["state"] == "ok" else "yellow"),
+            str(e["in_flight"]),
+            _number(e["others"], "d"),
+            _number(e["waiting"], "d"),
+            _number(e["kv_cache_usage_ratio"], ".0%"),
+            str(e["backlog_tokens"]),
+            _number(e["prefill_tokens_per_s"], ",.0f"),
+            _seconds(e["itl_s"]),
         )
-        for e in pool["endpoints"]:
-            endpoints.add_row(
-                e["address"],
-                pool["key"],
-                e["role"],
-                Text(e["state"], style="" if e["state"] == "ok" else "yellow"),
-                str(e["in_flight"]),
-                _number(e["others"], "d"),
-                _number(e["waiting"], "d"),
-                _number(e["kv_cache_usage_ratio"], ".0%"),
-                f"{e['backlog_tokens']} tok",
-                "?" if e["prefill_tokens_per_s"] is None else f"{e['prefill_tokens_per_s']:,.0f} tok/s",
-                _seconds(e["itl_s"]),
-            )
-    return Group(pools, Text(), endpoints)
+    return table
 
 
 def _number(value: float | None, form: str) -> str:
