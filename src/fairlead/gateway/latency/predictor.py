@@ -10,9 +10,9 @@ relied on, a factor some tens of any requests. Were every endpoint given a line 
 would differ, and routing by least cost would send everything to where the error is most in its favour: on a fleet of
 equal machines that cost a third of the prefix hits and ten times the 99th percentile of TTFT.
 
-A factor is the mean of ln(observed / line) with a slow memory, drawn to 1 by a weight of a few observations, and taken
-for 1 within its own uncertainty. When the latest observations are far from it (a machine was throttled, or replaced by
-another under its address) it begins anew with them.
+A factor is the mean of ln(observed / line) with a slow memory, and drawn to the mean of its kind as far as the factors
+of the kind differ no more than those of equal machines would. When the latest observations are far from it (a machine
+was throttled, or replaced by another under its address) it begins anew with them.
 
 The tokens before a request are an estimate that itself rests on the learned speed; they get a coefficient of their own,
 which is not used, so that an error in the one cannot feed the other.
@@ -20,7 +20,7 @@ which is not used, so that an error in the one cannot feed the other.
 
 from __future__ import annotations
 
-from math import copysign, exp, isfinite, log, sqrt
+from math import exp, isfinite, log
 
 from fairlead.gateway.latency.least_squares import NonNegativeLeastSquares
 from fairlead.gateway.load import InFlight
@@ -41,6 +41,8 @@ _RELAX = 0.2
 _MEMORY = 1.0 - 1.0 / 300.0
 _DRAWN = 5.0
 """Observations by which a factor is drawn to 1."""
+_ALIKE = 0.08
+"""Standard deviation of ln(observed / line) among equal machines, by what they had to serve."""
 _UNCERTAIN = 0.3
 """Standard deviation of ln(observed / line), roughly."""
 _CLIP = 2.0
@@ -67,13 +69,22 @@ _LONGEST_S = 3600.0
 class _Factor:
     """By how much an endpoint's times are longer than its kind's."""
 
-    __slots__ = ("_latest", "_sum", "_weight", "value")
+    __slots__ = ("_latest", "_sum", "_weight")
 
     def __init__(self) -> None:
         self._sum = 0.0
         self._weight = 0.0
         self._latest = 0.0
-        self.value = 1.0
+
+    @property
+    def log(self) -> float:
+        """ln of the factor, drawn to 0 while there are few observations."""
+        return self._sum / (self._weight + _DRAWN)
+
+    @property
+    def variance(self) -> float:
+        """Of the logarithm."""
+        return _UNCERTAIN * _UNCERTAIN / (self._weight + _DRAWN)
 
     def observe(self, error: float) -> None:
         """One ln(observed / line)."""
@@ -87,18 +98,37 @@ class _Factor:
             if abs(self._latest - self._sum / self._weight) > _NEW_FROM:
                 self._weight = _NEW_WEIGHT
                 self._sum = self._latest * _NEW_WEIGHT
-        self._publish()
 
     def relax(self, share: float) -> None:
         """Drift to 1."""
         self._sum *= 1.0 - share
         self._latest *= 1.0 - share
-        self._publish()
 
-    def _publish(self) -> None:
-        drawn = self._sum / (self._weight + _DRAWN)
-        sure = abs(drawn) - _UNCERTAIN / sqrt(self._weight + 1.0)
-        self.value = exp(copysign(sure, drawn)) if sure > 0.0 else 1.0
+
+class _Spread:
+    """How much of what factors differ by is taken for true: all but what equal machines would differ by, too.
+
+    The positive part of the estimator of James and Stein (Efron and Morris, 1973): values v_i with errors of variance e
+    are drawn to their mean m, m + max(0, 1 - e / variance of the v) (v_i - m).
+    """
+
+    __slots__ = ("mean", "share")
+
+    def __init__(self) -> None:
+        self.mean = 0.0
+        self.share = 0.0
+
+    def observe(self, factors: list[_Factor]) -> None:
+        """All factors of a kind."""
+        values = [f.log for f in factors]
+        self.mean = sum(values) / len(values)
+        variance = sum([(v - self.mean) ** 2 for v in values]) / len(values)
+        error = _ALIKE * _ALIKE + sum([f.variance for f in factors]) / len(factors)
+        self.share = max(0.0, 1.0 - error / variance) if variance > 0.0 else 0.0
+
+    def factor(self, own: _Factor) -> float:
+        """By how much the times of the endpoint are taken to be longer."""
+        return exp(self.mean + self.share * (own.log - self.mean))
 
 
 class _Endpoint:
@@ -116,11 +146,13 @@ class _Endpoint:
 class _Kind:
     """What was learned of endpoints that are alike."""
 
-    __slots__ = ("endpoints", "itl", "observations", "ttft", "unpublished")
+    __slots__ = ("endpoints", "itl", "itl_spread", "observations", "ttft", "ttft_spread", "unpublished")
 
     def __init__(self) -> None:
         self.ttft = NonNegativeLeastSquares(_TTFT_PRIOR, forgetting=FORGETTING)
         self.itl = NonNegativeLeastSquares(_ITL_PRIOR, forgetting=FORGETTING)
+        self.ttft_spread = _Spread()
+        self.itl_spread = _Spread()
         self.endpoints: dict[str, _Endpoint] = {}
         self.observations = 0
         self.unpublished = 0
@@ -130,13 +162,17 @@ class _Kind:
         if times is None:
             return
         inputs, value = times
-        line, factor = (self.ttft, endpoint.ttft) if first else (self.itl, endpoint.itl)
+        if first:
+            line, spread, own = self.ttft, self.ttft_spread, endpoint.ttft
+        else:
+            line, spread, own = self.itl, self.itl_spread, endpoint.itl
         least = _LEAST_TTFT_S if first else _LEAST_ITL_S
         count = len(self.endpoints)
         if count > 1:
             expected = sum([c * x for c, x in zip(line.coefficients, inputs, strict=True)])
-            factor.observe(log(max(value, least) / max(expected, least)))
-            inputs = tuple([x * factor.value for x in inputs])
+            own.observe(log(max(value, least) / max(expected, least)))
+            factor = spread.factor(own)
+            inputs = tuple([x * factor for x in inputs])
         line.forgetting = 1.0 - (1.0 - FORGETTING) / count
         line.observe(inputs, value, least)
 
@@ -144,14 +180,18 @@ class _Kind:
         """The speed of an endpoint, in place: a candidate that has it sees it change."""
         overhead, own, _, requests = self.ttft.coefficients
         base, itl_requests = self.itl.coefficients
-        speed, ttft, itl = endpoint.speed, endpoint.ttft.value, endpoint.itl.value
+        ttft, itl = self.ttft_spread.factor(endpoint.ttft), self.itl_spread.factor(endpoint.itl)
+        speed = endpoint.speed
         speed.overhead_s, speed.prefill_token_s = ttft * overhead, ttft * own * _KILOTOKENS
         speed.ttft_request_s = ttft * requests * _TENS
         speed.itl_base_s, speed.itl_request_s = itl * base, itl * itl_requests * _TENS
 
     def publish_all(self) -> None:
         self.unpublished = 0
-        for endpoint in self.endpoints.values():
+        endpoints = self.endpoints.values()
+        self.ttft_spread.observe([e.ttft for e in endpoints])
+        self.itl_spread.observe([e.itl for e in endpoints])
+        for endpoint in endpoints:
             self.publish(endpoint)
 
 
