@@ -17,8 +17,10 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from fairlead.gateway.prefix.blocks import space_of, text_blocks
+from fairlead.engines.kv_events import BlockStored, KvEventBatch, decode_batch, encode_batch
+from fairlead.gateway.prefix.blocks import TokenizedPrompt, space_of, text_blocks, token_array
 from fairlead.gateway.prefix.index import PromptBlocks
+from fairlead.gateway.prefix.precise import PreciseIndex
 from fairlead.gateway.prefix.snapshot import MAX_SNAPSHOT_BYTES, SLICE_NODES, Draft, restore
 from fairlead.gateway.prefix.tree import PrefixTree
 
@@ -32,6 +34,8 @@ FLOORS_US = {
     "hash 220 kB": 100.0,
     "match + sent, 800 B, 10 endpoints": 12.0,
     "match + sent, 220 kB, 10 endpoints": 150.0,
+    "events of prefill (500 blocks each), for each block": 5.0,
+    "events of decode (1 blocks each), for each block": 20.0,
     "restore of 1M blocks": 1e6,
 }
 
@@ -119,7 +123,42 @@ def figures() -> dict[str, float]:
             found[f"dictionary: match + sent, {name}, {endpoints} endpoints"] = routed_us(
                 BlockDictionary(), size, endpoints, count
             )
-    return found | restart()
+    return found | events() | restart()
+
+
+def events() -> dict[str, float]:
+    """A block's way from an engine's message to the precise index, and what a match there costs."""
+    draw = random.Random(1)
+    found = {}
+    for name, messages, count, blocks in (("prefill", 20, 1, 500), ("decode", 100, 64, 1)):
+        payloads = [
+            encode_batch(KvEventBatch(0.0, tuple(_stored(draw, blocks) for _ in range(count)), 0))
+            for _ in range(messages)
+        ]
+        best = float("inf")
+        for _ in range(3):
+            index = PreciseIndex()
+            began = time.perf_counter()
+            for payload in payloads:
+                index.ingest("10.0.0.1:8000", decode_batch(payload))
+            best = min(best, time.perf_counter() - began)
+        found[f"events of {name} ({blocks} blocks each), for each block"] = best / (messages * count * blocks) * 1e6
+    tokens = [draw.randrange(128_000) for _ in range(100_000)]
+    index = PreciseIndex()
+    for number in range(10):
+        event = BlockStored(tuple(range(6250)), None, tuple(tokens), 16)
+        index.ingest(f"10.0.0.{number}:8000", KvEventBatch(0.0, (event,)))
+    for length in (200, 100_000):
+        text = text_blocks(b"", 0)
+        prompt = TokenizedPrompt(text.hashes, 64.0, 0, token_array(tokens[:length]), space_of(""))
+        found[f"precise match, {length} tokens, 10 endpoints"] = mean_us(index.match, [prompt] * 20)
+    return found
+
+
+def _stored(draw: random.Random, blocks: int) -> BlockStored:
+    tokens = tuple(draw.randrange(128_000) for _ in range(16 * blocks))
+    hashes = tuple(draw.getrandbits(64) for _ in range(blocks))
+    return BlockStored(hashes, None, tokens, 16, None, "GPU", None, (None,) * blocks, 0, "full_attention")
 
 
 def restart() -> dict[str, float]:

@@ -265,6 +265,17 @@ async def test_following_the_registry(index, subscriber, publisher, caplog) -> N
         subscriber.follow("a:1", "nonsense")
 
 
+async def test_nothing_is_done_while_nothing_comes(subscriber, publisher, monkeypatch) -> None:
+    turns = []
+    turn = events._Reader._turn
+    monkeypatch.setattr(events._Reader, "_turn", lambda self: (turns.append(self), turn(self)))
+    subscriber.follow("a:1", publisher.endpoint, publisher.replay_endpoint)
+    await synced(publisher, subscriber)
+    turns.clear()
+    await asyncio.sleep(0.2)
+    assert len(turns) < 20
+
+
 async def test_hundreds_of_endpoints(index, subscriber, publisher) -> None:
     for number in range(300):
         subscriber.follow(f"a:{number}", publisher.endpoint, publisher.replay_endpoint)

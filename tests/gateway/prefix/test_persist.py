@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,11 @@ async def test_a_restarted_picker_knows_what_it_knew(tmp_path) -> None:
     file._tree.sent("a:1", prompt(1, 2, 3))
     assert await file.save()
     again = PrefixTree()
+    with (tmp_path / "prefixes").open("rb") as reader:
+        before = (tmp_path / "prefixes").read_bytes()
+        file._tree.sent("a:1", prompt(1, 2, 3))
+        assert await file.save()
+        assert reader.read() == before, "who reads while it is written reads the old file, whole"
     assert PrefixFile(again, tmp_path / "prefixes").load() == 1
     assert again.match(prompt(1, 2, 9)) == {"a:1": 2}
 
@@ -44,6 +50,9 @@ async def test_it_saves_by_itself_while_things_change(tmp_path) -> None:
     keeping.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await keeping
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"FLPREFX1", None])
@@ -91,7 +100,7 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "prefixes")],
-        capture_output=True, text=True, env={"PYTHONPATH": "tests"}, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is not saved") == 1, "logged once"
@@ -125,7 +134,7 @@ def test_killed_while_writing_it_starts_from_a_whole_file(tmp_path) -> None:
     path = tmp_path / "prefixes"
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(path)],
-        stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": "tests"},
+        stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
     assert process.stdout is not None
     for _ in range(20):

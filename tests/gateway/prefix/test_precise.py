@@ -87,6 +87,18 @@ def test_blocks_whose_parent_never_comes_are_bounded() -> None:
     assert group.waiting_blocks == MAX_WAITING_BLOCKS
 
 
+def test_what_is_held_is_bounded() -> None:
+    one = PreciseIndex(VirtualClock(), max_blocks=5)
+    for rank in range(3):
+        one.ingest("a:1", batch(stored([*TEN, rank, rank, rank, rank]), rank=rank))
+    assert one.held_blocks("a:1") == one._held == 4 and one.counts.dropped_blocks == 8
+    one.ingest("a:1", batch(BlockRemoved((103, 103, 999)), rank=0))
+    one.ingest("a:1", batch(stored(TEN[:8], hashes=[7, 8]), rank=1))
+    assert one.held_blocks("a:1") == one._held == 5
+    one.forget("a:1")
+    assert one._held == 0
+
+
 def test_a_block_stored_twice_is_held_until_both_are_gone() -> None:
     one = index(stored(TEN), stored(TEN), BlockRemoved((100, 101, 102)))
     assert one.match(tokenized(*TEN)) == {"a:1": 12}
@@ -295,4 +307,4 @@ def test_it_holds_what_the_engines_hold(seed: int, steps: int) -> None:
             assert one.match(tokenized(*prompt)) == {a: n for a, n in held.items() if n}
     for address in ("a:1", "b:1"):
         one.forget(address)
-    assert one.blocks == 0 and not one._sizes and not one._ranks
+    assert one.blocks == one._held == 0 and not one._sizes and not one._ranks

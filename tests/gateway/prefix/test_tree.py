@@ -137,6 +137,21 @@ def test_an_endpoint_that_cannot_hold_one_block_holds_nothing() -> None:
     check(tree)
 
 
+def test_a_run_splits_beyond_what_one_of_its_holders_kept() -> None:
+    tree = PrefixTree(100)
+    for address in ("a:1", "b:1", "c:1"):
+        tree.sent(address, prompt(1, 2, 3, 4, 5, 6))
+    tree.set_capacity("a:1", 2)
+    tree.set_capacity("c:1", 4)
+    check(tree)
+    tree.sent("b:1", prompt(1, 2, 3, 4, 9))
+    check(tree)
+    assert tree.match(prompt(1, 2, 3, 4, 5, 6)) == {"a:1": 2, "b:1": 6, "c:1": 4}
+    tree.set_capacity("c:1", 3)
+    check(tree)
+    assert tree.match(prompt(1, 2, 3, 4, 9)) == {"a:1": 2, "b:1": 5, "c:1": 3}
+
+
 def test_a_capacity_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="a:1: 0 tokens"):
         PrefixTree().set_capacity("a:1", 0)

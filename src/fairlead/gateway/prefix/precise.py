@@ -10,19 +10,16 @@ Until the events of a prompt come, what was sent counts as held, so that a burst
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64_intdigest
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines.kv_events import AllBlocksCleared, BlockHash, BlockRemoved, BlockStored, KvEventBatch
-from fairlead.gateway.prefix.blocks import TokenizedPrompt, row_hashes, space_of, token_blocks
+from fairlead.gateway.prefix.blocks import TokenizedPrompt, row_hashes, token_blocks
 from fairlead.gateway.prefix.chain import names_after, next_name, root_name
+from fairlead.gateway.prefix.event_blocks import EventCounts, contents_of_events, space_of_event
 from fairlead.gateway.prefix.index import PromptBlocks
 from fairlead.gateway.prefix.rank_blocks import Orphan, RankBlocks
 from fairlead.gateway.prefix.tree import PrefixTree
@@ -31,30 +28,15 @@ SPECULATION_S = 2.0
 """How long at least what was sent counts as held without an event; at most twice as long."""
 SPECULATION_BLOCK_TOKENS = 16
 SPECULATION_BYTES = 32 * 1024 * 1024
-MAX_RANK_BLOCKS = 2_000_000
-"""32 million tokens of 16-token blocks: more than any accelerator holds; an engine beyond it is out of its mind."""
-MAX_BLOCKS = 20_000_000
+MAX_RANK_BLOCKS = 1_000_000
+"""16 million tokens in blocks of 16: more than an engine's memory holds."""
+MAX_BLOCKS = 6_000_000
+"""Of all ranks together: about 1 GB at the 154 bytes that were measured."""
 
 _ACCELERATOR = frozenset((None, "", "GPU", "gpu", "NPU", "HPU", "XPU", "TPU"))
 _WINDOWED = ("sliding", "chunked", "mamba", "linear", "short_conv")
 _FIRST_CHUNK_BLOCKS = 64
 """Most prompts part from what is held early: later blocks are named when it comes to them."""
-
-
-@dataclass(slots=True)
-class EventCounts:
-    """What came and what could not be used; counters since the start."""
-
-    stored_blocks: int = 0
-    removed_blocks: int = 0
-    clears: int = 0
-    ignored_blocks: int = 0
-    """Without tokens, with tokens that do not fit their blocks, or of a group that does not decide."""
-    malformed_events: int = 0
-    waited_blocks: int = 0
-    """Came before their parent."""
-    dropped_blocks: int = 0
-    """Beyond a bound of memory."""
 
 
 class _Rank:
@@ -77,13 +59,17 @@ class _Rank:
 class PreciseIndex:
     """See the module. `PrefixIndex` for prompts whose tokens are known (`TokenizedPrompt`); others match nothing."""
 
-    def __init__(self, clock: Clock = SYSTEM, *, speculation_s: float = SPECULATION_S) -> None:
+    def __init__(
+        self, clock: Clock = SYSTEM, *, speculation_s: float = SPECULATION_S, max_blocks: int = MAX_BLOCKS
+    ) -> None:
         self._clock = clock
         self._ranks: dict[tuple[str, int], _Rank] = {}
         self._by_address: dict[str, list[_Rank]] = {}
         self._by_bit: list[_Rank | None] = []
         self._holders: dict[int, int] = {}  # name of a prefix -> mask of ranks
         self._sizes: dict[int, int] = {}  # tokens of a block -> ranks that have such
+        self._max_blocks = max_blocks
+        self._held = 0  # blocks of all ranks
         self._speculation_s = speculation_s
         self._speculation = (_fresh(), _fresh())
         self._last: tuple[PromptBlocks, PromptBlocks] | None = None
@@ -167,7 +153,7 @@ class PreciseIndex:
         number = batch.data_parallel_rank if batch.data_parallel_rank is not None else rank or 0
         one = self._rank(address, number)
         stored = [event for event in batch.events if isinstance(event, BlockStored)]
-        contents = iter(_contents(stored, self.counts))
+        contents = iter(contents_of_events(stored, self.counts))
         for event in batch.events:
             if isinstance(event, BlockStored):
                 self._store(one, event, next(contents))
@@ -206,8 +192,9 @@ class PreciseIndex:
         rank.has_full = False
         self._resize(rank, 0)
 
-    def _release(self, rank: _Rank, names: Iterable[int]) -> None:
+    def _release(self, rank: _Rank, names: Collection[int]) -> None:
         holders, bit = self._holders, rank.bit
+        self._held -= len(names)
         for name in names:
             mask = holders.get(name, 0) & ~bit
             if mask:
@@ -225,8 +212,9 @@ class PreciseIndex:
             self._store_by_hash(rank, group, event, tier)
             return
         if event.block_size != rank.block_tokens:
-            if event.block_size < rank.block_tokens:
-                # A block that is not full: the end of a sequence, which only the same sequence can go on from.
+            if event.block_size < rank.block_tokens or (tier and rank.block_tokens):
+                # A block that is not full: the end of a sequence, which only the same sequence can go on from. Or
+                # another tier's larger unit.
                 self.counts.ignored_blocks += len(contents)
                 return
             if rank.block_tokens:
@@ -236,7 +224,7 @@ class PreciseIndex:
                 assert group is not None
             self._resize(rank, event.block_size)
         if event.parent_block_hash is None:
-            parent: int | None = root_name(_space(event), event.block_size)
+            parent: int | None = root_name(space_of_event(event), event.block_size)
         else:
             parent = group.names.get(event.parent_block_hash)
         if parent is None:
@@ -262,12 +250,13 @@ class PreciseIndex:
         holders, bit = self._holders, rank.bit
         hold, name = group.hold, parent
         self.counts.stored_blocks += len(hashes)
-        if len(group.names) + len(hashes) > MAX_RANK_BLOCKS or len(holders) + len(hashes) > MAX_BLOCKS:
+        if len(group.names) + len(hashes) > MAX_RANK_BLOCKS or self._held + len(hashes) > self._max_blocks:
             self.counts.dropped_blocks += len(hashes)
             return
         for block, content in zip(hashes, contents, strict=True):
             name = next_name(name, content)
             if block not in removed and hold(block, name, tier):
+                self._held += 1
                 mask = holders.get(name)
                 holders[name] = bit if mask is None else mask | bit
 
@@ -366,77 +355,3 @@ def _tokens_of(blocks: PromptBlocks) -> NDArray[np.uint32] | None:
 
 def _token_space(blocks: PromptBlocks) -> int:
     return blocks.token_space if isinstance(blocks, TokenizedPrompt) else blocks.space
-
-
-def _contents(stored: Sequence[BlockStored], counts: EventCounts) -> list[list[int] | None]:
-    """Content hashes of the blocks of each event, None where its tokens are missing or do not fit.
-
-    Events of one batch have few blocks each and mostly one block size: they are hashed together.
-    """
-    sizes = {event.block_size for event in stored}
-    if len(sizes) == 1 and all(_fits(event) for event in stored):
-        (size,) = sizes
-        tokens = array("I")
-        try:
-            for event in stored:
-                tokens.extend(event.token_ids)
-        except (OverflowError, TypeError):
-            return [_contents_of(event, counts) for event in stored]
-        hashes: list[int] = row_hashes(memoryview(tokens).cast("B"), len(tokens) // size, 4 * size).tolist()
-        parts: list[list[int] | None] = []
-        at = 0
-        for event in stored:
-            count = len(event.block_hashes)
-            parts.append(_with_extra(event, hashes[at : at + count]))
-            at += count
-        return parts
-    return [_contents_of(event, counts) for event in stored]
-
-
-def _contents_of(event: BlockStored, counts: EventCounts) -> list[int] | None:
-    if not _fits(event):
-        return None
-    try:
-        tokens = array("I", event.token_ids)
-    except (OverflowError, TypeError):
-        counts.malformed_events += 1
-        return None
-    size = 4 * event.block_size
-    return _with_extra(event, row_hashes(memoryview(tokens).cast("B"), len(event.block_hashes), size).tolist())
-
-
-def _fits(event: BlockStored) -> bool:
-    return 0 < event.block_size * len(event.block_hashes) == len(event.token_ids)
-
-
-def _with_extra(event: BlockStored, contents: list[int]) -> list[int]:
-    """Content hashes into which content that is not tokens has gone."""
-    extra = event.extra_keys
-    if extra is None or not any(extra):
-        return contents
-    for index, keys in enumerate(extra[: len(contents)]):
-        foreign = [key for key in keys or () if _is_foreign(key, event, index)]
-        if foreign:
-            contents[index] ^= xxh3_64_intdigest(repr(foreign).encode()) or 1
-    return contents
-
-
-def _is_foreign(key: Any, event: BlockStored, index: int) -> bool:
-    """Whether a key stands for content: neither the adapter nor the salt, which the space has already."""
-    if isinstance(key, tuple) and key:
-        return key[0] not in ("lora", "cache_salt")
-    if key in (event.lora_name, event.lora_id):
-        return False
-    return bool(event.parent_block_hash is not None or index) or not isinstance(key, str)
-
-
-def _space(event: BlockStored) -> int:
-    """Space of a first block: its adapter, by name or else by number, and its salt."""
-    adapter = event.lora_name or ("" if event.lora_id is None else f"\0lora {event.lora_id}")
-    salt = ""
-    for key in (event.extra_keys[0] if event.extra_keys else None) or ():
-        if isinstance(key, tuple) and len(key) == 2 and key[0] == "cache_salt":
-            salt = str(key[1])
-        elif isinstance(key, str) and key != event.lora_name:
-            salt = key  # older vLLM: salt, or an image in the first block, which then shares with nothing either
-    return space_of(adapter, salt)

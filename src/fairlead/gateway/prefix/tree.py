@@ -21,10 +21,10 @@ from fairlead.gateway.prefix.node import Node, common_blocks
 DEFAULT_CAPACITY_TOKENS = 500_000
 """Of an endpoint that does not say: 31,250 blocks of 16 tokens, as in llm-d."""
 MAX_BYTES = 512 * 1024 * 1024
-NODE_BYTES = 420
-"""Of a node with one holder, measured."""
-HOLDING_BYTES = 110
-"""For each further holder of a node and each tail, measured."""
+NODE_BYTES = 360
+"""Of a node beside its hashes and holders, measured."""
+HOLDING_BYTES = 150
+"""For each holder of a node, measured."""
 
 
 class Holdings:
