@@ -41,18 +41,24 @@ class SendQueue:
     __slots__ = ("_chunks", "size")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes | memoryview] = deque()
+        self._chunks: deque[bytes | memoryview] | None = None
+        """None until something has to wait: most streams never need the 760 bytes of an empty deque."""
         self.size = 0
 
     def push(self, chunk: bytes) -> None:
-        if chunk:
-            self._chunks.append(chunk)
-            self.size += len(chunk)
+        if not chunk:
+            return
+        if self._chunks is None:
+            self._chunks = deque()
+        self._chunks.append(chunk)
+        self.size += len(chunk)
 
     def take(self, size: int) -> Sequence[bytes | memoryview]:
         """The first `size` bytes (`size` is at most what is queued)."""
         chunks = self._chunks
         pieces: list[bytes | memoryview] = []
+        if chunks is None:
+            return pieces
         self.size -= size
         while size:
             chunk = chunks[0]
@@ -70,6 +76,6 @@ class SendQueue:
     def clear(self) -> int:
         """Drop everything; how much it was."""
         size = self.size
-        self._chunks.clear()
+        self._chunks = None
         self.size = 0
         return size
