@@ -1,7 +1,7 @@
 """The live gateway's picker as a policy of the fleet: the same tables, predictor and profile, told the same things.
 
 Reports come at the scraper's pace and ends when the access log tells of them; times to first token are therefore known
-only when the whole answer is out. How long an answer will be is not known: the mean of those before stands for it.
+only when the whole answer is out. How long an answer will be is learned from those before it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 
 from fairlead.engines import EngineSignals
+from fairlead.gateway.latency.output_lengths import OutputLengths
 from fairlead.gateway.latency.predictor import LatencyPredictor
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.pick import NoPick, Profile, Query
@@ -20,10 +21,6 @@ from fairlead.simulator.fleet.policy import Decision, End, Seen
 
 IDLE_INTERVAL_S = 4.0
 """As `gateway.scrape.IDLE_INTERVAL_S`."""
-
-_FIRST_ANSWER_TOKENS = 200.0
-_MEMORY = 0.02
-"""Weight of the newest answer in the mean."""
 
 
 class PickerPolicy:
@@ -38,19 +35,29 @@ class PickerPolicy:
         self._rng = rng
         self._busy_s = busy_interval_s
         self._interval_s: dict[str, float] = {}
-        self._answer_tokens = _FIRST_ANSWER_TOKENS
+        self._lengths = OutputLengths()
+        self._open: dict[str, Asked] = {}  # pick id -> request
 
     def pick(self, now_s: float, asked: Asked | None, seen: Sequence[Seen]) -> Decision | NoPick:
         assert asked is not None
         slo = asked.slo
         query = Query(
-            model=asked.model, adapter=asked.adapter, prompt_tokens=asked.prompt_tokens,
-            output_tokens=self._answer_tokens, priority=asked.priority, fairness_id=asked.tenant, session=asked.session,
-            ttft_slo_s=slo.ttft_s if slo is not None else None, itl_slo_s=slo.itl_s if slo is not None else None,
-        )  # fmt: skip
+            model=asked.model,
+            adapter=asked.adapter,
+            prompt_tokens=asked.prompt_tokens,
+            output_tokens=self._lengths.expected_tokens(asked.model, asked.tenant),
+            priority=asked.priority,
+            fairness_id=asked.tenant,
+            session=asked.session,
+            ttft_slo_s=slo.ttft_s if slo is not None else None,
+            itl_slo_s=slo.itl_s if slo is not None else None,
+        )
         addresses = [replica.address for replica in seen]
         picked = self.picker.pick(self.profile, query, asked.blocks, addresses, now_s, self._rng.random())
-        return picked if isinstance(picked, NoPick) else Decision(picked.pick.address, picked.pick_id)
+        if isinstance(picked, NoPick):
+            return picked
+        self._open[picked.pick_id] = asked
+        return Decision(picked.pick.address, picked.pick_id)
 
     def reported(self, address: str, signals: EngineSignals, at_s: float) -> float:
         self.picker.loads.scraped(address, signals, at_s, at_s)
@@ -65,10 +72,11 @@ class PickerPolicy:
         return interval_s
 
     def ended(self, pick_id: str, end: End | None) -> None:
+        asked = self._open.pop(pick_id)
         if end is None:
             self.picker.ended(pick_id)
             return
-        self._answer_tokens += _MEMORY * (end.output_tokens - self._answer_tokens)
+        self._lengths.observe(asked.model, asked.tenant, end.output_tokens)
         self.picker.ended(pick_id, ttft_s=end.ttft_s, itl_s=end.itl_s)
 
     def gone(self, address: str) -> None:

@@ -1,17 +1,20 @@
 """Gateway policies by name. A later one is one more entry of `POLICIES`.
 
 `random`, `round-robin` and `least-loaded` are pure functions of candidates; `fairlead` is the live gateway's picker
-with its default profile; `llm-d` is another gateway's default, rebuilt.
+with its default profile; `llm-d` is another gateway's default, rebuilt. The path of an EndpointPickerConfig file (.yaml,
+.yml or .json) stands for the picker with that file's profile.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
 from fairlead.engines import EngineSignals
-from fairlead.gateway.pick import Candidate, NoPick, Pick, pick_least_loaded, pick_random, pick_round_robin
+from fairlead.gateway.config import ConfigError, read_config
+from fairlead.gateway.pick import Candidate, NoPick, Pick, Profile, pick_least_loaded, pick_random, pick_round_robin
 from fairlead.gateway.pick.defaults import default_profile
 from fairlead.simulator.fleet.asked import Asked
 from fairlead.simulator.fleet.config import GatewaySpec, ScenarioError
@@ -73,10 +76,25 @@ POLICIES: dict[str, Maker] = {
 }
 """Name -> maker of the policy, which is given a generator of its own."""
 
+_CONFIG_SUFFIXES = (".yaml", ".yml", ".json")
+
 
 def policy_named(name: str, rng: random.Random, gateway: GatewaySpec | None = None) -> Policy:
-    """The policy. Raises ScenarioError for an unknown name."""
+    """The policy. Raises ScenarioError for an unknown name and a file that is no configuration."""
+    gateway = gateway or GatewaySpec()
+    if name in POLICIES:
+        return POLICIES[name](rng, gateway)
+    if Path(name).suffix in _CONFIG_SUFFIXES:
+        return PickerPolicy(_profile_in(Path(name)), rng, gateway.scrape_interval_s)
+    raise ScenarioError(
+        f"unknown policy {name!r}; known are {', '.join(POLICIES)} and files of an EndpointPickerConfig (.yaml)"
+    )
+
+
+def _profile_in(path: Path) -> Profile:
     try:
-        return POLICIES[name](rng, gateway or GatewaySpec())
-    except KeyError:
-        raise ScenarioError(f"unknown policy {name!r}; known are {', '.join(POLICIES)}") from None
+        return read_config(path.read_text()).profile
+    except OSError as error:
+        raise ScenarioError(f"cannot read the policy {path}: {error.strerror}") from error
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"the policy {path}: {' '.join(str(error).split())}") from error
