@@ -28,10 +28,10 @@ from fairlead.gateway.flow import (
     Saturation,
     concurrency_detector,
     headroom_detector,
-    room_filter,
     utilization_detector,
 )
 from fairlead.gateway.pick import Candidate, NamedFilter, Speed
+from fairlead.gateway.pick.filters.room import RoomParameters, keep_room
 from fairlead.simulator.fleet import DEFAULT_ACCELERATOR, DEFAULT_MODEL, Fleet, GatewaySpec, PoolSpec, replica_model
 from fairlead.simulator.fleet.picking import PickerPolicy
 from fairlead.simulator.fleet.policy import End
@@ -92,7 +92,7 @@ class GatedFleet(Fleet):
         self._looks_again = False
         if filtered:
             profile = self.picking.profile
-            filters = (*profile.filters, NamedFilter("room", room_filter()))
+            filters = (*profile.filters, NamedFilter("room", keep_room(RoomParameters())))
             self.picking.profile = replace(profile, filters=filters)
 
     def _read(self, now_s: float) -> Saturation:

@@ -15,10 +15,10 @@ from fairlead.gateway.flow import (
     Saturation,
     concurrency_detector,
     headroom_detector,
-    room_filter,
     utilization_detector,
 )
 from fairlead.gateway.pick import Candidate, Context, Query, Speed
+from fairlead.gateway.pick.filters.room import RoomParameters, keep_room
 
 SPEED = Speed(0.01, 1e-4, 0.01, 0.001, 100)
 IDLE = Candidate("idle:1", others=0, kv_cache_usage_ratio=0.0, running=0, waiting=0, kv_capacity_tokens=100_000)
@@ -84,8 +84,10 @@ def test_prompts_to_compute_hold_others_back() -> None:
 def test_what_the_gate_lets_through_goes_where_there_is_room() -> None:
     jammed, has_room = replace(BUSY, waiting=40, in_flight=60), replace(BUSY, address="has-room:1")
     query = Query("m")
-    assert room_filter()(Context(query, [jammed, has_room, IDLE], [0, 0, 0])) == [1, 2]
-    assert room_filter()(Context(query, [jammed], [0])) == [], "passed over: the picker then takes the least bad one"
+    assert keep_room(RoomParameters())(Context(query, [jammed, has_room, IDLE], [0, 0, 0])) == [1, 2]
+    assert keep_room(RoomParameters())(Context(query, [jammed], [0])) == [], (
+        "passed over: the picker then takes the least bad one"
+    )
 
 
 def test_silence_is_neither_full_nor_empty() -> None:

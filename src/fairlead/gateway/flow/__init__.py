@@ -11,14 +11,13 @@ from fairlead.gateway.flow.meter import FlowMeter
 from fairlead.gateway.flow.saturation import (
     NO_ENDPOINTS,
     Detector,
-    Headroom,
     Saturation,
     concurrency_detector,
     headroom_detector,
-    room_filter,
     utilization_detector,
 )
 from fairlead.gateway.flow.settings import Fairness, FlowSettings, Holdback, HoldbackDomain, Limits, Order
+from fairlead.gateway.pick.room import Headroom
 
 __all__ = [
     "NO_ENDPOINTS",
@@ -47,6 +46,5 @@ __all__ = [
     "Waker",
     "concurrency_detector",
     "headroom_detector",
-    "room_filter",
     "utilization_detector",
 ]

@@ -7,14 +7,14 @@ from typing import Any
 
 import msgspec
 
-from fairlead.gateway.pick.filters import access, labels, limits, prefix_affinity
+from fairlead.gateway.pick.filters import access, labels, limits, prefix_affinity, room
 from fairlead.gateway.pick.pickers import at_random, max_score
 from fairlead.gateway.pick.plugin import PluginType
 from fairlead.gateway.pick.profile import NamedFilter, NamedPicker, NamedScorer, Profile, Use
 from fairlead.gateway.pick.scorers import affinity, context_length, engine_load, in_flight, latency, least_cost, prefix
 
 _MODULES = (
-    access, labels, limits, prefix_affinity,
+    access, labels, limits, prefix_affinity, room,
     affinity, context_length, engine_load, in_flight, latency, least_cost, prefix,
     at_random, max_score,
 )  # fmt: skip
