@@ -27,7 +27,7 @@ KNOWN_ELSEWHERE = {
     "session-affinity-scorer", "slo-headroom-tier-filter", "token-load-scorer", "utilization-filter",
     "weighted-random-picker",
 }  # fmt: skip
-OURS = {"least-cost-scorer", "reachable-filter", "subset-filter"}
+OURS = {"least-cost-scorer", "reachable-filter", "room-filter", "subset-filter"}
 
 
 def test_the_types_that_configurations_name_are_there():
