@@ -1,8 +1,8 @@
 """Gateway policies by name. A later one is one more entry of `POLICIES`.
 
 `random`, `round-robin` and `least-loaded` are pure functions of candidates; `fairlead` is the live gateway's picker
-with its default profile; `llm-d` is another gateway's default, rebuilt. The path of an EndpointPickerConfig file (.yaml,
-.yml or .json) stands for the picker with that file's profile.
+with its default profile; `llm-d` is another gateway's default, rebuilt. The path of an EndpointPickerConfig file
+(.yaml, .yml or .json) stands for the picker with that file's profile.
 """
 
 from __future__ import annotations
