@@ -3,7 +3,7 @@
 Ours was chosen by replay of traces (`benchmarks/gateway_routing.py`). It has one scorer, which compares endpoints by
 the waiting a request would cause there, its own and that of others, in seconds. Queue, cached prefixes, speed of the
 hardware, room in the KV cache and adapters enter as what they cost in time, so there are no weights between unlike
-things to be tuned for each fleet.
+things to be tuned for each fleet. Among endpoints of nearly equal cost the one that has waited longest is taken.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ DEFAULT_PROFILE = "default"
 
 PARAMETERS = LeastCostParameters()
 
+TIE_TOLERANCE = 0.05
+"""Predictions are not exact to a twentieth: endpoints whose costs are closer take turns, which spreads arrivals more
+evenly than to follow the noise."""
+
 
 def default_profile(parameters: LeastCostParameters = PARAMETERS) -> Profile:
     """The profile, with other parameters where they are given."""
-    return build_profile(DEFAULT_PROFILE, [Use("least-cost-scorer", parameters=msgspec.to_builtins(parameters))])
+    return build_profile(
+        DEFAULT_PROFILE,
+        [
+            Use("least-cost-scorer", parameters=msgspec.to_builtins(parameters)),
+            Use("max-score-picker", parameters={"tieTolerance": TIE_TOLERANCE}),
+        ],
+    )
 
 
 def llm_d_profile(name: str = "llm-d") -> Profile:
