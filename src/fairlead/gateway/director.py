@@ -34,10 +34,12 @@ from fairlead.gateway.requests import (
     BadHeader,
     Control,
     InferenceRequest,
+    TokenRatios,
     find,
     parse,
     read_control,
     rewrite_model,
+    without_places,
 )
 from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
@@ -77,6 +79,7 @@ class Director:
         self._local = LocalAnswers(registry)
         self._sessions = SessionTable()
         self.output_lengths = OutputLengths()
+        self._token_ratios = TokenRatios()
         self.exact: ExactPrefixes | None = None
         """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
         plans.on_replan.append(self._replanned)
@@ -187,14 +190,18 @@ class Director:
         priority = pool.objectives.get(control.objective, 0) if control.objective else 0
         tenant = control.fairness_id
         expected = self.output_lengths.expected_tokens(resolved.model, tenant, request.max_output_tokens)
+        prompt_tokens = request.prompt_tokens
+        if request.token_ids is None:
+            prompt_tokens = self._token_ratios.corrected(resolved.model, prompt_tokens)
         query = Query(
-            resolved.model, resolved.adapter, request.prompt_tokens, expected * request.choices, priority, tenant,
+            resolved.model, resolved.adapter, prompt_tokens, expected * request.choices, priority, tenant,
             control.session_id or request.session, control.session_endpoint, control.ttft_slo_s, control.itl_slo_s,
             frozenset(head.subset) if head.subset is not None else None,
         )  # fmt: skip
         blocks = None
-        if request.prompt:
-            blocks = text_blocks(request.prompt, space_of(resolved.model, request.salt))
+        if request.prompt and prompt_tokens:
+            token_bytes = len(request.prompt) / prompt_tokens
+            blocks = text_blocks(request.prompt, space_of(resolved.model, request.salt), token_bytes=token_bytes)
         series = self._metrics.requests.of(pool.key, request.model, resolved.model, tenant, priority)
         plan = self._plans.of(pool)
         shape = Shape.OPENAI if request.api is Api.CHAT else self._shape(head)
@@ -249,18 +256,26 @@ class Director:
             def proceed(changed: bytes | None, more: Headers) -> None:
                 self._go(asked, pick, body if changed is None else changed, headers + more)
 
+            def refuse(message: str) -> None:
+                self.abandoned(asked)
+                self._refuse(asked, errors.no_endpoints(message, RETRY_AFTER_S, "no_prefill_endpoints"))
+
             whole = asked.body if body is None else body
-            if self._splitter.begin(asked, context, pick, whole, proceed):
+            if self._splitter.begin(asked, context, pick, whole, proceed, refuse):
                 return
         self._go(asked, pick, body, headers)
 
     def _rewritten(self, asked: Asked) -> bytes | None:
         """The body with the target's name; None when the client's own will do."""
         model, target = asked.request.model, asked.resolved.model
+        body = None
+        if asked.request.names_places:
+            # Where an engine fetches a KV cache from is not the client's to say.
+            body = without_places(asked.body)
         if model == target or asked.request.api is Api.PATH:
-            return None
+            return body
         self._metrics.rewritten(model, target)
-        return rewrite_model(asked.body, model, target)
+        return rewrite_model(asked.body if body is None else body, model, target)
 
     def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
         asked.decided(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers))
@@ -309,6 +324,8 @@ class Director:
             self._gates.of(key).control.settle(query.priority, query.fairness_id, more_tokens)
         if completion.output_tokens is not None and completion.code == 200:
             self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)
+        if completion.prompt_tokens is not None and asked.request.token_ids is None:
+            self._token_ratios.observe(asked.query.model, asked.request.prompt_tokens, completion.prompt_tokens)
         self._gates.poke(asked.plan.pool.key)
 
     def _replanned(self, key: str) -> None:

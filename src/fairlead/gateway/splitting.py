@@ -38,6 +38,11 @@ Headers = tuple[tuple[str, str], ...]
 Proceed = Callable[[bytes | None, Headers], None]
 """Called with the body for the answering endpoint (None = as it was) and headers to send with it."""
 
+Refuse = Callable[[str], None]
+"""Called with a sentence for the client."""
+
+_NO_PREFILL = "No prefill endpoint computed the prompt, and the endpoint that answers cannot. Try again later."
+
 _log = logging.getLogger(__name__)
 
 
@@ -68,15 +73,19 @@ class Splitter:
         await self._legs.close()
         await self._encode.close()
 
-    def begin(self, asked: Asked, context: Context, pick: Pick, body: bytes, proceed: Proceed) -> bool:
-        """Whether something is computed elsewhere first; then `proceed` is called once, now or later, unless
-        `asked.leg` is abandoned before. `body` is the client's, with the target's name in it."""
+    def begin(self, asked: Asked, context: Context, pick: Pick, body: bytes, proceed: Proceed, refuse: Refuse) -> bool:
+        """Whether something is computed elsewhere first; then `proceed` or `refuse` is called once, now or later,
+        unless `asked.leg` is abandoned before. `body` is the client's, with the target's name in it."""
         plan = asked.plan
         if not (plan.prefilling or plan.encoding) or asked.request.api not in SPLIT_APIS:
             return False
         endpoint = plan.by_address[pick.address]
         handoff = engine_for(endpoint.runtime or plan.pool.runtime).handoff
-        chosen = self._split(asked, context, pick, handoff)
+        must = handoff is not None and handoff.concurrent and endpoint.role == "decode"
+        chosen = self._split(asked, context, pick, handoff, must)
+        if must and chosen is None:
+            refuse(_NO_PREFILL)
+            return True
         media = asked.request.media if plan.encoding else 0
         encoders = spread_encoders(plan.encoding, media, context.draw)
         self._count(asked.query.model, chosen is not None, bool(encoders))
@@ -86,7 +95,7 @@ class Splitter:
             proceed(None, sidecar_headers(chosen.prefill.address if chosen else "", encoders))
             return True
         task = asyncio.get_running_loop().create_task(
-            self._run(asked, pick, body, chosen, handoff, encoders, proceed), name="legs"
+            self._run(asked, pick, body, chosen, handoff, encoders, proceed, refuse if must else None), name="legs"
         )
         asked.leg = Legs(task)
         return True
@@ -99,7 +108,7 @@ class Splitter:
         if not fetched:
             self._legs.release(legs.request, legs.leg)
 
-    def _split(self, asked: Asked, context: Context, pick: Pick, handoff: Handoff | None) -> Split | None:
+    def _split(self, asked: Asked, context: Context, pick: Pick, handoff: Handoff | None, must: bool) -> Split | None:
         plan = asked.plan
         if handoff is None or not plan.prefilling:
             return None
@@ -111,7 +120,7 @@ class Splitter:
             prefilling,
             settings.prefill_profile or settings.profile,
             SplitSettings(settings.remote_prefill_from_tokens, settings.remote_prefill_from_prompt_tokens),
-            must=handoff.concurrent and plan.by_address[pick.address].role == "decode",
+            must=must,
         )
         if isinstance(chosen, NoPick):
             _log.warning("a request for %s cannot be split: %s", asked.query.model, chosen.message)
@@ -127,7 +136,9 @@ class Splitter:
         handoff: Handoff | None,
         encoders: tuple[str, ...],
         proceed: Proceed,
+        refuse: Refuse | None,
     ) -> None:
+        """`refuse` is there when the answering endpoint cannot compute the prompt itself."""
         legs = asked.leg
         assert isinstance(legs, Legs)
         sent = body
@@ -147,6 +158,10 @@ class Splitter:
             # The answering engine can do it all: a request is never lost to its legs.
             _log.exception("the legs of a request to %s failed", asked.query.model)
             sent = body
+        if refuse is not None and (legs.leg is None or not legs.leg.prefill):
+            asked.leg = None
+            refuse(_NO_PREFILL)
+            return
         proceed(sent, ())
 
     def _count(self, model: str, prefill: bool, encode: bool) -> None:

@@ -27,8 +27,8 @@ REQUESTS = {
     Api.CHAT: ("/v1/chat/completions", {"messages": MESSAGES, "max_tokens": 5, "stream": True}),
     Api.COMPLETIONS: ("/v1/completions", {"prompt": TEXT, "max_tokens": 5}),
     Api.RESPONSES: ("/v1/responses", {"input": TEXT, "max_output_tokens": 5}),
+    Api.ANTHROPIC: ("/v1/messages", {"messages": MESSAGES, "max_tokens": 5}),
 }
-# Anthropic's messages are not among them: the simulated engine does not say in that form where its KV cache is.
 
 
 def request(api: Api = Api.COMPLETIONS, decode: str = "127.0.0.1:9", **fields: object) -> LegRequest:

@@ -96,6 +96,8 @@ class MessageAnswer:
         if sequence is not None:
             message["stop_sequence"] = sequence
         message["usage"] = {"input_tokens": self._request.prompt_tokens, "output_tokens": len(outcome.ids)}
+        if self.kv_transfer_params is not None:
+            message["kv_transfer_params"] = self.kv_transfer_params
         return encode(message)
 
     def _stop(self) -> tuple[str, str | None]:
