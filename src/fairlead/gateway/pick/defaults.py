@@ -18,20 +18,10 @@ DEFAULT_PROFILE = "default"
 
 PARAMETERS = LeastCostParameters()
 
-TIE_TOLERANCE = 0.05
-"""Predictions are not exact to a twentieth: endpoints whose costs are closer take turns, which spreads arrivals more
-evenly than to follow the noise."""
-
 
 def default_profile(parameters: LeastCostParameters = PARAMETERS) -> Profile:
     """The profile, with other parameters where they are given."""
-    return build_profile(
-        DEFAULT_PROFILE,
-        [
-            Use("least-cost-scorer", parameters=msgspec.to_builtins(parameters)),
-            Use("max-score-picker", parameters={"tieTolerance": TIE_TOLERANCE}),
-        ],
-    )
+    return build_profile(DEFAULT_PROFILE, [Use("least-cost-scorer", parameters=msgspec.to_builtins(parameters))])
 
 
 def llm_d_profile(name: str = "llm-d") -> Profile:

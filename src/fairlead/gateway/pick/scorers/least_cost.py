@@ -8,7 +8,7 @@
 
 All of it in seconds of somebody's waiting, from the speeds learned of each endpoint, so that slow and fast hardware,
 cached prefixes, long and short prompts and full batches are compared in one unit. The score is the least cost over the
-cost: 1 for the cheapest, a half where it costs twice as much.
+cost: 1 for the cheapest and those that cost nearly as little, a half where it costs twice as much.
 
 With objectives, endpoints that are predicted to keep all of them come before those that are not: scores above and
 below a half. Those that keep them are compared by `sloChoice`, the others by how far they miss them.
@@ -45,6 +45,9 @@ class LeastCostParameters(Parameters, frozen=True):
     """Of the wait for room in a full KV cache."""
     adapter_load_s: float = 0.2
     """To load an adapter that is not; where all slots are in use, the time of an answer until one is free is added."""
+    tolerance: float = 0.05
+    """Endpoints that cost no more than this share above the cheapest count as equal to it, and so take turns:
+    predictions are not exact, and turns spread arrivals more evenly than to follow the noise."""
     default_output_tokens: float = 256.0
     """Length of an answer of which nothing is known."""
     slo_margin: float = 0.9
@@ -73,7 +76,7 @@ def least_cost(parameters: LeastCostParameters) -> Scorer:
         costs, ttfts, itls = predicted_costs(context, parameters)
         query = context.query
         if query.ttft_slo_s is None and query.itl_slo_s is None:
-            return _in_proportion(costs)
+            return _in_proportion(costs, min(costs), parameters.tolerance)
         return _by_objectives(parameters, costs, ttfts, itls, query.ttft_slo_s, query.itl_slo_s)
 
     return score
@@ -139,9 +142,10 @@ def _adapter_loads(candidates: list[Candidate], adapter: str, load_s: float) -> 
     return found
 
 
-def _in_proportion(costs: list[float]) -> list[float]:
-    least = min(costs) + _NEVER
-    return [least / (cost + _NEVER) for cost in costs]
+def _in_proportion(costs: list[float], least: float, tolerance: float) -> list[float]:
+    """The least cost over the cost, 1 within the tolerance."""
+    equal = (least + _NEVER) * (1.0 + tolerance)
+    return [1.0 if cost <= equal else equal / (cost + _NEVER) for cost in costs]
 
 
 def _by_objectives(
@@ -159,8 +163,7 @@ def _by_objectives(
     ]
     if parameters.slo_choice == "cost":
         kept = [cost for cost, share in zip(costs, used, strict=True) if share <= 1.0]
-        least = min(kept, default=0.0) + _NEVER
-        inside = [least / (cost + _NEVER) for cost in costs]
+        inside = _in_proportion(costs, min(kept, default=0.0), parameters.tolerance)
     elif parameters.slo_choice == "least":
         inside = used
     else:
