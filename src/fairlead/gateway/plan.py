@@ -77,8 +77,6 @@ def _not_followed(config: PickerConfig) -> Iterator[str]:
     """What is accepted and has no effect here."""
     if config.discovery_file is not None:
         yield "file-discovery has no effect: start the picker with --endpoints FILE"
-    if config.parsers:
-        yield "requestHandler.parsers has no effect: the path of a request says how its body is read"
     if config.evicts:
         yield "requests that run are not ended to make room: eviction is of those that wait"
     if config.approximate_prefix is not None and not config.approximate_prefix.auto_tune:
