@@ -69,6 +69,8 @@ def completion_of(entry: accesslog_pb2.HTTPAccessLogEntry) -> Completion | None:
         first_s = _seconds(common.time_to_first_downstream_tx_byte)
     spaces = common.metadata.filter_metadata
     usage = spaces[USAGE_NAMESPACE].fields if USAGE_NAMESPACE in spaces else None
+    if first_s is not None and usage is not None and "token_wait_ms" in usage:
+        first_s += usage["token_wait_ms"].number_value / 1e3
     unconnected = flags.upstream_connection_failure
     return Completion(
         pick_id,
@@ -79,7 +81,7 @@ def completion_of(entry: accesslog_pb2.HTTPAccessLogEntry) -> Completion | None:
             _seconds(common.time_to_last_upstream_rx_byte) if common.HasField("time_to_last_upstream_rx_byte") else None
         ),
         attempts=attempts,
-        served="" if unconnected else _address(common),
+        served=_address(common) if common.HasField("time_to_first_upstream_rx_byte") else "",
         prompt_tokens=_number(usage, "prompt"),
         output_tokens=_number(usage, "output"),
         cached_tokens=_number(usage, "cached"),

@@ -40,6 +40,9 @@ DROP_REASON_HEADER = "x-llm-d-request-dropped-reason"
 ENGINE_PROTOCOL_HEADER = "x-fairlead-engine-protocol"
 """How Fairlead's own Envoy speaks to the endpoint: `h2c`; absent = HTTP/1.1. Set by routes to such pools."""
 
+TRAILERS_HEADER = "x-fairlead-trailers"
+"""Tells Fairlead's own Envoy that trailers follow the request's body: it must then not keep it for a retry."""
+
 USAGE_NAMESPACE = "fairlead.usage"
 """Dynamic metadata of Fairlead's own Envoy: token counts of the answer (prompt, output, cached), and of a streamed one
 the number of `events` and `token_wait_ms`, from the first event to the first that holds a token."""

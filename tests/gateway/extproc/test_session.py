@@ -33,6 +33,7 @@ def test_the_body_comes_back_whole_in_small_frames_after_the_headers(sizes, with
     assert talk.wire.ended
     assert answers[0].WhichOneof("response") == "request_headers"
     assert set_headers(answers[0])["content-length"] == b"%d" % len(text)
+    assert ("x-fairlead-trailers" in set_headers(answers[0])) == with_trailers
     rest = answers[1:-1] if with_trailers else answers[1:]
     if with_trailers:
         assert answers[-1].WhichOneof("response") == "request_trailers"
@@ -63,7 +64,7 @@ def test_the_endpoint_is_in_header_and_metadata_and_replaces_what_was_there():
 
 def test_only_headers_that_decisions_read_reach_the_director():
     talk = Talk()
-    talk.say(headers(authorization="secret", x_session_id="s", x_slo_ttft_ms="5"))
+    talk.say(headers(cookie="secret", x_session_id="s", x_slo_ttft_ms="5"))
     (head,) = talk.table.heads
     assert (head.method, head.target) == ("POST", "/v1/chat/completions")
     assert head.headers == {"x-request-id": "r1", "x-session-id": "s", "x-slo-ttft-ms": "5"}
@@ -106,7 +107,7 @@ def test_a_head_without_a_body_that_needs_one_is_refused():
 
 @given(st.lists(st.binary(max_size=70_000), max_size=4), st.booleans())
 def test_a_path_with_a_model_is_routed_at_once_and_its_body_passes_unread(parts, with_trailers):
-    talk = Talk()
+    talk = Talk(listener=Listener(foreign=with_trailers))
     (head,) = talk.say(headers(path="/v2/models/m/infer?x=1"))
     found = set_headers(head)
     assert "x-gateway-destination-endpoint" in found
@@ -124,6 +125,13 @@ def test_a_path_with_a_model_is_routed_at_once_and_its_body_passes_unread(parts,
     assert b"".join(f.body for f in streamed) == b"".join(parts)
     assert all(len(f.body) <= MAX_FRAME_BYTES for f in streamed)
     assert [f.end_of_stream for f in streamed] == [False] * (len(streamed) - 1) + [not with_trailers]
+
+
+def test_trailers_after_a_body_that_passed_unread_are_refused_of_our_own_envoy():
+    talk = Talk()
+    talk.say(headers(path="/v2/models/m/infer"), body(b"x"))
+    (answer,) = talk.say(trailers())
+    assert answer.immediate_response.status.code == 400
 
 
 def test_a_path_with_a_model_and_no_body_ends_with_its_head():
@@ -252,11 +260,20 @@ def test_a_gateway_that_buffers_gets_its_answer_with_the_body(mode, changed):
     (first,) = talk.say(headers(modes=(mode, 0)))
     assert first == pb.ProcessingResponse(request_headers=pb.HeadersResponse())
     (answer,) = talk.say(body(MODEL, end=True))
-    assert set_headers(answer) == {"x-gateway-destination-endpoint": b"10.0.0.1:80"}
+    length = {"content-length": b"%d" % len(changed)} if changed else {}
+    assert set_headers(answer) == {"x-gateway-destination-endpoint": b"10.0.0.1:80", **length}
     assert answer.request_body.response.clear_route_cache
     assert answer.request_body.response.body_mutation.body == (changed or b"")
     assert answer.request_body.response.HasField("body_mutation") == (changed is not None)
     assert answer.dynamic_metadata["envoy.lb"]["x-gateway-destination-endpoint"] == "10.0.0.1:80"
+
+
+def test_a_held_body_that_trailers_follow_is_decided_on_at_once():
+    talk = Talk(listener=FOREIGN)
+    talk.say(headers(modes=(BodyMode.BUFFERED, 0)))
+    (answer,) = talk.say(body(MODEL))
+    assert set_headers(answer)
+    assert talk.say(trailers()) == [pb.ProcessingResponse(request_trailers=pb.TrailersResponse())]
 
 
 def test_a_body_that_a_gateways_buffer_does_not_take_is_refused():

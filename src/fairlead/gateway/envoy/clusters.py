@@ -12,7 +12,7 @@ from typing import Any
 
 from fairlead.gateway.envoy.options import PickerAddress
 from fairlead.gateway.envoy.routes import ENGINES, ENGINES_H2C, WITHOUT_PICKER
-from fairlead.gateway.envoy.typed import NO_LIMITS, endpoints, extension, http_protocol, typed
+from fairlead.gateway.envoy.typed import NO_LIMITS, endpoints, extension, http_protocol
 from fairlead.gateway.protocol import ENDPOINT_HEADER, FALLBACK_HEADERS
 
 PICKER = "picker"
@@ -46,7 +46,7 @@ def _pickers(pickers: Sequence[PickerAddress]) -> dict[str, Any]:
 
 def _picker(name: str, pickers: Sequence[PickerAddress], *, checked: bool) -> dict[str, Any]:
     named = any(isinstance(picker.where, str) and not _is_numeric(picker.where) for picker in pickers)
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": name,
         "type": "STRICT_DNS" if named else "STATIC",
         "connect_timeout": "1s",

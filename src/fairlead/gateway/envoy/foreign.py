@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fairlead.gateway.envoy.typed import NO_LIMITS, address, endpoints, extension, http_protocol, typed
 from fairlead.gateway.protocol import ENDPOINT_HEADER, ENDPOINT_SUBSET_HEADER

@@ -26,7 +26,6 @@ def local_replies() -> dict[str, Any]:
 
 
 def _cases() -> list[_Case]:
-    request = {"type": "invalid_request_error", "anthropic_type": "invalid_request_error", "retry": False}
     return [
         _Case(_details("ext_proc_error"), "picker_unavailable", "The gateway is restarting its endpoint picker."),
         _Case(_flags("UF", "UH", "URX"), "endpoint_unreachable", "No endpoint accepted the connection."),
@@ -38,12 +37,7 @@ def _cases() -> list[_Case]:
             "timeout_error",
             "timeout_error",
         ),
-        _Case(
-            _details("request_overall_timeout"),
-            "request_timeout",
-            "The request body did not arrive in time.",
-            **request,
-        ),  # fmt: skip
+        _refusal(_details("request_overall_timeout"), "request_timeout", "The request body did not arrive in time."),
         _Case(_details("overload"), "gateway_overloaded", "The gateway is short of memory."),
         _Case(
             _own_error(500),
@@ -52,11 +46,13 @@ def _cases() -> list[_Case]:
             "server_error",
             "api_error",
             retry=False,
-        ),  # fmt: skip
-        _Case(
-            _own_error(400), "invalid_request", "The gateway refused the request (%RESPONSE_CODE_DETAILS%).", **request
-        ),  # fmt: skip
+        ),
+        _refusal(_own_error(400), "invalid_request", "The gateway refused the request (%RESPONSE_CODE_DETAILS%)."),
     ]
+
+
+def _refusal(filter: dict[str, Any], code: str, message: str) -> _Case:
+    return _Case(filter, code, message, "invalid_request_error", "invalid_request_error", retry=False)
 
 
 def _openai(case: _Case) -> dict[str, Any]:
@@ -71,7 +67,7 @@ def _anthropic(case: _Case) -> dict[str, Any]:
 
 
 def _mapper(case: _Case, filter: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    mapper = {
+    mapper: dict[str, Any] = {
         "filter": filter,
         "body_format_override": {"json_format": body, "content_type": "application/json"},
     }

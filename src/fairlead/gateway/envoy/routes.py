@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.gateway.envoy.filters import body_mode
-from fairlead.gateway.protocol import ENDPOINT_HEADER, ENGINE_PROTOCOL_HEADER, FALLBACK_HEADERS
+from fairlead.gateway.protocol import ENDPOINT_HEADER, ENGINE_PROTOCOL_HEADER, FALLBACK_HEADERS, TRAILERS_HEADER
 
 ENGINES = "engines"
 ENGINES_H2C = "engines-h2c"
@@ -28,8 +28,12 @@ def route_config(*, fail_open: bool) -> dict[str, Any]:
     """Routes are chosen when the request comes, and again when the picker has set its headers."""
     undecided = WITHOUT_PICKER if fail_open else ENGINES
     size = {"name": "content-length", "range_match": {"start": 1, "end": _HELD_BODY_BYTES + 1}}
+    h2c = {"name": ENGINE_PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}
+    trailers = {"name": TRAILERS_HEADER, "present_match": True}
     routes = [
-        _route(ENGINES_H2C, {"name": ENGINE_PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}),
+        _once(ENGINES_H2C, h2c, trailers),
+        _once(ENGINES, trailers),
+        _route(ENGINES_H2C, h2c),
         *([_route(ENGINES, {"name": ENDPOINT_HEADER, "present_match": True})] if fail_open else []),
         {**_route(undecided, size), "typed_per_filter_config": body_mode("BUFFERED")},
         _route(undecided),
@@ -37,23 +41,27 @@ def route_config(*, fail_open: bool) -> dict[str, Any]:
     return {
         "name": "models",
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
-        "request_headers_to_remove": [ENGINE_PROTOCOL_HEADER],
+        "request_headers_to_remove": [ENGINE_PROTOCOL_HEADER, TRAILERS_HEADER],
+    }
+
+
+def _once(cluster: str, *headers: dict[str, Any]) -> dict[str, Any]:
+    """Without retries: Envoy 1.40 sends a body twice that it keeps for a retry, that a processor streams back, and that
+    trailers follow."""
+    return {
+        "match": {"prefix": "/", "headers": list(headers)},
+        # Generation takes as long as it takes; silence is bounded by the listener's idle timeout.
+        "route": {"cluster": cluster, "timeout": "0s"},
     }
 
 
 def _route(cluster: str, *headers: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "match": {"prefix": "/", **({"headers": list(headers)} if headers else {})},
-        "request_body_buffer_limit": _RETRY_BUFFER_BYTES,
-        "route": {
-            "cluster": cluster,
-            # Generation takes as long as it takes; silence is bounded by the listener's idle timeout.
-            "timeout": "0s",
-            "retry_policy": {
-                # Only what happens before an engine has seen the request: nothing is generated twice.
-                "retry_on": "connect-failure,refused-stream,reset-before-request",
-                "num_retries": len(FALLBACK_HEADERS),
-                "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
-            },
-        },
+    route = _once(cluster, *headers)
+    route["request_body_buffer_limit"] = _RETRY_BUFFER_BYTES
+    route["route"]["retry_policy"] = {
+        # Only what happens before an engine has seen the request: nothing is generated twice.
+        "retry_on": "connect-failure,refused-stream,reset-before-request",
+        "num_retries": len(FALLBACK_HEADERS),
+        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.02s"},
     }
+    return route

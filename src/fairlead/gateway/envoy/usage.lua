@@ -8,6 +8,7 @@
 local SPACE = "fairlead.usage"
 local KEPT_BYTES = 8192
 local KEPT_PARTS = 8
+local TOLD_EVENTS = 16 -- An answer that breaks off has told of all its events but the last few.
 
 local function number(text, name)
   local digits = string.match(text, '"' .. name .. '"%s*:%s*(%d+)')
@@ -43,37 +44,57 @@ local function count_events(text)
   end
 end
 
+local function tell(handle, key, value)
+  -- Asked for anew each time: what a handle gave out is invalid after the next part.
+  handle:streamInfo():dynamicMetadata():set(SPACE, key, value)
+end
+
 function envoy_on_response(handle)
   local headers = handle:headers()
   if not headers:get("x-envoy-upstream-service-time") or headers:get("content-encoding") then
     return -- The gateway's own answer, or one that cannot be read.
   end
   local streamed = string.find(headers:get("content-type") or "", "text/event-stream", 1, true) ~= nil
-  local first, parts, count, events = "", {}, 0, 0
+  local first, parts, count, events, told = "", {}, 0, 0, 0
+  local created_ms, waits = 0, false
   for part in handle:bodyChunks() do
     local size = part:length()
     if size > 0 then
       local from = 0
       if size > KEPT_BYTES then
-        if first == "" then first = part:getBytes(0, KEPT_BYTES) end
+        if count == 0 then first = part:getBytes(0, KEPT_BYTES) end
         from = size - KEPT_BYTES
       end
       local text = part:getBytes(from, size - from)
-      if first == "" then first = text end
+      if count == 0 then
+        first = first == "" and text or first
+        -- The Responses API begins with events that hold no token yet.
+        waits = streamed and string.find(text, "response.created", 1, true) ~= nil
+        if waits then created_ms = handle:timestamp(EnvoyTimestampResolution.MILLISECOND) end
+      end
+      if waits and string.find(text, ".delta", 1, true) then
+        waits = false
+        tell(handle, "token_wait_ms", handle:timestamp(EnvoyTimestampResolution.MILLISECOND) - created_ms)
+      end
       parts[count % KEPT_PARTS] = text
       count = count + 1
-      if streamed then events = events + count_events(text) end
+      if streamed then
+        events = events + count_events(text)
+        if events >= told + TOLD_EVENTS or told == 0 then
+          tell(handle, "events", events)
+          told = events
+        end
+      end
     end
   end
   local tail = {}
   for index = math.max(0, count - KEPT_PARTS), count - 1 do
     tail[#tail + 1] = parts[index % KEPT_PARTS]
   end
-  local metadata = handle:streamInfo():dynamicMetadata()
-  if streamed then metadata:set(SPACE, "events", events) end
+  if streamed then tell(handle, "events", events) end
   local ending, beginning = last_usage(table.concat(tail)), last_usage(first)
   for key, read in pairs({ prompt = prompt_of, output = output_of, cached = cached_of }) do
     local value = ending and read(ending) or beginning and read(beginning)
-    if value then metadata:set(SPACE, key, value) end
+    if value then tell(handle, key, value) end
   end
 end

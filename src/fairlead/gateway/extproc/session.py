@@ -28,6 +28,7 @@ from fairlead.gateway.protocol import (
     PICK_HEADER,
     TEST_ENDPOINT_HEADER,
     TEST_SERVED_HEADER,
+    TRAILERS_HEADER,
 )
 from fairlead.gateway.route import Directing, Held, Outcome, RequestHead, Route
 from fairlead.gateway.transport.call import Stream
@@ -188,7 +189,8 @@ class Session:
         self._size += size
         if size:
             self._parts.append(body)
-        if ends:
+        if ends or self._mode is BodyMode.BUFFERED:
+            # A body that the gateway holds comes at once; it does not end the stream where trailers follow.
             self._body_is_whole()
         elif self._mode is BodyMode.BUFFERED_PARTIAL:
             self._refuse_unread(refusals.too_large_for_gateway(self._size))
@@ -204,7 +206,11 @@ class Session:
         if self._head is None or self._held is not None:
             return
         if self._route is not None or self._mode is not _FULL_DUPLEX:
-            self._send([wire.CONTINUE_REQUEST_TRAILERS], phase_over=True)
+            if self._mode is _FULL_DUPLEX and not self._listener.foreign:
+                # The head has gone without the word of trailers, see `_headers`.
+                self._refuse_unread(errors.bad_request("Trailers after a body of this path are not taken."))
+            else:
+                self._send([wire.CONTINUE_REQUEST_TRAILERS], phase_over=True)
         else:
             self._trailers = True
             self._body_is_whole()
@@ -236,6 +242,8 @@ class Session:
         metadata = self._metadata(outcome)
         headers = self._headers(outcome)
         if self._mode is not _FULL_DUPLEX:
+            if body is not None:
+                headers.append(wire.set_header(b"content-length", b"%d" % len(body)))
             messages = [wire.buffered_request(headers, metadata, body)]
         else:
             whole = self._parts[0] if body is None else body
@@ -263,6 +271,8 @@ class Session:
             ]
             for name, fallback in zip(FALLBACK_HEADERS[: listener.fallbacks], pick.fallbacks, strict=False):
                 headers.append(wire.known_header(name, fallback))
+            if self._trailers:
+                headers.append(wire.known_header(TRAILERS_HEADER, "yes"))
         for name, value in route.headers:
             headers.append(wire.set_header(name.encode(), value.encode()))
         return headers
