@@ -119,12 +119,20 @@ def test_a_refused_request_has_no_completion():
     assert talk.table.completions == []
 
 
-def test_a_gateway_that_hangs_up_after_routing_ends_the_count():
-    talk = _routed()
+@pytest.mark.parametrize(("mode", "left"), [(BodyMode.NONE, False), (BodyMode.FULL_DUPLEX_STREAMED, True)])
+def test_a_gateway_that_hangs_up_after_routing_ends_the_count(mode, left):
+    talk = _routed(modes=(BodyMode.FULL_DUPLEX_STREAMED, mode))
     talk.session.half_closed()
     (done,) = talk.table.completions
-    assert (done.code, done.client_left) == (0, False)
+    assert (done.code, done.client_left) == (0, left)
     assert talk.wire.ended
+
+
+def test_a_gateway_that_closes_after_a_whole_answer_adds_nothing():
+    talk = _routed()
+    talk.say(answer_headers(end=True))
+    talk.session.half_closed()
+    assert [done.client_left for done in talk.table.completions] == [False]
 
 
 @given(st.lists(st.binary(min_size=1, max_size=200_000), max_size=5))

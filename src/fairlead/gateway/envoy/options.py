@@ -37,7 +37,8 @@ class EnvoyOptions:
     """Several are active at the same time, each request asks one; empty = the one of the data folder."""
     without_picker: tuple[str, ...] = ()
     """host:port of endpoints or of a Service that get requests while no picker answers (`failureMode: FailOpen`), by
-    least requests and whatever model is asked for; empty = 503 (`FailClose`)."""
+    least requests and whatever model is asked for; empty = 503 (`FailClose`). Bodies larger than 16 MiB, and those of
+    unknown size, get 503 all the same."""
     max_heap_bytes: int = 8 * 1024 * 1024 * 1024
     """Beyond 95 % of it Envoy refuses new requests, beyond 98 % new connections."""
 

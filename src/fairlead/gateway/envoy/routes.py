@@ -23,11 +23,15 @@ _RETRY_BUFFER_BYTES = 16 * 1024 * 1024
 _HELD_BODY_BYTES = 512 * 1024
 """Bodies up to this size are held by Envoy until the picker has decided."""
 
+_HELD_BODY_BYTES_FAIL_OPEN = _RETRY_BUFFER_BYTES
+"""The same where requests go on without a picker: a body that has begun to stream to it is lost with it."""
+
 
 def route_config(*, fail_open: bool) -> dict[str, Any]:
     """Routes are chosen when the request comes, and again when the picker has set its headers."""
     undecided = WITHOUT_PICKER if fail_open else ENGINES
-    size = {"name": "content-length", "range_match": {"start": 1, "end": _HELD_BODY_BYTES + 1}}
+    held_bytes = _HELD_BODY_BYTES_FAIL_OPEN if fail_open else _HELD_BODY_BYTES
+    size = {"name": "content-length", "range_match": {"start": 1, "end": held_bytes + 1}}
     h2c = {"name": ENGINE_PROTOCOL_HEADER, "string_match": {"exact": "h2c"}}
     trailers = {"name": TRAILERS_HEADER, "present_match": True}
     routes = [

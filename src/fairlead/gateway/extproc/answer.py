@@ -45,6 +45,11 @@ class Answer:
         self._first_s: float | None = None
         self._last_s: float | None = None
 
+    @property
+    def expected(self) -> bool:
+        """Whether more of the answer was to come: a gateway that shows no bodies may show no answer at all."""
+        return bool(self._code) or self.body_mode is not BodyMode.NONE
+
     def head(self, message: pb.ProcessingRequest, now_s: float) -> None:
         """The answer's headers."""
         for header in message.response_headers.headers.headers:

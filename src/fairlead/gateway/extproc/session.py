@@ -88,7 +88,7 @@ class Session:
     def half_closed(self) -> None:
         """The gateway has nothing more to say of the request."""
         if not self._done:
-            self._leave(left=self._held is not None or self._counted)
+            self._leave(left=self._answer is None or self._answer.expected)
             self._stream.send((), end=True)
 
     def closed(self) -> None:
