@@ -11,7 +11,6 @@ connectors do it: the prefill's own token is not shown).
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,13 +18,11 @@ from fairlead.gateway.pick import NoPick
 from fairlead.simulator.engine import Request, RequestTooLong, State, pick_rank
 from fairlead.simulator.engine import Sequence as EngineSequence
 from fairlead.simulator.fleet.agenda import Agenda
-from fairlead.simulator.fleet.asked import Reader
 from fairlead.simulator.fleet.config import FailureSpec, GatewaySpec, NodeSpec, PoolSpec
+from fairlead.simulator.fleet.front import Front
 from fairlead.simulator.fleet.lifecycle import Lifecycle
 from fairlead.simulator.fleet.measures import Measures
 from fairlead.simulator.fleet.model import ReplicaModel
-from fairlead.simulator.fleet.policies import policy_named
-from fairlead.simulator.fleet.policy import End
 from fairlead.simulator.fleet.records import NoRecords, RecordSink, record_of
 from fairlead.simulator.fleet.replica import Phase, Rank, Replica
 from fairlead.simulator.fleet.ticket import ABANDONED, FAILED, FINISHED, Ticket
@@ -61,19 +58,15 @@ class Fleet:
         self.measures = Measures(slo or Slo())
         self.records: RecordSink = records or NoRecords()
         self.disaggregated = any(spec.role != "both" for spec, _ in pools)
-        self._policy = policy_named(self.gateway.policy, random.Random(f"policy/{seed}"), self.gateway)
-        self._reader: Reader | None = None
-        if self._policy.watches:
-            self._reader = Reader(self.gateway.token_error, random.Random(f"reader/{seed}"))
+        self._front = Front(self.gateway, self.agenda, seed)
         self._held: dict[str, dict[Ticket, None]] = {"both": {}, "prefill": {}, "decode": {}}
         """Role -> requests that wait for a replica of it, in order."""
         self._open: dict[int, Ticket] = {}
         self._sessions: dict[str, deque[TraceRequest]] = {}  # session with an open turn -> turns that wait for its end
         self._chains: dict[int, Chains] = {}  # block size -> maker of chains
         self._picks = 0
-        watcher = self._policy.reported if self._policy.watches else None
         self.lifecycle = Lifecycle(
-            pools, self.gateway, failures or FailureSpec(), nodes, self.agenda, self, seed, watcher
+            pools, self.gateway, failures or FailureSpec(), nodes, self.agenda, self, seed, self._front.watcher
         )
         self._serving = self.lifecycle.serving
         self.agenda.at(0.0, self._sample, None, tick=True)
@@ -141,14 +134,7 @@ class Fleet:
     def _route(self, now_s: float, ticket: Ticket) -> None:
         """Pick a replica and send the request there, or hold it while none is ready."""
         role = self._role(ticket)
-        serving = self._serving[role]
-        if self._reader is not None:
-            if ticket.asked is None:
-                ticket.asked = self._reader.read(ticket.number, ticket.request)
-            for replica in serving:
-                if now_s >= replica.next_scrape_s:
-                    replica.scrape(now_s)
-        decision = self._policy.pick(now_s, ticket.asked, serving)
+        decision = self._front.decide(now_s, ticket, self._serving[role])
         if isinstance(decision, NoPick):
             if self.gateway.no_endpoint == "fail":
                 self._lose(now_s, ticket, FAILED, decision.code)
@@ -257,10 +243,7 @@ class Fleet:
         rank.replica.ttft.add(first_s - ticket.arrived_s)
         rank.replica.e2e.add(end_s - ticket.arrived_s)
         ticket.status = FINISHED
-        if ticket.pick_id:
-            ttft_s = None if ticket.stage else first_s - ticket.sent_s
-            itl_s = (end_s - first_s) / (ticket.generated_tokens - 1) if ticket.generated_tokens > 1 else None
-            self._log(end_s, ticket, End(ttft_s, itl_s, ticket.generated_tokens))
+        self._front.answered(ticket, first_s, end_s)
         self.measures.finishes(ticket, first_s, end_s)
         self._close(now_s, ticket, first_s, end_s)
 
@@ -272,8 +255,7 @@ class Fleet:
         ticket.prefill, ticket.prefill_sequence, ticket.prefill_replica = rank, sequence, replica.address
         ticket.scheduled_s, ticket.cached_tokens = sequence.scheduled_s, sequence.cached_tokens
         ticket.stage = 1
-        if ticket.pick_id:
-            self._log(now_s, ticket, End(now_s - ticket.sent_s, None, 1))
+        self._front.prefilled(now_s, ticket)
         self._leave(now_s, ticket)
         self._route(now_s, ticket)
 
@@ -308,21 +290,12 @@ class Fleet:
 
     # Ends
 
-    def _log(self, at_s: float, ticket: Ticket, end: End | None) -> None:
-        """The policy will learn of the end from the access log."""
-        self.agenda.at(at_s + self.gateway.log_delay_s, self._logged, (ticket.pick_id, end), tick=True)
-        ticket.pick_id = ""
-
-    def _logged(self, now_s: float, entry: tuple[str, End | None]) -> None:
-        self._policy.ended(*entry)
-
     def _leave(self, now_s: float, ticket: Ticket) -> None:
         """The request is no longer at its replica."""
         replica = ticket.replica
         if replica is None:
             return
-        if ticket.pick_id:
-            self._log(now_s, ticket, None)
+        self._front.broke_off(now_s, ticket)
         ticket.replica = ticket.rank = ticket.sequence = None
         if replica.tickets.pop(ticket.number, None) is not None:
             replica.in_flight -= 1
@@ -419,7 +392,7 @@ class Fleet:
 
     def replica_ends(self, replica: Replica) -> None:
         """What was known of it holds no more."""
-        self._policy.gone(replica.address)
+        self._front.gone(replica)
 
     def held_requests(self, role: str) -> int:
         """Requests that wait for a replica of this role."""
