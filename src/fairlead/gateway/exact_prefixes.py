@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,9 @@ import msgspec
 from fairlead.gateway.endpoints import Pool
 from fairlead.gateway.plan import Plans, PoolPlan
 from fairlead.gateway.prefix.blocks import TokenizedPrompt, space_of, text_blocks, token_array
+from fairlead.gateway.prefix.event_sources import EventSource, EventSourceError, ask_source
 from fairlead.gateway.prefix.events import KvEventSubscriber
+from fairlead.gateway.prefix.http_events import HttpEventPoller
 from fairlead.gateway.prefix.text_tokenizer import TokenizerError
 from fairlead.gateway.prefix.tokens import EngineTokens, ExactTokens, PromptTokens, Tokenization, estimate
 from fairlead.gateway.requests import Api
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
 EVENTS_LABEL = "fairlead.dev/kv-events-port"
 REPLAY_LABEL = "fairlead.dev/kv-events-replay-port"
 """On a pod: where its engine publishes cache events and gives them again, when that is not as configured."""
+
+_POLLED_RUNTIMES = frozenset(("tensorrt-llm",))
+"""Their engines answer questions for events and publish none."""
+
+_ASK_AGAIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +64,9 @@ class ExactPrefixes:
         self._session = aiohttp.ClientSession()
         self._engine = EngineTokens(self._session)
         self._tokenization = Tokenization()
+        self._poller = HttpEventPoller(self._session, index)
+        self._found: dict[str, asyncio.Task[None]] = {}  # address -> the question where its events are
+        self._listening: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loaded: dict[str, str] = {}  # model -> path of its tokenizer
         plans.on_replan.append(lambda key: self._replanned())
@@ -65,13 +75,14 @@ class ExactPrefixes:
     @property
     def followed(self) -> list[str]:
         """Endpoints whose cache events are read."""
-        return self._subscriber.followed
+        return [*self._subscriber.followed, *self._poller.followed]
 
     async def close(self) -> None:
         """Close everything."""
         for task in self._tasks:
             task.cancel()
         self._subscriber.close()
+        await self._poller.close()
         self._tokenization.close()
         await self._session.close()
 
@@ -124,9 +135,48 @@ class ExactPrefixes:
 
     def _replanned(self) -> None:
         plans = [plan for plan in self._plans.all() if plan.settings.precise_prefix is not None]
-        self._subscriber.follow_all(_sources(plans))
+        wanted = {address: plan for plan in plans for address in plan.pool.addresses}
+        polled = {a: p for a, p in wanted.items() if _runtime(p, a) in _POLLED_RUNTIMES}
+        self._poller.follow_all(polled)
+        for address in [a for a in self._found if a not in wanted]:
+            self._found.pop(address).cancel()
+            self._subscriber.unfollow(address)
+        for address, plan in wanted.items():
+            if address not in self._found and address not in polled:
+                self._found[address] = self._spawn(self._follow(address, plan))
         for plan in plans:
+            self._listen(plan)
             self._load(plan.pool)
+
+    async def _follow(self, address: str, plan: PoolPlan) -> None:
+        """Ask the engine where it publishes; one that does not say is taken to do it where the configuration says."""
+        while True:
+            try:
+                source = await ask_source(self._session, address)
+                break
+            except EventSourceError as error:
+                _log.warning("%s", error)
+                source = None
+                break
+            except OSError:
+                # It is about to start, or about to leave the pool.
+                await asyncio.sleep(_ASK_AGAIN_S)
+        endpoint, replay, ranks = source or _source(plan, address)
+        try:
+            self._subscriber.follow(address, endpoint, replay, ranks)
+        except ValueError as error:
+            _log.warning("%s", error)
+
+    def _listen(self, plan: PoolPlan) -> None:
+        """Where engines are to connect to the gateway, as a configuration may have it."""
+        precise = plan.settings.precise_prefix
+        endpoint = precise.kv_events_config.zmq_endpoint if precise is not None else ""
+        if endpoint and endpoint not in self._listening:
+            self._listening.add(endpoint)
+            try:
+                self._subscriber.listen(endpoint)
+            except OSError as error:
+                _log.warning("%s", error)
 
     def _load(self, pool: Pool) -> None:
         if not pool.tokenizer or not pool.models or not pool.addresses:
@@ -152,18 +202,17 @@ class ExactPrefixes:
         return task
 
 
-def _sources(plans: list[PoolPlan]) -> Mapping[str, tuple[str, str | None, int]]:
-    """Address -> where its events are published, where they can be asked for again, data-parallel ranks."""
-    sources: dict[str, tuple[str, str | None, int]] = {}
-    for plan in plans:
-        for endpoint in plan.pool.endpoints:
-            assert plan.settings.precise_prefix is not None
-            ports = plan.settings.precise_prefix.kv_events_config.pod_discovery_config
-            host = endpoint.address.rpartition(":")[0]
-            said, replay = (endpoint.labels.get(name, "") for name in (EVENTS_LABEL, REPLAY_LABEL))
-            port = int(said) if said.isdigit() else ports.socket_port
-            replay_port = int(replay) if replay.isdigit() else ports.replay_socket_port
-            sources[endpoint.address] = (
-                f"tcp://{host}:{port}", f"tcp://{host}:{replay_port}" if replay_port else None, 1
-            )  # fmt: skip
-    return sources
+def _runtime(plan: PoolPlan, address: str) -> str:
+    return plan.by_address[address].runtime or plan.pool.runtime
+
+
+def _source(plan: PoolPlan, address: str) -> EventSource:
+    """Where an engine publishes that does not say so."""
+    assert plan.settings.precise_prefix is not None
+    ports = plan.settings.precise_prefix.kv_events_config.pod_discovery_config
+    labels = plan.by_address[address].labels
+    host = address.rpartition(":")[0]
+    said, replay = (labels.get(name, "") for name in (EVENTS_LABEL, REPLAY_LABEL))
+    port = int(said) if said.isdigit() else ports.socket_port
+    replay_port = int(replay) if replay.isdigit() else ports.replay_socket_port
+    return EventSource(f"tcp://{host}:{port}", f"tcp://{host}:{replay_port}" if replay_port else None, 1)
