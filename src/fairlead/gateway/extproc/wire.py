@@ -1,6 +1,6 @@
 """Messages of the external-processing protocol as bytes: those of the hot path are put together by hand.
 
-A header answer of four headers takes 13 microseconds through protobuf's classes and 3 this way; body frames are not
+A header answer of four headers takes 17 microseconds through protobuf's classes and 2.4 this way; body frames are not
 copied into a message first. Everything else (immediate answers, trailers of odd shapes) goes through protobuf.
 
 Protocol: envoy/service/ext_proc/v3/external_processor.proto; protobuf's wire format.
@@ -24,6 +24,8 @@ MAX_FRAME_BYTES = 62_000
 REQUEST_BODY = 0x22
 RESPONSE_BODY = 0x2A
 """First byte of a message that carries a part of a body."""
+
+_METADATA_CONTEXT = 0x42
 
 _REPLACE = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -146,26 +148,37 @@ def _frame(tag: bytes, body: bytes | memoryview, size: int, ends: bool) -> bytes
 
 
 def body_part(data: bytes) -> tuple[memoryview, bool] | None:
-    """The body and whether it ends, of a message that carries a part of one and nothing else.
+    """The body and whether it ends, of a message that carries a part of one.
 
-    None for any other shape: such a message is left to protobuf.
+    Metadata may follow, which Envoy sends with every message and which is of no use here. None for any other shape:
+    such a message is left to protobuf.
     """
     size, at = _varint(data, 1)
-    if at < 0 or at + size != len(data):
+    last = at + size
+    if at < 0 or not _only_metadata(data, last):
         return None
     view = memoryview(data)
     if not size:
         return view[at:at], False
     if data[at] != 0x0A:
-        return (view[at:at], True) if data[at:] == _ENDS else None
+        return (view[at:at], True) if data[at:last] == _ENDS else None
     length, at = _varint(data, at + 1)
     end = at + length
-    if at < 0 or end > len(data):
+    if at < 0 or end > last:
         return None
-    rest = data[end:]
-    if rest and rest != _ENDS:
-        return None
-    return view[at:end], bool(rest)
+    if end == last:
+        return view[at:end], False
+    return (view[at:end], True) if data[end:last] == _ENDS else None
+
+
+def _only_metadata(data: bytes, at: int) -> bool:
+    """Whether nothing or one `metadata_context` is left."""
+    if at >= len(data):
+        return at == len(data)
+    if data[at] != _METADATA_CONTEXT:
+        return False
+    size, at = _varint(data, at + 1)
+    return at >= 0 and at + size == len(data)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
