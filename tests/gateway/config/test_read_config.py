@@ -245,14 +245,13 @@ def test_flow_control():
     config = as_json(FLOW)
     assert config.flow == FlowSettings(
         Fairness.ROUND_ROBIN, Order.EDF, 90.0, 300.0, Limits(100), {10: Limits(7, 500_000_000), -1: Limits()},
-        Limits(2000, 2**30), holdback=Holdback(0.4, 0.9),
+        Limits(2000, 2**30), holdback=Holdback(0.4, 0.9), band_order={10: Order.FCFS},
     )  # fmt: skip
     assert config.flow.bands == {10: Limits(7, 500_000_000), -1: Limits()}
     assert config.detector_parameters == UtilizationParameters(queue_depth_threshold=9, kv_cache_util_threshold=1.0)
     assert config.evicts
-    assert config.warnings == (
-        "priorityBands[priority 10].orderingPolicyRef: the pool's own orderingPolicyRef is used for all bands",
-    )
+    assert config.flow.order_of(10) is Order.FCFS
+    assert config.warnings == ()
     assert config.detector()([Candidate("a", waiting=9, kv_cache_usage_ratio=0.0)]).value == 1.0
 
 

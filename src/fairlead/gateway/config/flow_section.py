@@ -21,6 +21,7 @@ FAIRNESS = {
 ORDERING = {
     "fcfs-ordering-policy": Order.FCFS,
     "edf-ordering-policy": Order.EDF,
+    "edf-attainable-ordering-policy": Order.EDF_ATTAINABLE,
     "slo-deadline-ordering-policy": Order.SLO_DEADLINE,
 }
 _ALWAYS_THERE = {name: kind for kind, names in ((Kind.FAIRNESS, FAIRNESS), (Kind.ORDERING, ORDERING)) for name in names}
@@ -33,24 +34,13 @@ _DETECTORS: Mapping[str, p.UtilizationParameters | p.HeadroomParameters] = {
 _DEFAULT_TTL = "60s"
 
 
-def flow_settings(spec: FlowControlSpec, instances: Mapping[str, Instance], warnings: list[str]) -> FlowSettings:
+def flow_settings(spec: FlowControlSpec, instances: Mapping[str, Instance]) -> FlowSettings:
     """The settings. Raises ValueError that names the field."""
     default = spec.default_priority_band or BandSpec()
     fairness = _policy(default.fairness_policy_ref, Kind.FAIRNESS, instances, "defaultPriorityBand.fairnessPolicyRef")
     order = _policy(default.ordering_policy_ref, Kind.ORDERING, instances, "defaultPriorityBand.orderingPolicyRef")
-    for band in spec.priority_bands:
-        where = f"priorityBands[priority {band.priority}]"
-        for name, ref, kind, chosen in (
-            ("fairnessPolicyRef", band.fairness_policy_ref, Kind.FAIRNESS, fairness),
-            ("orderingPolicyRef", band.ordering_policy_ref, Kind.ORDERING, order),
-        ):
-            if ref and _policy(ref, kind, instances, f"{where}.{name}") != chosen:
-                warnings.append(f"{where}.{name}: the pool's own {name} is used for all bands")
-    if spec.default_negative_priority_band is not None:
-        warnings.append(
-            "flowControl.defaultNegativePriorityBand has no effect: name the priorities in priorityBands, or rely on "
-            "requests below 0 being held back and shed first"
-        )
+    band_fairness, band_order = _policies_of_bands(spec, instances)
+    negative = spec.default_negative_priority_band
     ttl_s = _ttl_s(spec.default_request_ttl, "defaultRequestTTL", _DEFAULT_TTL)
     return FlowSettings(
         fairness=FAIRNESS.get(fairness, Fairness.GLOBAL_STRICT),
@@ -64,7 +54,29 @@ def flow_settings(spec: FlowControlSpec, instances: Mapping[str, Instance], warn
         },
         whole_limits=_limits(spec.max_requests, spec.max_bytes, FlowSettings().whole_limits, "flowControl"),
         holdback=_holdback(spec.usage_limit_policy_plugin_ref, instances),
+        sheddable_limits=(
+            _limits(negative.max_requests, negative.max_bytes, Limits(), "defaultNegativePriorityBand")
+            if negative is not None
+            else None
+        ),
+        band_fairness=band_fairness,
+        band_order=band_order,
     )
+
+
+def _policies_of_bands(
+    spec: FlowControlSpec, instances: Mapping[str, Instance]
+) -> tuple[dict[int, Fairness], dict[int, Order]]:
+    """Fairness and order of the priorities that have their own."""
+    fairness: dict[int, Fairness] = {}
+    order: dict[int, Order] = {}
+    for band in spec.priority_bands:
+        where = f"priorityBands[priority {band.priority}]"
+        if ref := _policy(band.fairness_policy_ref, Kind.FAIRNESS, instances, f"{where}.fairnessPolicyRef"):
+            fairness[band.priority] = FAIRNESS[ref]
+        if ref := _policy(band.ordering_policy_ref, Kind.ORDERING, instances, f"{where}.orderingPolicyRef"):
+            order[band.priority] = ORDERING[ref]
+    return fairness, order
 
 
 def detector_parameters(

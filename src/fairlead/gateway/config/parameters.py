@@ -11,6 +11,9 @@ import msgspec
 
 from fairlead.gateway.config.durations import parse_duration_s
 from fairlead.gateway.pick.plugin import Parameters
+from fairlead.gateway.pick.room import Headroom
+
+_HEADROOM = Headroom()
 
 
 class Stages(Parameters, frozen=True):
@@ -181,13 +184,13 @@ class ConcurrencyParameters(Parameters, frozen=True):
 
 
 class HeadroomParameters(Parameters, frozen=True):
-    """`headroom-detector`, Fairlead's own; see `fairlead.gateway.flow.Headroom`."""
+    """`headroom-detector`, Fairlead's own; see `fairlead.gateway.pick.room.Headroom`."""
 
-    queue_slack_requests: float = 2.0
-    queue_slack_ratio: float = 0.1
-    kv_fill: float = 0.95
-    prefill_backlog_s: float = 1.0
-    blind_requests: int = 100
+    queue_slack_requests: float = _HEADROOM.queue_slack_requests
+    queue_slack_ratio: float = _HEADROOM.queue_slack_ratio
+    kv_fill: float = _HEADROOM.kv_fill
+    prefill_backlog_s: float = _HEADROOM.prefill_backlog_s
+    blind_requests: int = _HEADROOM.blind_requests
 
 
 class HoldbackParameters(Parameters, frozen=True):

@@ -285,7 +285,7 @@ class _Reading:
             return FlowSettings(), FlowControlSpec(saturation_detector=spec.saturation_detector)
         settings = FlowSettings()
         with self._collecting("flowControl"):
-            settings = flow_settings(spec, self.instances, self.warnings)
+            settings = flow_settings(spec, self.instances)
         return settings, spec
 
     def _parsers(self) -> tuple[str, ...]:
