@@ -50,6 +50,15 @@ async def test_a_picker_that_stops_is_not_asked_any_more(front):
     assert b.count > a.count
 
 
+async def _picker_process(front):
+    """The real picker, as a process of its own."""
+    endpoints = front.folder / "endpoints.json"
+    pool = {"key": "default/tiny", "models": ["tiny"], "runtime": "simulated", "endpoints": front.turns.addresses}
+    endpoints.write_text(json.dumps({"pools": [pool]}))
+    argv = ("-m", "fairlead.gateway", "--endpoints", str(endpoints), "--data", str(front.folder))
+    return await front._spawn(sys.executable, *argv)
+
+
 async def _load(front, seconds: float, tally: Counter) -> None:
     """Ask on and on; every answer must be whole or a clean error."""
     loop = asyncio.get_running_loop()
@@ -71,15 +80,7 @@ async def _load(front, seconds: float, tally: Counter) -> None:
 
 async def test_every_answer_is_whole_or_a_clean_error_while_the_picker_is_killed(front):
     await front.add_engine(*FAST)
-    endpoints = front.folder / "endpoints.json"
-    pool = {"key": "default/tiny", "models": ["tiny"], "runtime": "simulated", "endpoints": front.turns.addresses}
-    endpoints.write_text(json.dumps({"pools": [pool]}))
-
-    async def picker():
-        argv = ("-m", "fairlead.gateway", "--endpoints", str(endpoints), "--data", str(front.folder))
-        return await front._spawn(sys.executable, *argv)
-
-    running = await picker()
+    running = await _picker_process(front)
     await front.start_own()
     tally: Counter = Counter()
     loads = [asyncio.create_task(_load(front, 12, tally)) for _ in range(4)]
@@ -87,7 +88,7 @@ async def test_every_answer_is_whole_or_a_clean_error_while_the_picker_is_killed
         await asyncio.sleep(4)
         os.kill(running.pid, signal.SIGKILL)
         await running.wait()
-        running = await picker()
+        running = await _picker_process(front)
     await asyncio.gather(*loads)
     assert tally["whole"] > 20
     assert tally["refused"]
@@ -117,3 +118,20 @@ async def test_failing_closed_is_503_in_the_form_of_the_api(front):
     assert (status, answer["error"]["code"]) == (503, "picker_unavailable")
     status, answer = await front.ask("/v1/messages")
     assert (status, answer["error"]["type"]) == (503, "overloaded_error")
+
+
+async def test_a_picker_that_hangs_is_taken_for_dead_until_it_answers_again(front):
+    await front.add_engine(*FAST)
+    picker = await _picker_process(front)
+    await front.start_own()
+    await _until_served(front)
+    os.kill(picker.pid, signal.SIGSTOP)
+    assert (await front.ask())[0] == 503
+    os.kill(picker.pid, signal.SIGCONT)
+    await _until_served(front)
+
+
+async def _until_served(front) -> None:
+    async with asyncio.timeout(20):
+        while (await front.ask())[0] != 200:  # noqa: ASYNC110 - only requests tell
+            await asyncio.sleep(0.1)

@@ -13,7 +13,7 @@ import h2.events
 import pytest
 from aiohttp import web
 
-from fairlead.gateway.envoy import EnvoyOptions
+from fairlead.gateway.envoy import EnvoyOptions, ListenerTls
 from fairlead.gateway.extproc import MAX_BODY_BYTES
 from gateway.envoy.front import request_for, until
 from gateway.envoy.test_config import certificate
@@ -240,6 +240,28 @@ async def test_tls_is_spoken_with_http1_and_http2(front, echo, tmp_path):
     ((status, _),) = (await client.post([_sized(100)])).values()
     assert status == "200"
     client.writer.close()
+
+
+async def test_a_certificate_is_changed_as_a_mounted_secret_changes(front, echo, tmp_path):
+    mount = tmp_path / "mount"
+    for version in ("1", "2"):
+        (mount / version).mkdir(parents=True)
+        certificate(mount / version)
+    (mount / "..data").symlink_to("1")
+    for name in ("tls.crt", "tls.key"):
+        (mount / name).symlink_to(f"..data/{name}")
+    await front.start(engines=0, options=EnvoyOptions(tls=ListenerTls(mount / "tls.crt", mount / "tls.key")))
+
+    async def shown() -> str:
+        return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", front.port))
+
+    assert await shown() == (mount / "1" / "tls.crt").read_text()
+    (mount / "..new").symlink_to("2")
+    (mount / "..new").rename(mount / "..data")
+    expected = (mount / "2" / "tls.crt").read_text()
+    async with asyncio.timeout(10):
+        while await shown() != expected:  # noqa: ASYNC110 - Envoy does not say when it has read the files
+            await asyncio.sleep(0.05)
 
 
 async def test_engines_that_speak_h2c_are_spoken_to_in_it(front):
