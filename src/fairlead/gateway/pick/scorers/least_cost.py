@@ -39,7 +39,7 @@ class LeastCostParameters(Parameters, frozen=True):
     """Of the request's own time from its first token to its last."""
     harm_weight: float = 0.1
     """Of the time that requests which are there already lose by it."""
-    work_weight: float = 0.5
+    work_weight: float = 2.0
     """Of the time its uncached prompt keeps the engine from prompts that come after it."""
     room_weight: float = 1.0
     """Of the wait for room in a full KV cache."""
