@@ -146,3 +146,24 @@ def test_among_those_that_keep_them_the_choice_decides(choice, best):
 def test_bad_parameters_are_named(given_parameters, told):
     with pytest.raises(msgspec.ValidationError, match=told):
         msgspec.convert(given_parameters, LeastCostParameters)
+
+
+def test_an_idle_adapter_that_is_still_loaded_is_as_cheap_as_one_in_use():
+    slots = [
+        Candidate("used", running_adapters=frozenset("x"), max_adapters=4),
+        Candidate("loaded", running_adapters=frozenset(), max_adapters=4, loaded_adapters={"x": None}),
+        Candidate("other", running_adapters=frozenset(), max_adapters=4, loaded_adapters={"y": None}),
+    ]
+    used, loaded, other = scores(*slots, adapter="x", prompt_tokens=100)
+    assert used == loaded > other
+
+
+def test_nearly_equal_costs_are_equal_and_clearly_different_ones_are_not():
+    near = [Candidate("a", prefill_backlog_tokens=0, speed=FAST), Candidate("b", prefill_backlog_tokens=50, speed=FAST)]
+    assert scores(*near, prompt_tokens=1000) == [1.0, 1.0]
+    far = [
+        Candidate("a", prefill_backlog_tokens=0, speed=FAST),
+        Candidate("b", prefill_backlog_tokens=9000, speed=FAST),
+    ]
+    first, second = scores(*far, prompt_tokens=1000)
+    assert first == 1.0 > second
