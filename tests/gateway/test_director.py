@@ -111,6 +111,23 @@ def test_a_nonsense_objective_names_the_header():
     assert "x-slo-ttft-ms" in json.loads(reply.body)["error"]["message"]
 
 
+def test_a_request_for_what_is_cached_goes_where_it_is_or_is_refused():
+    parts = _assembly(_pool())
+    text = "It was the best of times. " * 100
+    (refused,), _ = _ask(parts, _chat(text=text), prefer="if-available")
+    assert isinstance(refused, Reply)
+    assert (refused.status, refused.reason) == (412, "precondition_failed")
+    assert all(not parts.loads.of(a).candidate.in_flight for a in ("10.0.0.1:80", "10.0.0.2:80"))
+    (first,), _ = _ask(parts, _chat(text=text))
+    for _ in range(8):
+        (route,), _ = _ask(parts, _chat(text=text), prefer="return=minimal, If-Available;x=1")
+        assert route.pick.address == first.pick.address
+    (other,), _ = _ask(parts, _chat(text="Call me Ishmael. " * 100), prefer="if-available")
+    assert other.status == 412
+    (unlike,), _ = _ask(parts, _chat(text="Call me Ishmael. " * 100), prefer="if-available-but-different")
+    assert isinstance(unlike, Route)
+
+
 async def test_a_full_pool_holds_a_request_until_another_ends():
     parts = _assembly(_pool(addresses=("10.0.0.1:80",)), settings=PoolSettings(detector=concurrency_detector(1)))
     (first,), _ = _ask(parts, _chat())

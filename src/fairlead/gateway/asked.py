@@ -24,8 +24,8 @@ class Asked:
     """State of a request from its parse to its end. `turn` is what its gate calls."""
 
     __slots__ = (
-        "blocks", "body", "decided", "director", "head", "leg", "matched_tokens", "pick_id", "picked_s", "plan",
-        "query", "request", "resolved", "series", "shape", "waiting",
+        "blocks", "body", "decided", "director", "head", "if_available", "leg", "matched_tokens", "pick_id",
+        "picked_s", "plan", "query", "request", "resolved", "series", "shape", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Asked:
         self.pick_id = ""
         self.picked_s = 0.0
         self.matched_tokens = 0
+        self.if_available = False
+        """It may only go where the beginning of its prompt is cached."""
 
     def turn(self, rejection: Rejection | None) -> None:
         """The gate's word: it may go on, or is refused."""

@@ -205,7 +205,9 @@ class Director:
         series = self._metrics.requests.of(pool.key, request.model, resolved.model, tenant, priority)
         plan = self._plans.of(pool)
         shape = Shape.OPENAI if request.api is Api.CHAT else self._shape(head)
-        return Asked(self, head, shape, body, request, resolved, plan, query, blocks, series, decided)
+        asked = Asked(self, head, shape, body, request, resolved, plan, query, blocks, series, decided)
+        asked.if_available = control.if_available
+        return asked
 
     def _enter(self, asked: Asked) -> Held | None:
         query = asked.query
@@ -235,9 +237,15 @@ class Director:
         if sticky and not query.session_endpoint:
             query.session_endpoint = self._sessions.endpoint_of(plan.pool.key, query.session, now_s)
         context = picker.context(query, asked.blocks, addresses, now_s, draw)
+        if asked.if_available:
+            held = [n for n, tokens in enumerate(context.matched) if tokens]
+            addresses, context = tuple([addresses[n] for n in held]), context.only(held)
         seen = self._hooks.deciding(context)
         pick = decide(plan.settings.profile, context)
         if isinstance(pick, NoPick):
+            if asked.if_available:
+                self._refuse(asked, errors.not_in_cache(asked.request.model))
+                return
             message = f"The model `{asked.request.model}` has no endpoint: {pick.message} in pool {plan.pool.key}."
             self._refuse(asked, errors.no_endpoints(f"{message} Try again later.", RETRY_AFTER_S, pick.code))
             return
