@@ -73,7 +73,7 @@ class Script:
     body: list[bytes]
 
 
-def script(path: str, body: bytes, held_bytes: int = 512 * 1024, part_bytes: int = 65_536) -> Script:
+def script(path: str, body: bytes, held_bytes: int = 64 * 1024, part_bytes: int = 65_536) -> Script:
     """Bodies up to `held_bytes` are held by Envoy and shown in one message after the head was answered; others follow
     the head in parts."""
     if len(body) <= held_bytes:

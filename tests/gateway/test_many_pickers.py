@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fairlead.gateway.envoy import EnvoyOptions, PickerAddress, command, picker_socket
+from fairlead.gateway.envoy import EnvoyOptions, PickerAddress, command, picker_socket, replica_name
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -32,7 +32,7 @@ class Pair:
         for folder in self.folders:
             folder.mkdir()
             await self.start_picker(folder)
-        options = EnvoyOptions(pickers=tuple(PickerAddress(picker_socket(f)) for f in self.folders))
+        options = EnvoyOptions(pickers=tuple(PickerAddress(picker_socket(f), replica_name(f)) for f in self.folders))
         stack.envoy = await stack._spawn(*command(stack.folder, stack.port, concurrency=1, options=options))
         await stack.until_ready()
 

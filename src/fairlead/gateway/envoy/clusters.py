@@ -82,7 +82,8 @@ def _picker(name: str, pickers: Sequence[PickerAddress], *, checked: bool) -> di
                 "consecutive_local_origin_failure": 2,
                 "consecutive_5xx": 5,
                 "interval": "1s",
-                "base_ejection_time": "1s",
+                # Until the health checks have seen it, too.
+                "base_ejection_time": "5s",
                 "max_ejection_time": "10s",
                 "max_ejection_percent": 100,
             },

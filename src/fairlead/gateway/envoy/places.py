@@ -24,6 +24,11 @@ def picker_socket(data: Path) -> Path:
     return _socket_folder(data) / "picker.sock"
 
 
+def replica_name(data: Path) -> str:
+    """What the pick ids of a data folder's picker begin with, whichever process it is."""
+    return hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:6]
+
+
 def admin_socket(data: Path) -> Path:
     """The socket of Envoy's admin interface for a data folder."""
     return _socket_folder(data) / "envoy-admin.sock"
