@@ -159,6 +159,12 @@ def _stale(rate: float, requests: int, seed: int) -> Scenario:
     return _chats(rate, requests, seed, gateway=GatewaySpec(scrape_interval_s=3.0, log_delay_s=1.0, token_error=0.3))
 
 
+def _whole(rate: float, requests: int, seed: int) -> Scenario:
+    scenario = _mixed(rate, requests, seed)
+    gateway = GatewaySpec(streamed=0.0, token_error=0.2)
+    return Scenario(synthetic=scenario.synthetic, pools=scenario.pools, slo=scenario.slo, gateway=gateway)
+
+
 STUDIES: tuple[Study, ...] = (
     Study("mooncake", "Mooncake conversations, 8 x H100", 10.5, _mooncake, requests=4000, trace=MOONCAKE),
     Study("tenants", "150 system prompts of 2-8k tokens by Zipf 0.8, 8 x H100", 80.0, _tenants),
@@ -174,6 +180,7 @@ STUDIES: tuple[Study, ...] = (
     Study("crash", "chats, two replicas die and come back", 110.0, _crash, (0.7,), held_out=True),
     Study("stale", "chats, scraped every 3 s, ends known after 1 s, prompts estimated", 110.0, _stale, (0.7,),
           held_out=True),
+    Study("whole", "mixed, no answer is streamed, prompts estimated", 50.0, _whole, (0.7,), held_out=True),
     Study("small", "chats on 2 x H100", 16.0, lambda r, n, s: _chats(r, n, s, replicas=2), (0.7,), held_out=True),
     Study("large", "tenants on 32 x H100", 320.0, lambda r, n, s: _tenants(r, n, s, replicas=32), (0.7,), 8000,
           held_out=True),

@@ -69,16 +69,20 @@ class EndpointPicker:
         return Picked(pick, pick_id, matched_tokens)
 
     def ended(
-        self, pick_id: str, *, ttft_s: float | None = None, itl_s: float | None = None, cached_tokens: int | None = None
-    ) -> InFlight | None:
+        self, pick_id: str, *, ttft_s: float | None = None, itl_s: float | None = None,
+        cached_tokens: int | None = None, whole_s: float | None = None, output_tokens: int | None = None,
+    ) -> InFlight | None:  # fmt: skip
         """The request is over; where its times are known the endpoint's speed is learned from them.
 
         `ttft_s` is from the pick to the first token, `itl_s` the mean time between tokens, `cached_tokens` what the
-        engine says it had in its prefix cache.
+        engine says it had in its prefix cache. `whole_s` is from the pick to the end, for answers that came as one
+        piece.
         """
         request = self.loads.ended(pick_id)
-        if request is not None and (ttft_s is not None or itl_s is not None):
-            speed = self.predictor.observe(request, ttft_s, itl_s, cached_tokens=cached_tokens)
+        if request is not None and (ttft_s is not None or itl_s is not None or whole_s is not None):
+            speed = self.predictor.observe(
+                request, ttft_s, itl_s, cached_tokens=cached_tokens, whole_s=whole_s, output_tokens=output_tokens
+            )
             self.loads.of(request.address).candidate.speed = speed
         return request
 

@@ -76,3 +76,18 @@ def test_a_kind_without_endpoints_is_forgotten():
     predictor.forget("a")
     assert not predictor._kinds
     assert not predictor._kind_of
+
+
+def test_answers_of_one_piece_tell_machines_apart():
+    rng, predictor = random.Random(5), LatencyPredictor()
+    for _ in range(600):
+        address = rng.choice("abcd")
+        request = InFlight(address, 0.0, 1000, 1000, 200.0, "", running_then=rng.randrange(20))
+        whole_s = (2.0 + 0.05 * request.running_then) * (3.0 if address == "a" else 1.0) * math.exp(rng.gauss(0, 0.3))
+        speed = predictor.observe(request, None, None, whole_s=whole_s, output_tokens=rng.randrange(150, 250))
+        assert math.isfinite(speed.itl_base_s)
+    assert typical(predictor.speed_of("a")) == pytest.approx(3.0 * typical(predictor.speed_of("b")), rel=0.35)
+    assert spread(predictor, "bcd") < 1.2
+    for whole_s in (math.nan, math.inf, -1.0, 0.0):
+        predictor.observe(request, None, None, whole_s=whole_s)
+    assert math.isfinite(typical(predictor.speed_of("a")))

@@ -157,10 +157,8 @@ class _Kind:
         self.observations = 0
         self.unpublished = 0
 
-    def learn(self, endpoint: _Endpoint, times: tuple[tuple[float, ...], float] | None, *, first: bool) -> None:
+    def learn(self, endpoint: _Endpoint, times: tuple[tuple[float, ...], float], *, first: bool) -> None:
         """One time to first token (or between tokens) with its inputs."""
-        if times is None:
-            return
         inputs, value = times
         if first:
             line, spread, own = self.ttft, self.ttft_spread, endpoint.ttft
@@ -175,6 +173,16 @@ class _Kind:
             inputs = tuple([x * factor for x in inputs])
         line.forgetting = 1.0 - (1.0 - FORGETTING) / count
         line.observe(inputs, value, least)
+
+    def learn_whole(
+        self, endpoint: _Endpoint, ttft: tuple[float, ...], itl: tuple[float, ...], answer_tokens: float, value: float
+    ) -> None:
+        """One time from the pick to the last token: it tells how fast a machine is, and not with what."""
+        expected = sum([c * x for c, x in zip(self.ttft.coefficients, ttft, strict=True)])
+        expected += answer_tokens * sum([c * x for c, x in zip(self.itl.coefficients, itl, strict=True)])
+        error = log(value / max(expected, _LEAST_TTFT_S))
+        endpoint.ttft.observe(error)
+        endpoint.itl.observe(error)
 
     def publish(self, endpoint: _Endpoint) -> None:
         """The speed of an endpoint, in place: a candidate that has it sees it change."""
@@ -224,27 +232,33 @@ class LatencyPredictor:
         return like.speed
 
     def observe(
-        self, request: InFlight, ttft_s: float | None, itl_s: float | None, *, cached_tokens: int | None = None
-    ) -> Speed | None:
+        self, request: InFlight, ttft_s: float | None, itl_s: float | None, *, cached_tokens: int | None = None,
+        whole_s: float | None = None, output_tokens: int | None = None,
+    ) -> Speed | None:  # fmt: skip
         """Learn from a request that has ended; returns the endpoint's speed.
 
-        `cached_tokens` is what the engine says it found in its prefix cache; None = as was believed. Times that cannot
-        be (negative, infinite, over an hour) are left out.
+        `cached_tokens` is what the engine says it found in its prefix cache; None = as was believed. Of answers that
+        come as one piece neither time is known, but `whole_s`, from the pick to the end, and `output_tokens` (None = as
+        was expected). Times that cannot be (negative, infinite, over an hour) are left out.
         """
         kind = self._kind(self._kind_of.get(request.address, ""))
         endpoint = kind.endpoints.get(request.address)
         if endpoint is None:
             endpoint = kind.endpoints[request.address] = _Endpoint()
+        uncached = request.uncached_tokens
+        if cached_tokens is not None:
+            uncached = max(0, request.prompt_tokens - cached_tokens)
+        backlog = request.backlog_then if isfinite(request.backlog_then) else 0.0
         requests = request.running_then * _TENS
+        inputs = (1.0, uncached * _KILOTOKENS, backlog * _KILOTOKENS, requests)
+        gaps = (1.0, requests + _TENS)
         if ttft_s is not None and 0.0 < ttft_s < _LONGEST_S:
-            uncached = request.uncached_tokens
-            if cached_tokens is not None:
-                uncached = max(0, request.prompt_tokens - cached_tokens)
-            backlog = request.backlog_then if isfinite(request.backlog_then) else 0.0
-            inputs = (1.0, uncached * _KILOTOKENS, backlog * _KILOTOKENS, requests)
             kind.learn(endpoint, (inputs, ttft_s), first=True)
         if itl_s is not None and 0.0 < itl_s < _LONGEST_S:
-            kind.learn(endpoint, ((1.0, requests + _TENS), itl_s), first=False)
+            kind.learn(endpoint, (gaps, itl_s), first=False)
+        if ttft_s is None and itl_s is None and whole_s is not None and 0.0 < whole_s < _LONGEST_S:
+            answer = request.output_tokens if output_tokens is None else output_tokens
+            kind.learn_whole(endpoint, inputs, gaps, answer, whole_s)
         endpoint.heard_s = max(endpoint.heard_s, request.picked_s)
         endpoint.speed.observations += 1
         kind.observations += 1

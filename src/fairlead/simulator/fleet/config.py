@@ -115,7 +115,7 @@ class GatewaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Policies that watch engines learn the end of a request `log_delay_s` after it, and take prompts for longer or
     shorter than they are: `token_error` is the standard deviation of ln(estimated / true tokens), 0 where a tokenizer
-    counts them.
+    counts them. `streamed` is the share of answers that come token by token: of others only the end is seen.
     """
 
     policy: str = "least-loaded"
@@ -128,6 +128,7 @@ class GatewaySpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     deadline_s: Positive | None = None
     log_delay_s: Seconds = 0.05
     token_error: Share = 0.0
+    streamed: Share = 1.0
 
     def __post_init__(self) -> None:
         if self.stale_after_s < self.scrape_interval_s:

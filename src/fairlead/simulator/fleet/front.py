@@ -28,6 +28,8 @@ class Front:
             self._reader = Reader(gateway.token_error, random.Random(f"reader/{seed}"))
         self._agenda = agenda
         self._delay_s = gateway.log_delay_s
+        self._streamed = gateway.streamed
+        self._rng = random.Random(f"streamed/{seed}")
 
     @property
     def watcher(self) -> Watcher | None:
@@ -48,15 +50,19 @@ class Front:
         """All its tokens are out: the first and last at these moments."""
         if ticket.pick_id:
             count = ticket.generated_tokens
+            whole_s = end_s - ticket.sent_s
+            if self._streamed < 1.0 and self._rng.random() >= self._streamed:
+                self._log(end_s, ticket, End(None, None, count, whole_s))
+                return
             # A decode replica's first token says how long the hand-off took, and not how fast a prompt is computed.
             ttft_s = None if ticket.stage else first_s - ticket.sent_s
             itl_s = (end_s - first_s) / (count - 1) if count > 1 else None
-            self._log(end_s, ticket, End(ttft_s, itl_s, count))
+            self._log(end_s, ticket, End(ttft_s, itl_s, count, whole_s))
 
     def prefilled(self, now_s: float, ticket: Ticket) -> None:
         """Its prompt is computed, for another replica to go on."""
         if ticket.pick_id:
-            self._log(now_s, ticket, End(now_s - ticket.sent_s, None, 1))
+            self._log(now_s, ticket, End(now_s - ticket.sent_s, None, 1, now_s - ticket.sent_s))
 
     def broke_off(self, now_s: float, ticket: Ticket) -> None:
         """It is no longer where it was; nothing happens if the policy knows that it has ended."""

@@ -77,7 +77,9 @@ class PickerPolicy:
             self.picker.ended(pick_id)
             return
         self._lengths.observe(asked.model, asked.tenant, end.output_tokens)
-        self.picker.ended(pick_id, ttft_s=end.ttft_s, itl_s=end.itl_s)
+        self.picker.ended(
+            pick_id, ttft_s=end.ttft_s, itl_s=end.itl_s, whole_s=end.whole_s, output_tokens=end.output_tokens
+        )
 
     def gone(self, address: str) -> None:
         self.picker.forget(address)

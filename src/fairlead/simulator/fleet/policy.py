@@ -39,10 +39,13 @@ class End(NamedTuple):
     """A request that was answered, as the access log has it."""
 
     ttft_s: float | None
-    """From the pick to the first token; None where the answer does not begin here (decode after a hand-off)."""
+    """From the pick to the first token; None where the answer came as one piece, or does not begin here (decode after a
+    hand-off)."""
     itl_s: float | None
     """Mean time between tokens; None for fewer than two."""
     output_tokens: int
+    whole_s: float
+    """From the pick to the last token."""
 
 
 class Policy(Protocol):
