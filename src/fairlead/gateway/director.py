@@ -249,6 +249,12 @@ class Director:
             message = f"The model `{asked.request.model}` has no endpoint: {pick.message} in pool {plan.pool.key}."
             self._refuse(asked, errors.no_endpoints(f"{message} Try again later.", RETRY_AFTER_S, pick.code))
             return
+        try:
+            body = self._rewritten(asked)
+        except BadBody as error:
+            # What nobody reads is read here alone: keys that are no text, for example.
+            self._refuse(asked, errors.bad_request(str(error), error.param))
+            return
         matched = context.matched[addresses.index(pick.address)]
         picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked, cold=not any(context.matched))
         if sticky:
@@ -257,7 +263,6 @@ class Director:
         asked.series.goes(len(asked.body), query.prompt_tokens, matched)
         asked.pick_id = picked.pick_id
         headers = self._hooks.picked(asked, context, picked, seen)
-        body = self._rewritten(asked)
         self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
         if plan.prefilling or plan.encoding:
 

@@ -133,6 +133,28 @@ def test_places_of_caches_that_a_client_names_are_seen_and_taken_out(name):
     body = json.dumps({"model": "m", name: {"remote_host": "10.0.0.9"}, "prompt": "kv_transfer_params"}).encode()
     assert b"10.0.0.9" not in without_places(body)
     assert json.loads(without_places(body)) == {"model": "m", "prompt": "kv_transfer_params"}
-    if name not in ("bootstrap_port", "bootstrap_room"):  # Without a host these say nothing.
-        assert parse(Api.COMPLETIONS, body).names_places
+    assert parse(Api.COMPLETIONS, body).names_places
     assert not parse(Api.COMPLETIONS, without_places(body)).names_places
+
+
+@pytest.mark.parametrize(
+    ("api", "body", "expected"),
+    [
+        (Api.CHAT, b'{"model":"m","vllm_xargs":{"a":1,"kv_transfer_params":{"remote_host":"x"}}}',
+         {"model": "m", "vllm_xargs": {"a": 1}}),
+        (Api.GENERATE, b'{"sampling_params":{"n":2,"extra_args":{"kv_transfer_param\\u0073":{}}},"token_ids":[1]}',
+         {"sampling_params": {"n": 2, "extra_args": {}}, "token_ids": [1]}),
+    ],
+)  # fmt: skip
+def test_places_among_an_engines_extra_arguments_are_seen_and_taken_out(api, body, expected):
+    assert parse(api, body).names_places
+    assert json.loads(without_places(body)) == expected
+    assert not parse(api, without_places(body)).names_places
+
+
+@pytest.mark.parametrize("extra", ["1", "[]", "null", '"kv_transfer_params"', "{}"])
+def test_other_extra_arguments_are_left_alone(extra):
+    body = f'{{"model":"m","vllm_xargs":{extra},"sampling_params":{{"extra_args":{extra}}}}}'.encode()
+    assert not parse(Api.CHAT, body).names_places
+    assert not parse(Api.GENERATE, body).names_places
+    assert without_places(body) == body

@@ -2,7 +2,7 @@
 Bodies are changed by splicing bytes, so that what the client sent otherwise reaches the engine as it was."""
 
 from fairlead.gateway.requests.control import DEFAULT_FLOW, BadHeader, Control, read_control, session_token
-from fairlead.gateway.requests.edit import HANDOFF_FIELDS, rewrite_model, set_fields, top_level, without_places
+from fairlead.gateway.requests.edit import rewrite_model, set_fields, top_level, without_places
 from fairlead.gateway.requests.inference_request import Api, InferenceRequest
 from fairlead.gateway.requests.model_pages import (
     ANTHROPIC_VERSION_HEADER,
@@ -13,7 +13,7 @@ from fairlead.gateway.requests.model_pages import (
     openai_card,
     openai_list,
 )
-from fairlead.gateway.requests.parse import BadBody, parse
+from fairlead.gateway.requests.parse import HANDOFF_FIELDS, BadBody, parse
 from fairlead.gateway.requests.paths import POST_PATHS, ModelPath, find, model_in_path
 from fairlead.gateway.requests.token_estimate import estimate_tokens
 from fairlead.gateway.requests.token_ratios import TokenRatios

@@ -6,20 +6,14 @@ Strict JSON and, of keys that occur twice, the last one: what every engine's rea
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import Raw
 
 from fairlead.gateway.requests.form import form_field
-from fairlead.gateway.requests.parse import BYTE_ORDER_MARK, BadBody
+from fairlead.gateway.requests.parse import BYTE_ORDER_MARK, HANDOFF_FIELDS, BadBody
 from fairlead.gateway.requests.spans import offset_in, with_key
-
-HANDOFF_FIELDS: Final = (
-    "kv_transfer_params", "ec_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port",
-    "bootstrap_room",
-)  # fmt: skip
-"""Fields that tell an engine where to fetch a KV cache. From a client they would choose that place."""
 
 
 def rewrite_model(body: bytes, old: str, new: str) -> bytes:
@@ -71,8 +65,25 @@ def set_fields(body: bytes, fields: Mapping[str, Any], without: Sequence[str] = 
 
 
 def without_places(body: bytes) -> bytes:
-    """The JSON object without places of KV caches that a client names. Raises BadBody for what is no object."""
-    return set_fields(body, {}, HANDOFF_FIELDS)
+    """The JSON object without places of KV caches that a client names. Raises BadBody for what is no object.
+
+    vLLM takes such fields also among the extra arguments of its sampling parameters.
+    """
+    body = set_fields(body, {}, HANDOFF_FIELDS)
+    fields = top_level(body)
+    changed: dict[str, Any] = {}
+    if _is_object(extra := fields.get("vllm_xargs")):
+        changed["vllm_xargs"] = Raw(set_fields(bytes(extra), {}, HANDOFF_FIELDS))
+    if _is_object(sampling := fields.get("sampling_params")):
+        text = bytes(sampling)
+        if _is_object(extra := top_level(text).get("extra_args")):
+            cleaned = Raw(set_fields(bytes(extra), {}, HANDOFF_FIELDS))
+            changed["sampling_params"] = Raw(set_fields(text, {"extra_args": cleaned}))
+    return set_fields(body, changed) if changed else body
+
+
+def _is_object(raw: Raw | None) -> TypeGuard[Raw]:
+    return raw is not None and bytes(memoryview(raw)[:1]) == b"{"
 
 
 def top_level(body: bytes) -> dict[str, Raw]:

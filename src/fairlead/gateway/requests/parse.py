@@ -21,6 +21,11 @@ from fairlead.gateway.requests.prompt_list import read_prompts
 from fairlead.gateway.requests.token_estimate import AUDIO_TOKENS
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+HANDOFF_FIELDS: Final = (
+    "kv_transfer_params", "ec_transfer_params", "disaggregated_params", "bootstrap_host", "bootstrap_port",
+    "bootstrap_room",
+)  # fmt: skip
+"""Fields that tell an engine where to fetch a KV cache. From a client they would choose that place."""
 _MAX_NAME: Final = 256
 """Identities that clients send are kept whole up to this length; beyond it a digest stands for them."""
 _MAX_DIGITS: Final = 18
@@ -52,6 +57,9 @@ class _Body(msgspec.Struct):
     ec_transfer_params: Raw = Raw()
     disaggregated_params: Raw = Raw()
     bootstrap_host: Raw = Raw()
+    bootstrap_port: Raw = Raw()
+    bootstrap_room: Raw = Raw()
+    vllm_xargs: Raw = Raw()
 
 
 class _Chat(_Body):
@@ -98,6 +106,7 @@ class _Sampling(msgspec.Struct):
     max_tokens: Raw = Raw()
     max_new_tokens: Raw = Raw()
     n: Raw = Raw()
+    extra_args: Raw = Raw()
 
 
 class _Generate(_Body):
@@ -144,6 +153,7 @@ _other = msgspec.json.Decoder(_Other)
 _tokens = msgspec.json.Decoder(_Body)
 _with_id = msgspec.json.Decoder(_WithId)
 _text = msgspec.json.Decoder(str)
+_fields: msgspec.json.Decoder[Mapping[str, Raw]] = msgspec.json.Decoder(Mapping[str, Raw])
 
 
 def parse(api: Api, body: bytes) -> InferenceRequest:
@@ -220,6 +230,7 @@ def _parse_generate(body: bytes | memoryview) -> InferenceRequest:
     b.n = sampling.n or b.n
     limit = sampling.max_new_tokens or sampling.max_tokens or b.max_tokens
     request = _request(Api.GENERATE, b, _NOTHING, limit, (b.user,))
+    request.names_places |= bool(sampling.extra_args) and _names_places(sampling.extra_args)
     return _with_prompts(request, b.token_ids or b.input_ids or b.text or b.inputs or b.prompt)
 
 
@@ -282,8 +293,17 @@ def _request(api: Api, b: _Body, prompt: Text, limit: Raw, sessions: tuple[Raw, 
         _name(b.cache_salt) if b.cache_salt else "",
         session,
         prompt.media,
-        bool(b.kv_transfer_params or b.bootstrap_host or b.disaggregated_params or b.ec_transfer_params),
-    )
+        bool(
+            b.kv_transfer_params or b.bootstrap_host or b.bootstrap_port or b.bootstrap_room
+            or b.disaggregated_params or b.ec_transfer_params or (b.vllm_xargs and _names_places(b.vllm_xargs))
+        ),
+    )  # fmt: skip
+
+
+def _names_places(arguments: Raw) -> bool:
+    """Whether an object, if it is one, has a field that tells where a KV cache is."""
+    fields = _lenient(_fields, arguments, {})
+    return any(name in fields for name in HANDOFF_FIELDS)
 
 
 def _joined(parts: list[Text]) -> Text:
