@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.engines import EngineSignals
-from fairlead.gateway.load import LOST_AFTER_S, SETTLE_S, STALE_AFTER_S, LoadTable
+from fairlead.gateway.load import LOST_AFTER_S, MAX_UNCOUNTED, SETTLE_S, STALE_AFTER_S, LoadTable, PeerLoad
 
 
 def _report(running, waiting=0):
@@ -79,3 +79,25 @@ def test_requests_of_which_nothing_is_heard_expire():
     assert loads.expire(LOST_AFTER_S) == 0
     assert loads.expire(LOST_AFTER_S + 1) == 1
     assert loads.candidate("a", 0.0).in_flight == 0
+
+
+def test_no_work_is_left_at_an_endpoint_when_the_picker_that_sent_it_is_gone():
+    loads = LoadTable()
+    loads.of("a")
+    loads.peer_loads("other", {"a": PeerLoad(1, 5000, 5000.0)}, 1.0, whole=True)
+    assert loads.candidate("a", 1.0).prefill_backlog_tokens == 5000
+    loads.peer_gone("other")
+    assert loads.candidate("a", 1.0).prefill_backlog_tokens == 0
+
+
+def test_requests_that_are_not_counted_any_more_are_remembered_up_to_a_number():
+    loads, lost = LoadTable(), []
+    loads.on_lost = lost.append
+    picks = [loads.picked("a", 0.0) for _ in range(MAX_UNCOUNTED + 1)]
+    loads.forget("a")
+    assert len(lost) == len(picks)
+    assert loads.in_flight(picks[0]) is None
+    assert loads.ended(picks[1]) is lost[1]
+    assert loads.ended(picks[1]) is None
+    loads.expire(LOST_AFTER_S + 1.0)
+    assert loads.in_flight(picks[2]) is None

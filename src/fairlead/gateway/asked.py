@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from fairlead.gateway.director import Director
 
 
+def _nobody(outcome: Outcome) -> None:
+    """Hears the decision of a request that was decided on: nothing of its client is kept."""
+
+
 class Asked:
     """State of a request from its parse to its end. `turn` is what its gate calls."""
 
     __slots__ = (
+        "is_decided", "is_split",
         "blocks", "body", "decided", "director", "head", "if_available", "leg", "matched_tokens", "pick_id",
         "picked_s", "plan", "query", "request", "resolved", "series", "shape", "waiting",
     )  # fmt: skip
@@ -54,6 +59,9 @@ class Asked:
         self.series = series
         self.decided = decided
         self.waiting: Waiting | None = None
+        self.is_decided = False
+        self.is_split = False
+        """Its prompt is computed by another endpoint than the one that answers."""
         self.leg: Held | None = None
         """The prefill that is computed for it elsewhere."""
         self.pick_id = ""
@@ -61,6 +69,20 @@ class Asked:
         self.matched_tokens = 0
         self.if_available = False
         """It may only go where the beginning of its prompt is cached."""
+
+    def decide(self, outcome: Outcome) -> None:
+        """The decision is made: tell it, once. What only decisions need is let go, as an answer may take long."""
+        if self.is_decided:
+            return
+        self.is_decided = True
+        decided, self.decided = self.decided, _nobody
+        decided(outcome)
+        self.body = b""
+        self.blocks = None
+        request = self.request
+        request.prompt = b""
+        if request.token_ids:
+            request.token_ids = ()
 
     def turn(self, rejection: Rejection | None) -> None:
         """The gate's word: it may go on, or is refused."""

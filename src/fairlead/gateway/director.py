@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from random import Random
 
 from fairlead.clock import SYSTEM, Clock
@@ -83,6 +84,7 @@ class Director:
         self.exact: ExactPrefixes | None = None
         """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
         plans.on_replan.append(self._replanned)
+        picker.loads.on_lost = self._lost
 
     def is_reachable(self, address: str) -> bool:
         """Whether the endpoint is believed to take connections."""
@@ -128,6 +130,10 @@ class Director:
         except BadBody as error:
             decided(self._told(errors.bad_request(str(error), error.param), self._shape(head)))
             return None
+        except Exception:
+            _log.exception("a body for %s could not be read", head.target[:100])
+            decided(self._told(errors.internal(), self._shape(head)))
+            return None
         return self._ask(head, body, request, decided)
 
     def _ask(
@@ -153,8 +159,12 @@ class Director:
             asked.leg = None
             waits = self._enter(asked)
 
-        asked.leg = self.exact.begin(asked, go)
-        return asked if asked.leg is not None else waits
+        tokenizing = self.exact.begin(asked, go)
+        if tokenizing is None:
+            # `go` was called, and the request may have legs under way by now.
+            return waits
+        asked.leg = tokenizing
+        return asked
 
     def _resolve(self, head: RequestHead, request: InferenceRequest, control: Control) -> Resolved | Reply:
         registry = self._registry
@@ -211,6 +221,10 @@ class Director:
 
     def _enter(self, asked: Asked) -> Held | None:
         query = asked.query
+        if self._plans.get(asked.plan.pool.key) is None:
+            # It went while the prompt was tokenised.
+            self._refuse(asked, errors.no_endpoints("The model's pool was removed.", RETRY_AFTER_S))
+            return None
         deadline_s = None if query.ttft_slo_s is None else asked.head.received_s + query.ttft_slo_s
         item = Item(
             query.priority, query.fairness_id, query.prompt_tokens + query.output_tokens, len(asked.body), deadline_s
@@ -223,9 +237,20 @@ class Director:
 
     def take_turn(self, asked: Asked, rejection: Rejection | None) -> None:
         """The gate has let a request go on, or refused it."""
-        if rejection is not None:
-            self._refuse(asked, _dropped(asked, rejection))
-            return
+        try:
+            if rejection is not None:
+                self._refuse(asked, _dropped(asked, rejection))
+            else:
+                self._send(asked)
+        except Exception:
+            if asked.is_decided:
+                raise
+            _log.exception("a decision on a request for %s failed", asked.query.model)
+            if asked.pick_id:
+                self.abandoned(asked)
+            self._refuse(asked, errors.internal())
+
+    def _send(self, asked: Asked) -> None:
         now_s = self._clock.monotonic_s()
         query, plan, picker = asked.query, asked.plan, self._picker
         if asked.resolved.pool is not plan.pool or self._plans.get(plan.pool.key) is not plan:
@@ -255,7 +280,11 @@ class Director:
             # What nobody reads is read here alone: keys that are no text, for example.
             self._refuse(asked, errors.bad_request(str(error), error.param))
             return
-        matched = context.matched[addresses.index(pick.address)]
+        position = addresses.index(pick.address)
+        matched = context.matched[position]
+        if plan.prefilling:
+            # Whether the prompt is computed elsewhere is decided on what was there before this request.
+            context.candidates[position] = copy(context.candidates[position])
         picked = picker.commit(pick, query, asked.blocks, matched, now_s, asked, cold=not any(context.matched))
         if sticky:
             self._sessions.served(plan.pool.key, query.session, pick.address, now_s)
@@ -267,6 +296,7 @@ class Director:
         if plan.prefilling or plan.encoding:
 
             def proceed(changed: bytes | None, more: Headers) -> None:
+                asked.picked_s = self._clock.monotonic_s()
                 self._go(asked, pick, body if changed is None else changed, headers + more)
 
             def refuse(message: str) -> None:
@@ -291,19 +321,19 @@ class Director:
         return rewrite_model(asked.body if body is None else body, model, target)
 
     def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
-        asked.decided(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers))
-        asked.body = b""
+        route = Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers)
+        asked.decide(route)
 
     def abandoned(self, asked: Asked) -> None:
         """The client left while legs of its request were under way: the pick will have no end of its own."""
-        if self._picker.loads.ended(asked.pick_id) is not None:
+        request = self._picker.loads.ended(asked.pick_id)
+        if request is not None and request.counted:
             asked.series.running -= 1
         self._gates.poke(asked.plan.pool.key)
 
     def _refuse(self, asked: Asked, reply: Reply) -> None:
         asked.series.refused(reply.reason)
-        asked.decided(self._told(reply, asked.shape))
-        asked.body = b""
+        asked.decide(self._told(reply, asked.shape))
 
     def _told(self, reply: Reply, shape: Shape) -> Reply:
         self._metrics.answers(reply.reason, reply.status)
@@ -321,31 +351,39 @@ class Director:
             self._hooks.unknown_end(completion)
             return
         asked = request.tag
-        times = _times(completion, request, asked) if isinstance(asked, Asked) else _NO_TIMES
+        counted = request.counted
+        times = _times(completion, request, asked) if counted and isinstance(asked, Asked) else _NO_TIMES
         self._picker.ended(completion.pick_id, ttft_s=times[0], itl_s=times[1], cached_tokens=completion.cached_tokens)
-        if completion.connect_failed:
-            self._picker.loads.connect_failed(request.address)
-        self._hooks.ended(request, completion)
+        if counted:
+            # Of another request nobody knows whether the endpoint is the one it was sent to.
+            if completion.connect_failed:
+                self._picker.loads.connect_failed(request.address)
+            self._hooks.ended(request, completion)
         if not isinstance(asked, Asked):
             return
-        asked.series.ended(completion, times[1])
+        asked.series.ended(completion, times[1], counted=counted)
         if isinstance(asked.leg, Legs):
             self._splitter.ended(asked.leg, fetched=bool(completion.served))
         if completion.output_tokens is not None:
             query, key = asked.query, asked.plan.pool.key
             more_tokens = completion.output_tokens - query.output_tokens
-            self._gates.of(key).control.settle(query.priority, query.fairness_id, more_tokens)
+            self._gates.settle(key, query.priority, query.fairness_id, more_tokens)
         if completion.output_tokens is not None and completion.code == 200:
             self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)
         if completion.prompt_tokens is not None and asked.request.token_ids is None:
             self._token_ratios.observe(asked.query.model, asked.request.prompt_tokens, completion.prompt_tokens)
         self._gates.poke(asked.plan.pool.key)
 
+    def _lost(self, request: InFlight) -> None:
+        """It is counted no more, and may never be reported as over."""
+        if isinstance(request.tag, Asked):
+            request.tag.series.running -= 1
+
     def _replanned(self, key: str) -> None:
         plan = self._plans.get(key)
         if plan is None:
-            self._metrics.forget_pool(key)
             self._gates.forget(key)
+            self._metrics.forget_pool(key)
         else:
             self._gates.reconfigure(key, plan.settings.flow)
             self._gates.poke(key)
@@ -359,12 +397,12 @@ def _times(completion: Completion, request: InFlight, asked: Asked) -> tuple[flo
     """Time from the pick to the first token, and between tokens, as far as this end tells of the picked endpoint.
 
     An answer that is not streamed has its first byte with its last, and says neither. One that another endpoint gave,
-    or that did not succeed, is no measure of this one.
+    or that did not succeed, is no measure of this one, nor is the first token of a prompt that another one computed.
     """
     first_s, last_s = completion.first_byte_s, completion.last_byte_s
     if first_s is None or completion.code != 200 or completion.connect_failed or not asked.request.stream:
         return _NO_TIMES
-    ttft_s = first_s - (asked.picked_s - asked.head.received_s)
+    ttft_s = None if asked.is_split else first_s - (asked.picked_s - asked.head.received_s)
     tokens = completion.output_tokens or completion.stream_events
     if completion.died or completion.client_left or last_s is None or tokens is None or tokens < 2:
         return ttft_s, None

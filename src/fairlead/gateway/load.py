@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,6 +37,9 @@ UNKNOWN_ADAPTER_SLOTS = 8
 LOST_AFTER_S = 3600.0
 """A request of which nothing was heard for this long is no longer counted."""
 
+MAX_UNCOUNTED = 10_000
+"""Requests that are remembered though they are not counted any more, as their end may yet be reported."""
+
 UNKNOWN_PREFILL_TOKEN_S = 1e-4
 """Prefill time of a token where no speed was learned yet: an 8B model on a current accelerator, roughly."""
 
@@ -57,6 +60,8 @@ class InFlight:
     """Prompt tokens that were before it."""
     tag: object = None
     """Whatever the one who picked wants to find again at the end."""
+    counted: bool = True
+    """False once the endpoint is gone, or its engine has reported that it has fewer requests."""
 
 
 class PeerLoad(NamedTuple):
@@ -118,6 +123,9 @@ class LoadTable:
         self.replica = replica or secrets.token_hex(4)
         self._by_address: dict[str, EndpointLoad] = {}
         self._by_pick: dict[str, InFlight] = {}
+        self._uncounted: dict[str, InFlight] = {}
+        self.on_lost: Callable[[InFlight], None] = lambda request: None
+        """Called with each request that is counted no more though its end was not reported."""
         self._sequence = itertools.count(1)
         self.changed: set[str] = set()
         """Addresses whose own load is another than at the last `own_loads`."""
@@ -194,21 +202,32 @@ class LoadTable:
                 candidate.running_adapters |= {adapter}
         return pick_id
 
+    def computed_elsewhere(self, pick_id: str) -> None:
+        """The prompt of a request that was just picked is computed by another endpoint than the one that answers."""
+        request = self._by_pick.get(pick_id)
+        load = self._by_address.get(request.address) if request is not None else None
+        if request is not None and load is not None:
+            candidate = load.candidate
+            candidate.prefill_backlog_tokens = max(0.0, candidate.prefill_backlog_tokens - request.uncached_tokens)
+            load.sent_tokens -= request.uncached_tokens
+            request.uncached_tokens = 0
+
     def in_flight(self, pick_id: str) -> InFlight | None:
         """The request of a pick, None when it is over or was never known."""
-        return self._by_pick.get(pick_id)
+        return self._by_pick.get(pick_id) or self._uncounted.get(pick_id)
 
     def ended(self, pick_id: str) -> InFlight | None:
         """The request is over; returns what was known of it, or None for an unknown pick."""
         request = self._by_pick.pop(pick_id, None)
-        load = self._by_address.get(request.address) if request is not None else None
-        if request is not None and load is not None and load.in_flight.pop(pick_id, None) is not None:
+        if request is None:
+            return self._uncounted.pop(pick_id, None)
+        load = self._by_address.get(request.address)
+        if load is not None and load.in_flight.pop(pick_id, None) is not None:
             candidate = load.candidate
             candidate.in_flight -= 1
             candidate.in_flight_tokens -= request.prompt_tokens + int(request.output_tokens)
             self.changed.add(request.address)
-            if not load.in_flight and not any([peer.requests for peer in load.peers.values()]):
-                candidate.prefill_backlog_tokens = 0.0
+            _settle_backlog(load)
         return request
 
     def connect_failed(self, address: str) -> None:
@@ -253,7 +272,8 @@ class LoadTable:
         if len(load.in_flight) > reported:
             settled = [p for p, request in load.in_flight.items() if request.picked_s < settled_before_s]
             for pick_id in settled[: max(0, len(settled) - reported)]:
-                self.ended(pick_id)
+                if (request := self.ended(pick_id)) is not None:
+                    self._lose(pick_id, request)
         load.reported_others = max(0, reported - len(load.in_flight))
 
     def scrape_failed(self, address: str, error: str, *, refused: bool, silent: bool = True) -> None:
@@ -305,20 +325,34 @@ class LoadTable:
             peer = load.peers.pop(replica, None)
             if peer is not None:
                 load.candidate.in_flight_tokens -= peer.tokens
+                _settle_backlog(load)
                 _count_others(load)
 
     def forget(self, address: str) -> None:
-        """The endpoint exists no more."""
+        """The endpoint exists no more. Requests may still be answered there; they are counted nowhere."""
         load = self._by_address.pop(address, None)
+        self.changed.discard(address)
         for pick_id in load.in_flight if load else ():
-            self._by_pick.pop(pick_id, None)
+            if (request := self._by_pick.pop(pick_id, None)) is not None:
+                self._lose(pick_id, request)
 
     def expire(self, now_s: float) -> int:
-        """Stop counting requests of which nothing was heard for `LOST_AFTER_S`; returns how many there were."""
+        """Forget requests of which nothing was heard for `LOST_AFTER_S`; returns how many of them counted still."""
         lost = [pick_id for pick_id, request in self._by_pick.items() if now_s - request.picked_s > LOST_AFTER_S]
         for pick_id in lost:
-            self.ended(pick_id)
+            if (request := self.ended(pick_id)) is not None:
+                self._lose(pick_id, request)
+        for pick_id in [p for p, r in self._uncounted.items() if now_s - r.picked_s > LOST_AFTER_S]:
+            del self._uncounted[pick_id]
         return len(lost)
+
+    def _lose(self, pick_id: str, request: InFlight) -> None:
+        """Nothing tells of the request but its end, should that be reported."""
+        request.counted = False
+        self._uncounted[pick_id] = request
+        if len(self._uncounted) > MAX_UNCOUNTED:
+            del self._uncounted[next(iter(self._uncounted))]
+        self.on_lost(request)
 
 
 def _use_adapter(candidate: Candidate, adapter: str) -> None:
@@ -378,9 +412,14 @@ def _count_peer(load: EndpointLoad, replica: str, peer: PeerLoad, now_s: float) 
         load.peers[replica] = peer
     else:
         load.peers.pop(replica, None)
-    if not load.in_flight and not any([other.requests for other in load.peers.values()]):
-        candidate.prefill_backlog_tokens = 0.0
+    _settle_backlog(load)
     _count_others(load)
+
+
+def _settle_backlog(load: EndpointLoad) -> None:
+    """An endpoint at which no picker has a request has no prompts to compute."""
+    if not load.in_flight and not any([peer.requests for peer in load.peers.values()]):
+        load.candidate.prefill_backlog_tokens = 0.0
 
 
 def _forget_signals(load: EndpointLoad) -> None:
@@ -395,6 +434,7 @@ def _work_off(load: EndpointLoad, now_s: float) -> None:
     """The endpoint has gone on computing prompts since its backlog was last right."""
     candidate = load.candidate
     token_s = candidate.speed.prefill_token_s if candidate.speed is not None else UNKNOWN_PREFILL_TOKEN_S
-    done = (now_s - load.backlog_at_s) / token_s if token_s > 0 else candidate.prefill_backlog_tokens
+    elapsed_s = max(0.0, now_s - load.backlog_at_s)
+    done = elapsed_s / token_s if token_s > 0 else candidate.prefill_backlog_tokens
     candidate.prefill_backlog_tokens = max(0.0, candidate.prefill_backlog_tokens - done)
     load.backlog_at_s = now_s

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fairlead.engines import engine_for
@@ -91,6 +91,9 @@ class Splitter:
         self._count(asked.query.model, chosen is not None, bool(encoders))
         if chosen is None and not encoders:
             return False
+        if chosen is not None:
+            asked.is_split = True
+            self._picker.loads.computed_elsewhere(asked.pick_id)
         if plan.settings.sidecars:
             proceed(None, sidecar_headers(chosen.prefill.address if chosen else "", encoders))
             return True
@@ -152,6 +155,8 @@ class Splitter:
                 )  # fmt: skip
                 leg = legs.leg = await self._legs.run(request, chosen, handoff)
                 sent = leg.body
+                # Kept until the answer is over, which needs neither.
+                legs.request = replace(request, body=b"", blocks=None)
                 if leg.failures:
                     _log.warning("prefill for a request to %s: %s", asked.query.model, "; ".join(leg.failures))
         except Exception:

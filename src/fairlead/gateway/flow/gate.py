@@ -295,6 +295,12 @@ class Gates:
         for gate in list(self._gates.values()):
             gate.poke()
 
+    def settle(self, pool: str, priority: int, fairness_id: str, more_tokens: float) -> None:
+        """A request that was sent cost so many tokens more than it was charged, or fewer when negative."""
+        gate = self._gates.get(pool)
+        if gate is not None:
+            gate.control.settle(priority, fairness_id, more_tokens)
+
     def reconfigure(self, pool: str, settings: FlowSettings) -> None:
         """The pool's settings may be other ones from now on."""
         gate = self._gates.get(pool)

@@ -65,9 +65,9 @@ class RequestSeries:
         """The gateway answered it itself."""
         self.errors[code] = self.errors.get(code, 0) + 1
 
-    def ended(self, end: Completion, itl_s: float | None) -> None:
-        """A request that was sent is over."""
-        self.running -= 1
+    def ended(self, end: Completion, itl_s: float | None, *, counted: bool = True) -> None:
+        """A request that was sent is over. `counted`: it is among those that run."""
+        self.running -= counted
         code = f"{end.code // 100}xx" if end.code else "none"
         self.codes[code] = self.codes.get(code, 0) + 1
         self.duration_s.add(end.duration_s)

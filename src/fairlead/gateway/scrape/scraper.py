@@ -170,7 +170,7 @@ class Scraper:
 
     def _watch(self, pool: Pool) -> None:
         for endpoint in pool.endpoints:
-            self._loads.describe(endpoint.address, endpoint.role, endpoint.labels)
+            self._loads.describe(endpoint.address, endpoint.role, endpoint.labels, endpoint.pod)
             engine = engine_for(endpoint.runtime or pool.runtime)
             watched = self._watched.get(endpoint.address)
             if watched is None:
