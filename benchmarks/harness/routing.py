@@ -1,7 +1,7 @@
 """Scenarios of the study of routing: what arrives, on what fleet, and what a good answer is.
 
-Loads are shares of what the fleet can serve with least-loaded routing within the objectives, roughly. The first four
-scenarios are those the default profile was chosen with; the others were only judged with it.
+Loads are shares of what the fleet can serve with least-loaded routing within the objectives, roughly. Scenarios that are
+held out had no part in choosing the default profile and its parameters.
 """
 
 from __future__ import annotations
@@ -170,18 +170,17 @@ STUDIES: tuple[Study, ...] = (
     Study("tenants", "150 system prompts of 2-8k tokens by Zipf 0.8, 8 x H100", 80.0, _tenants),
     Study("lora", "40 adapters by Zipf 1, 8 slots, 8 x H100", 45.0, _lora),
     Study("mixed", "2 x H100, 2 x A100, 4 x L40S; 40 system prompts", 50.0, _mixed),
-    Study("bursts", "as tenants, arrivals with cv 3", 70.0, _bursts, (0.7,), held_out=True),
-    Study("agents", "long sessions of 4-20 turns, 6 x H100", 12.0, _agents, (0.7,), held_out=True),
-    Study("chats", "conversations of 1-6 turns, 8 x H100", 110.0, _chats, (0.7,), held_out=True),
-    Study("azure-conv", "Azure conversations, 4 x H100", 85.0, _azure(AZURE_CONV, 5.4), (0.8,),
-          held_out=True, trace=AZURE_CONV),
-    Study("azure-code", "Azure code, 4 x H100", 25.0, _azure(AZURE_CODE, 2.6), (0.8,), held_out=True,
+    Study("bursts", "as tenants, arrivals with cv 3", 70.0, _bursts, (0.7,)),
+    Study("agents", "long sessions of 4-20 turns, 6 x H100", 12.0, _agents, (0.7,)),
+    Study("chats", "conversations of 1-6 turns, 8 x H100", 110.0, _chats, (0.7,)),
+    Study("azure-conv", "Azure conversations, 4 x H100", 85.0, _azure(AZURE_CONV, 5.4), (0.8,), trace=AZURE_CONV),
+    Study("azure-code", "Azure code, 4 x H100", 25.0, _azure(AZURE_CODE, 2.6), (0.8,),
           trace=AZURE_CODE),
     Study("crash", "chats, two replicas die and come back", 110.0, _crash, (0.7,), held_out=True),
     Study("stale", "chats, scraped every 3 s, ends known after 1 s, prompts estimated", 110.0, _stale, (0.7,),
           held_out=True),
     Study("whole", "mixed, no answer is streamed, prompts estimated", 50.0, _whole, (0.7,), held_out=True),
-    Study("small", "chats on 2 x H100", 16.0, lambda r, n, s: _chats(r, n, s, replicas=2), (0.7,), held_out=True),
+    Study("small", "chats on 2 x H100", 16.0, lambda r, n, s: _chats(r, n, s, replicas=2), (0.7,)),
     Study("large", "tenants on 32 x H100", 320.0, lambda r, n, s: _tenants(r, n, s, replicas=32), (0.7,), 8000,
           held_out=True),
 )  # fmt: skip
