@@ -1,6 +1,6 @@
 """Scenarios of the study of routing: what arrives, on what fleet, and what a good answer is.
 
-Loads are shares of what the fleet can serve with least-loaded routing within the objectives, roughly. Scenarios that are
+Loads are rough shares of what the fleet serves within the objectives by least-loaded routing. Scenarios that are
 held out had no part in choosing the default profile and its parameters.
 """
 
