@@ -58,6 +58,7 @@ class HostileEngine:
     reads_bodies: bool = True
     asked: list[Asked] = field(default_factory=list)
     """The POSTs."""
+    asked_pages: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -88,6 +89,7 @@ class HostileEngine:
                     self.asked.append(asked)
                     await self.answer(asked, writer)
                 elif line.startswith("GET /metrics"):
+                    self.asked_pages += 1
                     await self.page(asked, writer)
                 else:
                     await saying(plain("{}"))(asked, writer)

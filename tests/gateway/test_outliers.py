@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.gateway.outliers import BASE_S, FAILURES, FORGIVE_S, MAX_S, Outliers
+from fairlead.gateway.outliers import BASE_S, FAILURES, FORGIVE_S, MAX_S, REFUSALS, Outliers
 
 POOL = ("a", "b", "c", "d")
 
@@ -49,6 +49,30 @@ def test_on_probation_one_failure_is_enough_and_one_success_clears():
     outliers.probed("a", 40.0, well=True)
     outliers.succeeded("a", 41.0)
     assert outliers.failed("a", 42.0, POOL) is None
+
+
+def test_refusals_in_a_row_take_an_endpoint_out_whose_siblings_serve():
+    outliers = Outliers()
+    assert [outliers.refused("a", 0.0, POOL) for _ in range(REFUSALS)] == [None] * (REFUSALS - 1) + [BASE_S]
+    assert outliers.probed("a", 5.0, well=True) is None
+    # Back with a count of its own.
+    assert [outliers.refused("a", 6.0, POOL) for _ in range(REFUSALS)] == [None] * (REFUSALS - 1) + [2 * BASE_S]
+
+
+def test_while_a_sibling_refuses_too_nobody_goes_out():
+    outliers = Outliers()
+    assert outliers.refused("b", 0.0, POOL) is None
+    assert [outliers.refused("a", 0.0, POOL) for _ in range(3 * REFUSALS)] == [None] * 3 * REFUSALS
+    outliers.succeeded("b", 1.0)
+    assert outliers.refused("a", 1.0, POOL) == BASE_S
+
+
+def test_a_success_between_refusals_starts_their_count_anew():
+    outliers = Outliers()
+    for _ in range(3 * REFUSALS):
+        assert [outliers.refused("a", 0.0, POOL) for _ in range(REFUSALS - 1)] == [None] * (REFUSALS - 1)
+        outliers.succeeded("a", 0.0)
+    assert [outliers.refused("x", 0.0, ("x",)) for _ in range(3 * REFUSALS)] == [None] * 3 * REFUSALS
 
 
 def test_half_of_a_pool_stays_and_so_does_an_only_endpoint():

@@ -6,6 +6,10 @@ a good probe it is on probation, where one failure takes it out again and one su
 detection, at most half of a pool is out at a time, and never the only endpoint: a fault that all have (the network, a
 request that kills any engine) must not take away what there is.
 
+One that answers `REFUSALS` times in a row that it cannot serve (429, 500, 502 to 504) is out too, if its siblings can:
+it looks idle, since nothing stays there, and would draw all requests. While a sibling answers so as well, the requests
+may be at fault, and nobody is taken out.
+
 An engine's metrics page tells little of this: it is often served by another process than the one that computes.
 """
 
@@ -15,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 FAILURES = 3
+REFUSALS = 5
 BASE_S = 5.0
 MAX_S = 120.0
 FORGIVE_S = 300.0
@@ -24,6 +29,8 @@ FORGIVE_S = 300.0
 @dataclass(slots=True)
 class _Record:
     failures: int = 0
+    """In a row."""
+    refusals: int = 0
     """In a row."""
     times_out: int = 0
     out_until_s: float | None = None
@@ -57,7 +64,24 @@ class Outliers:
         """
         record = self._records.setdefault(address, _Record())
         record.failures += 1
-        if record.out_until_s is not None or (record.failures < FAILURES and not record.on_probation):
+        if record.failures < FAILURES and not record.on_probation:
+            return None
+        return self._may_be_out(address, record, now_s, siblings)
+
+    def refused(self, address: str, now_s: float, siblings: Sequence[str]) -> float | None:
+        """The endpoint answered that it cannot serve. Returns as `failed` does."""
+        record = self._records.setdefault(address, _Record())
+        record.refusals += 1
+        if record.refusals < REFUSALS or any(self._refuses(s) for s in siblings if s != address):
+            return None
+        return self._may_be_out(address, record, now_s, siblings)
+
+    def _refuses(self, address: str) -> bool:
+        record = self._records.get(address)
+        return record is not None and record.refusals > 0 and record.out_until_s is None
+
+    def _may_be_out(self, address: str, record: _Record, now_s: float, siblings: Sequence[str]) -> float | None:
+        if record.out_until_s is not None:
             return None
         already = sum(1 for sibling in siblings if sibling != address and self.is_out(sibling))
         if already + 1 > len(siblings) // 2:
@@ -71,7 +95,7 @@ class Outliers:
         record = self._records.get(address)
         if record is None or record.out_until_s is not None:
             return
-        record.failures, record.on_probation = 0, False
+        record.failures, record.refusals, record.on_probation = 0, 0, False
         if now_s - record.back_at_s > FORGIVE_S or not record.times_out:
             del self._records[address]
 
@@ -82,7 +106,8 @@ class Outliers:
             return None
         if not well:
             return self._take_out(record, now_s)
-        record.out_until_s, record.back_at_s, record.on_probation, record.failures = None, now_s, True, 0
+        record.out_until_s, record.back_at_s, record.on_probation = None, now_s, True
+        record.failures = record.refusals = 0
         return None
 
     def forget(self, address: str) -> None:

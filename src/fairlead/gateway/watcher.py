@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fairlead.gateway.asked import Asked
 
 REQUEST_ID = "x-request-id"
+REFUSALS = frozenset((429, 500, 502, 503, 504))
+"""Answers of engines that cannot serve, or not now."""
 
 
 class Watcher:
@@ -50,7 +52,9 @@ class Watcher:
 
     def ended(self, request: InFlight, completion: Completion) -> None:
         failed = completion.connect_failed or completion.died
-        if failed or not completion.client_left:
+        if not failed and completion.code in REFUSALS and completion.served == request.address:
+            self._recovery.refused(request.address)
+        elif failed or not completion.client_left:
             self._recovery.ended(request.address, failed=failed)
 
     def unknown_end(self, completion: Completion) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Sequence
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import engine_for
@@ -30,11 +31,15 @@ class Recovery:
 
     def ended(self, address: str, *, failed: bool) -> None:
         """A request to this endpoint is over. `failed`: the connection was not taken, or ended before the answer did;
-        neither a client that left nor an error that the engine answers counts."""
+        a client that left does not count."""
         if failed:
-            self._failed(address)
+            self._take_out(address, self.outliers.failed)
         elif self.outliers.is_suspect(address):
             self.outliers.succeeded(address, self._clock.monotonic_s())
+
+    def refused(self, address: str) -> None:
+        """The endpoint answered a request that it cannot serve, or not now."""
+        self._take_out(address, self.outliers.refused)
 
     def forget(self, address: str) -> None:
         """The engine there is a new process (`Scraper.on_restarted`)."""
@@ -50,12 +55,12 @@ class Recovery:
             task.cancel()
         self._tasks.clear()
 
-    def _failed(self, address: str) -> None:
+    def _take_out(self, address: str, judge: Callable[[str, float, Sequence[str]], float | None]) -> None:
         keys = self._registry.pools_at(address)
         if not keys:
             return
         siblings = self._registry.pools[keys[0]].addresses
-        out_s = self.outliers.failed(address, self._clock.monotonic_s(), siblings)
+        out_s = judge(address, self._clock.monotonic_s(), siblings)
         if out_s is not None:
             _log.warning("endpoint %s gets no requests for %.0f s: those before have failed", address, out_s)
             self._loads.set_out(address, out=True)
@@ -85,7 +90,10 @@ class Recovery:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 _, connection = await loop.create_connection(lambda: PageConnection(loop), host.strip("[]"), int(port))
                 connection.ask(
-                    request_for(address, engine.readiness.path, close=True), PROBE_TIMEOUT_S, answer.set_result
+                    request_for(address, engine.readiness.path, close=True),
+                    PROBE_TIMEOUT_S,
+                    # The wait for it may be over already.
+                    lambda outcome: None if answer.done() else answer.set_result(outcome),
                 )
                 outcome = await answer
         except (TimeoutError, OSError):
