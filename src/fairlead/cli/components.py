@@ -45,7 +45,7 @@ def controllers(argv: list[str]) -> int:
         from prometheus_client import start_http_server
 
         start_http_server(arguments.metrics_port, addr="127.0.0.1")
-    return _run(
+    return run_component(
         "controllers",
         run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect),
     )
@@ -85,6 +85,15 @@ def gateway(argv: list[str]) -> int:
     foreign.add_argument(
         "--do-not-observe", action="store_true", help="end calls before the answer: less work, but ends are not known"
     )
+    foreign.add_argument(
+        "--fallbacks", type=int, default=0, metavar="N",
+        help="endpoints to name after the first, for gateways that take lists",
+    )  # fmt: skip
+    foreign.add_argument("--scores", action="store_true", help="tell in the metadata how each candidate scored")
+    foreign.add_argument(
+        "--conformance", action="store_true",
+        help="obey the headers of the conformance tests; never in production: clients choose their endpoint",
+    )  # fmt: skip
     peers = parser.add_argument_group("other pickers behind the same gateway")
     peers.add_argument("--peers-folder", type=Path, metavar="DIR", help="where the pickers of this machine meet")
     peers.add_argument("--peers-address", default="", metavar="HOST:PORT", help="listen there for pickers elsewhere")
@@ -110,12 +119,15 @@ def gateway(argv: list[str]) -> int:
         health_address=arguments.health_address,
         observes=not arguments.do_not_observe,
         tls=tls,
+        fallbacks=arguments.fallbacks,
+        scores=arguments.scores,
+        conformance=arguments.conformance,
         peers_folder=arguments.peers_folder,
         peers_address=arguments.peers_address,
         peers=tuple(arguments.peer),
         peers_service=arguments.peers_service,
     )
-    return _run("gateway", run(arguments.kubeconfig, options, namespace=arguments.namespace))
+    return run_component("gateway", run(arguments.kubeconfig, options, namespace=arguments.namespace))
 
 
 def envoy(argv: list[str]) -> int:
@@ -138,13 +150,16 @@ def envoy(argv: list[str]) -> int:
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
     _writable(parser, arguments.data)
-    from fairlead.gateway.envoy import EnvoyOptions, ListenerTls, PickerAddress, command, picker_socket
+    from fairlead.gateway.envoy import EnvoyOptions, ListenerTls, PickerAddress, command, picker_socket, replica_name
 
     options = EnvoyOptions(
         bind=arguments.bind,
         tls=ListenerTls(arguments.tls_cert, arguments.tls_key) if arguments.tls_cert else None,
         pickers=tuple(
-            PickerAddress(picker_socket(Path(where)) if Path(where).is_dir() else where) for where in arguments.picker
+            PickerAddress(picker_socket(Path(where)), replica_name(Path(where)))
+            if Path(where).is_dir()
+            else PickerAddress(where)
+            for where in arguments.picker
         ),
         without_picker=tuple(arguments.without_picker),
     )
@@ -212,7 +227,8 @@ def _writable(parser: argparse.ArgumentParser, folder: Path) -> None:
         parser.error(f"the folder {folder} cannot be made: {error.strerror}")
 
 
-def _run(name: str, work: Coroutine[Any, Any, None]) -> int:
+def run_component(name: str, work: Coroutine[Any, Any, None]) -> int:
+    """Run until it ends; credentials that are missing are one line on stderr and exit status 1."""
     import uvloop
 
     from fairlead.kube.authorization import CredentialsError

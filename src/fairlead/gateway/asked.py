@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from fairlead.gateway.errors import Shape
@@ -28,9 +28,9 @@ class Asked:
     """State of a request from its parse to its end. `turn` is what its gate calls."""
 
     __slots__ = (
-        "is_decided", "is_split",
-        "blocks", "body", "decided", "director", "head", "if_available", "leg", "matched_tokens", "pick_id",
-        "picked_s", "plan", "query", "request", "resolved", "series", "shape", "waiting",
+        "blocks", "body", "decided", "director", "head", "if_available", "is_decided", "is_split", "leg",
+        "matched_tokens", "pick_id", "picked_s", "plan", "query", "request", "resolved", "scores", "series", "shape",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +67,7 @@ class Asked:
         self.pick_id = ""
         self.picked_s = 0.0
         self.matched_tokens = 0
+        self.scores: Mapping[str, float] = {}
         self.if_available = False
         """It may only go where the beginning of its prompt is cached."""
 

@@ -24,7 +24,7 @@ from fairlead.gateway.load import InFlight
 from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.observe.hooks import Hooks, NoHooks
 from fairlead.gateway.observe.metrics import GatewayMetrics
-from fairlead.gateway.pick import NoPick, Pick, Query, decide
+from fairlead.gateway.pick import NoPick, Pick, Query, Step, decide
 from fairlead.gateway.pick.sessions import SessionTable
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans
@@ -42,6 +42,7 @@ from fairlead.gateway.requests import (
     rewrite_model,
     without_places,
 )
+from fairlead.gateway.requests.paths import ModelPath
 from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
 from fairlead.gateway.splitting import Headers, Legs, Splitter
@@ -83,6 +84,10 @@ class Director:
         self._token_ratios = TokenRatios()
         self.exact: ExactPrefixes | None = None
         """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
+        self.one_pool = False
+        """All that comes is for the one pool there is, whatever its path: the gateway before it has chosen."""
+        self.tells_scores = False
+        """Routes say how each candidate scored."""
         plans.on_replan.append(self._replanned)
         picker.loads.on_lost = self._lost
 
@@ -98,7 +103,10 @@ class Director:
         None for a request whose body has to be read, or which has to wait (see `route`).
         """
         path = head.target.partition("?")[0]
-        found = head.path = find(path)
+        found = find(path)
+        if found is None and self.one_pool and self._passes(path):
+            found = ModelPath("", (head.method,))
+        head.path = found
         if found is None:
             reply = self._local.answer(head.method, head.target, head.headers)
             return self._told(reply or errors.unknown_path(head.method, path), errors.shape_of(path))
@@ -106,7 +114,7 @@ class Director:
             return self._told(errors.method_not_allowed(head.method, path, found.methods[0]), errors.shape_of(path))
         if found.api is not Api.PATH:
             return None
-        pool = self._registry.pool_of(found.model)
+        pool = self._registry.pool_of(found.model) if found.model else self._only_pool()
         if pool is not None and not self._gates.of(pool.key).is_open(0) and "POST" in found.methods:
             # It has to wait, and comes again with its body.
             return None
@@ -118,6 +126,13 @@ class Director:
         return self._told(
             errors.no_endpoints(f"The model `{found.model}` is busy or starting.", 1), Shape.OPEN_INFERENCE
         )
+
+    def _passes(self, path: str) -> bool:
+        """Whether a path that the picker does not know is for the engines of the only pool."""
+        if path == "/v1/models" or path.startswith("/v1/models/"):
+            pool = self._only_pool()
+            return pool is not None and not pool.models
+        return not self._local.has(path)
 
     def route(self, head: RequestHead, body: bytes, decided: Callable[[Outcome], None]) -> Held | None:
         """Decide on a request with its whole body: before this returns, or later."""
@@ -177,11 +192,18 @@ class Director:
         if not request.model:
             pool = pool or self._only_pool()
             if pool is None:
-                return errors.model_needed(len(registry.models))
+                return self._unknown("")
         resolved = registry.resolve(request.model, control.rewrite, self._draw(), pool)
         if isinstance(resolved, NotFound):
-            return errors.unknown_model(request.model, len(registry.models))
+            return self._unknown(request.model)
         return resolved
+
+    def _unknown(self, model: str) -> Reply:
+        """No pool is meant by the name, or by none."""
+        if self.one_pool and not self._registry.pools:
+            return errors.no_endpoints("The pool of this picker does not exist.", RETRY_AFTER_S)
+        served = len(self._registry.models)
+        return errors.unknown_model(model, served) if model else errors.model_needed(served)
 
     def _only_pool(self) -> Pool | None:
         pools = self._registry.pools
@@ -263,16 +285,13 @@ class Director:
             query.session_endpoint = self._sessions.endpoint_of(plan.pool.key, query.session, now_s)
         context = picker.context(query, asked.blocks, addresses, now_s, draw)
         if asked.if_available:
-            held = [n for n, tokens in enumerate(context.matched) if tokens]
-            addresses, context = tuple([addresses[n] for n in held]), context.only(held)
+            context = context.only([n for n, tokens in enumerate(context.matched) if tokens])
+            addresses = tuple([candidate.address for candidate in context.candidates])
         seen = self._hooks.deciding(context)
-        pick = decide(plan.settings.profile, context)
+        steps: list[Step] | None = [] if self.tells_scores else None
+        pick = decide(plan.settings.profile, context, steps)
         if isinstance(pick, NoPick):
-            if asked.if_available:
-                self._refuse(asked, errors.not_in_cache(asked.request.model))
-                return
-            message = f"The model `{asked.request.model}` has no endpoint: {pick.message} in pool {plan.pool.key}."
-            self._refuse(asked, errors.no_endpoints(f"{message} Try again later.", RETRY_AFTER_S, pick.code))
+            self._refuse(asked, _no_pick(asked, pick))
             return
         try:
             body = self._rewritten(asked)
@@ -289,6 +308,7 @@ class Director:
         if sticky:
             self._sessions.served(plan.pool.key, query.session, pick.address, now_s)
         asked.picked_s, asked.matched_tokens = now_s, matched
+        asked.scores = steps[-1].values if steps else {}
         asked.series.goes(len(asked.body), query.prompt_tokens, matched)
         asked.pick_id = picked.pick_id
         headers = self._hooks.picked(asked, context, picked, seen)
@@ -321,8 +341,7 @@ class Director:
         return rewrite_model(asked.body if body is None else body, model, target)
 
     def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
-        route = Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers)
-        asked.decide(route)
+        asked.decide(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers, asked.scores))
 
     def abandoned(self, asked: Asked) -> None:
         """The client left while legs of its request were under way: the pick will have no end of its own."""
@@ -407,6 +426,14 @@ def _times(completion: Completion, request: InFlight, asked: Asked) -> tuple[flo
     if completion.died or completion.client_left or last_s is None or tokens is None or tokens < 2:
         return ttft_s, None
     return ttft_s, (last_s - first_s) / (tokens - 1)
+
+
+def _no_pick(asked: Asked, reason: NoPick) -> Reply:
+    model = asked.request.model
+    if asked.if_available:
+        return errors.not_in_cache(model)
+    message = f"The model `{model}` has no endpoint: {reason.message} in pool {asked.plan.pool.key}. Try again later."
+    return errors.no_endpoints(message, RETRY_AFTER_S, reason.code)
 
 
 def _dropped(asked: Asked, rejection: Rejection) -> Reply:

@@ -37,6 +37,10 @@ class LocalAnswers:
         self._cards: dict[str, ModelCard] | None = None
         registry.on_change(lambda change: self._forget())
 
+    def has(self, path: str) -> bool:
+        """Whether the path, without query, is of the gateway's own."""
+        return path in _HEALTH or path in _V2_SERVER or path == "/v1/models" or path.startswith("/v1/models/")
+
     def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Reply | None:
         """The answer for a path that the gateway serves itself, None for every other one."""
         path, _, query = target.partition("?")

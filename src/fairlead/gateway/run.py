@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
@@ -14,11 +15,12 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.access_log import keep_small
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import EndpointSource
-from fairlead.gateway.envoy import access_log, admin_socket, picker_socket
+from fairlead.gateway.envoy import access_log, admin_socket, picker_socket, replica_name
 from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.extproc import FOREIGN
 from fairlead.gateway.observe.admin import serve_admin, serve_metrics
-from fairlead.gateway.observe.tracing import traces_from_environment
+from fairlead.gateway.observe.metrics_access import KubernetesAccess
+from fairlead.gateway.observe.tracing import NoTraces, traces_from_environment
 from fairlead.gateway.peers import Discovery, FolderPeers, ServicePeers, StaticPeers, socket_in
 from fairlead.gateway.plan import read_settings
 from fairlead.gateway.prefix.persist import PrefixFile
@@ -44,7 +46,12 @@ class Options:
     data: Path
     """Folder that it shares with Envoy: sockets, the access log, what it remembers over a restart."""
     metrics_port: int | None = None
-    """Prometheus metrics on 127.0.0.1; 0 = any free port."""
+    """Prometheus metrics there; 0 = any free port, None = none."""
+    metrics_host: str = "127.0.0.1"
+    metrics_authorized: bool = False
+    """Only those whom the Kubernetes API lets GET /metrics may read them."""
+    traces: bool = True
+    """As the environment says; False = none."""
     config: Path | None = None
     """EndpointPickerConfig of pools that name none."""
     transport: str = "fast"
@@ -57,6 +64,16 @@ class Options:
     """Whether sessions of foreign gateways go on through the answer, to learn of its end."""
     tls: ServerTls | None = None
     """Of the address for foreign gateways."""
+    fallbacks: int = 0
+    """Endpoints to name to them after the first."""
+    scores: bool = False
+    """Tell them how each candidate scored."""
+    conformance: bool = False
+    """Obey the test headers of the conformance tests. Never in production: clients choose their endpoint."""
+    one_pool: bool = False
+    """The source has one pool, which gets all that comes, whatever its path or model."""
+    drain_s: float = 0.0
+    """How long it goes on serving after it was told to stop, while its health already says that it does not."""
     peers_folder: Path | None = None
     """Folder in which the pickers of one machine find each other; None = there are no others there."""
     peers_address: str = ""
@@ -88,14 +105,17 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     default = read_settings(options.config.read_text()) if options.config is not None else None
-    traces = traces_from_environment()
-    parts = Assembly(default=default, traces=traces, clock=clock)
+    traces = traces_from_environment() if options.traces else NoTraces()
+    # Envoy may still report the ends of requests that an earlier process picked: each process has ids of its own.
+    replica = f"{replica_name(options.data)}-{secrets.token_hex(3)}"
+    parts = Assembly(default=default, traces=traces, replica=replica, clock=clock)
     first = _first_replicas(parts, client) if client is not None else None
     memory = PrefixFile(parts.tree, options.data / "prefixes.bin", clock=clock)
     if count := memory.load():
         _log.info("remembers %d prompts from before the restart", count)
     health = Health(serving=False)
     server = PickerServer(parts.director, health=health, clock=clock, reference=options.transport == "grpcio")
+    parts.director.one_pool, parts.director.tells_scores = options.one_pool, options.scores
     exact = parts.director.exact = ExactPrefixes(parts.plans, parts.prefixes)
     peers = _peers_of(options, parts, client)
     async with asyncio.TaskGroup() as tasks:
@@ -111,13 +131,18 @@ async def serve(
             await parts.peers.start(peers.place)
             background.append(tasks.create_task(parts.peers.run(peers.discovery)))
         if options.metrics_port is not None:
-            background.append(tasks.create_task(serve_metrics(parts, options.metrics_port)))
+            access = KubernetesAccess(client, clock) if options.metrics_authorized and client is not None else None
+            page = serve_metrics(parts, options.metrics_port, options.metrics_host, access)
+            background.append(tasks.create_task(page))
         await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
         if not parts.registry.synced and not stopping.is_set():
             _log.warning("endpoints are not known after %.0f s; serving without them", SYNC_TIMEOUT_S)
         await _listen(server, options)
         health.set(True)
         await stopping.wait()
+        health.set(False)
+        if options.drain_s:
+            await clock.sleep(options.drain_s)
         parts.gates.close()
         await server.stop()
         parts.recovery.close()
@@ -131,8 +156,10 @@ async def serve(
     traces.close()
 
 
-async def run(kubeconfig: str | None, options: Options, *, namespace: str | None = None) -> None:
-    """Serve the picker of `fairlead up` or of a standalone gateway, for all namespaces or one.
+async def run(
+    kubeconfig: str | None, options: Options, *, namespace: str | None = None, pool: str | None = None
+) -> None:
+    """Serve the picker of `fairlead up` or of a standalone gateway, for all namespaces or one, or one pool alone.
 
     `kubeconfig` None means $KUBECONFIG, ~/.kube/config, or the pod's service account. Raises CredentialsError when
     none of them names an API server.
@@ -142,7 +169,7 @@ async def run(kubeconfig: str | None, options: Options, *, namespace: str | None
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     client: Client = Client.load(kubeconfig)
-    await serve(KubeSource(client, namespace), options, client=client)
+    await serve(KubeSource(client, namespace, pool), options, client=client)
 
 
 def _first_replicas(parts: Assembly, client: Client) -> FirstReplica:
@@ -180,7 +207,11 @@ async def _listen(server: PickerServer, options: Options) -> None:
     address = await server.start(f"unix:{picker_socket(options.data)}")
     _log.info("picker serves on %s", address)
     if options.grpc_address:
-        address = await server.start(options.grpc_address, replace(FOREIGN, observes=options.observes), tls=options.tls)
+        listener = replace(
+            FOREIGN, observes=options.observes, fallbacks=options.fallbacks, scores=options.scores,
+            conformance=options.conformance,
+        )  # fmt: skip
+        address = await server.start(options.grpc_address, listener, tls=options.tls)
         _log.info("picker serves foreign gateways on %s", address)
     if options.health_address:
         _log.info("health on %s", await server.start_health(options.health_address))

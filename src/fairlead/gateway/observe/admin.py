@@ -35,10 +35,21 @@ class Pages(Protocol):
         ...
 
 
-async def serve_metrics(pages: Pages, port: int, host: str = "127.0.0.1") -> None:
-    """Serve `/metrics` until cancelled. Raises OSError when the port is taken."""
+Access = Callable[[str], Awaitable[int]]
+"""From the header Authorization to 200, 401 or 403."""
+
+
+async def serve_metrics(pages: Pages, port: int, host: str = "127.0.0.1", access: Access | None = None) -> None:
+    """Serve `/metrics` until cancelled, to those whom `access` lets; None = to all. Raises OSError when the port is
+    taken."""
     app = web.Application()
-    app.router.add_get("/metrics", _metrics(pages))
+    page = _metrics(pages)
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        status = await access(request.headers.get("Authorization", "")) if access is not None else 200
+        return await page(request) if status == 200 else web.Response(status=status)
+
+    app.router.add_get("/metrics", checked)
     await _serve(app, lambda runner: web.TCPSite(runner, host, port))
 
 

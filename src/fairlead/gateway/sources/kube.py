@@ -41,18 +41,20 @@ SYNC_TIMEOUT_S = 3600.0
 
 
 class KubeSource:
-    """Pools of one namespace or of all; closes the client in the end."""
+    """Pools of one namespace or of all, or the one pool of a name; closes the client in the end."""
 
     def __init__(
         self,
         client: Client,
         namespace: str | None = None,
+        name: str | None = None,
         *,
         look_interval_s: float = LOOK_INTERVAL_S,
         clock: Clock = SYSTEM,
     ) -> None:
         """`look_interval_s` is the time between looks for kinds that may be installed or removed."""
         self._client = client
+        self._name = name
         self._dirty: set[ObjectKey] = set()
         self._changed = asyncio.Event()
         self._selectors = SelectorIndex()
@@ -92,6 +94,8 @@ class KubeSource:
                 await configs.close()
 
     def _mark(self, key: ObjectKey) -> None:
+        if self._name is not None and key.name != self._name:
+            return
         self._dirty.add(key)
         self._changed.set()
 
