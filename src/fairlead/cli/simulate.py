@@ -68,7 +68,11 @@ def run(
     profile: Annotated[Path | None, typer.Option(help="Engine profile (calibrated) instead of a roofline.")] = None,
     usd_per_h: Annotated[float | None, typer.Option(help="Price of an accelerator hour.")] = None,
     policy: Annotated[
-        str | None, typer.Option(help="random, round-robin or least-loaded. [default: least-loaded]")
+        str | None,
+        typer.Option(
+            help="random, round-robin, least-loaded, llm-d, fairlead (the gateway's own), or the path of an "
+            "EndpointPickerConfig. [default: least-loaded]"
+        ),
     ] = None,
     slo_ttft_ms: Annotated[float | None, typer.Option(help="Objective: time to first token.")] = None,
     slo_itl_ms: Annotated[float | None, typer.Option(help="Objective: mean gap between tokens of a request.")] = None,

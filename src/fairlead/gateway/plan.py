@@ -16,12 +16,15 @@ from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
 from fairlead.gateway.pick import Profile
 from fairlead.gateway.pick.defaults import default_profile
+from fairlead.gateway.pick.profile import Use
+from fairlead.gateway.pick.registry import GUARDS, build_profile
 from fairlead.gateway.picker import EndpointPicker
 
 _log = logging.getLogger(__name__)
 
 PREFILL_ROLES = frozenset(("prefill", "encode-prefill"))
 ENCODE_ROLE = "encode"
+ROOM_FILTER = "room-filter"
 
 _HARDWARE_LABELS = ("fairlead.dev/accelerator", "nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 
@@ -95,6 +98,8 @@ class PoolPlan:
     """Addresses that only compute prompts."""
     encoding: tuple[str, ...]
     by_address: Mapping[str, Endpoint]
+    gated: Profile
+    """Decides for requests that had to wait for their turn: among endpoints with room, as the gate opens for those."""
 
 
 class Plans:
@@ -193,7 +198,17 @@ def plan_of(pool: Pool, settings: PoolSettings) -> PoolPlan:
     encoding = tuple([e.address for e in pool.endpoints if e.role == ENCODE_ROLE])
     others = {*prefilling, *encoding}
     answering = tuple([address for address in pool.addresses if address not in others])
-    return PoolPlan(pool, settings, answering, prefilling, encoding, {e.address: e for e in pool.endpoints})
+    by_address = {e.address: e for e in pool.endpoints}
+    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, _gated(settings.profile))
+
+
+def _gated(profile: Profile) -> Profile:
+    """The profile with the filter that keeps endpoints with room, behind those that every profile begins with."""
+    uses = profile.uses
+    if not uses or any(use.type == ROOM_FILTER for use in uses):
+        return profile
+    first = sum(use.type in GUARDS for use in uses)
+    return build_profile(profile.name, (*uses[:first], Use(ROOM_FILTER), *uses[first:]), guards=())
 
 
 def _hardware(endpoint: Endpoint) -> str:
