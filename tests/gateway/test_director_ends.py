@@ -216,3 +216,10 @@ async def test_a_prompt_that_is_computed_elsewhere_is_no_work_for_who_answers_no
     split.director.completed(_end(found[0], first_byte_s=3.0))
     speed = split.loads.of("127.0.0.1:2").candidate.speed
     assert speed is None or speed.observations == 0
+
+
+async def test_an_engine_that_cannot_compute_prompts_gets_none_when_no_other_is_left_that_can():
+    parts = _assembly(_pool(roles=("decode",), runtime="sglang"))
+    (reply,), _ = _ask(parts)
+    assert (reply.status, reply.reason) == (503, "no_prefill_endpoints")
+    assert parts.loads.of("10.0.0.1:80").candidate.in_flight == _running(parts) == 0

@@ -101,3 +101,14 @@ def test_requests_that_are_not_counted_any_more_are_remembered_up_to_a_number():
     assert loads.ended(picks[1]) is None
     loads.expire(LOST_AFTER_S + 1.0)
     assert loads.in_flight(picks[2]) is None
+
+
+def test_an_endpoint_without_a_page_of_metrics_is_not_lost_by_one_connection():
+    loads = LoadTable()
+    loads.of("a")
+    loads.connect_failed("a")
+    loads.scrape_failed("a", "404", refused=False, silent=False)
+    assert loads.candidate("a", 0.0).reachable
+    loads.set_out("a", out=True)
+    loads.scrape_failed("a", "404", refused=False, silent=False)
+    assert not loads.candidate("a", 0.0).reachable

@@ -274,10 +274,9 @@ class Director:
 
     def _send(self, asked: Asked) -> None:
         now_s = self._clock.monotonic_s()
-        query, plan, picker = asked.query, asked.plan, self._picker
-        if asked.resolved.pool is not plan.pool or self._plans.get(plan.pool.key) is not plan:
-            # Endpoints came or went while it waited.
-            plan = asked.plan = self._plans.get(plan.pool.key) or plan
+        # Endpoints may have come or gone while it waited.
+        plan = asked.plan = self._plans.get(asked.plan.pool.key) or asked.plan
+        query, picker = asked.query, self._picker
         addresses = plan.answering
         draw = self._draw()
         sticky = plan.settings.sticky_sessions and query.session
@@ -313,7 +312,7 @@ class Director:
         asked.pick_id = picked.pick_id
         headers = self._hooks.picked(asked, context, picked, seen)
         self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
-        if plan.prefilling or plan.encoding:
+        if plan.is_split:
 
             def proceed(changed: bytes | None, more: Headers) -> None:
                 asked.picked_s = self._clock.monotonic_s()

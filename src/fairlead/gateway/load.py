@@ -280,11 +280,13 @@ class LoadTable:
         """The report did not come; `refused` when no connection could be made at all.
 
         An engine that accepts connections and stays `silent` time and again is taken for hung. One that answers that it
-        has no such page is not, nor does a port that is there for metrics alone tell of the one that serves.
+        has no such page is not, nor does a port that is there for metrics alone tell of the one that serves: such an
+        endpoint is given another chance, as no report will ever say that it takes connections again.
         """
         load = self.of(address)
         load.scrape_error = error
         if not silent:
+            load.candidate.reachable = not load.is_out
             return
         load.failed_scrapes += 1
         if refused or load.failed_scrapes >= HUNG_AFTER_FAILURES:

@@ -79,7 +79,7 @@ class EndpointPicker:
         piece.
         """
         request = self.loads.ended(pick_id)
-        if request is not None and (ttft_s is not None or itl_s is not None or whole_s is not None):
+        if request is not None and request.counted and (ttft_s is not None or itl_s is not None or whole_s is not None):
             speed = self.predictor.observe(
                 request, ttft_s, itl_s, cached_tokens=cached_tokens, whole_s=whole_s, output_tokens=output_tokens
             )

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 PREFILL_ROLES = frozenset(("prefill", "encode-prefill"))
 ENCODE_ROLE = "encode"
 ROOM_FILTER = "room-filter"
+WHOLE_ROLES = frozenset(("both", "prefill-decode"))
+"""Of endpoints that need no other for a request."""
 
 _HARDWARE_LABELS = ("fairlead.dev/accelerator", "nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 
@@ -100,6 +102,8 @@ class PoolPlan:
     by_address: Mapping[str, Endpoint]
     gated: Profile
     """Decides for requests that had to wait for their turn: among endpoints with room, as the gate opens for those."""
+    is_split: bool = False
+    """Whether some of its endpoints do a part of a request alone."""
 
 
 class Plans:
@@ -198,8 +202,10 @@ def plan_of(pool: Pool, settings: PoolSettings) -> PoolPlan:
     encoding = tuple([e.address for e in pool.endpoints if e.role == ENCODE_ROLE])
     others = {*prefilling, *encoding}
     answering = tuple([address for address in pool.addresses if address not in others])
+    is_split = any([e.role not in WHOLE_ROLES for e in pool.endpoints])
     by_address = {e.address: e for e in pool.endpoints}
-    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, _gated(settings.profile))
+    gated = _gated(settings.profile)
+    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, gated, is_split)
 
 
 def _gated(profile: Profile) -> Profile:

@@ -25,6 +25,8 @@ from fairlead.gateway.disaggregation import (
     split,
     spread_encoders,
 )
+from fairlead.gateway.observe.requests import MAX_MODELS
+from fairlead.gateway.observe.series import Capped
 from fairlead.gateway.pick import Context, NoPick, Pick
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.requests import Api
@@ -67,6 +69,7 @@ class Splitter:
         self._legs = legs
         self._encode = encode
         self.decisions: dict[tuple[str, str], int] = {}  # (model, decision) -> requests
+        self._model = Capped(MAX_MODELS)
 
     async def close(self) -> None:
         """Give up what is under way."""
@@ -77,7 +80,7 @@ class Splitter:
         """Whether something is computed elsewhere first; then `proceed` or `refuse` is called once, now or later,
         unless `asked.leg` is abandoned before. `body` is the client's, with the target's name in it."""
         plan = asked.plan
-        if not (plan.prefilling or plan.encoding) or asked.request.api not in SPLIT_APIS:
+        if asked.request.api not in SPLIT_APIS:
             return False
         endpoint = plan.by_address[pick.address]
         handoff = engine_for(endpoint.runtime or plan.pool.runtime).handoff
@@ -174,5 +177,5 @@ class Splitter:
             decision = "encode-prefill-decode" if encode else "prefill-decode"
         else:
             decision = "encode-decode" if encode else "decode-only"
-        key = (model, decision)
+        key = (self._model(model), decision)
         self.decisions[key] = self.decisions.get(key, 0) + 1

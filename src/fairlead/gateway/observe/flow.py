@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from fairlead.gateway.flow import Reason
-from fairlead.gateway.observe.series import Distribution, histogram_family
+from fairlead.gateway.observe.series import Distribution, HistogramFamily
 
 WAIT_BOUNDS_S = (0.0001, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 MAX_SERIES = 4000
@@ -69,7 +69,7 @@ class FlowCounts:
             waits = self.waits.setdefault(key, Distribution(WAIT_BOUNDS_S))
         waits.add(waited_s)
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Metric | HistogramFamily]:
         """The families, under our own and llm-d's names."""
         dropped = CounterMetricFamily(
             "fairlead_gateway_requests_dropped", "Requests that flow control refused.", labels=("pool", "reason")
@@ -79,7 +79,7 @@ class FlowCounts:
         yield dropped
         saturations = list(self.saturations())
         for prefix in ("fairlead_gateway_", "llm_d_epp_", "inference_extension_"):
-            yield histogram_family(
+            yield HistogramFamily(
                 prefix + "flow_control_request_queue_duration_seconds",
                 "From a request's arrival at flow control to its leaving, of those that waited or were refused.",
                 ("inference_pool", "priority", "outcome"),

@@ -8,17 +8,20 @@ Own names have the prefix `fairlead_gateway_` and labels of bounded sets (pools,
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from fairlead import __version__
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.load import EndpointLoad, LoadTable
 from fairlead.gateway.observe.flow import FlowCounts
 from fairlead.gateway.observe.requests import MAX_MODELS, RequestCounts, RequestSeries
-from fairlead.gateway.observe.series import OVERHEAD_BOUNDS_S, Capped, Distribution, histogram_family, merged
+from fairlead.gateway.observe.series import OVERHEAD_BOUNDS_S, Capped, Distribution, HistogramFamily, merged
 
 _OWN = "fairlead_gateway_"
 _NEW = "llm_d_epp_"
@@ -59,9 +62,8 @@ class GatewayMetrics:
         self.extra: list[Callable[[], Iterable[Metric]]] = []
         """Further families, of parts that count for themselves."""
         self._model = Capped(MAX_MODELS)
+        self._target = Capped(MAX_MODELS)
         self._now_s = 0.0
-        self._prometheus = CollectorRegistry()
-        self._prometheus.register(self)
 
     def scraped(self, outcome: str) -> None:
         """A scrape ended: ok, failed or refused."""
@@ -74,7 +76,7 @@ class GatewayMetrics:
 
     def rewritten(self, model: str, target: str) -> None:
         """A request's model name was rewritten; names that clients choose are capped."""
-        key = (self._model(model), target)
+        key = (self._model(model), self._target(target))
         self.rewrites[key] = self.rewrites.get(key, 0) + 1
 
     def forget_pool(self, pool: str) -> None:
@@ -85,13 +87,13 @@ class GatewayMetrics:
     def page(self, now_s: float) -> bytes:
         """The page in Prometheus text format; `now_s` is the monotonic time for judging staleness."""
         self._now_s = now_s
-        return generate_latest(self._prometheus)
+        parts = [
+            family.text().encode() if isinstance(family, HistogramFamily) else generate_latest(_Alone(family))
+            for family in self.collect()
+        ]
+        return b"".join(parts)
 
-    def describe(self) -> Iterable[Metric]:
-        """No family is known before it is collected."""
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Metric | HistogramFamily]:
         """All families; called by `page`."""
         series = list(self.requests.all.values())
         yield from self._own(series)
@@ -101,7 +103,7 @@ class GatewayMetrics:
         for families in self.extra:
             yield from families()
 
-    def _own(self, series: Sequence[RequestSeries]) -> Iterator[Metric]:
+    def _own(self, series: Sequence[RequestSeries]) -> Iterator[Metric | HistogramFamily]:
         by_pool: dict[str, list[RequestSeries]] = {}
         for one in series:
             by_pool.setdefault(one.labels.pool, []).append(one)
@@ -119,22 +121,28 @@ class GatewayMetrics:
                        (((), sum(s.connect_retries for s in series)),))  # fmt: skip
         yield _counter(_OWN + "scrapes", "Scrapes of engines.", ("outcome",),
                        (((outcome,), count) for outcome, count in self.scrapes.items()))  # fmt: skip
-        yield histogram_family(_OWN + "decision_duration_seconds", "From the whole body to the decision.", (),
+        yield HistogramFamily(_OWN + "decision_duration_seconds", "From the whole body to the decision.", (),
                                (((), self.decision_s),))  # fmt: skip
         for name, _, _, attribute, help in _DISTRIBUTIONS:
-            yield histogram_family(_OWN + name, help, ("pool",), _by_pool(by_pool, attribute))
+            children = [((pool,), distribution) for pool, distribution in _added_up(by_pool, attribute)]
+            yield HistogramFamily(_OWN + name, help, ("pool",), children)
 
-    def _as_llm_d(self, series: Sequence[RequestSeries]) -> Iterator[Metric]:
-        def labels(one: RequestSeries) -> tuple[str, str, str, str]:
-            return one.labels.model, one.labels.target, one.labels.tenant, str(one.labels.priority)
-
-        totals = [(labels(s), s.routed) for s in series]
-        errors = [((*labels(s), code), count) for s in series for code, count in s.errors.items()]
-        running = [(labels(s), float(s.running)) for s in series]
+    def _as_llm_d(self, series: Sequence[RequestSeries]) -> Iterator[Metric | HistogramFamily]:
+        # These names have no label for the pool, of which llm-d's picker has one: what several have is added up.
+        alike: dict[tuple[str, str, str, str], list[RequestSeries]] = {}
+        for one in series:
+            _, model, target, tenant, priority = one.labels
+            alike.setdefault((model, target, tenant, str(priority)), []).append(one)
+        totals = [(labels, sum([s.routed for s in of])) for labels, of in alike.items()]
+        running = [(labels, float(sum([s.running for s in of]))) for labels, of in alike.items()]
+        errors: dict[tuple[str, ...], int] = {}
+        for labels, of in alike.items():
+            for code, count in [pair for s in of for pair in s.errors.items()]:
+                errors[*labels, code] = errors.get((*labels, code), 0) + count
         for prefix in (_NEW, "inference_objective_"):
             yield _counter(prefix + "request", "Requests.", _REQUEST_LABELS, totals)
             yield _counter(prefix + "request_error", "Requests with an error.", (*_REQUEST_LABELS, "error_code"),
-                           errors)  # fmt: skip
+                           errors.items())  # fmt: skip
         yield _gauge(_NEW + "request_running", "Requests in flight.", _REQUEST_LABELS, running)
         by_model: dict[str, float] = {}
         for one in series:
@@ -142,12 +150,12 @@ class GatewayMetrics:
         yield _gauge("inference_objective_running_requests", "Requests in flight.", ("model_name",),
                      (((model,), count) for model, count in by_model.items()))  # fmt: skip
         for _, name, older, attribute, help in _DISTRIBUTIONS:
-            children = [(labels(s), getattr(s, attribute)) for s in series]
-            yield histogram_family(_NEW + name, help, _REQUEST_LABELS, children)
+            children = list(_added_up(alike, attribute))
+            yield HistogramFamily(_NEW + name, help, _REQUEST_LABELS, children)
             if older:
-                yield histogram_family("inference_objective_" + older, help, _REQUEST_LABELS, children)
+                yield HistogramFamily("inference_objective_" + older, help, _REQUEST_LABELS, children)
         for name in (_NEW, "inference_extension_"):
-            yield histogram_family(name + "scheduler_e2e_duration_seconds", "Duration of a decision.", (),
+            yield HistogramFamily(name + "scheduler_e2e_duration_seconds", "Duration of a decision.", (),
                                    (((), self.decision_s),))  # fmt: skip
             yield _counter(name + "model_rewrite_decisions", "Requests whose model name was rewritten.",
                            ("model_name", "target_model"), self.rewrites.items())  # fmt: skip
@@ -163,13 +171,15 @@ class GatewayMetrics:
         ready: list[tuple[Sequence[str], float]] = []
         values: dict[str, list[tuple[Sequence[str], float]]] = {}
         queues: list[tuple[Sequence[str], float]] = []
+        names = Counter([_name(key) for key in self._endpoints.pools])
         for pool in self._endpoints.pools.values():
             loads = [self._loads.of(e.address) for e in pool.endpoints]
             in_flight.add_metric([pool.key], sum(len(load.in_flight) for load in loads))
             said = [_state(load, self._now_s) for load in loads]
             for state in ("ok", "stale", "unreachable"):
                 states.add_metric([pool.key, state], said.count(state))
-            name = pool.key.partition("/")[2] or pool.key
+            # As llm-d has it, which serves one namespace; where two have a pool of this name, both are told in full.
+            name = _name(pool.key) if names[_name(pool.key)] == 1 else pool.key
             ready.append(((name,), float(len(loads))))
             for metric, value in _averages(loads):
                 values.setdefault(metric, []).append(((name,), value))
@@ -183,6 +193,11 @@ class GatewayMetrics:
         yield _gauge(_NEW + "ready_endpoints", "Ready endpoints.", ("name",), ready)
         yield _gauge("inference_pool_ready_pods", "Ready endpoints.", ("name",), ready)
         yield _gauge(_NEW + "per_endpoint_queue_size", "Requests waiting.", ("name", "model_server_endpoint"), queues)
+
+
+def _name(key: str) -> str:
+    """Of a pool, without its namespace."""
+    return key.partition("/")[2] or key
 
 
 def _state(load: EndpointLoad, now_s: float) -> str:
@@ -205,10 +220,25 @@ def _known(loads: Sequence[EndpointLoad]) -> list:  # type: ignore[type-arg]
     return [load.candidate for load in loads]
 
 
-def _by_pool(by_pool: dict[str, list[RequestSeries]], attribute: str) -> Iterator[tuple[Sequence[str], Distribution]]:
-    for pool, series in by_pool.items():
-        parts = [getattr(one, attribute) for one in series]
-        yield (pool,), merged(parts, parts[0].bounds)
+_Labels = TypeVar("_Labels")
+
+
+def _added_up(
+    series: Mapping[_Labels, Sequence[RequestSeries]], attribute: str
+) -> Iterator[tuple[_Labels, Distribution]]:
+    for labels, of in series.items():
+        parts: list[Distribution] = [getattr(one, attribute) for one in of]
+        yield labels, parts[0] if len(parts) == 1 else merged(parts, parts[0].bounds)
+
+
+class _Alone(Collector):
+    """One family, for the client library to write out."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        return (self._family,)
 
 
 def _counter(

@@ -16,9 +16,9 @@ from fairlead.gateway.observe.series import (
 from fairlead.gateway.route import Completion
 
 MAX_MODELS = 1000
-MAX_TENANTS = 1000
-MAX_SERIES = 4000
-"""Combinations of labels; later ones are counted together, per pool."""
+MAX_TENANTS = 200
+MAX_SERIES = 2000
+"""Combinations of labels; later ones are counted together, per pool. Each is two hundred lines of the metrics page."""
 
 
 class RequestLabels(NamedTuple):
