@@ -103,6 +103,8 @@ def gateway(argv: list[str]) -> int:
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
     _writable(parser, arguments.data)
+    if arguments.config is not None:
+        _followable(parser, arguments.config)
     from fairlead.gateway.run import Options, run
 
     tls = None
@@ -225,6 +227,15 @@ def _writable(parser: argparse.ArgumentParser, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"the folder {folder} cannot be made: {error.strerror}")
+
+
+def _followable(parser: argparse.ArgumentParser, config: Path) -> None:
+    from fairlead.gateway.config import ConfigError, read_config
+
+    try:
+        read_config(config.read_text())
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        parser.error(f"--config {config}: {error}")
 
 
 def run_component(name: str, work: Coroutine[Any, Any, None]) -> int:

@@ -14,6 +14,7 @@ COMPONENTS = {
     "controllers": ("fairlead.cli.components", "controllers", "Run every controller against an API server."),
     "agent": ("fairlead.cli.components", "agent", "Run virtual nodes whose pods are local processes."),
     "gateway": ("fairlead.cli.components", "gateway", "Run the endpoint picker."),
+    "epp": ("fairlead.cli.epp", "main", "Run the endpoint picker of one InferencePool, with other pickers' flags."),
     "envoy": ("fairlead.cli.components", "envoy", "Run the Envoy of the standalone gateway."),
     "engine": ("fairlead.cli.components", "engine", "Run a model server that ships with Fairlead."),
     "supervise": ("fairlead.cli.components", "supervise", "Run the supervisor of a data folder (used by up --detach)."),

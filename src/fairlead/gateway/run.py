@@ -72,8 +72,10 @@ class Options:
     """Obey the test headers of the conformance tests. Never in production: clients choose their endpoint."""
     one_pool: bool = False
     """The source has one pool, which gets all that comes, whatever its path or model."""
+    log_level: int = logging.INFO
     drain_s: float = 0.0
-    """How long it goes on serving after it was told to stop, while its health already says that it does not."""
+    """How long it goes on serving after it was told to stop, while its health already says that it does not; told
+    again, it stops at once."""
     peers_folder: Path | None = None
     """Folder in which the pickers of one machine find each other; None = there are no others there."""
     peers_address: str = ""
@@ -100,10 +102,10 @@ async def serve(
 
     Raises what `source` raises, and ConfigError for `options.config`.
     """
-    stopping = asyncio.Event()
+    stopping, hurrying = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, lambda: (hurrying if stopping.is_set() else stopping).set())
     default = read_settings(options.config.read_text()) if options.config is not None else None
     traces = traces_from_environment() if options.traces else NoTraces()
     # Envoy may still report the ends of requests that an earlier process picked: each process has ids of its own.
@@ -141,8 +143,7 @@ async def serve(
         health.set(True)
         await stopping.wait()
         health.set(False)
-        if options.drain_s:
-            await clock.sleep(options.drain_s)
+        await _first(clock.sleep(options.drain_s), _until(hurrying), timeout_s=options.drain_s)
         parts.gates.close()
         await server.stop()
         parts.recovery.close()
@@ -167,7 +168,7 @@ async def run(
     from fairlead.gateway.sources.kube import KubeSource
     from fairlead.kube.client import Client
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     client: Client = Client.load(kubeconfig)
     await serve(KubeSource(client, namespace, pool), options, client=client)
 
