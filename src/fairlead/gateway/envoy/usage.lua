@@ -16,7 +16,16 @@ local function number(text, name)
 end
 
 local function last_usage(text)
-  return string.match(text, '.*"usage"%s*:%s*(%b{})')
+  -- Searched for by plain text and tried where it stands: a pattern that begins with anything goes through a text
+  -- without usage again from each of its characters (20 ms of Envoy for a short stream).
+  local last, before, at = nil, nil, 0
+  while true do
+    at = string.find(text, '"usage"', at + 1, true)
+    if not at then break end
+    last, before = at, last
+  end
+  return last and string.match(text, '^"usage"%s*:%s*(%b{})', last)
+    or before and string.match(text, '^"usage"%s*:%s*(%b{})', before)
 end
 
 local function prompt_of(usage)
