@@ -77,8 +77,12 @@ def gateway(argv: list[str]) -> int:
     parser.add_argument("--namespace", help="serve the pools of this namespace only")
     parser.add_argument("--config", type=Path, help="EndpointPickerConfig of pools that name none")
     foreign = parser.add_argument_group("gateways other than Fairlead's own Envoy")
-    foreign.add_argument("--grpc-address", default="", metavar="HOST:PORT", help="serve them there (usual port: 9002)")
-    foreign.add_argument("--health-address", default="", metavar="HOST:PORT", help="gRPC health (usual port: 9003)")
+    foreign.add_argument(
+        "--grpc-address", type=_place, default="", metavar="HOST:PORT", help="serve them there (usual port: 9002)"
+    )
+    foreign.add_argument(
+        "--health-address", type=_place, default="", metavar="HOST:PORT", help="gRPC health (usual port: 9003)"
+    )
     foreign.add_argument("--tls-cert", type=Path, help="certificate (PEM) of that address; self-signed when left out")
     foreign.add_argument("--tls-key", type=Path, help="its key (PEM)")
     foreign.add_argument("--no-tls", action="store_true", help="serve without TLS")
@@ -96,12 +100,22 @@ def gateway(argv: list[str]) -> int:
     )  # fmt: skip
     peers = parser.add_argument_group("other pickers behind the same gateway")
     peers.add_argument("--peers-folder", type=Path, metavar="DIR", help="where the pickers of this machine meet")
-    peers.add_argument("--peers-address", default="", metavar="HOST:PORT", help="listen there for pickers elsewhere")
-    peers.add_argument("--peer", action="append", default=[], metavar="HOST:PORT", help="one of them; repeatable")
+    peers.add_argument(
+        "--peers-address", type=_place, default="", metavar="HOST:PORT", help="listen there for pickers elsewhere"
+    )
+    peers.add_argument(
+        "--peer", type=_place, action="append", default=[], metavar="HOST:PORT", help="one of them; repeatable"
+    )
     peers.add_argument("--peers-service", default="", metavar="NAMESPACE/NAME", help="headless Service of them all")
     arguments = parser.parse_args(argv)
     if bool(arguments.tls_cert) != bool(arguments.tls_key):
         parser.error("--tls-cert and --tls-key belong together")
+    if arguments.no_tls and arguments.tls_cert:
+        parser.error("--no-tls and --tls-cert exclude each other")
+    if (arguments.peer or arguments.peers_service) and not arguments.peers_address:
+        parser.error("--peer and --peers-service need --peers-address, where they find this picker")
+    if arguments.peers_folder and arguments.peers_address:
+        parser.error("--peers-folder and --peers-address exclude each other")
     _writable(parser, arguments.data)
     if arguments.config is not None:
         _followable(parser, arguments.config)
@@ -222,6 +236,14 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _place(text: str) -> str:
+    """Empty, as the default is, or an address with its port."""
+    host, _, port = text.rpartition(":")
+    if text and (not host or not port.isdigit() or int(port) > 65_535 or (":" in host and host[0] != "[")):
+        raise argparse.ArgumentTypeError(f"HOST:PORT is needed, as 127.0.0.1:9002 or [::1]:9002, got {text}")
+    return text
+
+
 def _writable(parser: argparse.ArgumentParser, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +261,8 @@ def _followable(parser: argparse.ArgumentParser, config: Path) -> None:
 
 
 def run_component(name: str, work: Coroutine[Any, Any, None]) -> int:
-    """Run until it ends; credentials that are missing are one line on stderr and exit status 1."""
+    """Run until it ends. What a person can act on (missing credentials, a bad configuration, an address that is taken)
+    is one line on stderr and exit status 1."""
     import uvloop
 
     from fairlead.kube.authorization import CredentialsError
@@ -248,7 +271,19 @@ def run_component(name: str, work: Coroutine[Any, Any, None]) -> int:
         uvloop.run(work)
     except KeyboardInterrupt:
         return 130
-    except CredentialsError as error:
-        print(f"fairlead {name}: {error}", file=sys.stderr)
+    except Exception as error:
+        from fairlead.gateway.config import ConfigError
+
+        cause = _cause(error)
+        if not isinstance(cause, CredentialsError | ConfigError | OSError):
+            raise
+        print(f"fairlead {name}: {cause}", file=sys.stderr)
         return 1
     return 0
+
+
+def _cause(error: Exception) -> Exception:
+    """What a group of one has in it."""
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

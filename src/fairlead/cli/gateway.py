@@ -9,6 +9,7 @@ import socket
 import time
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console, Group
@@ -73,11 +74,14 @@ def explain(
 ) -> None:
     """Replay a decision: what each filter kept, each scorer gave, and why the endpoint was picked."""
     if listing:
-        _list_decisions(_get(_socket(data, gateway_data), f"/decisions?limit=50&pool={pool}"), output)
+        _list_decisions(_get(_socket(data, gateway_data), f"/decisions?limit=50&pool={quote(pool, safe='')}"), output)
         return
-    raw = file.read_bytes() if file else _fetch(_socket(data, gateway_data), f"/decisions/{name}")
+    raw = _saved(file) if file else _fetch(_socket(data, gateway_data), f"/decisions/{quote(name, safe='')}")
     if output == "json":
-        typer.echo(json.dumps(json.loads(raw), indent=2))
+        try:
+            typer.echo(json.dumps(json.loads(raw), indent=2))
+        except ValueError as error:
+            raise Failed(f"this is no recorded decision: {error}") from error
         return
     from fairlead.cli.explanation import print_explanation
 
@@ -106,6 +110,13 @@ def check(file: Annotated[Path, typer.Argument(help="An EndpointPickerConfig, YA
 def show(data: DataOption = None, gateway_data: GatewayData = None) -> None:
     """What holds for every pool of a running picker, as JSON."""
     typer.echo(json.dumps(_get(_socket(data, gateway_data), "/config"), indent=2))
+
+
+def _saved(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise Failed(f"{file}: {error.strerror}") from error
 
 
 def _list_decisions(rows: list[dict[str, Any]], output: str) -> None:
@@ -206,7 +217,7 @@ def _fetch(path: Path, target: str) -> bytes:
         connection.request("GET", target)
         response = connection.getresponse()
         body = response.read()
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Failed(f"the endpoint picker does not answer at {path}: {error}") from error
     finally:
         connection.close()

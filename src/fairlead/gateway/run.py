@@ -100,7 +100,8 @@ async def serve(
 ) -> None:
     """Serve the picker until SIGTERM or SIGINT. With `client`, first replicas are asked for of its Kubernetes API.
 
-    Raises what `source` raises, and ConfigError for `options.config`.
+    Raises ConfigError for `options.config`, and an ExceptionGroup of what `source` or another part has failed with,
+    such as an OSError for an address that cannot be bound.
     """
     stopping, hurrying = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -136,24 +137,27 @@ async def serve(
             access = KubernetesAccess(client, clock) if options.metrics_authorized and client is not None else None
             page = serve_metrics(parts, options.metrics_port, options.metrics_host, access)
             background.append(tasks.create_task(page))
-        await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
-        if not parts.registry.synced and not stopping.is_set():
-            _log.warning("endpoints are not known after %.0f s; serving without them", SYNC_TIMEOUT_S)
-        await _listen(server, options)
-        health.set(True)
-        await stopping.wait()
-        health.set(False)
-        await _first(clock.sleep(options.drain_s), _until(hurrying), timeout_s=options.drain_s)
-        parts.gates.close()
-        await server.stop()
-        parts.recovery.close()
-        await parts.splitter.close()
-        await exact.close()
-        if first is not None:
-            await first.close()
-        await memory.save()
-        for task in background:
-            task.cancel()
+        try:
+            await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
+            if not parts.registry.synced and not stopping.is_set():
+                _log.warning("endpoints are not known after %.0f s; serving without them", SYNC_TIMEOUT_S)
+            await _listen(server, options)
+            health.set(True)
+            await stopping.wait()
+            health.set(False)
+            await _first(clock.sleep(options.drain_s), _until(hurrying), timeout_s=options.drain_s)
+        finally:
+            # Also when a part has failed: those who wait get an answer, and what was learned is there at the restart.
+            parts.gates.close()
+            await server.stop()
+            parts.recovery.close()
+            await parts.splitter.close()
+            await exact.close()
+            if first is not None:
+                await first.close()
+            await memory.save()
+            for task in background:
+                task.cancel()
     traces.close()
 
 

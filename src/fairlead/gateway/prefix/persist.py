@@ -41,6 +41,7 @@ class PrefixFile:
         self._clock = clock
         self._saved_tick = tree.tick
         self._failing = False
+        self._saving = asyncio.Lock()
 
     def load(self) -> int:
         """Restore the tree from the file and count the prompts in it; 0 where there is none or it is of no use."""
@@ -66,6 +67,10 @@ class PrefixFile:
 
     async def save(self) -> bool:
         """Write what changed since the last time; False when that failed, which is logged once until it works again."""
+        async with self._saving:
+            return await self._save()
+
+    async def _save(self) -> bool:
         tick = self._tree.tick
         if tick == self._saved_tick:
             return True
