@@ -223,3 +223,23 @@ async def test_an_engine_that_cannot_compute_prompts_gets_none_when_no_other_is_
     (reply,), _ = _ask(parts)
     assert (reply.status, reply.reason) == (503, "no_prefill_endpoints")
     assert parts.loads.of("10.0.0.1:80").candidate.in_flight == _running(parts) == 0
+
+
+@pytest.mark.parametrize("prompt", [[2**40] * 40, [-5] * 40, [2**70] * 40, [[2**40] * 40] * 2])
+async def test_tokens_that_no_engine_has_are_for_the_engine_to_refuse(prompt, split):
+    split.registry.set_pool(_pool(addresses=("127.0.0.1:2",)))
+    found = []
+    head = RequestHead("POST", "/v1/completions", {}, None, split.clock.monotonic_s())
+    split.director.decide_on_headers(head)
+    split.director.route(head, json.dumps({"model": "tiny", "prompt": prompt}).encode(), found.append)
+    assert isinstance(found[0], Route)
+
+
+@pytest.mark.parametrize("counted", [10**300, -(10**300)])
+def test_an_engine_that_counts_nonsense_does_not_shut_its_tenant_out(counted, monkeypatch):
+    settled = []
+    parts = _assembly(_pool())
+    monkeypatch.setattr(parts.gates, "settle", lambda *charge: settled.append(charge[3]))
+    (route,), _ = _ask(parts)
+    parts.director.completed(_end(route, output_tokens=counted))
+    assert abs(settled[0]) <= 1e6

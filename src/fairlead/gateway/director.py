@@ -19,7 +19,7 @@ from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply, Shape
 from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.flow import Gates, Item, Rejection
-from fairlead.gateway.latency.output_lengths import OutputLengths
+from fairlead.gateway.latency.output_lengths import LONGEST_TOKENS, OutputLengths
 from fairlead.gateway.load import InFlight
 from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.observe.hooks import Hooks, NoHooks
@@ -384,7 +384,8 @@ class Director:
             self._splitter.ended(asked.leg, fetched=bool(completion.served))
         if completion.output_tokens is not None:
             query, key = asked.query, asked.plan.pool.key
-            more_tokens = completion.output_tokens - query.output_tokens
+            # An engine that counts nonsense does not shut a tenant out.
+            more_tokens = min(max(completion.output_tokens, 0), LONGEST_TOKENS) - query.output_tokens
             self._gates.settle(key, query.priority, query.fairness_id, more_tokens)
         if completion.output_tokens is not None and completion.code == 200:
             self.output_lengths.observe(asked.query.model, asked.query.fairness_id, completion.output_tokens)

@@ -8,6 +8,7 @@ call before the pick. What cannot be tokenised in time is matched by its text, a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -90,8 +91,10 @@ class ExactPrefixes:
         """See to the prompt's tokens, then call `go`: at once (None is returned), or when they have come."""
         request, plan = asked.request, asked.plan
         if request.token_ids is not None:
-            self._take(asked, ExactTokens(token_array(request.token_ids), "client"))
-        elif request.api is Api.COMPLETIONS and request.model in self._tokenization.models:
+            # Those that no engine has are for the engine to refuse.
+            with contextlib.suppress(OverflowError):
+                self._take(asked, ExactTokens(token_array(request.token_ids), "client"))
+        elif request.api is Api.COMPLETIONS and self._tokenization.is_exact(_tokenizer_of(plan.pool)):
             return self._start(asked, self._text(asked), go)
         elif request.api is Api.CHAT and plan.settings.asks_engines_for_tokens and plan.answering:
             return self._start(asked, self._chat(asked), go)
@@ -113,7 +116,7 @@ class ExactPrefixes:
         text = msgspec.json.decode(asked.request.prompt)
         if not isinstance(text, str):
             return estimate(len(asked.request.prompt), "the prompt is not one text")
-        return await self._tokenization.text(asked.query.model, text)
+        return await self._tokenization.text(_tokenizer_of(asked.plan.pool), text)
 
     async def _chat(self, asked: Asked) -> PromptTokens:
         body = {**msgspec.json.decode(asked.body), "model": asked.query.model}
@@ -179,9 +182,9 @@ class ExactPrefixes:
                 _log.warning("%s", error)
 
     def _load(self, pool: Pool) -> None:
-        if not pool.tokenizer or not pool.models or not pool.addresses:
+        if not _tokenizer_of(pool) or not pool.addresses:
             return
-        model = pool.models[0]
+        model = _tokenizer_of(pool)
         if self._loaded.get(model) != pool.tokenizer:
             self._loaded[model] = pool.tokenizer
             self._spawn(self._confirmed(model, Path(pool.tokenizer), pool.addresses[0]))
@@ -200,6 +203,11 @@ class ExactPrefixes:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _tokenizer_of(pool: Pool) -> str:
+    """Under which model the tokenizer of a pool is kept, whatever it is called in requests; empty = it has none."""
+    return pool.models[0] if pool.tokenizer and pool.models else ""
 
 
 def _runtime(plan: PoolPlan, address: str) -> str:

@@ -83,6 +83,10 @@ class Tokenization:
         """Models whose tokens are exact."""
         return sorted(self._confirmed)
 
+    def is_exact(self, model: str) -> bool:
+        """Whether the tokens of texts for this model are those that its engine computes."""
+        return model in self._confirmed
+
     async def load(self, model: str, path: Path) -> None:
         """Read a `tokenizer.json`; what it says is an estimate until `confirm`. Raises TokenizerError."""
         loop = asyncio.get_running_loop()
