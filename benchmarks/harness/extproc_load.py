@@ -18,6 +18,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import hpack
@@ -124,7 +125,7 @@ class Connection:
     socket: socket.socket = field(init=False)
     next_stream: int = 1
     received: bytearray = field(default_factory=bytearray)
-    unsent: bytearray = field(default_factory=bytearray)
+    unsent: deque[bytes | memoryview] = field(default_factory=deque)
     credit_bytes: int = 0
     began_s: dict[int, float] = field(default_factory=dict)
     """Stream -> when its request was due."""
@@ -134,8 +135,8 @@ class Connection:
         self.socket.connect(self.path)
         self.socket.setblocking(False)
         settings = struct.pack(">HL", 4, _BIG_WINDOW)
-        self.unsent += _PREFACE + frame(_SETTINGS, 0, 0, settings)
-        self.unsent += frame(_WINDOW, 0, 0, struct.pack(">L", _BIG_WINDOW - 65_535))
+        self.unsent.append(_PREFACE + frame(_SETTINGS, 0, 0, settings))
+        self.unsent.append(frame(_WINDOW, 0, 0, struct.pack(">L", _BIG_WINDOW - 65_535)))
         self._encoder = hpack.Encoder()
 
     def open(self, method: str) -> int:
@@ -147,15 +148,32 @@ class Connection:
                 ("te", "trailers"), ("content-type", "application/grpc"), ("x-envoy-internal", "true"),
             ]
         )  # fmt: skip
-        self.unsent += frame(_HEADERS, _END_HEADERS, stream, block)
+        self.unsent.append(frame(_HEADERS, _END_HEADERS, stream, block))
         return stream
 
+    def data(self, stream: int, payload: bytes) -> None:
+        """One DATA frame; a large payload is not copied."""
+        length = len(payload)
+        head = _FRAME.pack(length >> 8, length & 0xFF, _DATA, 0, stream)
+        if length < 4096:
+            self.unsent.append(head + payload)
+        else:
+            self.unsent.append(head)
+            self.unsent.append(payload)
+
     def flush(self) -> None:
-        try:
-            sent = self.socket.send(self.unsent)
-        except BlockingIOError:
-            return
-        del self.unsent[:sent]
+        unsent = self.unsent
+        while unsent:
+            try:
+                sent = self.socket.sendmsg(list(islice(unsent, 64)))
+            except BlockingIOError:
+                return
+            while sent:
+                first = unsent.popleft()
+                if sent < len(first):
+                    unsent.appendleft(memoryview(first)[sent:])
+                    return
+                sent -= len(first)
 
     def read(self) -> list[tuple[int, bytes, bool]]:
         """(stream, data, whether the call is over) of what has come."""
@@ -182,14 +200,14 @@ class Connection:
             elif kind == _HEADERS:
                 events.append((stream, b"", bool(flags & _END_STREAM)))
             elif kind == _SETTINGS and not flags & _ACK:
-                self.unsent += frame(_SETTINGS, _ACK, 0, b"")
+                self.unsent.append(frame(_SETTINGS, _ACK, 0, b""))
             elif kind == _PING and not flags & _ACK:
-                self.unsent += frame(_PING, _ACK, 0, payload)
+                self.unsent.append(frame(_PING, _ACK, 0, payload))
             elif kind == _GOAWAY or (kind == _RST and any(payload)):
                 raise ConnectionError(f"the picker ended stream {stream} with {payload.hex()}")
         del buffer[:at]
         if self.credit_bytes > 1 << 20:
-            self.unsent += frame(_WINDOW, 0, 0, struct.pack(">L", self.credit_bytes))
+            self.unsent.append(frame(_WINDOW, 0, 0, struct.pack(">L", self.credit_bytes)))
             self.credit_bytes = 0
         return events
 
@@ -258,7 +276,7 @@ class Load:
         stream = connection.open("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
         wanted = self._scripts[self._sent % len(self._scripts)]
         for payload in wanted.head:
-            connection.unsent += frame(_DATA, 0, stream, payload)
+            connection.data(stream, payload)
         if wanted.body:
             self._unanswered[connection.socket.fileno(), stream] = wanted
         connection.began_s[stream] = due_s
@@ -271,7 +289,7 @@ class Load:
                 self._picks[fd, stream] = pick_id, value_of(data, _ENDPOINT)
             if data and (wanted := self._unanswered.pop((fd, stream), None)):
                 for payload in wanted.body:
-                    connection.unsent += frame(_DATA, 0, stream, payload)
+                    connection.data(stream, payload)
             if not over:
                 continue
             done_s = time.monotonic()
@@ -293,7 +311,7 @@ class Load:
             self._named = True
         data = message(batch.SerializeToString())
         for i in range(0, len(data), _MAX_FRAME):
-            self._logs.unsent += frame(_DATA, 0, self._log_stream, data[i : i + _MAX_FRAME])
+            self._logs.data(self._log_stream, data[i : i + _MAX_FRAME])
 
 
 def main() -> None:
