@@ -243,3 +243,13 @@ def test_an_engine_that_counts_nonsense_does_not_shut_its_tenant_out(counted, mo
     (route,), _ = _ask(parts)
     parts.director.completed(_end(route, output_tokens=counted))
     assert abs(settled[0]) <= 1e6
+
+
+async def test_a_path_that_names_a_model_waits_also_where_only_its_own_priority_has_to():
+    parts = _assembly(_pool(objectives={"batch": -1}), settings=PoolSettings(detector=concurrency_detector(10)))
+    for _ in range(9):
+        assert isinstance(_ask(parts)[0][0], Route)
+    head = RequestHead("POST", "/v2/models/tiny/infer", {"x-llm-d-inference-objective": "batch"})
+    assert parts.director.decide_on_headers(head) is None
+    assert parts.director.route(head, b"{}", print) is not None
+    assert isinstance(parts.director.decide_on_headers(RequestHead("POST", "/v2/models/tiny/infer")), Route)

@@ -123,6 +123,8 @@ class Director:
         if waits is None:
             return outcome[0]
         waits.abandon()
+        if "POST" in found.methods:
+            return None
         return self._told(
             errors.no_endpoints(f"The model `{found.model}` is busy or starting.", 1), Shape.OPEN_INFERENCE
         )

@@ -298,6 +298,7 @@ def test_the_older_group_is_accepted_with_a_word():
         (HEAD.replace("v1alpha1", "v1"), "apiVersion is 'llm-d.ai/v1': want llm-d.ai/v1alpha1"),
         (HEAD.replace("EndpointPickerConfig", "Pod"), "kind is 'Pod': want EndpointPickerConfig"),
         (HEAD + "pluginz: []", "unknown field `pluginz`"),
+        (HEAD + "plugins: []\nmaxBytes: " + "9" * 5000, "a value cannot be read"),
         (HEAD + "plugins: []\nplugins: []", "line 4: plugins is there twice"),
         (HEAD + "plugins: [{name: x}]", "missing required field `type` - at `$.plugins[0]`"),
         (HEAD + "x: " + "[" * 5000, "neither YAML nor JSON"),

@@ -131,6 +131,11 @@ def read_document(text: str) -> Document:
         raise ConfigError(f"neither YAML nor JSON: {error}") from error
     except RecursionError as error:
         raise ConfigError("neither YAML nor JSON that can be read: it is nested too deeply") from error
+    except ConfigError:
+        raise
+    except ValueError as error:
+        # Numbers of thousands of digits and dates that are none.
+        raise ConfigError(f"a value cannot be read: {error}") from error
     _check_size(raw)
     if not isinstance(raw, dict):
         raise ConfigError(f"the configuration is {type(raw).__name__}: want a mapping with apiVersion and kind")
