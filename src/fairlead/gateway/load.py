@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from fairlead.engines import UNKNOWN, EngineSignals
 from fairlead.gateway.pick import Candidate
+from fairlead.gateway.pick.room import FIRST_WINDOW, next_window
 
 STALE_AFTER_S = 5.0
 """Signals older than this are unknown: queues of engines turn over within seconds."""
@@ -133,7 +134,7 @@ class LoadTable:
     def of(self, address: str) -> EndpointLoad:
         load = self._by_address.get(address)
         if load is None:
-            load = self._by_address[address] = EndpointLoad(Candidate(address))
+            load = self._by_address[address] = EndpointLoad(Candidate(address, window_requests=FIRST_WINDOW))
         return load
 
     def describe(self, address: str, role: str, labels: Mapping[str, str], pod: str = "") -> None:
@@ -263,6 +264,8 @@ class LoadTable:
         if signals.running_requests is None or signals.waiting_requests is None:
             load.reported_others = None
         else:
+            window = FIRST_WINDOW if candidate.window_requests is None else candidate.window_requests
+            candidate.window_requests = next_window(window, signals.running_requests, signals.waiting_requests)
             self._correct(load, signals.running_requests + signals.waiting_requests, began_s)
             _raise_backlog(load, signals.waiting_requests, began_s, now_s)
         _count_others(load)

@@ -68,6 +68,8 @@ class Candidate:
     """namespace/name of its pod; empty = unknown."""
     last_cold_pick: int = 0
     """Sequence number of the last request it got of whose prompt no endpoint held anything; 0 = none yet."""
+    window_requests: int | None = None
+    """How many requests may be there until a report shows that they all run (`room.next_window`); None = any number."""
 
 
 @dataclass(frozen=True, slots=True)

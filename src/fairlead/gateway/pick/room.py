@@ -21,6 +21,10 @@ from fairlead.gateway.pick.candidate import Candidate
 
 NO_VALUE: Final = float("inf")
 
+FIRST_WINDOW: Final = 64
+"""Requests that an engine gets at once of which nothing is known."""
+_WINDOW_SLACK: Final = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
@@ -64,6 +68,8 @@ def load_of(c: Candidate, settings: Headroom) -> float:
         if slack < settings.queue_slack_requests:
             slack = settings.queue_slack_requests
         load = (total - running) / slack
+    if c.window_requests is not None and total >= c.window_requests and running is not None:
+        load = max(load, total / c.window_requests)
     if c.kv_capacity_tokens or usage is not None:
         kv = _kv_use(c, total) / settings.kv_fill
         if kv > load:
@@ -73,6 +79,18 @@ def load_of(c: Candidate, settings: Headroom) -> float:
         if backlog > load and in_flight:
             load = backlog
     return load if load > 0.0 else 0.0
+
+
+def next_window(window: int, running: int, waiting: int) -> int:
+    """How many requests an engine may have, after a report, until the next one.
+
+    Between two reports nobody knows how large its batch is: a burst would all go into its queue, where a request that
+    comes after it has to wait for it, whoever sent it. So an engine gets at most twice what it was seen to run; one
+    that was seen to queue gets half as many as before, down to what it runs.
+    """
+    if waiting:
+        return max(running + max(_WINDOW_SLACK, running // 50), window // 2)
+    return max(window, 2 * running)
 
 
 def _kv_use(c: Candidate, total: int) -> float:
@@ -101,6 +119,8 @@ def load_told(c: Candidate, settings: Headroom) -> str:
         parts.append(f"no report of its engine and {c.in_flight} of {settings.blind_requests} blind ones in flight")
     elif c.waiting:
         parts.append(f"{c.waiting} of them in its queue")
+    if c.window_requests is not None and total >= c.window_requests:
+        parts.append("as many as are known to run there at once")
     if c.kv_capacity_tokens or c.kv_cache_usage_ratio is not None:
         parts.append(f"its KV cache taken to {_kv_use(c, total):.0%}")
     if c.prefill_backlog_tokens and c.speed is not None:
