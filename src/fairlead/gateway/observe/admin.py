@@ -61,7 +61,7 @@ async def serve_admin(pages: Pages, socket: Path) -> None:
 
     async def decisions(request: web.Request) -> web.Response:
         limit = request.query.get("limit", "20")
-        if not limit.isdigit():
+        if not limit.isdecimal():
             return web.Response(status=400, text=f"limit is {limit!r}; it has to be a number")
         return _json(pages.decisions(request.query.get("pool", ""), int(limit)))
 
@@ -78,7 +78,8 @@ async def serve_admin(pages: Pages, socket: Path) -> None:
     app.router.add_get("/decisions", decisions)
     app.router.add_get("/decisions/{name:.+}", decision)
     app.router.add_get("/config", config)
-    await _serve(app, lambda runner: web.UnixSite(runner, str(socket)))
+    # Decisions tell of tenants and sessions, whatever this process lets others do with its files.
+    await _serve(app, lambda runner: web.UnixSite(runner, str(socket)), lambda: socket.chmod(0o600))
 
 
 def _metrics(pages: Pages) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -88,11 +89,14 @@ def _metrics(pages: Pages) -> Callable[[web.Request], Awaitable[web.StreamRespon
     return metrics
 
 
-async def _serve(app: web.Application, site: Callable[[web.AppRunner], web.BaseSite]) -> None:
+async def _serve(
+    app: web.Application, site: Callable[[web.AppRunner], web.BaseSite], started: Callable[[], None] = lambda: None
+) -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
         await site(runner).start()
+        started()
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
