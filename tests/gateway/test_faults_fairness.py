@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
-from gateway.faults import ask, many, nothing_in_flight, pool, start
+from gateway.faults import CHAT, ask, many, nothing_in_flight, pool, start
 
 TENANT = "x-llm-d-inference-fairness-id"
 OBJECTIVE = "x-llm-d-inference-objective"
@@ -59,4 +60,78 @@ async def test_a_flood_of_one_tenant_does_not_make_another_wait_for_it(stack, sm
     # The first burst comes before anything is known of the engine.
     assert behind[0] <= 120, behind
     assert sorted(behind)[len(behind) // 2] <= 20 and max(behind[1:]) <= 40, behind
+    await nothing_in_flight(stack)
+
+
+_SMALL_QUEUE = """
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+featureGates: [flowControl]
+plugins:
+- type: least-cost-scorer
+- {type: concurrency-detector, parameters: {maxConcurrency: 2}}
+flowControl:
+  maxRequests: 12
+  defaultRequestTTL: 2s
+  saturationDetector: {pluginRef: concurrency-detector}
+"""
+
+
+async def test_what_does_not_fit_is_refused_with_a_reason_and_when_to_come_again(stack):
+    config = _SMALL_QUEUE.replace("TTL: 2s", "TTL: 30s")
+    objectives = {"high": 10, "batch": -5}
+    await _pool(stack, "--ttft-ms", "400", "--itl-ms", "0", config=config, objectives=objectives)
+    async with many() as session:
+
+        async def one(objective: str = "") -> tuple[str, int, dict, float]:
+            headers = {OBJECTIVE: objective} if objective else {}
+            async with session.post(
+                stack.url + "/v1/chat/completions",
+                json={"model": "tiny", "messages": CHAT["messages"], "max_tokens": 1}, headers=headers,
+            ) as response:  # fmt: skip
+                return objective, response.status, dict(response.headers), len(await response.read())
+
+        batch = [asyncio.create_task(one("batch")) for _ in range(14)]
+        await asyncio.sleep(0.2)
+        important = [asyncio.create_task(one("high")) for _ in range(4)]
+        plain = [asyncio.create_task(one()) for _ in range(4)]
+        answers = await asyncio.gather(*batch, *important, *plain)
+    by_objective = {name: [a for a in answers if a[0] == name] for name in ("batch", "high", "")}
+    assert {status for _, status, _, _ in by_objective["high"]} == {200}
+    assert {status for _, status, _, _ in by_objective[""]} == {200}
+    refused = [headers for _, status, headers, _ in by_objective["batch"] if status == 429]
+    assert refused and len(refused) >= 8
+    for headers in refused:
+        lower = {name.lower(): value for name, value in headers.items()}
+        assert int(lower["retry-after"]) >= 1
+        assert lower[REASON] in ("evicted-priority", "rejected-saturated", "rejected-ttl-expired"), lower
+    assert {status for _, status, _, _ in answers} == {200, 429}
+    await nothing_in_flight(stack)
+
+
+async def test_what_waits_too_long_is_refused(stack):
+    await _pool(stack, "--ttft-ms", "5000", "--itl-ms", "0", config=_SMALL_QUEUE)
+    async with many() as session:
+        running = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        status, answer = await ask(session, stack, max_tokens=1)
+        assert status == 429
+        assert json.dumps(answer).count("ttl") >= 1, answer
+        assert [status for status, _ in await asyncio.gather(*running)] == [200, 200]
+
+
+async def test_a_client_that_leaves_the_queue_makes_room(stack):
+    await _pool(stack, "--ttft-ms", "800", "--itl-ms", "0", config=_SMALL_QUEUE)
+    async with many() as session:
+        running = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        gone = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(12)]
+        await asyncio.sleep(0.2)
+        assert await stack.metric("fairlead_gateway_flow_control_queue_size") == 12
+        for task in gone:
+            task.cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        assert [status for status, _ in await asyncio.gather(*running)] == [200, 200]
+        assert (await ask(session, stack, max_tokens=1))[0] == 200
+    assert await stack.metric("fairlead_gateway_flow_control_queue_size") == 0
     await nothing_in_flight(stack)
