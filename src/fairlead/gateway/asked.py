@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from fairlead.gateway.errors import Shape
+from fairlead.gateway import errors
+from fairlead.gateway.errors import Reply, Shape
 from fairlead.gateway.flow import Rejection
 from fairlead.gateway.flow.gate import Waiting
 from fairlead.gateway.observe.requests import RequestSeries
-from fairlead.gateway.pick import Query
+from fairlead.gateway.pick import NoPick, Query
 from fairlead.gateway.plan import PoolPlan
 from fairlead.gateway.prefix.index import PromptBlocks
 from fairlead.gateway.requests import InferenceRequest
 from fairlead.gateway.resolve import Resolved
-from fairlead.gateway.route import Held, Outcome, RequestHead
+from fairlead.gateway.route import Completion, Held, Outcome, RequestHead
 
 if TYPE_CHECKING:
     from fairlead.gateway.director import Director
+
+RETRY_AFTER_S = 1
+"""What a client without an endpoint is told to wait: local replicas start within seconds."""
+
+NO_TIMES: tuple[float | None, float | None] = (None, None)
 
 
 def _nobody(outcome: Outcome) -> None:
@@ -99,3 +105,36 @@ class Asked:
             self.leg.abandon()
             self.leg = None
             self.director.abandoned(self)
+
+    def dropped(self, rejection: Rejection) -> Reply:
+        """What the client is told that flow control refuses."""
+        if rejection.status == 503:
+            message = f"The model `{self.request.model}` has no endpoint: {rejection.message}"
+            return errors.no_endpoints(message, rejection.retry_after_s)
+        return errors.dropped(rejection.reason.value, rejection.message, rejection.retry_after_s, rejection.status)
+
+    def without_endpoint(self, reason: NoPick) -> Reply:
+        """What the client is told when no endpoint can take the request."""
+        model = self.request.model
+        if self.if_available:
+            return errors.not_in_cache(model)
+        message = (
+            f"The model `{model}` has no endpoint: {reason.message} in pool {self.plan.pool.key}. Try again later."
+        )
+        return errors.no_endpoints(message, RETRY_AFTER_S, reason.code)
+
+    def times(self, end: Completion) -> tuple[float | None, float | None]:
+        """Time from the pick to the first token, and between tokens, as far as an end tells of the picked endpoint.
+
+        An answer that is not streamed has its first byte with its last, and says neither. One that another endpoint
+        gave, or that did not succeed, is no measure of this one, nor is the first token of a prompt that another one
+        computed.
+        """
+        first_s, last_s = end.first_byte_s, end.last_byte_s
+        if first_s is None or end.code != 200 or end.connect_failed or not self.request.stream:
+            return NO_TIMES
+        ttft_s = None if self.is_split else first_s - (self.picked_s - self.head.received_s)
+        tokens = end.output_tokens or end.stream_events
+        if end.died or end.client_left or last_s is None or tokens is None or tokens < 2:
+            return ttft_s, None
+        return ttft_s, (last_s - first_s) / (tokens - 1)

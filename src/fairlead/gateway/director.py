@@ -14,7 +14,7 @@ from random import Random
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
-from fairlead.gateway.asked import Asked
+from fairlead.gateway.asked import NO_TIMES, RETRY_AFTER_S, Asked
 from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply, Shape
 from fairlead.gateway.exact_prefixes import ExactPrefixes
@@ -46,9 +46,6 @@ from fairlead.gateway.requests.paths import ModelPath
 from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
 from fairlead.gateway.splitting import Headers, Legs, Splitter
-
-RETRY_AFTER_S = 1
-"""What a client without an endpoint is told to wait: local replicas start within seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -263,7 +260,7 @@ class Director:
         """The gate has let a request go on, or refused it."""
         try:
             if rejection is not None:
-                self._refuse(asked, _dropped(asked, rejection))
+                self._refuse(asked, asked.dropped(rejection))
             else:
                 self._send(asked)
         except Exception:
@@ -292,7 +289,7 @@ class Director:
         steps: list[Step] | None = [] if self.tells_scores else None
         pick = decide(plan.settings.profile, context, steps)
         if isinstance(pick, NoPick):
-            self._refuse(asked, _no_pick(asked, pick))
+            self._refuse(asked, asked.without_endpoint(pick))
             return
         try:
             body = self._rewritten(asked)
@@ -372,7 +369,7 @@ class Director:
             return
         asked = request.tag
         counted = request.counted
-        times = _times(completion, request, asked) if counted and isinstance(asked, Asked) else _NO_TIMES
+        times = asked.times(completion) if counted and isinstance(asked, Asked) else NO_TIMES
         self._picker.ended(completion.pick_id, ttft_s=times[0], itl_s=times[1], cached_tokens=completion.cached_tokens)
         if counted:
             # Of another request nobody knows whether the endpoint is the one it was sent to.
@@ -410,36 +407,4 @@ class Director:
             self._gates.poke(key)
 
 
-_NO_TIMES: tuple[float | None, float | None] = (None, None)
 _NOTHING_ASKED = Control()
-
-
-def _times(completion: Completion, request: InFlight, asked: Asked) -> tuple[float | None, float | None]:
-    """Time from the pick to the first token, and between tokens, as far as this end tells of the picked endpoint.
-
-    An answer that is not streamed has its first byte with its last, and says neither. One that another endpoint gave,
-    or that did not succeed, is no measure of this one, nor is the first token of a prompt that another one computed.
-    """
-    first_s, last_s = completion.first_byte_s, completion.last_byte_s
-    if first_s is None or completion.code != 200 or completion.connect_failed or not asked.request.stream:
-        return _NO_TIMES
-    ttft_s = None if asked.is_split else first_s - (asked.picked_s - asked.head.received_s)
-    tokens = completion.output_tokens or completion.stream_events
-    if completion.died or completion.client_left or last_s is None or tokens is None or tokens < 2:
-        return ttft_s, None
-    return ttft_s, (last_s - first_s) / (tokens - 1)
-
-
-def _no_pick(asked: Asked, reason: NoPick) -> Reply:
-    model = asked.request.model
-    if asked.if_available:
-        return errors.not_in_cache(model)
-    message = f"The model `{model}` has no endpoint: {reason.message} in pool {asked.plan.pool.key}. Try again later."
-    return errors.no_endpoints(message, RETRY_AFTER_S, reason.code)
-
-
-def _dropped(asked: Asked, rejection: Rejection) -> Reply:
-    if rejection.status == 503:
-        message = f"The model `{asked.request.model}` has no endpoint: {rejection.message}"
-        return errors.no_endpoints(message, rejection.retry_after_s)
-    return errors.dropped(rejection.reason.value, rejection.message, rejection.retry_after_s, rejection.status)
