@@ -13,15 +13,31 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from fairlead.engines import UNKNOWN, EngineSignals
+from fairlead.engines import EngineSignals
+from fairlead.gateway.endpoint_load import (
+    ARRIVAL_S,
+    NO_LOAD,
+    STALE_AFTER_S,
+    UNKNOWN_ADAPTER_SLOTS,
+    EndpointLoad,
+    InFlight,
+    PeerLoad,
+    count_others,
+    count_peer,
+    forget_signals,
+    raise_backlog,
+    settle_backlog,
+    use_adapter,
+    work_off,
+)
 from fairlead.gateway.pick import Candidate
 from fairlead.gateway.pick.room import FIRST_WINDOW, next_window
 
-STALE_AFTER_S = 5.0
-"""Signals older than this are unknown: queues of engines turn over within seconds."""
+__all__ = [
+    "ARRIVAL_S", "HUNG_AFTER_FAILURES", "LOST_AFTER_S", "MAX_UNCOUNTED", "SETTLE_S", "STALE_AFTER_S",
+    "UNKNOWN_ADAPTER_SLOTS", "EndpointLoad", "InFlight", "LoadTable", "PeerLoad",
+]  # fmt: skip
 
 SETTLE_S = 1.0
 """A request younger than this at a scrape may not have reached the engine's counters yet."""
@@ -29,91 +45,11 @@ SETTLE_S = 1.0
 HUNG_AFTER_FAILURES = 3
 """Scrapes without an answer in a row after which an endpoint counts as unreachable."""
 
-ARRIVAL_S = 0.02
-"""A request that was picked less than this before a scrape may not be in the engine's queue yet."""
-
-UNKNOWN_ADAPTER_SLOTS = 8
-"""Adapters that an engine keeps loaded which does not say."""
-
 LOST_AFTER_S = 3600.0
 """A request of which nothing was heard for this long is no longer counted."""
 
 MAX_UNCOUNTED = 10_000
 """Requests that are remembered though they are not counted any more, as their end may yet be reported."""
-
-UNKNOWN_PREFILL_TOKEN_S = 1e-4
-"""Prefill time of a token where no speed was learned yet: an 8B model on a current accelerator, roughly."""
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A request on its way."""
-
-    address: str
-    picked_s: float
-    prompt_tokens: int = 0
-    uncached_tokens: int = 0
-    output_tokens: float = 0.0
-    adapter: str = ""
-    running_then: int = 0
-    """Requests that were at the endpoint when it was picked."""
-    backlog_then: float = 0.0
-    """Prompt tokens that were before it."""
-    tag: object = None
-    """Whatever the one who picked wants to find again at the end."""
-    counted: bool = True
-    """False once the endpoint is gone, or its engine has reported that it has fewer requests."""
-
-
-class PeerLoad(NamedTuple):
-    """What a picker has at one endpoint."""
-
-    requests: int
-    """In flight."""
-    tokens: int
-    """Prompt tokens, and answer tokens to be expected, of these requests."""
-    sent_tokens: float
-    """Prompt tokens outside its prefix cache that it has ever sent there: what a peer has not heard of yet is the
-    difference to what it heard last."""
-
-
-NO_LOAD = PeerLoad(0, 0, 0.0)
-
-
-@dataclass(slots=True)
-class EndpointLoad:
-    """State of one endpoint. Times on the monotonic clock, seconds."""
-
-    candidate: Candidate
-    in_flight: dict[str, InFlight] = field(default_factory=dict)
-    """pick id -> request, oldest first."""
-    signals: EngineSignals = UNKNOWN
-    signals_at_s: float | None = None
-    stale_after_s: float = STALE_AFTER_S
-    """Longer for endpoints that are idle and therefore asked rarely."""
-    reported_others: int | None = None
-    peers: dict[str, PeerLoad] = field(default_factory=dict)
-    """picker replica -> what it has in flight here."""
-    sent_tokens: float = 0.0
-    """Prompt tokens outside its prefix cache that this picker has ever sent it."""
-    backlog_at_s: float = 0.0
-    """When the candidate's backlog was right."""
-    scrape_error: str = ""
-    failed_scrapes: int = 0
-    """In a row."""
-    is_out: bool = False
-    """Taken out because its requests failed, whatever its metrics page says."""
-
-    @property
-    def reachable(self) -> bool:
-        return self.candidate.reachable
-
-    @property
-    def others(self) -> int | None:
-        return self.candidate.others
-
-    def is_stale(self, now_s: float) -> bool:
-        return self.signals_at_s is None or now_s - self.signals_at_s > self.stale_after_s
 
 
 class LoadTable:
@@ -151,9 +87,9 @@ class LoadTable:
             candidate = load.candidate
             signals_at_s = load.signals_at_s
             if signals_at_s is not None and now_s - signals_at_s > load.stale_after_s:
-                _forget_signals(load)
+                forget_signals(load)
             if candidate.prefill_backlog_tokens:
-                _work_off(load, now_s)
+                work_off(load, now_s)
             found.append(candidate)
         return found
 
@@ -184,7 +120,7 @@ class LoadTable:
         if cold:
             candidate.last_cold_pick = number
         if candidate.prefill_backlog_tokens:
-            _work_off(load, now_s)
+            work_off(load, now_s)
         request = InFlight(
             address, now_s, prompt_tokens, uncached, output_tokens, adapter,
             candidate.in_flight + (candidate.others or 0), candidate.prefill_backlog_tokens, tag,
@@ -198,7 +134,7 @@ class LoadTable:
         self.changed.add(address)
         load.backlog_at_s = now_s
         if adapter:
-            _use_adapter(candidate, adapter)
+            use_adapter(candidate, adapter)
             if candidate.running_adapters is not None and adapter not in candidate.running_adapters:
                 candidate.running_adapters |= {adapter}
         return pick_id
@@ -228,7 +164,7 @@ class LoadTable:
             candidate.in_flight -= 1
             candidate.in_flight_tokens -= request.prompt_tokens + int(request.output_tokens)
             self.changed.add(request.address)
-            _settle_backlog(load)
+            settle_backlog(load)
         return request
 
     def connect_failed(self, address: str) -> None:
@@ -258,7 +194,7 @@ class LoadTable:
             candidate.running_adapters = frozenset(signals.running_adapters) | recent
             for adapter in signals.running_adapters:
                 if adapter not in candidate.loaded_adapters:
-                    _use_adapter(candidate, adapter)
+                    use_adapter(candidate, adapter)
         else:
             candidate.running_adapters = None
         if signals.running_requests is None or signals.waiting_requests is None:
@@ -267,8 +203,8 @@ class LoadTable:
             window = FIRST_WINDOW if candidate.window_requests is None else candidate.window_requests
             candidate.window_requests = next_window(window, signals.running_requests, signals.waiting_requests)
             self._correct(load, signals.running_requests + signals.waiting_requests, began_s)
-            _raise_backlog(load, signals.waiting_requests, began_s, now_s)
-        _count_others(load)
+            raise_backlog(load, signals.waiting_requests, began_s, now_s)
+        count_others(load)
 
     def _correct(self, load: EndpointLoad, reported: int, began_s: float) -> None:
         settled_before_s = began_s - SETTLE_S
@@ -317,12 +253,12 @@ class LoadTable:
         for address, peer in loads.items():
             load = self._by_address.get(address)
             if load is not None:
-                _count_peer(load, replica, peer, now_s)
+                count_peer(load, replica, peer, now_s)
         if whole:
             for address, load in self._by_address.items():
                 before = load.peers.get(replica)
                 if before is not None and before.requests and address not in loads:
-                    _count_peer(load, replica, PeerLoad(0, 0, before.sent_tokens), now_s)
+                    count_peer(load, replica, PeerLoad(0, 0, before.sent_tokens), now_s)
 
     def peer_gone(self, replica: str) -> None:
         """Nothing is heard of the other picker any more: its requests are counted no longer."""
@@ -330,8 +266,8 @@ class LoadTable:
             peer = load.peers.pop(replica, None)
             if peer is not None:
                 load.candidate.in_flight_tokens -= peer.tokens
-                _settle_backlog(load)
-                _count_others(load)
+                settle_backlog(load)
+                count_others(load)
 
     def forget(self, address: str) -> None:
         """The endpoint exists no more. Requests may still be answered there; they are counted nowhere."""
@@ -358,88 +294,3 @@ class LoadTable:
         if len(self._uncounted) > MAX_UNCOUNTED:
             del self._uncounted[next(iter(self._uncounted))]
         self.on_lost(request)
-
-
-def _use_adapter(candidate: Candidate, adapter: str) -> None:
-    """It is loaded now, if need be in the place of the one that was used longest ago."""
-    loaded = candidate.loaded_adapters
-    loaded.pop(adapter, None)
-    loaded[adapter] = None
-    while len(loaded) > (candidate.max_adapters or UNKNOWN_ADAPTER_SLOTS):
-        del loaded[next(iter(loaded))]
-
-
-def _raise_backlog(load: EndpointLoad, waiting: int, began_s: float, now_s: float) -> None:
-    """Nothing of what waits in the engine's queue is computed yet, whatever the time that has passed.
-
-    Engines serve in order, so those that wait are the last ones they got. Requests of others are taken to be like ours.
-    """
-    if not waiting or not load.in_flight:
-        return
-    ours = len(load.in_flight)
-    left = waiting * ours / (ours + (load.reported_others or 0))
-    scale = waiting / left
-    backlog = 0.0
-    for request in reversed(load.in_flight.values()):
-        if request.picked_s > began_s - ARRIVAL_S:
-            backlog += request.uncached_tokens
-        elif left >= 1.0:
-            backlog += scale * request.uncached_tokens
-            left -= 1.0
-        else:
-            break
-    _work_off(load, now_s)
-    if backlog > load.candidate.prefill_backlog_tokens:
-        load.candidate.prefill_backlog_tokens = backlog
-
-
-def _count_others(load: EndpointLoad) -> None:
-    """Requests of others: what the engine reports beyond ours, or what the other pickers say they have there."""
-    peers = sum([peer.requests for peer in load.peers.values()]) if load.peers else 0
-    reported = load.reported_others
-    load.candidate.others = max(reported, peers) if reported is not None else peers or None
-
-
-def _count_peer(load: EndpointLoad, replica: str, peer: PeerLoad, now_s: float) -> None:
-    before = load.peers.get(replica, NO_LOAD)
-    candidate = load.candidate
-    candidate.in_flight_tokens += peer.tokens - before.tokens
-    known = 0.0 < before.sent_tokens <= peer.sent_tokens
-    # Of a peer that is heard for the first time, no more can be waiting than what it has in flight.
-    fresh = peer.sent_tokens - before.sent_tokens if known else min(peer.sent_tokens, peer.tokens)
-    if fresh > 0:
-        if candidate.prefill_backlog_tokens:
-            _work_off(load, now_s)
-        candidate.prefill_backlog_tokens += fresh
-        load.backlog_at_s = now_s
-    # What it has sent in all is kept while it has nothing there: the next difference needs it.
-    if peer.requests or peer.sent_tokens:
-        load.peers[replica] = peer
-    else:
-        load.peers.pop(replica, None)
-    _settle_backlog(load)
-    _count_others(load)
-
-
-def _settle_backlog(load: EndpointLoad) -> None:
-    """An endpoint at which no picker has a request has no prompts to compute."""
-    if not load.in_flight and not any([peer.requests for peer in load.peers.values()]):
-        load.candidate.prefill_backlog_tokens = 0.0
-
-
-def _forget_signals(load: EndpointLoad) -> None:
-    candidate = load.candidate
-    load.reported_others = None
-    candidate.running = candidate.waiting = candidate.kv_cache_usage_ratio = candidate.running_adapters = None
-    candidate.waiting_adapters = frozenset()
-    _count_others(load)
-
-
-def _work_off(load: EndpointLoad, now_s: float) -> None:
-    """The endpoint has gone on computing prompts since its backlog was last right."""
-    candidate = load.candidate
-    token_s = candidate.speed.prefill_token_s if candidate.speed is not None else UNKNOWN_PREFILL_TOKEN_S
-    elapsed_s = max(0.0, now_s - load.backlog_at_s)
-    done = elapsed_s / token_s if token_s > 0 else candidate.prefill_backlog_tokens
-    candidate.prefill_backlog_tokens = max(0.0, candidate.prefill_backlog_tokens - done)
-    load.backlog_at_s = now_s
