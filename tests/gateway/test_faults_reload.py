@@ -8,7 +8,8 @@ from gateway.faults import ask, many, nothing_in_flight, pool, publish, start, s
 
 _CONFIGS = [
     "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: least-cost-scorer\n",
-    "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: queue-scorer\n- type: prefix-cache-scorer\n",
+    "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n- type: queue-scorer\n"
+    "- type: prefix-cache-scorer\n",
     "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nfeatureGates: [flowControl]\nplugins:\n"
     "- type: least-cost-scorer\nflowControl: {maxRequests: 100}\n",
     "this is no: configuration: at all\n",
