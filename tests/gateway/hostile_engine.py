@@ -59,6 +59,8 @@ class HostileEngine:
     asked: list[Asked] = field(default_factory=list)
     """The POSTs."""
     asked_pages: int = 0
+    others: dict[str, bytes] = field(default_factory=dict)
+    """Path -> answer of further pages."""
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -92,7 +94,7 @@ class HostileEngine:
                     self.asked_pages += 1
                     await self.page(asked, writer)
                 else:
-                    await saying(plain("{}"))(asked, writer)
+                    await saying(self.others.get(line.split(" ")[1], plain("{}")))(asked, writer)
         self._writers.discard(writer)
         writer.close()
 

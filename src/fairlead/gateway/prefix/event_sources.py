@@ -12,6 +12,8 @@ import aiohttp
 import msgspec
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MAX_RANKS = 512
+"""Data-parallel ranks of one engine. Each costs a socket, and an engine must not take all there are."""
 _WILDCARDS = ("*", "0.0.0.0", "[::]", "::")
 
 
@@ -46,6 +48,8 @@ def source_of(address: str, answer: bytes) -> EventSource | None:
     ranks = {rank: c for rank, c in configs.items() if c.enable_kv_cache_events and c.publisher == "zmq"}
     if not ranks:
         return None
+    if len(ranks) > MAX_RANKS:
+        raise EventSourceError(f"/kv_event_sources of {address}: {len(ranks)} ranks, at most {MAX_RANKS} are followed")
     if sorted(ranks) != list(range(len(ranks))):
         raise EventSourceError(f"/kv_event_sources of {address}: ranks are {sorted(ranks)}, not from 0 on")
     endpoint = _reachable(ranks[0].endpoint, address)
