@@ -15,7 +15,7 @@ from random import Random
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
 from fairlead.gateway.asked import NO_TIMES, RETRY_AFTER_S, Asked
-from fairlead.gateway.endpoints import Pool, Registry
+from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.errors import Reply, Shape
 from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.flow import Gates, Item, Rejection
@@ -28,7 +28,9 @@ from fairlead.gateway.pick import NoPick, Pick, Query, Step, decide
 from fairlead.gateway.pick.sessions import SessionTable
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans
+from fairlead.gateway.pool_choice import PoolChoice
 from fairlead.gateway.prefix.blocks import space_of, text_blocks
+from fairlead.gateway.protocol import ENGINE_PROTOCOL_HEADER
 from fairlead.gateway.requests import (
     Api,
     BadBody,
@@ -36,14 +38,12 @@ from fairlead.gateway.requests import (
     Control,
     InferenceRequest,
     TokenRatios,
-    find,
     parse,
     read_control,
     rewrite_model,
     without_places,
 )
-from fairlead.gateway.requests.paths import ModelPath
-from fairlead.gateway.resolve import NotFound, Resolved
+from fairlead.gateway.resolve import Resolved
 from fairlead.gateway.route import Completion, Held, Outcome, RequestHead, Route
 from fairlead.gateway.splitting import Headers, Legs, Splitter
 
@@ -76,13 +76,12 @@ class Director:
         self._draw = (random or Random()).random
         self._hooks = hooks or NoHooks()
         self._local = LocalAnswers(registry)
+        self.pools = PoolChoice(registry, plans, self._local)
         self._sessions = SessionTable()
         self.output_lengths = OutputLengths()
         self._token_ratios = TokenRatios()
         self.exact: ExactPrefixes | None = None
         """Sees to the tokens of prompts in pools that ask for it; set when the event loop runs."""
-        self.one_pool = False
-        """All that comes is for the one pool there is, whatever its path: the gateway before it has chosen."""
         self.tells_scores = False
         """Routes say how each candidate scored."""
         plans.on_replan.append(self._replanned)
@@ -100,10 +99,7 @@ class Director:
         None for a request whose body has to be read, or which has to wait (see `route`).
         """
         path = head.target.partition("?")[0]
-        found = find(path)
-        if found is None and self.one_pool and self._passes(path):
-            found = ModelPath("", (head.method,))
-        head.path = found
+        found = head.path = self.pools.path(head)
         if found is None:
             reply = self._local.answer(head.method, head.target, head.headers)
             return self._told(reply or errors.unknown_path(head.method, path), errors.shape_of(path))
@@ -111,7 +107,7 @@ class Director:
             return self._told(errors.method_not_allowed(head.method, path, found.methods[0]), errors.shape_of(path))
         if found.api is not Api.PATH:
             return None
-        pool = self._registry.pool_of(found.model) if found.model else self._only_pool()
+        pool = self.pools.of_path(found)
         if pool is not None and not self._gates.of(pool.key).is_open(0) and "POST" in found.methods:
             # It has to wait, and comes again with its body.
             return None
@@ -126,16 +122,9 @@ class Director:
             errors.no_endpoints(f"The model `{found.model}` is busy or starting.", 1), Shape.OPEN_INFERENCE
         )
 
-    def _passes(self, path: str) -> bool:
-        """Whether a path that the picker does not know is for the engines of the only pool."""
-        if path == "/v1/models" or path.startswith("/v1/models/"):
-            pool = self._only_pool()
-            return pool is not None and not pool.models
-        return not self._local.has(path)
-
     def route(self, head: RequestHead, body: bytes, decided: Callable[[Outcome], None]) -> Held | None:
         """Decide on a request with its whole body: before this returns, or later."""
-        found = head.path or find(head.target.partition("?")[0])
+        found = head.path or self.pools.path(head)
         if found is None or found.api is Api.PATH:
             name = found.model if found is not None else ""
             return self._ask(head, body, InferenceRequest(Api.PATH, name), decided)
@@ -159,7 +148,7 @@ class Director:
         except BadHeader as error:
             decided(self._told(errors.bad_request(str(error), error.header), self._shape(head)))
             return None
-        resolved = self._resolve(head, request, control)
+        resolved = self.pools.resolve(head, request.model, control.rewrite, self._draw())
         if isinstance(resolved, Reply):
             decided(self._told(resolved, self._shape(head)))
             return None
@@ -179,34 +168,6 @@ class Director:
             return waits
         asked.leg = tokenizing
         return asked
-
-    def _resolve(self, head: RequestHead, request: InferenceRequest, control: Control) -> Resolved | Reply:
-        registry = self._registry
-        pool: Pool | None = None
-        if head.subset is not None:
-            # A foreign gateway has chosen the pool already: its endpoints are the subset.
-            if not head.subset:
-                return errors.no_endpoints("The gateway's subset of endpoints is empty.", RETRY_AFTER_S)
-            pool = registry.pool_at(head.subset, request.model)
-        if not request.model:
-            pool = pool or self._only_pool()
-            if pool is None:
-                return self._unknown("")
-        resolved = registry.resolve(request.model, control.rewrite, self._draw(), pool)
-        if isinstance(resolved, NotFound):
-            return self._unknown(request.model)
-        return resolved
-
-    def _unknown(self, model: str) -> Reply:
-        """No pool is meant by the name, or by none."""
-        if self.one_pool and not self._registry.pools:
-            return errors.no_endpoints("The pool of this picker does not exist.", RETRY_AFTER_S)
-        served = len(self._registry.models)
-        return errors.unknown_model(model, served) if model else errors.model_needed(served)
-
-    def _only_pool(self) -> Pool | None:
-        pools = self._registry.pools
-        return next(iter(pools.values())) if len(pools) == 1 else None
 
     def _asked(
         self,
@@ -287,7 +248,8 @@ class Director:
             addresses = tuple([candidate.address for candidate in context.candidates])
         seen = self._hooks.deciding(context)
         steps: list[Step] | None = [] if self.tells_scores else None
-        pick = decide(plan.settings.profile, context, steps)
+        asked.profile = plan.gated if asked.has_waited else plan.settings.profile
+        pick = decide(asked.profile, context, steps)
         if isinstance(pick, NoPick):
             self._refuse(asked, asked.without_endpoint(pick))
             return
@@ -339,6 +301,8 @@ class Director:
         return rewrite_model(asked.body if body is None else body, model, target)
 
     def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
+        if asked.plan.pool.h2c:
+            headers = (*headers, (ENGINE_PROTOCOL_HEADER, "h2c"))
         asked.decide(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers, asked.scores))
 
     def abandoned(self, asked: Asked) -> None:
@@ -370,7 +334,10 @@ class Director:
         asked = request.tag
         counted = request.counted
         times = asked.times(completion) if counted and isinstance(asked, Asked) else NO_TIMES
-        self._picker.ended(completion.pick_id, ttft_s=times[0], itl_s=times[1], cached_tokens=completion.cached_tokens)
+        self._picker.ended(
+            completion.pick_id, ttft_s=times.ttft_s, itl_s=times.itl_s, cached_tokens=completion.cached_tokens,
+            whole_s=times.whole_s, output_tokens=completion.output_tokens,
+        )  # fmt: skip
         if counted:
             # Of another request nobody knows whether the endpoint is the one it was sent to.
             if completion.connect_failed:
@@ -378,7 +345,7 @@ class Director:
             self._hooks.ended(request, completion)
         if not isinstance(asked, Asked):
             return
-        asked.series.ended(completion, times[1], counted=counted)
+        asked.series.ended(completion, times.itl_s, counted=counted)
         if isinstance(asked.leg, Legs):
             self._splitter.ended(asked.leg, fetched=bool(completion.served))
         if completion.output_tokens is not None:

@@ -53,6 +53,8 @@ class PoolSettings:
     """Whether an engine is asked for the tokens of a conversation before the pick."""
     sticky_sessions: bool = False
     """Whether it is remembered where each session went."""
+    reads_bodies: bool = True
+    """Whether bodies are parsed; otherwise requests go by their heads alone, where one pool takes them all."""
     effective: Mapping[str, object] = field(default_factory=dict)
     """The configuration it came from, with all that was left out."""
 
@@ -74,6 +76,7 @@ def read_settings(text: str) -> PoolSettings:
         precise_prefix=config.precise_prefix,
         asks_engines_for_tokens=config.tokenizer is not None and config.tokenizer.vllm is not None,
         sticky_sessions=config.session_affinity is not None and config.session_affinity.strategy == "session_id",
+        reads_bodies=set(config.parsers) != {"passthrough-parser"},
         effective=config.effective,
     )
 

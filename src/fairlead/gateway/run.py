@@ -118,7 +118,7 @@ async def serve(
         _log.info("remembers %d prompts from before the restart", count)
     health = Health(serving=False)
     server = PickerServer(parts.director, health=health, clock=clock, reference=options.transport == "grpcio")
-    parts.director.one_pool, parts.director.tells_scores = options.one_pool, options.scores
+    parts.director.pools.one_pool, parts.director.tells_scores = options.one_pool, options.scores
     exact = parts.director.exact = ExactPrefixes(parts.plans, parts.prefixes)
     peers = _peers_of(options, parts, client)
     async with asyncio.TaskGroup() as tasks:

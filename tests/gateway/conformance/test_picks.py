@@ -8,7 +8,7 @@ import pytest
 
 from gateway.conformance.gateway import Ask, PickerProcess, Report, running
 from gateway.conformance.test_request import COMPLETIONS, ENDPOINT, MODES, completion, endpoint_of
-from gateway.extproc.support import body, headers
+from gateway.extproc.support import body, frames, headers
 
 REASON = "x-llm-d-request-dropped-reason"
 
@@ -59,6 +59,19 @@ def test_the_best_by_the_plugins_of_the_configuration(picker, ask, reports, mode
     adapters = sorted({name for report in reports for name in report.adapters})
     addresses = picker.pool(*reports, config="picker.yaml", adapters=adapters, models=[model, "my-model"])
     assert route(ask, model=model) == addresses[winner]
+
+
+def test_with_the_passthrough_parser_no_body_is_read(picker, ask):
+    parser = "- type: passthrough-parser\n"
+    config = CONFIG.replace("schedulingProfiles", f"{parser}schedulingProfiles")
+    (picker.folder / "passthrough.yaml").write_text(
+        config + "requestHandler:\n  parsers:\n  - pluginRef: passthrough-parser\n"
+    )
+    addresses = picker.pool(Report(3, 0.2), Report(0, 0.1), Report(10, 0.2), config="passthrough.yaml")
+    ask.say(headers(path=COMPLETIONS, **MODES))
+    assert endpoint_of(ask.hear()[0]) == addresses[1]
+    ask.say(body(b"passthrough-parser", end=True))
+    assert frames(ask.hear())[0].body == b"passthrough-parser"
 
 
 def test_a_prompt_goes_where_its_beginning_went_before(picker, channel):
