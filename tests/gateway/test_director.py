@@ -200,6 +200,25 @@ async def test_a_pool_that_goes_answers_those_who_wait_for_it():
     assert found[0].status == 503
 
 
+async def test_who_had_to_wait_goes_where_there_is_room():
+    parts = _assembly(_pool(addresses=("10.0.0.1:80",)), settings=PoolSettings(detector=concurrency_detector(1)))
+    (first,), _ = _ask(parts, _chat())
+    found, _ = _ask(parts, _chat())
+    parts.director.completed(_end(first))
+
+    def plugins(route: Route) -> list[str]:
+        return [use.type for use in parts.journal.find(route.pick_id).record().uses]
+
+    assert "room-filter" in plugins(found[0])
+    assert "room-filter" not in plugins(first)
+
+
+def test_engines_that_speak_http_2_are_told_by_a_header():
+    parts = _assembly(_pool(h2c=True))
+    (route,), _ = _ask(parts, _chat())
+    assert dict(route.headers)["x-fairlead-engine-protocol"] == "h2c"
+
+
 def test_a_foreign_gateways_subset_is_kept_to():
     parts = _assembly(_pool())
     for address in ("10.0.0.1:80", "10.0.0.2:80") * 3:
@@ -222,7 +241,7 @@ def test_prompts_with_the_same_beginning_go_to_the_same_endpoint():
     assert len(picked) == 1
 
 
-def test_speeds_and_answer_lengths_are_learned_from_streams_alone():
+def test_speeds_and_answer_lengths_are_learned_from_ends():
     parts = _assembly(_pool(addresses=("10.0.0.1:80",)))
     for _ in range(30):
         (route,), _ = _ask(parts, _chat(stream=True))
@@ -234,7 +253,7 @@ def test_speeds_and_answer_lengths_are_learned_from_streams_alone():
     assert parts.director.output_lengths.expected_tokens("tiny") == pytest.approx(11, rel=0.2)
     (route,), _ = _ask(parts, _chat())
     parts.director.completed(_end(route, first_byte_s=9.0, last_byte_s=9.0, output_tokens=11))
-    assert speed.observations == 30
+    assert speed.observations == 31, "an answer in one piece tells, too"
 
 
 def test_an_end_by_a_fallback_says_nothing_of_the_picked_endpoint_but_that_it_refused():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fairlead.gateway import errors
 from fairlead.gateway.errors import Reply, Shape
@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 RETRY_AFTER_S = 1
 """What a client without an endpoint is told to wait: local replicas start within seconds."""
 
-NO_TIMES: tuple[float | None, float | None] = (None, None)
+
+class Times(NamedTuple):
+    """Times of one answer, seconds; None where its end does not tell."""
+
+    ttft_s: float | None = None
+    """From the pick to the first token."""
+    itl_s: float | None = None
+    """Between tokens."""
+    whole_s: float | None = None
+    """From the pick to the end, of an answer in one piece."""
+
+
+NO_TIMES = Times()
 
 
 def _nobody(outcome: Outcome) -> None:
@@ -34,9 +46,9 @@ class Asked:
     """State of a request from its parse to its end. `turn` is what its gate calls."""
 
     __slots__ = (
-        "blocks", "body", "decided", "director", "head", "if_available", "is_decided", "is_split", "leg",
-        "matched_tokens", "pick_id", "picked_s", "plan", "query", "request", "resolved", "scores", "series", "shape",
-        "waiting",
+        "blocks", "body", "decided", "director", "has_waited", "head", "if_available", "is_decided", "is_split", "leg",
+        "matched_tokens", "pick_id", "picked_s", "plan", "profile", "query", "request", "resolved", "scores", "series",
+        "shape", "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +77,9 @@ class Asked:
         self.series = series
         self.decided = decided
         self.waiting: Waiting | None = None
+        self.has_waited = False
+        self.profile = plan.settings.profile
+        """What decided, or will."""
         self.is_decided = False
         self.is_split = False
         """Its prompt is computed by another endpoint than the one that answers."""
@@ -93,7 +108,7 @@ class Asked:
 
     def turn(self, rejection: Rejection | None) -> None:
         """The gate's word: it may go on, or is refused."""
-        self.waiting = None
+        self.has_waited, self.waiting = self.waiting is not None, None
         self.director.take_turn(self, rejection)
 
     def abandon(self) -> None:
@@ -123,18 +138,22 @@ class Asked:
         )
         return errors.no_endpoints(message, RETRY_AFTER_S, reason.code)
 
-    def times(self, end: Completion) -> tuple[float | None, float | None]:
-        """Time from the pick to the first token, and between tokens, as far as an end tells of the picked endpoint.
+    def times(self, end: Completion) -> Times:
+        """What an end tells of the speed of the picked endpoint.
 
-        An answer that is not streamed has its first byte with its last, and says neither. One that another endpoint
-        gave, or that did not succeed, is no measure of this one, nor is the first token of a prompt that another one
-        computed.
+        One that another endpoint gave, or that did not succeed, is no measure of this one, nor is the first token of a
+        prompt that another one computed.
         """
         first_s, last_s = end.first_byte_s, end.last_byte_s
-        if first_s is None or end.code != 200 or end.connect_failed or not self.request.stream:
+        if first_s is None or end.code != 200 or end.connect_failed or end.died or end.client_left:
             return NO_TIMES
-        ttft_s = None if self.is_split else first_s - (self.picked_s - self.head.received_s)
+        before_s = self.picked_s - self.head.received_s
+        if not self.request.stream:
+            # Its first byte comes with its last.
+            whole_s = None if self.is_split or last_s is None else last_s - before_s
+            return Times(whole_s=whole_s)
+        ttft_s = None if self.is_split else first_s - before_s
         tokens = end.output_tokens or end.stream_events
-        if end.died or end.client_left or last_s is None or tokens is None or tokens < 2:
-            return ttft_s, None
-        return ttft_s, (last_s - first_s) / (tokens - 1)
+        if last_s is None or tokens is None or tokens < 2:
+            return Times(ttft_s)
+        return Times(ttft_s, (last_s - first_s) / (tokens - 1))

@@ -21,6 +21,7 @@ from fairlead.gateway.route import Completion, Directing
 from fairlead.gateway.transport.call import Stream
 
 _INVALID_ARGUMENT = 3
+_MOST_TOKENS = 1e12
 _EMPTY = als_pb2.StreamAccessLogsResponse().SerializeToString()
 _Message = als_pb2.StreamAccessLogsMessage.FromString
 
@@ -104,7 +105,9 @@ def _address(common: accesslog_pb2.AccessLogCommon) -> str:
 def _number(fields: Mapping[str, struct_pb2.Value] | None, key: str) -> int | None:
     if fields is None or key not in fields:
         return None
-    return int(fields[key].number_value)
+    value = fields[key].number_value
+    # An engine may say what it likes: digits by the hundred are an infinity here.
+    return int(value) if 0.0 <= value < _MOST_TOKENS else None
 
 
 def _first_body_s(text: str) -> float | None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fairlead.gateway.pick import Context, Pick
+from fairlead.gateway.pick import Context, Pick, Profile
 from fairlead.gateway.pick.explain import DecisionRecord
 
 if TYPE_CHECKING:
     from fairlead.gateway.asked import Asked
     from fairlead.gateway.picker import Picked
-    from fairlead.gateway.plan import PoolSettings
 
 KEPT = 512
 PER_S = 20.0
@@ -31,16 +30,14 @@ class Kept(NamedTuple):
     pick_id: str
     pool: str
     model: str
-    settings: PoolSettings
+    profile: Profile
     context: Context
     pick: Pick
     matched_tokens: int
 
     def record(self) -> DecisionRecord:
         """The decision in the form that can be replayed anywhere."""
-        return DecisionRecord.of(
-            self.settings.profile, self.context, self.pick, request_id=self.request_id, pool=self.pool
-        )
+        return DecisionRecord.of(self.profile, self.context, self.pick, request_id=self.request_id, pool=self.pool)
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -87,7 +84,7 @@ class Journal:
             picked.pick_id,
             asked.plan.pool.key,
             asked.request.model,
-            asked.plan.settings,
+            asked.profile,
             seen,
             picked.pick,
             picked.matched_tokens,
