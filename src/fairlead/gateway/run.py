@@ -35,6 +35,7 @@ SYNC_TIMEOUT_S = 30.0
 """How long a start waits for the API before it serves with what it has; Envoy answers 503 meanwhile."""
 
 EXPIRE_INTERVAL_S = 60.0
+TRACES_CLOSE_S = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +159,15 @@ async def serve(
             await memory.save()
             for task in background:
                 task.cancel()
-    traces.close()
+    await _within(TRACES_CLOSE_S, asyncio.to_thread(traces.close), "the last traces were not sent in time")
+
+
+async def _within(limit_s: float, work: Coroutine[Any, Any, None], otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(limit_s):
+            await work
+    except TimeoutError:
+        _log.warning(otherwise)
 
 
 async def run(
