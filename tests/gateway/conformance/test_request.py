@@ -10,8 +10,8 @@ import grpc
 import pytest
 from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 
-from gateway.conformance.gateway import Ask, Report, until
-from gateway.extproc.support import body, frames, headers, set_headers, trailers
+from gateway.conformance.gateway import Ask, PickerProcess, Report, running, until
+from gateway.extproc.support import answer_body, answer_headers, body, frames, headers, set_headers, trailers
 
 ENDPOINT = "x-gateway-destination-endpoint"
 NONE, STREAMED, BUFFERED, PARTIAL, DUPLEX = range(5)
@@ -35,6 +35,14 @@ def endpoint_of(answer: pb.ProcessingResponse) -> str:
         answer.dynamic_metadata.fields["envoy.lb"].struct_value.fields[ENDPOINT].string_value,
     }
     return named
+
+
+@pytest.fixture(scope="module", params=["fast", "grpcio"])
+def picker(request, tmp_path_factory):
+    """One for each transport."""
+    arguments = ("--one-pool", "--transport", request.param)
+    with running(PickerProcess(tmp_path_factory.mktemp("p"), arguments)) as one:
+        yield one
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -205,3 +213,47 @@ def test_messages_without_meaning_here_are_passed_over(ask):
     ask.say(pb.ProcessingRequest(), pb.ProcessingRequest(observability_mode=True), b"")
     ask.say(headers(path=COMPLETIONS, **MODES), body(completion(), end=True))
     assert ask.hear()[0].HasField("request_headers")
+
+
+def test_what_later_versions_of_the_protocol_add_is_passed_over(ask):
+    later = b"\xfa\x3f\x03new\xf8\x41\x01"  # Fields 1023, with bytes, and 1055, with a number.
+    data = completion()
+    ask.say(headers(path=COMPLETIONS, **MODES).SerializeToString() + later)
+    ask.say(body(data[:10]).SerializeToString() + later, later + body(data[10:], end=True).SerializeToString())
+    assert frames(ask.hear(2)[1:])[0].body == data
+
+
+def test_metadata_and_attributes_may_come_with_every_message(ask):
+    data = completion()
+    messages = [headers(path=COMPLETIONS, **MODES), body(data[:10]), body(data[10:], end=True)]
+    for message in messages:
+        message.metadata_context.filter_metadata["some.filter"]["key"] = "x" * 300
+        message.attributes["envoy.filters.http.ext_proc"]["request.host"] = "example.com"
+    ask.say(*messages)
+    assert frames(ask.hear(2)[1:])[0].body == data
+
+
+def test_header_values_need_not_be_text(ask):
+    message = headers(path=COMPLETIONS, **MODES, x_llm_d_inference_objective="o", prefer="p")
+    for header in message.request_headers.headers.headers:
+        if not header.key.startswith(":"):
+            header.raw_value = b"\xff\xfe\x80"
+    ask.say(message, body(completion(), end=True))
+    assert ask.hear()[0].HasField("request_headers")
+
+
+def test_a_second_head_changes_nothing(ask):
+    ask.say(headers(path=COMPLETIONS, **MODES), headers("GET", "/v1/models", end=True), body(completion(), end=True))
+    head, part = ask.hear(2)
+    assert head.HasField("request_headers")
+    assert frames([part])[0].body == completion()
+
+
+def test_an_answer_before_the_request_is_decided_passes(picker, ask):
+    """Another filter of the gateway refused the request, or its client took too long."""
+    ask.say(headers(path=COMPLETIONS, **MODES), body(b'{"model": '))
+    ask.say(answer_headers(408), answer_body(b"too late", end=True))
+    head, part = ask.hear(2)
+    assert (head.WhichOneof("response"), part.WhichOneof("response")) == ("response_headers", "response_body")
+    assert ask.done() == []
+    until(lambda: picker.in_flight() == 0)
