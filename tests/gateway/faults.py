@@ -92,3 +92,7 @@ def resident_mb(process: asyncio.subprocess.Process) -> float:
 def is_error(answer: Any) -> bool:
     """An error in OpenAI's form."""
     return isinstance(answer, dict) and bool(answer.get("error", {}).get("message"))
+
+
+def open_files(process: asyncio.subprocess.Process) -> int:
+    return len(list(Path(f"/proc/{process.pid}/fd").iterdir()))

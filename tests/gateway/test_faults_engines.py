@@ -175,6 +175,8 @@ _ANSWERS = {
     "garbage events": (_SSE + _chunk(b'data: {"usage": {"prompt_tokens": -1e999, "completion_tokens": []}}\n\n'
                        b"\xff\xfe") + b"0\r\n\r\n", False, {200}),
     "usage without end": (_SSE + _chunk(b'data: {"usage": ' + b"{" * 50_000) + b"0\r\n\r\n", False, {200}),
+    "huge usage": (_SSE + _chunk(b'data: {"usage": {"prompt_tokens": 99999999999999999999999999, "completion_tokens": '
+                                 b"1" + b"0" * 400 + b"}}\n\n") + b"0\r\n\r\n", False, {200}),
     "steering headers": (plain("{}", head="x-gateway-destination-endpoint: 127.0.0.1:1\r\nx-fairlead-pick: a\r\n"),
                          False, {200}),
 }  # fmt: skip

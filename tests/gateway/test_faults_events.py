@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from pathlib import Path
 
 import msgspec
 import pytest
 import zmq
 import zmq.asyncio
 
-from gateway.faults import ask, many, nothing_in_flight, pool, resident_mb, start
+from gateway.faults import ask, many, nothing_in_flight, open_files, pool, resident_mb, start
 from gateway.hostile_engine import HostileEngine, plain
 
 CONFIG = """
@@ -118,5 +117,5 @@ async def test_nonsense_of_where_events_are_is_not_believed(stack, name):
             for _ in range(5):
                 assert (await ask(session, stack))[0] == 200
                 await asyncio.sleep(0.1)
-        assert len(list(Path(f"/proc/{stack.picker.pid}/fd").iterdir())) < 200
+        assert open_files(stack.picker) < 200
     await nothing_in_flight(stack)

@@ -40,3 +40,10 @@ def test_lies_of_engines_are_bounded(observed, estimated):
     for pair in observed:
         ratios.observe("m", *pair)
     assert estimated * 0.19 <= ratios.corrected("m", estimated) <= estimated * 5 + 1
+
+
+def test_one_lie_is_soon_made_up_for():
+    ratios = TokenRatios()
+    for number in range(50):
+        ratios.observe("m", 1000, 10**12 if number == 10 else 1000)
+    assert ratios.corrected("m", 1000) < 1200

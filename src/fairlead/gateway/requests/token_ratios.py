@@ -35,7 +35,9 @@ class TokenRatios:
         """What a prompt was taken for, uncorrected, and what the engine counted."""
         if estimated_tokens <= 0 or counted_tokens <= 0:
             return
+        # One engine that counts nonsense must not drown what all others have counted.
+        told = min(max(counted_tokens, _LEAST * estimated_tokens), _MOST * estimated_tokens)
         estimated, counted = self._sums.pop(model, (0.0, 0.0))
         if len(self._sums) >= _MAX_MODELS:
             del self._sums[next(iter(self._sums))]  # The one that was not heard of for longest.
-        self._sums[model] = (estimated * _FORGETTING + estimated_tokens, counted * _FORGETTING + counted_tokens)
+        self._sums[model] = (estimated * _FORGETTING + estimated_tokens, counted * _FORGETTING + told)
