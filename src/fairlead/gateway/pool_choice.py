@@ -8,9 +8,19 @@ from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.plan import Plans
-from fairlead.gateway.requests.paths import ModelPath, find
+from fairlead.gateway.requests import Api, find
+from fairlead.gateway.requests.paths import POST_PATHS, ModelPath
 from fairlead.gateway.resolve import NotFound, Resolved
 from fairlead.gateway.route import RequestHead
+
+_APIS = {path: api for path, api in POST_PATHS.items() if path.startswith("/v1/")}
+
+
+def _api_of(path: str) -> Api | None:
+    """The API of a path that has more before it, as gateways' routes may have; completions where there is no path."""
+    if not path:
+        return Api.COMPLETIONS
+    return next((api for known, api in _APIS.items() if path.endswith(known)), None)
 
 
 class PoolChoice:
@@ -27,7 +37,11 @@ class PoolChoice:
         """What a request's path leads to; None for what only the gateway itself may answer."""
         path = head.target.partition("?")[0]
         found = find(path)
-        return ModelPath("", (head.method,)) if self.one_pool and self._passes(path, found) else found
+        if not self.one_pool:
+            return found
+        if found is None and (api := _api_of(path)) is not None:
+            found = ModelPath("", (head.method,), api)
+        return ModelPath("", (head.method,)) if self._passes(path, found) else found
 
     def of_path(self, path: ModelPath) -> Pool | None:
         """The pool of a path whose body is not read."""

@@ -215,6 +215,27 @@ def test_messages_without_meaning_here_are_passed_over(ask):
     assert ask.hear()[0].HasField("request_headers")
 
 
+@pytest.mark.parametrize("path", ["/team/a/v1/completions", "/x/v1/chat/completions?y=1", "/a/v1/messages", ""])
+def test_paths_may_have_more_before_them_and_none_is_read_as_completions(ask, path):
+    """As llm-d takes them, whose own tests show no path at all."""
+    message = headers(path=path, **MODES, x_llm_d_model_name_rewrite="other")
+    if not path:
+        kept = [h for h in message.request_headers.headers.headers if not h.key.startswith(":")]
+        del message.request_headers.headers.headers[:]
+        message.request_headers.headers.headers.extend(kept)
+    data = json.dumps({"model": "m", "prompt": "x", "messages": [{"role": "user", "content": "x"}], "max_tokens": 1})
+    ask.say(message, body(data.encode(), end=True))
+    _, part = ask.hear(2)
+    assert json.loads(frames([part])[0].body)["model"] == "other"
+
+
+@pytest.mark.parametrize("data", [b"no healthy upstream", b'{"prompt": "hello world"}'])
+def test_without_a_path_the_body_has_to_be_a_request_all_the_same(ask, data):
+    message = headers(path="/team/v1/completions", **MODES)
+    ask.say(message, body(data, end=True))
+    assert ask.hear()[0].immediate_response.status.code == 400
+
+
 def test_what_later_versions_of_the_protocol_add_is_passed_over(ask):
     later = b"\xfa\x3f\x03new\xf8\x41\x01"  # Fields 1023, with bytes, and 1055, with a number.
     data = completion()
