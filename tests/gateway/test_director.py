@@ -13,7 +13,7 @@ from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.gateway.errors import Reply
 from fairlead.gateway.flow import FlowSettings, concurrency_detector
-from fairlead.gateway.plan import PoolSettings
+from fairlead.gateway.plan import PoolSettings, read_settings
 from fairlead.gateway.route import Completion, RequestHead, Route
 
 CHAT = "/v1/chat/completions"
@@ -126,6 +126,32 @@ def test_a_request_for_what_is_cached_goes_where_it_is_or_is_refused():
     assert other.status == 412
     (unlike,), _ = _ask(parts, _chat(text="Call me Ishmael. " * 100), prefer="if-available-but-different")
     assert isinstance(unlike, Route)
+
+
+def test_with_session_affinity_the_answer_says_who_gave_it_and_the_client_comes_back():
+    settings = read_settings(
+        "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+        "- type: queue-scorer\n- type: session-affinity-filter\n"
+    )
+    endpoints = tuple(Endpoint(f"10.0.0.{n}:80", f"ns/pod-{n}") for n in range(4))
+    parts = _assembly(Pool("ns/tiny", ("tiny",), endpoints), settings=settings)
+    (first,), _ = _ask(parts, _chat())
+    ((name, token),) = first.answer_headers
+    assert name == "x-session-token"
+    for _ in range(8):
+        (route,), _ = _ask(parts, _chat(), x_session_token=token)
+        assert route.pick.address == first.pick.address
+        assert route.answer_headers == first.answer_headers
+    plain = _assembly(Pool("ns/tiny", ("tiny",), endpoints))
+    assert _ask(plain, _chat())[0][0].answer_headers == ()
+
+
+def test_of_one_pool_a_request_without_a_body_goes_to_some_endpoint():
+    parts = _assembly(_pool())
+    head = RequestHead("POST", "/v1/completions", ends=True)
+    assert parts.director.decide_on_headers(head) is None
+    parts.director.pools.one_pool = True
+    assert isinstance(parts.director.decide_on_headers(RequestHead("POST", "/v1/completions", ends=True)), Route)
 
 
 async def test_a_full_pool_holds_a_request_until_another_ends():

@@ -303,7 +303,9 @@ class Director:
     def _go(self, asked: Asked, pick: Pick, body: bytes | None, headers: Headers) -> None:
         if asked.plan.pool.h2c:
             headers = (*headers, (ENGINE_PROTOCOL_HEADER, "h2c"))
-        asked.decide(Route(asked.plan.pool.key, asked.request.model, pick, asked.pick_id, body, headers, asked.scores))
+        plan, model = asked.plan, asked.request.model
+        told = plan.session_token(pick.address) if plan.settings.gives_session_tokens else ()
+        asked.decide(Route(plan.pool.key, model, pick, asked.pick_id, body, headers, asked.scores, told))
 
     def abandoned(self, asked: Asked) -> None:
         """The client left while legs of its request were under way: the pick will have no end of its own."""

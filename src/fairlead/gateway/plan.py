@@ -19,6 +19,8 @@ from fairlead.gateway.pick.defaults import default_profile
 from fairlead.gateway.pick.profile import Use
 from fairlead.gateway.pick.registry import GUARDS, build_profile
 from fairlead.gateway.picker import EndpointPicker
+from fairlead.gateway.protocol import SESSION_TOKEN_HEADER
+from fairlead.gateway.requests.control import session_token
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class PoolSettings:
     """Whether an engine is asked for the tokens of a conversation before the pick."""
     sticky_sessions: bool = False
     """Whether it is remembered where each session went."""
+    gives_session_tokens: bool = False
+    """Whether answers name the endpoint that gave them, for clients that want it again."""
     reads_bodies: bool = True
     """Whether bodies are parsed; otherwise requests go by their heads alone, where one pool takes them all."""
     effective: Mapping[str, object] = field(default_factory=dict)
@@ -76,6 +80,7 @@ def read_settings(text: str) -> PoolSettings:
         precise_prefix=config.precise_prefix,
         asks_engines_for_tokens=config.tokenizer is not None and config.tokenizer.vllm is not None,
         sticky_sessions=config.session_affinity is not None and config.session_affinity.strategy == "session_id",
+        gives_session_tokens=config.session_affinity is not None and config.session_affinity.strategy != "session_id",
         reads_bodies=set(config.parsers) != {"passthrough-parser"},
         effective=config.effective,
     )
@@ -107,6 +112,11 @@ class PoolPlan:
     """Decides for requests that had to wait for their turn: among endpoints with room, as the gate opens for those."""
     is_split: bool = False
     """Whether some of its endpoints do a part of a request alone."""
+
+    def session_token(self, address: str) -> tuple[tuple[str, str], ...]:
+        """The header that leads a client back to an endpoint; empty for one whose pod is not known."""
+        endpoint = self.by_address.get(address)
+        return ((SESSION_TOKEN_HEADER, session_token(endpoint.pod)),) if endpoint is not None and endpoint.pod else ()
 
 
 class Plans:

@@ -41,7 +41,7 @@ class PoolChoice:
             return found
         if found is None and (api := _api_of(path)) is not None:
             found = ModelPath("", (head.method,), api)
-        return ModelPath("", (head.method,)) if self._passes(path, found) else found
+        return ModelPath("", (head.method,)) if self._passes(path, found, head.ends) else found
 
     def of_path(self, path: ModelPath) -> Pool | None:
         """The pool of a path whose body is not read."""
@@ -67,12 +67,12 @@ class PoolChoice:
         pools = self._registry.pools
         return next(iter(pools.values())) if len(pools) == 1 else None
 
-    def _passes(self, path: str, found: ModelPath | None) -> bool:
-        """Whether a request goes to the engines of the only pool unread: its path is not known, or its configuration
-        reads no bodies."""
+    def _passes(self, path: str, found: ModelPath | None, ends: bool) -> bool:
+        """Whether a request goes to the engines of the only pool unread: its path is not known, it has no body, or the
+        pool's configuration reads none."""
         pool = self.only()
         if found is not None:
-            return pool is not None and not self._plans.of(pool).settings.reads_bodies
+            return ends or (pool is not None and not self._plans.of(pool).settings.reads_bodies)
         if path == "/v1/models" or path.startswith("/v1/models/"):
             return pool is not None and not pool.models
         return not self._local.has(path)

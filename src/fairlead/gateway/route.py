@@ -24,6 +24,8 @@ class RequestHead:
     """Addresses a foreign gateway restricts the request to; None = no restriction, empty = none fits."""
     received_s: float = 0.0
     """Monotonic time."""
+    ends: bool = False
+    """No body follows, by the word of the gateway; False also where it does not say."""
     path: ModelPath | None = None
     """What the target leads to, once that was looked up."""
 
@@ -44,6 +46,8 @@ class Route:
     """Further request headers to set."""
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     """Address of a candidate -> its score; empty = not to be told."""
+    answer_headers: tuple[tuple[str, str], ...] = ()
+    """Headers to set on the endpoint's answer."""
 
 
 @dataclass(frozen=True, slots=True)
