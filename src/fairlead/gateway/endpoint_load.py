@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from fairlead.engines import UNKNOWN, EngineSignals
 from fairlead.gateway.pick import Candidate
+from fairlead.gateway.pick.room import FIRST_WINDOW, next_window
 
 STALE_AFTER_S = 5.0
 """Signals older than this are unknown: queues of engines turn over within seconds."""
@@ -123,6 +124,17 @@ def raise_backlog(load: EndpointLoad, waiting: int, began_s: float, now_s: float
     work_off(load, now_s)
     if backlog > load.candidate.prefill_backlog_tokens:
         load.candidate.prefill_backlog_tokens = backlog
+
+
+def set_window(load: EndpointLoad, running: int, waiting: int, began_s: float) -> None:
+    """How much the endpoint may have until its next report, by this one (`pick.room.next_window`)."""
+    candidate = load.candidate
+    window = FIRST_WINDOW if candidate.window_requests is None else candidate.window_requests
+    taken = 0
+    if not waiting and 2 * len(load.in_flight) > window:
+        arrived_s = began_s - ARRIVAL_S
+        taken = sum([request.picked_s < arrived_s for request in load.in_flight.values()])
+    candidate.window_requests = next_window(window, running, waiting, taken)
 
 
 def count_others(load: EndpointLoad) -> None:

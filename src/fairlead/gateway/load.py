@@ -27,12 +27,13 @@ from fairlead.gateway.endpoint_load import (
     count_peer,
     forget_signals,
     raise_backlog,
+    set_window,
     settle_backlog,
     use_adapter,
     work_off,
 )
 from fairlead.gateway.pick import Candidate
-from fairlead.gateway.pick.room import FIRST_WINDOW, next_window
+from fairlead.gateway.pick.room import FIRST_WINDOW
 
 __all__ = [
     "ARRIVAL_S", "HUNG_AFTER_FAILURES", "LOST_AFTER_S", "MAX_UNCOUNTED", "SETTLE_S", "STALE_AFTER_S",
@@ -200,8 +201,7 @@ class LoadTable:
         if signals.running_requests is None or signals.waiting_requests is None:
             load.reported_others = None
         else:
-            window = FIRST_WINDOW if candidate.window_requests is None else candidate.window_requests
-            candidate.window_requests = next_window(window, signals.running_requests, signals.waiting_requests)
+            set_window(load, signals.running_requests, signals.waiting_requests, began_s)
             self._correct(load, signals.running_requests + signals.waiting_requests, began_s)
             raise_backlog(load, signals.waiting_requests, began_s, now_s)
         count_others(load)

@@ -45,5 +45,16 @@ def test_a_burst_at_an_engine_of_which_nothing_is_known_stops_at_the_window():
     assert load_of(loads.candidate("e", 2.0), Headroom()) < 1.0
 
 
+def test_requests_that_are_over_before_a_report_sees_them_are_no_reason_to_hold_others():
+    """An engine so quick, or with ends told so late, that its reports show none of what it was sent."""
+    loads, now_s, seen = LoadTable("r"), 0.0, []
+    for _ in range(4):
+        while load_of(loads.candidate("e", now_s), Headroom()) < 1.0 and len(seen) < 10_000:
+            seen.append(loads.picked("e", now_s))
+        loads.scraped("e", EngineSignals(running_requests=0, waiting_requests=0), now_s + 0.1, now_s + 0.1)
+        now_s += 0.1
+    assert len(seen) >= 8 * FIRST_WINDOW
+
+
 def test_without_a_window_there_is_no_such_bound():
     assert load_of(Candidate("e", in_flight=10_000, running=1, waiting=0), Headroom()) == 0.0

@@ -81,16 +81,17 @@ def load_of(c: Candidate, settings: Headroom) -> float:
     return load if load > 0.0 else 0.0
 
 
-def next_window(window: int, running: int, waiting: int) -> int:
+def next_window(window: int, running: int, waiting: int, taken: int = 0) -> int:
     """How many requests an engine may have, after a report, until the next one.
 
     Between two reports nobody knows how large its batch is: a burst would all go into its queue, where a request that
-    comes after it has to wait for it, whoever sent it. So an engine gets at most twice what it was seen to run; one
-    that was seen to queue gets half as many as before, down to what it runs.
+    comes after it has to wait for it, whoever sent it. So an engine gets at most twice what it was seen to take without
+    a queue; one that was seen to queue gets half as many as before, down to what it runs. `taken`: how many it was
+    sent before the report that are not known to be over; what of them does not run was quick, not refused.
     """
     if waiting:
         return max(running + max(_WINDOW_SLACK, running // 50), window // 2)
-    return max(window, 2 * running)
+    return max(window, 2 * max(running, taken))
 
 
 def _kv_use(c: Candidate, total: int) -> float:
