@@ -145,6 +145,7 @@ def test_an_answer_whose_request_was_never_shown_passes(ask):
 def test_the_endpoint_that_served_is_the_one_that_counts(picker, channel):
     """The gateway went on to a fallback: the first did not take the connection."""
     first, second = picker.pool(Report(), Report(30))
+    picker.engines[0].close()
     ask = go(Ask(channel), "fallback").say(answer_headers(served=second), answer_body(WHOLE, end=True))
     ask.hear(2)
     until(lambda: picker.in_flight() == 0)
