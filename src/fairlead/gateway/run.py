@@ -21,7 +21,7 @@ from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.extproc import FOREIGN
 from fairlead.gateway.observe.admin import serve_admin, serve_metrics
 from fairlead.gateway.observe.metrics_access import KubernetesAccess
-from fairlead.gateway.observe.tracing import NoTraces, traces_from_environment
+from fairlead.gateway.observe.tracing import NoTraces, Traces, traces_from_environment
 from fairlead.gateway.peers import Discovery, FolderPeers, ServicePeers, StaticPeers, socket_in
 from fairlead.gateway.plan import read_settings
 from fairlead.gateway.prefix.persist import PrefixFile
