@@ -183,3 +183,23 @@ def test_the_conformance_tests_are_told_who_served(tmp_path, served, namespace, 
         ask = go(Ask(channel), "m").say(head)
         assert set_headers(ask.hear()[0])["x-conformance-test-served-endpoint"].decode() == told
         ask.cancel()
+
+
+def test_a_session_gets_a_token_and_comes_back(picker, channel):
+    config = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nplugins:\n"
+    (picker.folder / "session.yaml").write_text(config + "- type: queue-scorer\n- type: session-affinity-scorer\n")
+    addresses = picker.pool(Report(), Report(), Report())
+    pods = [{"address": address, "pod": f"ns/pod-{n}"} for n, address in enumerate(addresses)]
+    picker.write({"pools": [{"key": "default/pool", "models": [], "endpoints": pods, "config": "session.yaml"}]})
+    until(lambda: all(e["pod"] for e in picker.state()["pools"][0]["endpoints"]))
+
+    def ask_with(**more: str) -> str:
+        ask = Ask(channel).say(headers(path=COMPLETIONS, **MODES, **more), body(completion(), end=True))
+        ask.hear(2)
+        ask.say(answer_headers(end=True))
+        token: str = set_headers(ask.hear()[0])["x-session-token"].decode()
+        ask.cancel()
+        return token
+
+    first = ask_with()
+    assert {ask_with(x_session_token=first) for _ in range(6)} == {first}

@@ -140,6 +140,13 @@ def test_a_request_without_a_body_goes_to_some_endpoint(ask, pool, mode, method)
     assert endpoint_of(ask.hear()[0]) in pool
 
 
+@pytest.mark.parametrize("path", [COMPLETIONS, "/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("mode", [BUFFERED, DUPLEX])
+def test_a_post_without_a_body_is_for_an_engine_to_refuse(ask, pool, path, mode):
+    ask.say(headers(path=path, end=True, modes=(mode, mode)))
+    assert endpoint_of(ask.hear()[0]) in pool
+
+
 @pytest.mark.parametrize("size", [0, 1, 62_001])
 def test_a_body_that_the_picker_does_not_read_passes_as_it_is(ask, pool, size):
     """As gateways with routes of their own send; llm-d calls it passthrough."""

@@ -37,6 +37,8 @@ def _picker(fail_open: bool) -> dict[str, Any]:
         status_on_error={"code": "ServiceUnavailable"},
         processing_mode=processing_mode("FULL_DUPLEX_STREAMED"),
         message_timeout=_HOLD_TIMEOUT,
+        # What it says of a request for the answer, see `routes`.
+        metadata_options={"receiving_namespaces": {"untyped": ["envoy.lb"]}},
         # The picker is shown what it reads: a third of the bytes, and no secrets.
         forward_rules={"allowed_headers": {"patterns": _control_headers()}},
     )

@@ -11,7 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 from fairlead.gateway.envoy.filters import body_mode
-from fairlead.gateway.protocol import ENDPOINT_HEADER, ENGINE_PROTOCOL_HEADER, FALLBACK_HEADERS, TRAILERS_HEADER
+from fairlead.gateway.protocol import (
+    ENDPOINT_HEADER,
+    ENGINE_PROTOCOL_HEADER,
+    FALLBACK_HEADERS,
+    SESSION_TOKEN_HEADER,
+    TRAILERS_HEADER,
+)
 
 ENGINES = "engines"
 ENGINES_H2C = "engines-h2c"
@@ -46,6 +52,16 @@ def route_config(*, fail_open: bool) -> dict[str, Any]:
         "name": "models",
         "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
         "request_headers_to_remove": [ENGINE_PROTOCOL_HEADER, TRAILERS_HEADER],
+        # Where the picker gives one, see `Route.answer_headers`.
+        "response_headers_to_add": [
+            {
+                "header": {
+                    "key": SESSION_TOKEN_HEADER,
+                    "value": f"%DYNAMIC_METADATA(envoy.lb:{SESSION_TOKEN_HEADER})%",
+                },
+                "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+            }
+        ],
     }
 
 

@@ -132,12 +132,12 @@ class Session:
                 method = _value(header.raw_value, header.value)
             elif name in CONTROL_HEADERS:
                 read[name] = _value(header.raw_value, header.value)
-        head = self._head = RequestHead(method, target, read, None, received_s)
+        ends = message.request_headers.end_of_stream
+        head = self._head = RequestHead(method, target, read, None, received_s, ends)
         if message.HasField("protocol_config"):
             self._mode = BodyMode.of(message.protocol_config.request_body_mode, self._mode)
         if self._listener.foreign:
             self._foreign_head(message, head)
-        ends = message.request_headers.end_of_stream
         outcome = self._directing.decide_on_headers(head)
         if outcome is not None:
             self._decided_by_head(outcome, ends=ends)
@@ -280,7 +280,7 @@ class Session:
     def _metadata(self, route: Route) -> bytes:
         listener = self._listener
         if not listener.foreign:
-            return wire.endpoint_metadata(route.pick.address)
+            return wire.endpoint_metadata(route.pick.address, route.answer_headers)
         if listener.scores and route.scores:
             return wire.scored_metadata(_listed(route, listener.fallbacks), route.scores)
         return wire.endpoint_metadata(_listed(route, listener.fallbacks))
@@ -293,10 +293,10 @@ class Session:
             self._send([wire.CONTINUE_RESPONSE_HEADERS])
             return
         answer.head(message, self._clock.monotonic_s())
+        told = self._route.answer_headers if self._route is not None else ()
         if self._listener.conformance:
-            self._stream.send((wire.response_headers(answer.conformance_headers()),))
-        else:
-            self._stream.send((wire.CONTINUE_RESPONSE_HEADERS,))
+            told = (*told, *answer.conformance_headers())
+        self._stream.send((wire.response_headers(told) if told else wire.CONTINUE_RESPONSE_HEADERS,))
         if message.response_headers.end_of_stream:
             self._answered()
 

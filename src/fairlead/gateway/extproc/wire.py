@@ -72,10 +72,10 @@ def known_header(name: str, value: str) -> bytes:
 
 
 @lru_cache(maxsize=8192)
-def endpoint_metadata(endpoints: str) -> bytes:
-    """`dynamic_metadata` that names the endpoints, comma-separated in order."""
+def endpoint_metadata(endpoints: str, more: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """`dynamic_metadata` that names the endpoints, comma-separated in order; `more` are further entries."""
     answer = pb.ProcessingResponse()
-    answer.dynamic_metadata["envoy.lb"] = {ENDPOINT_HEADER: endpoints}
+    answer.dynamic_metadata["envoy.lb"] = {ENDPOINT_HEADER: endpoints, **dict(more)}
     return bytes(answer.SerializeToString())
 
 
