@@ -359,3 +359,13 @@ def test_the_wire_of_the_tests_refuses_what_follows_an_end():
     wire.send([b""], end=True)
     with pytest.raises(AssertionError):
         wire.send([b""])
+
+
+def test_large_bodies_that_never_end_leave_room_for_small_ones():
+    memory = BodyMemory(limit_bytes=1024 * 1024)
+    taken = 0
+    while memory.take(65_536, taken):
+        taken += 65_536
+    assert taken >= 700_000
+    assert memory.take(1_200)
+    assert not memory.take(65_536, 65_536)

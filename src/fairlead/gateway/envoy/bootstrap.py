@@ -102,6 +102,10 @@ _HEAP = "envoy.resource_monitors.fixed_heap"
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
+    """Leaves a file alone that is as it should be: Envoy can then be started anew on a full disk."""
+    text = json.dumps(content, indent=1)
+    if path.is_file() and path.read_text() == text:
+        return
     fresh = path.with_suffix(".json.new")
-    fresh.write_text(json.dumps(content, indent=1))
+    fresh.write_text(text)
     fresh.replace(path)

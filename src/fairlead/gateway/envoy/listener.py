@@ -31,8 +31,9 @@ _TLS_SECRET = "listener"
 
 _INTERNAL_PREFIXES = (ENDPOINT_HEADER, "x-fairlead-")
 _INTERNAL = (PREFILL_HEADER, ENCODE_HEADER, "x-data-parallel-host-port", "x-kv-cache-source-host-port",
-             TEST_ENDPOINT_HEADER)  # fmt: skip
-"""Headers that say where requests go, to Envoy or to sidecars of engines: the picker's alone to set."""
+             "x-data-parallel-rank", "x-envoy-original-dst-host", TEST_ENDPOINT_HEADER)  # fmt: skip
+"""Headers that say where requests go, to Envoy, to sidecars of engines or to ranks within them: the picker's alone to
+set."""
 
 
 def requests_listener(

@@ -9,6 +9,9 @@ from typing import Protocol
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 
+SMALL_BODY_BYTES = 64 * 1024
+_SMALL_SHARE_SHIFT = 3
+
 READING_TIMEOUT_S = 300.0
 """How long a request's body may take to arrive; Fairlead's own Envoy waits as long."""
 
@@ -74,9 +77,15 @@ class BodyMemory:
     def begin(self, reader: Reader, now_s: float) -> None:
         self._readers[reader] = now_s
 
-    def take(self, size: int) -> bool:
-        """Whether there is room for `size` more; if so it is taken."""
-        if self.used_bytes + size > self.limit_bytes:
+    def take(self, size: int, before: int = 0) -> bool:
+        """Whether there is room for `size` more of a body that has `before` already; if so it is taken.
+
+        A share is kept for small bodies, so that a few large ones that never end do not shut everybody out.
+        """
+        limit_bytes = self.limit_bytes
+        if before + size > SMALL_BODY_BYTES:
+            limit_bytes -= limit_bytes >> _SMALL_SHARE_SHIFT
+        if self.used_bytes + size > limit_bytes:
             return False
         self.used_bytes += size
         return True

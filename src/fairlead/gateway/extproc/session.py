@@ -183,7 +183,7 @@ class Session:
             self._size += size
             self._pass_on(body, ends)
             return
-        if not self._memory.take(size):
+        if not self._memory.take(size, self._size):
             self._refuse_unread(refusals.no_memory())
             return
         self._size += size
