@@ -152,7 +152,8 @@ async def test_no_header_of_any_spelling_reaches_the_engine_or_chooses_it(record
             "x-envoy-retriable-status-codes",
             "x-envoy-upstream-alt-stat-name", "x-envoy-decorator-operation",
             "x-prefiller-host-port", "x-encoder-hosts-ports", "x-data-parallel-host-port",
-            "x-kv-cache-source-host-port", "test-epp-endpoint-selection", "x-data-parallel-rank", "x-envoy-original-dst-host",
+            "x-kv-cache-source-host-port", "test-epp-endpoint-selection", "x-data-parallel-rank",
+            "x-envoy-original-dst-host",
         ]  # fmt: skip
         async with aiohttp.ClientSession() as session:
             reached = []
