@@ -84,12 +84,21 @@ class GatedFleet(Fleet):
     """A fleet whose requests pass flow control."""
 
     def gate(self, detector: Detector | None, filtered: bool) -> None:
-        assert isinstance(self._policy, PickerPolicy)
-        self.picking = self._policy
+        policy = self._front._policy
+        assert isinstance(policy, PickerPolicy)
+        self.picking = policy
         self.detector = detector
         self.flow = FlowControl(WIDE)
         self.ttft_s: dict[tuple[str, int], list[float]] = {}
         self._looks_again = False
+        logged = self._front._logged
+
+        def ended(now_s: float, entry: tuple[str, End | None]) -> None:
+            logged(now_s, entry)
+            if self.detector is not None:
+                self._pump(now_s)
+
+        self._front._logged = ended  # type: ignore[method-assign]
         if filtered:
             profile = self.picking.profile
             filters = (*profile.filters, NamedFilter("room", keep_room(RoomParameters())))
@@ -133,11 +142,6 @@ class GatedFleet(Fleet):
     def _look_again(self, now_s: float, _: object) -> None:
         self._looks_again = False
         self._pump(now_s)
-
-    def _logged(self, now_s: float, entry: tuple[str, End | None]) -> None:
-        super()._logged(now_s, entry)
-        if self.detector is not None:
-            self._pump(now_s)
 
     def _close(self, now_s: float, ticket: Ticket, first_token_s: float | None, end_s: float) -> None:
         if ticket.status == FINISHED and first_token_s is not None:

@@ -58,12 +58,12 @@ def request_headers(path: str, body_mode: int) -> bytes:
     request = pb.ProcessingRequest()
     for key, value in headers.items():
         request.request_headers.headers.headers.add(key=key, raw_value=value.encode())
-    request.protocol_config.request_body_mode = body_mode  # type: ignore[assignment]
-    return request.SerializeToString()
+    request.protocol_config.request_body_mode = body_mode
+    return bytes(request.SerializeToString())
 
 
 def request_body(part: bytes, *, ends: bool) -> bytes:
-    return pb.ProcessingRequest(request_body=pb.HttpBody(body=part, end_of_stream=ends)).SerializeToString()
+    return bytes(pb.ProcessingRequest(request_body=pb.HttpBody(body=part, end_of_stream=ends)).SerializeToString())
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def _cut(stream: bytes) -> list[bytes]:
 def log_entry(pick_id: str, address: str) -> accesslog_pb2.HTTPAccessLogEntry:
     entry = accesslog_pb2.HTTPAccessLogEntry()
     entry.request.request_headers[_PICK.decode()] = pick_id
-    entry.request.request_method = 2  # type: ignore[assignment]
+    entry.request.request_method = 2
     entry.request.path = "/v1/chat/completions"
     entry.response.response_code.value = 200
     common = entry.common_properties
