@@ -27,13 +27,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from fairlead.gateway.envoy import command, picker_socket
 from harness.report import Figure, arguments, report
 
 ENDPOINTS = 10
+REQUIRED_PER_S = 4000.0
 _CORES = sorted(os.sched_getaffinity(0))
 _TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 _WORDS = ("ship", "harbour", "dawn", "nobody", "pier", "could", "say", "where", "bound", "for", "left", "before")
@@ -74,7 +75,7 @@ def engines(count: int) -> Iterator[list[str]]:
     """Simulated engines that answer at once."""
     argv = [
         sys.executable, "-m", "fairlead.simulator.server", "--host", "127.0.0.1", "--port", "0", "--model", "tiny",
-        "--ttft-ms", "5", "--itl-ms", "2",
+        "--ttft-ms", "5", "--itl-ms", "2", "--num-gpu-blocks", "200000",
     ]  # fmt: skip
     processes = [subprocess.Popen(argv, stdout=subprocess.PIPE) for _ in range(count)]
     try:
@@ -172,24 +173,44 @@ def through_envoy(rate_per_s: float, seconds: float, rounds: int) -> list[Figure
     ]
 
 
-def on_the_socket(transport: str, bodies: list[str], seconds: float, rounds: int) -> tuple[float, float, float, float]:
-    """Calls a second of one core, CPU ms a call, and the wait in ms (p50, p95) at 60 % of that rate."""
-    per_s, cpu_ms, p50_ms, p95_ms = [], [], [], []
+@dataclass(frozen=True)
+class OnSocket:
+    """Medians: calls a second of one core, CPU a call, and the wait (p50, p95) at 60 % of that rate and at a rate."""
+
+    per_s: float
+    cpu_ms: float
+    p50_ms: float
+    p95_ms: float
+    given_p50_ms: float
+    given_p95_ms: float
+    given_cpu_ms: float
+
+
+def on_the_socket(transport: str, bodies: list[str], seconds: float, rounds: int, given_per_s: float) -> OnSocket:
+    """Measure a picker with ten idle engines."""
+    found: list[OnSocket] = []
     with tempfile.TemporaryDirectory() as name, engines(ENDPOINTS) as addresses:
         folder = Path(name)
         with picker(folder, addresses, transport=transport, core=_CORES[0]) as setup:
-            load = {"socket_path": str(picker_socket(folder)), "bodies": bodies, "core": _CORES[-1]}
+            # Ends are reported at once: what long prompts would hold of KV caches is not what is measured here.
+            load = {"socket_path": str(picker_socket(folder)), "bodies": bodies, "core": _CORES[-1], "hold_s": 0.0}
             drive("extproc_load", folder, {**load, "rate_per_s": 1e5, "seconds": 1.5, "max_open": 32})
             for _ in range(rounds):
                 before_s = setup.picker_cpu_s()
                 full = drive("extproc_load", folder, {**load, "rate_per_s": 1e5, "seconds": seconds, "max_open": 32})
-                cpu_ms.append((setup.picker_cpu_s() - before_s) / full["calls"] * 1e3)
-                per_s.append(full["per_s"])
+                cpu_ms = (setup.picker_cpu_s() - before_s) / full["calls"] * 1e3
                 rate = 0.6 * full["per_s"]
                 steady = drive("extproc_load", folder, {**load, "rate_per_s": rate, "seconds": seconds})
-                p50_ms.append(steady["p50_ms"])
-                p95_ms.append(steady["p95_ms"])
-    return tuple(statistics.median(values) for values in (per_s, cpu_ms, p50_ms, p95_ms))  # type: ignore[return-value]
+                before_s = setup.picker_cpu_s()
+                given = drive("extproc_load", folder, {**load, "rate_per_s": given_per_s, "seconds": seconds})
+                given_cpu_ms = (setup.picker_cpu_s() - before_s) / given["calls"] * 1e3
+                found.append(
+                    OnSocket(
+                        full["per_s"], cpu_ms, steady["p50_ms"], steady["p95_ms"], given["p50_ms"], given["p95_ms"],
+                        given_cpu_ms,
+                    )
+                )  # fmt: skip
+    return OnSocket(*(statistics.median(values) for values in zip(*map(astuple, found), strict=True)))
 
 
 def _answers(port: int) -> bool:
@@ -209,23 +230,30 @@ def main() -> None:
     seconds, rounds = options.seconds, options.rounds
     figures = through_envoy(options.rate, seconds, rounds)
     small, large = prompts(256), prompts(16, 220_000)
-    per_s, cpu_ms, p50_ms, p95_ms = on_the_socket("fast", small, seconds, rounds)
+    one = on_the_socket("fast", small, seconds, rounds, 0.6 * REQUIRED_PER_S)
     figures += [
-        Figure("requests/s on one core, 200-token prompts", per_s, "1/s", 4000, "higher"),
-        Figure("picker CPU per request at that rate", cpu_ms, "ms", 0.2),
-        Figure("wait for the picker at 60 % of it, p50", p50_ms, "ms", 1.0),
-        Figure("wait for the picker at 60 % of it, p95", p95_ms, "ms", 4.0),
+        Figure("requests/s on one core, 200-token prompts", one.per_s, "1/s", REQUIRED_PER_S, "higher"),
+        Figure("picker CPU per request at that rate", one.cpu_ms, "ms", 0.2),
+        Figure("wait for the picker at 60 % of it, p50", one.p50_ms, "ms", 1.0),
+        Figure("wait for the picker at 60 % of it, p95", one.p95_ms, "ms", 4.0),
+        Figure("… at 60 % of the rate that is the goal, p50", one.given_p50_ms, "ms", 1.0),
+        Figure("… at 60 % of the rate that is the goal, p95", one.given_p95_ms, "ms", 4.0),
+        Figure("… CPU per request", one.given_cpu_ms, "ms"),
     ]
-    reference_per_s, reference_ms, _, _ = on_the_socket("grpcio", small, seconds, 1)
+    reference = on_the_socket("grpcio", small, seconds, 1, 500.0)
     figures += [
-        Figure("the same on the reference transport (grpcio)", reference_per_s, "1/s"),
-        Figure("its CPU per request", reference_ms, "ms"),
+        Figure("the same on the reference transport (grpcio)", reference.per_s, "1/s"),
+        Figure("its CPU per request", reference.cpu_ms, "ms"),
     ]
-    per_s, cpu_ms, p50_ms, p95_ms = on_the_socket("fast", large, seconds, rounds)
+    seldom = on_the_socket("fast", small, seconds, 1, 500.0)
+    figures.append(
+        Figure("picker CPU per request at 500 requests/s, a core that often sleeps", seldom.given_cpu_ms, "ms")
+    )
+    long = on_the_socket("fast", large, seconds, rounds, 480.0)
     figures += [
-        Figure("requests/s on one core, 220 kB prompts", per_s, "1/s", 800, "higher"),
-        Figure("picker CPU per 220 kB request", cpu_ms, "ms"),
-        Figure("wait for the picker at 60 % of it, p95", p95_ms, "ms"),
+        Figure("requests/s on one core, 220 kB prompts", long.per_s, "1/s", 800, "higher"),
+        Figure("picker CPU per 220 kB request", long.cpu_ms, "ms"),
+        Figure("wait for the picker at 60 % of it, p95", long.p95_ms, "ms"),
     ]
     report(figures, options.json)
 

@@ -9,6 +9,8 @@ Protocol: envoy.service.accesslog.v3.AccessLogService.
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 from envoy.data.accesslog.v3 import accesslog_pb2
@@ -22,18 +24,24 @@ from fairlead.gateway.transport.call import Stream
 
 _INVALID_ARGUMENT = 3
 _MOST_TOKENS = 1e12
+_TURN_ENTRIES = 8
 _EMPTY = als_pb2.StreamAccessLogsResponse().SerializeToString()
 _Message = als_pb2.StreamAccessLogsMessage.FromString
 
 
 class AccessLog:
-    """A stream of access-log messages: a `transport.Call` that tells the director of each end."""
+    """A stream of access-log messages: a `transport.Call` that tells the director of each end.
 
-    __slots__ = ("_directing", "_stream")
+    A batch may tell of hundreds of requests. They are taken a few at a time, between which requests that come are
+    decided on; otherwise each batch would hold those up for as long as it takes.
+    """
+
+    __slots__ = ("_directing", "_stream", "_waiting")
 
     def __init__(self, stream: Stream, directing: Directing) -> None:
         self._stream = stream
         self._directing = directing
+        self._waiting: deque[accesslog_pb2.HTTPAccessLogEntry] = deque()
 
     def message(self, data: bytes) -> None:
         """A batch of entries."""
@@ -42,11 +50,10 @@ class AccessLog:
         except DecodeError:
             self._stream.fail(_INVALID_ARGUMENT, "not a StreamAccessLogsMessage")
             return
-        completed = self._directing.completed
-        for entry in batch.http_logs.log_entry:
-            completion = completion_of(entry)
-            if completion is not None:
-                completed(completion)
+        begins = not self._waiting
+        self._waiting.extend(batch.http_logs.log_entry)
+        if begins and self._waiting:
+            self._take()
 
     def half_closed(self) -> None:
         """Envoy ends its log."""
@@ -54,6 +61,16 @@ class AccessLog:
 
     def closed(self) -> None:
         """Envoy has gone; what it had not sent is lost, and scrapes correct the counts."""
+
+    def _take(self) -> None:
+        """The next few; more of them the more there are, so that the log never falls behind."""
+        waiting = self._waiting
+        for _ in range(min(len(waiting), max(_TURN_ENTRIES, len(waiting) >> 3))):
+            completion = completion_of(waiting.popleft())
+            if completion is not None:
+                self._directing.completed(completion)
+        if waiting:
+            asyncio.get_running_loop().call_soon(self._take)
 
 
 def completion_of(entry: accesslog_pb2.HTTPAccessLogEntry) -> Completion | None:
