@@ -33,7 +33,7 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 _PICK = b"x-fairlead-pick"
 _ENDPOINT = b"x-gateway-destination-endpoint"
 _MAX_FRAME = 16_384
-_BUFFERED, _FULL_DUPLEX = 2, 4
+_FULL_DUPLEX = 4
 """ProcessingMode.BodySendMode."""
 _LOG_EVERY_S = 0.05
 _BIG_WINDOW = 2**31 - 1
@@ -66,25 +66,13 @@ def request_body(part: bytes, *, ends: bool) -> bytes:
     return bytes(pb.ProcessingRequest(request_body=pb.HttpBody(body=part, end_of_stream=ends)).SerializeToString())
 
 
-@dataclass(frozen=True)
-class Script:
-    """What one call sends: DATA payloads at once, and those that follow when the head was answered."""
-
-    head: list[bytes]
-    body: list[bytes]
-
-
-def script(path: str, body: bytes, held_bytes: int = 64 * 1024, part_bytes: int = 65_536) -> Script:
-    """Bodies up to `held_bytes` are held by Envoy and shown in one message after the head was answered; others follow
-    the head in parts."""
-    if len(body) <= held_bytes:
-        head = message(request_headers(path, _BUFFERED))
-        return Script(_cut(head), _cut(message(request_body(body, ends=True))))
+def call_frames(path: str, body: bytes, part_bytes: int = 65_536) -> list[bytes]:
+    """The DATA payloads of one call: Envoy passes bodies on behind the head, in parts of up to 64 kB."""
     stream = message(request_headers(path, _FULL_DUPLEX))
     parts = [body[i : i + part_bytes] for i in range(0, len(body), part_bytes)]
     for index, part in enumerate(parts):
         stream += message(request_body(part, ends=index == len(parts) - 1))
-    return Script(_cut(stream), [])
+    return _cut(stream)
 
 
 def _cut(stream: bytes) -> list[bytes]:
@@ -230,8 +218,7 @@ class Load:
         self._connections = [Connection(self.socket_path) for _ in range(self.connections)]
         self._logs = Connection(self.socket_path)
         self._log_stream = self._logs.open("/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs")
-        self._scripts = [script(self.path, body) for body in self.bodies]
-        self._unanswered: dict[tuple[int, int], Script] = {}  # (fd, stream) -> what follows its head
+        self._calls = [call_frames(self.path, body) for body in self.bodies]
         self._by_fd = {c.socket.fileno(): c for c in self._connections}
         self._times_ms: list[float] = []
         self._ends: deque[tuple[float, str, str]] = deque()  # when to report, pick id, address
@@ -274,11 +261,8 @@ class Load:
     def _call(self, due_s: float) -> None:
         connection = self._connections[self._sent % len(self._connections)]
         stream = connection.open("/envoy.service.ext_proc.v3.ExternalProcessor/Process")
-        wanted = self._scripts[self._sent % len(self._scripts)]
-        for payload in wanted.head:
+        for payload in self._calls[self._sent % len(self._calls)]:
             connection.data(stream, payload)
-        if wanted.body:
-            self._unanswered[connection.socket.fileno(), stream] = wanted
         connection.began_s[stream] = due_s
         self._sent += 1
         self._under_way += 1
@@ -287,9 +271,6 @@ class Load:
         for stream, data, over in connection.read():
             if pick_id := value_of(data, _PICK):
                 self._picks[fd, stream] = pick_id, value_of(data, _ENDPOINT)
-            if data and (wanted := self._unanswered.pop((fd, stream), None)):
-                for payload in wanted.body:
-                    connection.data(stream, payload)
             if not over:
                 continue
             done_s = time.monotonic()
