@@ -141,8 +141,11 @@ async def serve(
             background.append(tasks.create_task(parts.peers.run(peers.discovery)))
         if options.metrics_port is not None:
             access = KubernetesAccess(client, clock) if options.metrics_authorized and client is not None else None
-            page = serve_metrics(parts, options.metrics_port, options.metrics_host, access)
+            page_is_there = asyncio.Event()
+            page = serve_metrics(parts, options.metrics_port, options.metrics_host, access, page_is_there.set)
             background.append(tasks.create_task(page))
+            # Who is asked answers for itself: nothing is served before there are metrics of it.
+            await page_is_there.wait()
         try:
             await _first(parts.registry.wait_synced(), _until(stopping), timeout_s=SYNC_TIMEOUT_S)
             if not parts.registry.synced and not stopping.is_set():

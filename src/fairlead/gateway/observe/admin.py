@@ -39,9 +39,15 @@ Access = Callable[[str], Awaitable[int]]
 """From the header Authorization to 200, 401 or 403."""
 
 
-async def serve_metrics(pages: Pages, port: int, host: str = "127.0.0.1", access: Access | None = None) -> None:
-    """Serve `/metrics` until cancelled, to those whom `access` lets; None = to all. Raises OSError when the port is
-    taken."""
+async def serve_metrics(
+    pages: Pages,
+    port: int,
+    host: str = "127.0.0.1",
+    access: Access | None = None,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve `/metrics` until cancelled, to those whom `access` lets; None = to all. `started` is called when it is
+    there. Raises OSError when the port is taken."""
     app = web.Application()
     page = _metrics(pages)
 
@@ -50,7 +56,7 @@ async def serve_metrics(pages: Pages, port: int, host: str = "127.0.0.1", access
         return await page(request) if status == 200 else web.Response(status=status)
 
     app.router.add_get("/metrics", checked)
-    await _serve(app, lambda runner: web.TCPSite(runner, host, port))
+    await _serve(app, lambda runner: web.TCPSite(runner, host, port), started)
 
 
 async def serve_admin(pages: Pages, socket: Path) -> None:
