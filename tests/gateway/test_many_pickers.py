@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from fairlead.gateway.envoy import EnvoyOptions, PickerAddress, command, picker_socket, replica_name
+from fairlead.gateway.run import picker_admin_socket
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -67,9 +68,21 @@ async def _served(session, address):
     return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
 
 
-async def test_a_load_over_both_pickers_spreads_as_if_they_were_one(pair):
+async def _metric(folder, name):
+    connector = aiohttp.UnixConnector(str(picker_admin_socket(folder)))
+    async with aiohttp.ClientSession(connector=connector) as session, session.get("http://picker/metrics") as response:
+        lines = (await response.text()).splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+
+async def test_two_pickers_hear_of_each_other_share_the_load_and_lose_no_end(pair):
     await pair.start(4, "--ttft-ms", "600", "--itl-ms", "0")
-    await asyncio.sleep(1.0)
+    for _ in range(100):
+        if [await _metric(f, "fairlead_gateway_peers ") for f in pair.folders] == [1.0, 1.0]:
+            break
+        await asyncio.sleep(0.1)
+    else:
+        raise AssertionError("they do not hear of each other")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         asked = []
         for _ in range(40):
@@ -78,7 +91,17 @@ async def test_a_load_over_both_pickers_spreads_as_if_they_were_one(pair):
         assert Counter(await asyncio.gather(*asked)) == {200: 40}
         served = [await _served(session, address) for _, address in pair.stack.engines]
     assert sum(served) == 40
-    assert max(served) - min(served) <= 4
+    assert min(served) >= 4
+    routed = [await _metric(f, "fairlead_gateway_requests_routed_total") for f in pair.folders]
+    assert sum(routed) == 40 and min(routed) > 0
+    for folder in pair.folders:
+        for _ in range(100):
+            if await _metric(folder, "fairlead_gateway_in_flight_requests") == 0:
+                break
+            await asyncio.sleep(0.1)
+        assert await _metric(folder, "fairlead_gateway_in_flight_requests") == 0
+    ended = [await _metric(f, "fairlead_gateway_requests_completed_total") for f in pair.folders]
+    assert ended == routed
 
 
 async def test_the_death_of_one_picker_is_not_noticed_by_clients_for_long(pair):
