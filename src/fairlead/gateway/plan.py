@@ -155,7 +155,14 @@ class Plans:
     def describe(self, key: str) -> dict[str, object]:
         """The effective configuration of a pool, for people."""
         plan = self._by_pool[key]
-        return {"config": plan.pool.config or "default", "effective": plan.settings.effective}
+        profile = plan.settings.profile
+        plugins = [{"type": u.type, "weight": u.weight, "parameters": u.parameters} for u in profile.uses]
+        return {
+            "config": plan.pool.config or "default",
+            "profile": profile.name,
+            "plugins": plugins,
+            "effective": plan.settings.effective,
+        }
 
     def _changed(self, change: Change) -> None:
         for address in change.gone:
