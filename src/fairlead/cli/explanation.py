@@ -31,7 +31,7 @@ def print_explanation(raw: bytes, console: Console) -> None:
         console.print(f"On record is {record.picked or 'nobody'}: this version decides otherwise than that one did.")
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(told.header):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number == 0)
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in told.rows:
         table.add_row(*row, style="bold" if row[0] == told.picked else "")
     console.print(table)
