@@ -206,18 +206,15 @@ def _state(load: EndpointLoad, now_s: float) -> str:
 
 def _averages(loads: Sequence[EndpointLoad]) -> Iterator[tuple[str, float]]:
     """Mean and spread over the endpoints that say; an endpoint of which nothing is known counts for neither."""
+    candidates = [load.candidate for load in loads]
     for name, known in (
-        ("kv_cache_utilization", [c.kv_cache_usage_ratio for c in _known(loads) if c.kv_cache_usage_ratio is not None]),
-        ("queue_size", [float(c.waiting) for c in _known(loads) if c.waiting is not None]),
-        ("running_requests", [float(c.running) for c in _known(loads) if c.running is not None]),
+        ("kv_cache_utilization", [c.kv_cache_usage_ratio for c in candidates if c.kv_cache_usage_ratio is not None]),
+        ("queue_size", [float(c.waiting) for c in candidates if c.waiting is not None]),
+        ("running_requests", [float(c.running) for c in candidates if c.running is not None]),
     ):
         if known:
             yield f"average_{name}", statistics.fmean(known)
             yield f"std_dev_{name}", statistics.pstdev(known)
-
-
-def _known(loads: Sequence[EndpointLoad]) -> list:  # type: ignore[type-arg]
-    return [load.candidate for load in loads]
 
 
 _Labels = TypeVar("_Labels")
