@@ -248,7 +248,7 @@ class Director:
             addresses = tuple([candidate.address for candidate in context.candidates])
         seen = self._hooks.deciding(context)
         steps: list[Step] | None = [] if self.tells_scores else None
-        asked.profile = plan.gated if asked.has_waited else plan.settings.profile
+        asked.profile = plan.settings.gated if asked.has_waited else plan.settings.profile
         pick = decide(asked.profile, context, steps)
         if isinstance(pick, NoPick):
             self._refuse(asked, asked.without_endpoint(pick))

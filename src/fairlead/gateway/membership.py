@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from fairlead.api.inference_pool import MODELS_ANNOTATION
 from fairlead.engines import ENGINES, RUNTIME_LABEL
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.kube.objects.meta import KubernetesObject, ObjectMeta, Part
-
-MODELS_ANNOTATION = "fairlead.dev/models"
-"""On an InferencePool: comma-separated names under which requests reach it, the model's own first."""
 
 ADAPTERS_ANNOTATION = "fairlead.dev/adapters"
 """On an InferencePool: comma-separated names of the LoRA adapters that its engines serve."""

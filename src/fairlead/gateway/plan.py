@@ -61,6 +61,11 @@ class PoolSettings:
     """Whether bodies are parsed; otherwise requests go by their heads alone, where one pool takes them all."""
     effective: Mapping[str, object] = field(default_factory=dict)
     """The configuration it came from, with all that was left out."""
+    gated: Profile = field(init=False, compare=False, repr=False)
+    """Decides for requests that had to wait for their turn: among endpoints with room, as the gate opens for those."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "gated", _gated(self.profile))
 
 
 def read_settings(text: str) -> PoolSettings:
@@ -108,8 +113,6 @@ class PoolPlan:
     """Addresses that only compute prompts."""
     encoding: tuple[str, ...]
     by_address: Mapping[str, Endpoint]
-    gated: Profile
-    """Decides for requests that had to wait for their turn: among endpoints with room, as the gate opens for those."""
     is_split: bool = False
     """Whether some of its endpoints do a part of a request alone."""
 
@@ -224,8 +227,7 @@ def plan_of(pool: Pool, settings: PoolSettings) -> PoolPlan:
     answering = tuple([address for address in pool.addresses if address not in others])
     is_split = any([e.role not in WHOLE_ROLES for e in pool.endpoints])
     by_address = {e.address: e for e in pool.endpoints}
-    gated = _gated(settings.profile)
-    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, gated, is_split)
+    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, is_split)
 
 
 def _gated(profile: Profile) -> Profile:
