@@ -1,0 +1,40 @@
+"""Errors of the devices room.
+
+DeviceError                 anything below; the message names the thing and what to do
+├── ProbeError              the hardware cannot be read: which file or call, what was found, what was expected
+├── InventoryError          a vendor's inventory breaks a rule of the API: which device, which rule
+├── ConfigError             a claim's opaque configuration is not understood: field, value, remedy
+├── ClaimError              a claim cannot be prepared: which claim, why; `retry` says whether later may be better
+├── CheckpointError         the record of prepared claims cannot be read or written
+└── cdi.CdiError            a CDI spec, name or folder is wrong (see `devices.cdi.errors`)
+"""
+
+from __future__ import annotations
+
+
+class DeviceError(Exception):
+    """Root of the room's errors; the message is one sentence for a person."""
+
+
+class ProbeError(DeviceError):
+    """The hardware, or what stands for it, cannot be read."""
+
+
+class InventoryError(DeviceError):
+    """An inventory breaks a rule: duplicate name, unknown counter set, too many attributes."""
+
+
+class ConfigError(DeviceError):
+    """A claim's or class's opaque parameters are not understood."""
+
+
+class ClaimError(DeviceError):
+    """A claim cannot be prepared or given back. `retry`: whether the kubelet's next try may go better by itself."""
+
+    def __init__(self, message: str, *, retry: bool = True) -> None:
+        super().__init__(message)
+        self.retry = retry
+
+
+class CheckpointError(DeviceError):
+    """The record of prepared claims is damaged or cannot be written."""
