@@ -8,7 +8,7 @@ time limit. They must be repeatable: after a crash the driver asks again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -120,6 +120,11 @@ class Vendor(ABC):
     def device_classes(self) -> Sequence[Mapping[str, Any]]:
         """DeviceClass objects by which people ask for these devices, as a vendor's chart installs them."""
         return ()
+
+    def on_change(self, look: Callable[[], None]) -> None:  # noqa: B027
+        """The driver gives, once and before it probes, what to call when something changed that is worth a look before
+        the next poll is due (an XID event, an injected failure). `look` may be called from any thread; it returns at
+        once."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of libraries and files."""
