@@ -46,6 +46,9 @@ RESOURCE_SLICES: Final = Resource.of(
 DEVICE_CLASSES: Final = Resource.of(
     "resource.k8s.io/v1", "deviceclasses", "DeviceClass", o.DeviceClass, namespaced=False
 )
+DEVICE_TAINT_RULES: Final = Resource.of(
+    "resource.k8s.io/v1beta2", "devicetaintrules", "DeviceTaintRule", o.DeviceTaintRule, namespaced=False
+)
 CUSTOM_RESOURCE_DEFINITIONS: Final = Resource.of(
     "apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
 )
@@ -76,5 +79,6 @@ ALL: Final[tuple[Resource[Any], ...]] = (
     RESOURCE_CLAIM_TEMPLATES,
     RESOURCE_SLICES,
     DEVICE_CLASSES,
+    DEVICE_TAINT_RULES,
     CUSTOM_RESOURCE_DEFINITIONS,
 )

@@ -248,3 +248,25 @@ class ResourceSliceSpec(Part, frozen=True, gc=False):
 
 class ResourceSlice(KubernetesObject, frozen=True, gc=False):
     spec: ResourceSliceSpec = ResourceSliceSpec()
+
+
+class DeviceTaintSelector(Part, frozen=True, gc=False):
+    """Which devices a rule taints: all that match each field given."""
+
+    device: str | None = None
+    driver: str | None = None
+    pool: str | None = None
+
+
+class DeviceTaintRuleSpec(Part, frozen=True, gc=False):
+    device_selector: DeviceTaintSelector | None = None
+    taint: DeviceTaint = DeviceTaint()
+
+
+class DeviceTaintRuleStatus(Part, frozen=True, gc=False):
+    conditions: Sequence[Condition] = ()
+
+
+class DeviceTaintRule(KubernetesObject, frozen=True, gc=False):
+    spec: DeviceTaintRuleSpec = DeviceTaintRuleSpec()
+    status: DeviceTaintRuleStatus = DeviceTaintRuleStatus()
