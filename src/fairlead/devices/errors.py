@@ -2,6 +2,7 @@
 
 DeviceError                 anything below; the message names the thing and what to do
 ├── ProbeError              the hardware cannot be read: which file or call, what was found, what was expected
+│   └── VendorTimeout       a vendor's call did not return in time, or one before it is stuck
 ├── InventoryError          a vendor's inventory breaks a rule of the API: which device, which rule
 ├── ConfigError             a claim's opaque configuration is not understood: field, value, remedy
 ├── ClaimError              a claim cannot be prepared: which claim, why; `retry` says whether later may be better
@@ -18,6 +19,10 @@ class DeviceError(Exception):
 
 class ProbeError(DeviceError):
     """The hardware, or what stands for it, cannot be read."""
+
+
+class VendorTimeout(ProbeError):
+    """A vendor's call (its library, a file of a dead device) did not return within its time limit."""
 
 
 class InventoryError(DeviceError):

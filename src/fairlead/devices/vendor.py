@@ -87,6 +87,9 @@ class Vendor(ABC):
     were written for a cluster with that driver work here."""
     cdi_kind: str
     """Kind of the CDI spec that lists the node's devices ("nvidia.com/gpu")."""
+    is_quick: ClassVar[bool] = False
+    """Whether `probe` and `health` touch memory only (simulated hardware): the driver then makes them without a thread,
+    which lets one process host a thousand nodes."""
 
     @abstractmethod
     def probe(self) -> Inventory:
