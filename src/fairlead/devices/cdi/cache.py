@@ -35,6 +35,10 @@ class _Known:
     file: SpecFile | None
     problems: tuple[Problem, ...] = ()
 
+    def differs(self, before: _Known) -> bool:
+        """Whether there is something else in the file than before. What was not read again is the same object."""
+        return self.file is not before.file or self.problems != before.problems
+
 
 class SpecCache:
     """The devices of a node. May be used by several threads at once."""
@@ -73,16 +77,14 @@ class SpecCache:
                 found = self._look(path, priority)
                 if found is not None:
                     known[path, priority] = found
-        # Files that were not read again are the same objects.
-        changed = (
-            self._index is None
-            or folder_problems != self._folder_problems
-            or list(known) != list(self._known)
-            or any(now is not self._known[key] for key, now in known.items())
+        same = (
+            folder_problems == self._folder_problems
+            and known.keys() == self._known.keys()
+            and not any(now.differs(self._known[key]) for key, now in known.items())
         )
         self._known = known
         self._folder_problems = folder_problems
-        if changed or self._index is None:
+        if self._index is None or not same:
             self._index = _index(known, folder_problems)
         return self._index
 
@@ -102,6 +104,8 @@ class SpecCache:
             return _Known(self._settled(stamp), None, error.problems)
         except OSError as error:
             return _Known(None, None, (Problem("", f"cannot be read: {error.strerror}"),))
+        if before is not None and before.file is not None and before.file.spec == spec:
+            return _Known(self._settled(stamp), before.file)
         return _Known(self._settled(stamp), SpecFile(path, priority, spec))
 
     def _settled(self, stamp: Stamp) -> Stamp | None:
