@@ -33,6 +33,19 @@ class PciFunction:
     socket: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class PciLink:
+    """The PCIe link above a function: lanes and transfer rate (GT/s) now, and the most that both of its ends can do."""
+
+    width: int
+    max_width: int
+    speed_gts: float
+    max_speed_gts: float
+
+    def __str__(self) -> str:
+        return f"x{self.width} at {self.speed_gts:g} GT/s of x{self.max_width} at {self.max_speed_gts:g} GT/s"
+
+
 class Host:
     """A machine, or a tree of its files. Paths are given as on the machine ("/sys/class/net")."""
 
@@ -132,6 +145,33 @@ class Host:
             numa_node=numa_node,
             socket=self.socket(numa_node) if numa_node is not None else None,
         )
+
+    def pci_link(self, bus_id: str) -> PciLink | None:
+        """The link of a PCI function; None where the kernel tells none (a virtual function, a virtual machine, a link
+        that is down). The end above counts too: a card of 16 lanes in a slot of 8 does all it can with 8."""
+        path = f"/sys/bus/pci/devices/{bus_id.lower()}"
+        width, speed = self._link_values(path, "current")
+        max_width, max_speed = self._link_values(path, "max")
+        if not width or not speed or not max_width or not max_speed:
+            return None
+        try:
+            above = self.link(path).rsplit("/", 1)[0]
+        except ProbeError:
+            return None
+        above_width, above_speed = self._link_values(above, "max")
+        return PciLink(
+            width=width,
+            max_width=min(max_width, above_width or max_width),
+            speed_gts=speed,
+            max_speed_gts=min(max_speed, above_speed or max_speed),
+        )
+
+    def _link_values(self, path: str, which: str) -> tuple[int, float]:
+        """Width and GT/s from files such as "16" and "32.0 GT/s PCIe"; 0 where they tell none ("Unknown", 255)."""
+        width = re.fullmatch(r"\d+", self.text(f"{path}/{which}_link_width", ""))
+        speed = re.match(r"(\d+(?:\.\d+)?) GT/s", self.text(f"{path}/{which}_link_speed", ""))
+        lanes = int(width[0]) if width and int(width[0]) <= 32 else 0
+        return lanes, float(speed[1]) if speed else 0.0
 
     def socket(self, numa_node: int) -> int | None:
         """The physical package of a NUMA node's first CPU; None where the tree does not tell."""

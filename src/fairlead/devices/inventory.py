@@ -14,6 +14,10 @@ PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 PCI_BUS_ID = "resource.kubernetes.io/pciBusID"
 NUMA_NODE = "resource.kubernetes.io/numaNode"
 """Attributes that every vendor names alike (upstream's `deviceattribute`)."""
+PCIE_SWITCH = "fairlead.dev/pcieSwitch"
+SOCKET = "fairlead.dev/socket"
+"""The same across vendors, where upstream has no name: `matchAttribute` compares by full name, so an accelerator and a
+network card of two drivers can only be matched by an attribute that both publish under one domain."""
 
 
 class Version(str):

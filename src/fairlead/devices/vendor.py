@@ -58,13 +58,15 @@ class NetworkData:
 
 @dataclass(frozen=True, slots=True)
 class DeviceReport:
-    """What the driver writes about one granted device into the claim's `status.devices[]`."""
+    """What the driver writes about one granted device into the claim's `status.devices[]`. `conditions` are the types
+    that it is written as; all have the same status, reason and message."""
 
     ready: bool = True
     reason: str = "Prepared"
     message: str = ""
     network: NetworkData | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    conditions: tuple[str, ...] = ("Ready",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class Vendor(ABC):
     def common_edits(self) -> ContainerEdits:
         """What every container with any of these devices gets (driver libraries, control nodes)."""
         return NO_EDITS
+
+    def extra_cdi_devices(self) -> Mapping[str, ContainerEdits]:
+        """CDI devices beside the inventory's, by name, of which no claim is ever given one: names that people write by
+        hand ("all")."""
+        return {}
+
+    def resume(self, claims: Mapping[str, Sequence[str]]) -> None:  # noqa: B027
+        """What a former process prepared and nobody gave back: claim uid -> device names. Called once, before the first
+        probe; for vendors that must tell their claims' use of a device from a stranger's."""
 
     def prepare(self, claim: ClaimReference, grants: Sequence[Grant]) -> Preparation:
         """Make the granted devices ready for the claim and say what is particular to it. Repeatable: a second call with

@@ -19,8 +19,8 @@ LinkLayer = Literal["ethernet", "infiniband"]
 
 @dataclass(frozen=True, slots=True)
 class RdmaPort:
-    """One port of an RDMA device. `device` as in /sys/class/infiniband ("mlx5_0"), `port` from 1. `state` is the word of
-    the port's state ("ACTIVE", "INIT", "DOWN"). `nodes` are its files below /dev/infiniband ("uverbs0", "umad0")."""
+    """One port of an RDMA device. `device` as in /sys/class/infiniband ("mlx5_0"), `port` from 1. `state` is the port's
+    state in a word ("ACTIVE", "INIT", "DOWN"). `nodes` are its files below /dev/infiniband ("uverbs0", "umad0")."""
 
     device: str
     port: int = 1
