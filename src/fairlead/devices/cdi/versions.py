@@ -66,7 +66,7 @@ def check_version(spec: Spec) -> list[Problem]:
     if not newer:
         return []
     first = max(newer, key=lambda feature: _RANK[feature.version])
-    more = f" and {len(newer) - 1} more fields" if len(newer) > 1 else ""
+    more = f" and {len(newer) - 1} more" if len(newer) > 1 else ""
     return [
         Problem(
             "cdiVersion",
