@@ -19,7 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="fairlead agent", description="Virtual nodes that run pods as processes.")
     parser.add_argument("--kubeconfig", help="credentials of the API server")
     parser.add_argument("--data", type=Path, required=True, help="folder of the nodes' state")
-    parser.add_argument("--nodes", default="1", help="number of nodes, or name=…,cpu=…,memory=…;name=…")
+    parser.add_argument(
+        "--nodes", default="1", help="number of nodes, or name=…,cpu=…,memory=…;name=…, or @FILE with that"
+    )
     parser.add_argument("--kubelet-port", type=int, default=10250, help="port of each node's kubelet API")
     parser.add_argument("--restart-backoff-s", type=float, default=10.0, help="first delay of a failing container")
     parser.add_argument("--max-restart-backoff-s", type=float, default=300.0, help="longest delay")
@@ -38,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             work = run(
                 given.kubeconfig,
                 given.data,
-                given.nodes,
+                _nodes(given.nodes),
                 kubelet_port=given.kubelet_port,
                 client_ca=given.client_ca_file,
                 anonymous=given.anonymous_auth,
@@ -50,6 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"fairlead agent: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _nodes(given: str) -> str:
+    """The description itself: that of a thousand nodes is longer than an argument may be. Raises NodeSpecError."""
+    if not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NodeSpecError(f"nodes: {given[1:]} cannot be read: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,13 +28,25 @@ class Component:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def components(data: Path, ports: Ports, nodes: str) -> tuple[Component, ...]:
-    """Every component in starting order; they stop in reverse order, the API server last."""
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Devices for the nodes. `asked` is what a person gave to `up --devices`; `options` are those of `fairlead driver`
+    that offer them; `pools` (driver -> nodes) must be published before the platform is ready."""
+
+    asked: str
+    options: tuple[str, ...]
+    pools: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def components(data: Path, ports: Ports, nodes: str, devices: Devices | None = None) -> tuple[Component, ...]:
+    """Every component in starting order; they stop in reverse order, the API server last. The device driver goes before
+    the agent, so that it is there for as long as the agent has claims to give back."""
     kubeconfig = str(data / "kubeconfig")
     gateway_data = str(data / "gateway")
     return (
         Component("apiserver", (*FAIRLEAD, "apiserver", "--data", str(data), "--api-port", str(ports.api))),
         Component("controllers", (*FAIRLEAD, "controllers", "--kubeconfig", kubeconfig)),
+        *((_driver(data, kubeconfig, devices),) if devices is not None else ()),
         Component(
             "agent",
             (*FAIRLEAD, "agent", "--kubeconfig", kubeconfig, "--data", str(data / "nodes"), "--nodes", nodes),
@@ -41,6 +54,12 @@ def components(data: Path, ports: Ports, nodes: str) -> tuple[Component, ...]:
         Component("gateway", (*FAIRLEAD, "gateway", "--kubeconfig", kubeconfig, "--data", gateway_data)),
         Component("envoy", (*FAIRLEAD, "envoy", "--data", gateway_data, "--port", str(ports.gateway))),
     )
+
+
+def _driver(data: Path, kubeconfig: str, devices: Devices) -> Component:
+    node = data / "nodes" / "node" / "{node}"
+    roots = ("--kubelet-root", str(node), "--cdi-root", str(node / "cdi"))
+    return Component("driver", (*FAIRLEAD, "driver", "--kubeconfig", kubeconfig, *roots, *devices.options))
 
 
 def stop_pods_command(data: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.embedded.supervisor.component import FAIRLEAD, Ports
+from fairlead.embedded.supervisor.component import FAIRLEAD, Devices, Ports
 from fairlead.embedded.supervisor.process import end
 from fairlead.embedded.supervisor.state import UpState, lock, read_state
 from fairlead.embedded.supervisor.supervisor import Supervisor, stop_leftovers
@@ -75,12 +75,14 @@ def check_folder(data: Path) -> None:
         )
 
 
-async def run_foreground(data: Path, ports: Ports, nodes: str, on_ready: Callable[[UpState], None]) -> UpState:
+async def run_foreground(
+    data: Path, ports: Ports, nodes: str, on_ready: Callable[[UpState], None], devices: Devices | None = None
+) -> UpState:
     """Supervise in this process until SIGINT or SIGTERM; returns the last state. Raises state.AlreadyRunning."""
     held = lock(data)
     try:
         await _clear_leftovers(data)
-        supervisor = Supervisor(data, ports, nodes)
+        supervisor = Supervisor(data, ports, nodes, devices)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, supervisor.stop)
@@ -92,24 +94,25 @@ async def run_foreground(data: Path, ports: Ports, nodes: str, on_ready: Callabl
         held.close()
 
 
-def detach(data: Path, ports: Ports, nodes: str) -> subprocess.Popen[bytes]:
-    """Start the supervisor in a session of its own; its output goes to logs/supervisor.log."""
+def detach(data: Path, ports: Ports, nodes: str, devices: str = "") -> subprocess.Popen[bytes]:
+    """Start the supervisor in a session of its own; its output goes to logs/supervisor.log. `devices` as for `up`."""
     (data / "logs").mkdir(parents=True, exist_ok=True)
     with open(data / "logs" / "supervisor.log", "ab") as log:
         return subprocess.Popen(
             [*FAIRLEAD, "supervise", "--data", str(data), "--api-port", str(ports.api),
-             "--gateway-port", str(ports.gateway), "--nodes", nodes],
+             "--gateway-port", str(ports.gateway), "--nodes", nodes, *(("--devices", devices) if devices else ())],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
 
 def wait_until_ready(
-    data: Path, supervisor: subprocess.Popen[bytes], on_change: Callable[[UpState], None], clock: Clock = SYSTEM
-) -> UpState:
+    data: Path, supervisor: subprocess.Popen[bytes], on_change: Callable[[UpState], None], clock: Clock = SYSTEM,
+    timeout_s: float = READY_TIMEOUT_S,
+) -> UpState:  # fmt: skip
     """Follow the state file until the platform is ready. Raises CannotStart when it fails or takes too long."""
 
     async def follow() -> UpState:
-        deadline_s = clock.monotonic_s() + READY_TIMEOUT_S
+        deadline_s = clock.monotonic_s() + timeout_s
         state = None
         while clock.monotonic_s() < deadline_s:
             ended = supervisor.poll() is not None
@@ -124,7 +127,7 @@ def wait_until_ready(
                 raise CannotStart(state.message if state and state.message else _last_words(data))
             await clock.sleep(0.03)
         waiting = state.message if state else "the supervisor to start"
-        raise CannotStart(f"not ready after {READY_TIMEOUT_S:.0f} s, still waiting for {waiting}; see {data}/logs")
+        raise CannotStart(f"not ready after {timeout_s:.0f} s, still waiting for {waiting}; see {data}/logs")
 
     return asyncio.run(follow())
 

@@ -1,4 +1,5 @@
-"""When the platform is ready: the API answers, every node is Ready, and the gateway answers through Envoy.
+"""When the platform is ready: the API answers, every node is Ready, its devices are published where it has any, and
+the gateway answers through Envoy.
 
 Plain blocking requests in threads: importing an HTTP library would cost more than all of them.
 """
@@ -8,15 +9,20 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from fairlead.embedded.supervisor.component import Ports
+from fairlead.embedded.supervisor.component import Devices, Ports
 
 _TIMEOUT_S = 2.0
+_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_SLICES = "/apis/resource.k8s.io/v1/resourceslices"
+_SLICES_TIMEOUT_S = 20.0
+"""The slices of a thousand nodes are tens of megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,27 +36,69 @@ class Readiness:
         return not self.waiting_for
 
 
-def check(data: Path, ports: Ports) -> Readiness:
+def check(data: Path, ports: Ports, devices: Devices | None = None) -> Readiness:
     """One look at everything, blocking for at most a few seconds."""
-    api = _api_waits_for(data)
-    if api:
-        return Readiness(api)
+    waiting_for = _api_waits_for(data, devices)
+    if waiting_for:
+        return Readiness(waiting_for)
     return Readiness(_gateway_waits_for(ports.gateway))
 
 
-def _api_waits_for(data: Path) -> str:
+def _api_waits_for(data: Path, devices: Devices | None) -> str:
     try:
         kubeconfig = yaml.load((data / "kubeconfig").read_text(), Loader=yaml.CSafeLoader)
         answer = get_json(kubeconfig, data, "/api/v1/nodes")
+        return _nodes_wait_for(answer) or (_devices_wait_for(kubeconfig, data, devices) if devices else "")
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"the API server ({error})"
+
+
+def _nodes_wait_for(answer: dict[str, Any]) -> str:
     if not answer.get("items"):
         return "nodes to register"
     waiting = [n["metadata"]["name"] for n in answer["items"] if not _is_ready(n)]
     return f"node {waiting[0]} to become ready" if waiting else ""
 
 
-def get_json(kubeconfig: Any, data: Path, path: str) -> dict[str, Any]:
+def _devices_wait_for(kubeconfig: Any, data: Path, devices: Devices) -> str:
+    # Names alone first, as a small table: there may be thousands of slices, and this is asked often.
+    table = get_json(kubeconfig, data, f"{_SLICES}?includeObject=None", accept=_TABLE)
+    driver, pool = (next(n for n, c in enumerate(table["columnDefinitions"]) if c["name"] == name)
+                    for name in ("Driver", "Pool"))  # fmt: skip
+    published = {(row["cells"][driver], row["cells"][pool]) for row in table["rows"]}
+    missing = _first_missing(devices, published)
+    if not missing:
+        slices = get_json(kubeconfig, data, _SLICES, timeout_s=_SLICES_TIMEOUT_S)
+        missing = _first_missing(devices, complete_pools(slices["items"]))
+    return f"the devices of {missing} to be published" if missing else ""
+
+
+def _first_missing(devices: Devices, published: set[tuple[str, str]]) -> str:
+    for driver, nodes in devices.pools.items():
+        missing = sorted(node for node in nodes if (driver, node) not in published)
+        if missing:
+            others = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
+            return f"{driver} on node {missing[0]}{others}"
+    return ""
+
+
+def complete_pools(slices: Sequence[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Driver and pool of those that have every slice of their newest generation."""
+    newest: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for item in slices:
+        pool, key = item["spec"]["pool"], (item["spec"]["driver"], item["spec"]["pool"]["name"])
+        generation, _, there = newest.get(key, (-1, 0, 0))
+        if pool["generation"] > generation:
+            there = 0
+        elif pool["generation"] < generation:
+            continue
+        newest[key] = (pool["generation"], pool["resourceSliceCount"], there + 1)
+    return {key for key, (_, wanted, there) in newest.items() if there >= wanted}
+
+
+def get_json(
+    kubeconfig: Any, data: Path, path: str, *, accept: str = "application/json", timeout_s: float = _TIMEOUT_S
+) -> dict[str, Any]:
     """GET a path of the embedded API server with the token of its own kubeconfig."""
     cluster = kubeconfig["clusters"][0]["cluster"]
     token = kubeconfig["users"][0]["user"]["token"]
@@ -58,9 +106,9 @@ def get_json(kubeconfig: Any, data: Path, path: str) -> dict[str, Any]:
 
     context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
     host, port = cluster["server"].removeprefix("https://").rstrip("/").rsplit(":", 1)
-    connection = http.client.HTTPSConnection(host, int(port), timeout=_TIMEOUT_S, context=context)
+    connection = http.client.HTTPSConnection(host, int(port), timeout=timeout_s, context=context)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}", "Accept": "application/json"})
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}", "Accept": accept})
         response = connection.getresponse()
         body = response.read()
         if response.status != 200:

@@ -34,6 +34,8 @@ class UpState:
     started_at_s: float = 0.0
     ready_after_s: float | None = None
     components: list[RunningComponent] = field(default_factory=list)
+    devices: str = ""
+    """What was given to `--devices`; empty where nothing was."""
 
     def alive(self) -> bool:
         return self.supervisor.alive()
@@ -68,6 +70,7 @@ def read_state(data: Path) -> UpState | None:
                 )
                 for c in raw["components"]
             ],
+            devices=raw.get("devices", ""),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.embedded.supervisor.component import Component, Ports, components, stop_pods_command
+from fairlead.embedded.supervisor.component import Component, Devices, Ports, components, stop_pods_command
 from fairlead.embedded.supervisor.process import die_with_parent, end, identify
 from fairlead.embedded.supervisor.readiness import check
 from fairlead.embedded.supervisor.state import RunningComponent, UpState, write_state
@@ -33,11 +33,14 @@ class Supervisor:
     The state file tells others (`status`, `down`, a second `up`) what runs.
     """
 
-    def __init__(self, data: Path, ports: Ports, nodes: str, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self, data: Path, ports: Ports, nodes: str, devices: Devices | None = None, clock: Clock = SYSTEM
+    ) -> None:
         self.data = data
         self.ports = ports
         self._clock = clock
-        self._components = components(data, ports, nodes)
+        self._devices = devices
+        self._components = components(data, ports, nodes, devices)
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._started_s = clock.monotonic_s()
@@ -47,6 +50,7 @@ class Supervisor:
             nodes=nodes,
             started_at_s=clock.wall_s(),
             components=[RunningComponent(c.name) for c in self._components],
+            devices=devices.asked if devices is not None else "",
         )
 
     def stop(self) -> None:
@@ -134,7 +138,7 @@ class Supervisor:
     async def _watch_readiness(self) -> None:
         delay_s = 0.05
         while True:
-            readiness = await asyncio.to_thread(check, self.data, self.ports)
+            readiness = await asyncio.to_thread(check, self.data, self.ports, self._devices)
             if readiness.ready:
                 self.state.phase = "ready"
                 self.state.message = ""

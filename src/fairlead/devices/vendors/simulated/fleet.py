@@ -5,7 +5,6 @@ Errors name the path in the file, the value and what to write instead.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ from importlib import resources
 from pathlib import Path
 
 from fairlead.devices.vendors.simulated.document import Devices, FleetDocument, Group, Tier
+from fairlead.devices.vendors.simulated.identity import Identity
 from fairlead.devices.vendors.simulated.layout import Seat, place
 from fairlead.devices.vendors.simulated.models import MODELS, Model, TpuModel
 from fairlead.devices.vendors.simulated.rules import MAX_NODES, check_group, check_tiers, slice_shape
 from fairlead.devices.vendors.simulated.strict import FleetError, decode, near, show
+from fairlead.devices.vendors.tpu.facts import Shape
 
 TIER_LABEL = "fabric.topograph.run/tier-{}"
 DOMAIN_LABEL = "accelerator.topograph.run/domain"
@@ -24,12 +25,11 @@ DOMAIN_LABEL = "accelerator.topograph.run/domain"
 
 @dataclass(frozen=True, slots=True)
 class Torus:
-    """A node's part in a TPU slice: worker `worker` of `workers` in the slice `name`."""
+    """A node's part in a TPU slice: the `worker`-th of its `hosts`, all of whose chips make the box `topology`."""
 
-    name: str
-    topology: tuple[int, ...]
+    topology: Shape
     worker: int
-    workers: int
+    hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ def _placed(group: Group, index: int, seats: tuple[Seat, ...], number: int, seed
     if isinstance(model, TpuModel):
         shape = slice_shape(devices, model)
         workers = max(1, math.prod(shape) // len(seats))
-        slice_name = group.name if group.count is None else f"{group.name}-slice-{number // workers}"
-        torus = Torus(slice_name, shape, number % workers, workers)
+        first = number - number % workers
+        torus = Torus(shape, number - first, tuple(_names(group)[first : first + workers]))
     if devices.fabric is not None:
-        made = _uuid(seed, group.name, f"fabric-{index}", str(number // devices.fabric.nodes))
+        made = Identity(seed, group.name).uuid(f"fabric-{index}", number // devices.fabric.nodes)
         domain = Domain(made, devices.fabric.clique)
     return Placed(index, model, devices, seats, torus, domain)
 
@@ -164,11 +164,6 @@ def _labels(group: Group, network: tuple[Tier, ...], number: int, placed: tuple[
         if entry.domain is not None:
             # NVIDIA's own label (nvidia.com/gpu.clique) has this form, and Topograph takes it over.
             labels[DOMAIN_LABEL] = f"{entry.domain.uuid}.{entry.domain.clique}"
-        elif entry.torus is not None and entry.torus.workers > 1:
-            labels[DOMAIN_LABEL] = entry.torus.name
+        elif entry.torus is not None and len(entry.torus.hosts) > 1:
+            labels[DOMAIN_LABEL] = f"{entry.torus.hosts[0]}-slice"
     return labels | dict(group.labels)
-
-
-def _uuid(*parts: str) -> str:
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return f"{digest[:8]}-{digest[8:12]}-4{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"

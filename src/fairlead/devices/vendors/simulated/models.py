@@ -1,8 +1,7 @@
 """The models that a fleet can have, with the numbers that their makers and drivers give them.
 
 Sources: PCI ids from the PCI ID database; memory of NVIDIA models as `nvidia-smi` totals it (MiB); compute units of AMD
-models from their data sheets (four SIMD units each); HBM of a TPU chip from Google's system pages; RNGD from Furiosa's
-product page (48 GB of HBM3, eight processing elements).
+models from their data sheets (four SIMD units each). RNGD and TPU numbers are their vendors' packages'.
 """
 
 from __future__ import annotations
@@ -10,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
+
+from fairlead.devices.vendors.network.facts import LinkLayer
+from fairlead.devices.vendors.tpu.facts import TPU7X, V4, V5E, V5P, V6E, Generation
 
 _GIB = 1 << 30
 _MIB = 1 << 20
@@ -58,19 +60,17 @@ class AmdModel(Model):
 class RngdModel(Model):
     maker: ClassVar[str] = "Furiosa"
     fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "firmware"})
-    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class TpuModel(Model):
-    """`dimensions` of the slices' torus; `host` is the block of chips that one host holds within a larger slice."""
+    """`accelerator` as GKE labels nodes of it. `is_vfio`: whether chips show as VFIO groups."""
 
     maker: ClassVar[str] = "Google"
     fields: ClassVar[frozenset[str]] = frozenset({"slice"})
-    generation: str
-    memory_bytes: int
-    dimensions: int
-    host: tuple[int, ...]
+    generation: Generation
+    accelerator: str
+    is_vfio: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class NicModel(Model):
     maker: ClassVar[str] = "network"
     fields: ClassVar[frozenset[str]] = frozenset({"firmware"})
     rate_gbps: int
-    link_layer: str
+    link_layer: LinkLayer
     kernel_driver: str = "mlx5_core"
 
 
@@ -100,17 +100,18 @@ _ALL: tuple[Model, ...] = (
     AmdModel("mi300x", "AMD Instinct MI300X OAM", "1002", "74a1", 192 * _GIB, 304),
     AmdModel("mi325x", "AMD Instinct MI325X OAM", "1002", "74a5", 256 * _GIB, 304),
     AmdModel("mi355x", "AMD Instinct MI355X OAM", "1002", "75a3", 288 * _GIB, 256),
-    RngdModel("rngd", "rngd", "1ed2", "0001", 48 * _GIB),
-    RngdModel("rngd-s", "rngd-s", "1ed2", "0001", 48 * _GIB),
-    RngdModel("rngd-max", "rngd-max", "1ed2", "0001", 48 * _GIB),
-    TpuModel("tpu-v4", "TPU v4", "1ae0", "005e", "v4", 32 * _GIB, 3, (2, 2, 1)),
-    TpuModel("tpu-v5e", "TPU v5 lite", "1ae0", "0063", "v5e", 16 * _GIB, 2, (2, 2)),
-    TpuModel("tpu-v5p", "TPU v5p", "1ae0", "0062", "v5p", 95 * _GIB, 3, (2, 2, 1)),
-    TpuModel("tpu-v6e", "TPU v6 lite", "1ae0", "006f", "v6e", 32 * _GIB, 2, (2, 2)),
-    NicModel("connectx-6-dx", "ConnectX-6 Dx", "15b3", "101d", 100, "Ethernet"),
-    NicModel("connectx-7", "ConnectX-7", "15b3", "1021", 400, "InfiniBand"),
-    NicModel("connectx-7-roce", "ConnectX-7", "15b3", "1021", 400, "Ethernet"),
-    NicModel("bluefield-3", "BlueField-3", "15b3", "a2dc", 400, "Ethernet"),
+    RngdModel("rngd", "rngd", "1ed2", "0001"),
+    RngdModel("rngd-s", "rngd-s", "1ed2", "0001"),
+    RngdModel("rngd-max", "rngd-max", "1ed2", "0001"),
+    TpuModel("tpu-v4", "TPU v4", "1ae0", "005e", V4, "tpu-v4-podslice", is_vfio=False),
+    TpuModel("tpu-v5e", "TPU v5e", "1ae0", "0063", V5E, "tpu-v5-lite-podslice"),
+    TpuModel("tpu-v5p", "TPU v5p", "1ae0", "0062", V5P, "tpu-v5p-slice"),
+    TpuModel("tpu-v6e", "TPU v6e", "1ae0", "006f", V6E, "tpu-v6e-slice"),
+    TpuModel("tpu-7x", "TPU7x", "1ae0", "0076", TPU7X, "tpu7x"),
+    NicModel("connectx-6-dx", "ConnectX-6 Dx", "15b3", "101d", 100, "ethernet"),
+    NicModel("connectx-7", "ConnectX-7", "15b3", "1021", 400, "infiniband"),
+    NicModel("connectx-7-roce", "ConnectX-7", "15b3", "1021", 400, "ethernet"),
+    NicModel("bluefield-3", "BlueField-3", "15b3", "a2dc", 400, "ethernet"),
 )  # fmt: skip
 
 MODELS: Mapping[str, Model] = {model.name: model for model in _ALL}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from fairlead.devices.vendors.simulated.document import Devices, Group, Tier
 from fairlead.devices.vendors.simulated.layout import count_of
 from fairlead.devices.vendors.simulated.models import MODELS, NvidiaModel, TpuModel
 from fairlead.devices.vendors.simulated.strict import FleetError, near, show
+from fairlead.devices.vendors.tpu.facts import HOST_BOUNDS, Shape
 
 MAX_NODES = 1000
 """As many virtual nodes as an agent takes."""
@@ -96,29 +98,39 @@ def _check_nvidia(group: Group, devices: Devices, model: NvidiaModel, where: str
 
 
 def _check_slice(group: Group, devices: Devices, model: TpuModel, where: str) -> None:
-    shape = slice_shape(devices, model, where)
-    chips, here, nodes = math.prod(shape), count_of(devices), group.count or 1
-    if chips < here or chips % here:
-        raise FleetError(f"{where}.slice.topology: {chips} chips do not divide into nodes of {here}")
-    if nodes % (chips // here):
+    here, nodes = count_of(devices), group.count or 1
+    if here not in HOST_BOUNDS:
+        raise FleetError(f"{where}.count: a TPU host has {_either(HOST_BOUNDS)} chips, got {here}")
+    shape, host = slice_shape(devices, model, where), HOST_BOUNDS[here]
+    if any(chips % mine for chips, mine in zip(shape, host, strict=True)):
+        box = "x".join(str(n) for n in host[: model.generation.axes])
         raise FleetError(
-            f"{where}.slice.topology: a slice of {chips} chips takes {chips // here} nodes of {here}, and the "
-            f"group has {nodes}; make count a multiple"
+            f"{where}.slice.topology: {show(_topology(devices))} does not divide into hosts of {box} chips"
+        )
+    workers = math.prod(shape) // here
+    if nodes % workers:
+        raise FleetError(
+            f"{where}.slice.topology: a slice of {math.prod(shape)} chips takes {workers} nodes of {here}, and the "
+            f"group has {nodes}; make count a multiple of {workers}"
         )
 
 
-def slice_shape(devices: Devices, model: TpuModel, where: str = "") -> tuple[int, ...]:
-    """The torus of the slice; without one, that of a single host."""
+def slice_shape(devices: Devices, model: TpuModel, where: str = "") -> Shape:
+    """The box of the slice's chips; where the file names none, that of a host. Raises FleetError."""
     if devices.slice is None:
-        count = count_of(devices)
-        side = next(s for s in range(math.isqrt(count), 0, -1) if count % s == 0)
-        flat = (side, count // side)
-        return flat if model.dimensions == 2 else (*flat, 1)
-    text = devices.slice.topology
-    shape = tuple(int(part) for part in text.split("x")) if _TORUS.fullmatch(text) else ()
-    if len(shape) != model.dimensions or 0 in shape:
-        example = "4x4" if model.dimensions == 2 else "2x2x4"
-        raise FleetError(
-            f"{where}.slice.topology: {model.name} has {model.dimensions} dimensions, as {example}; got {show(text)}"
-        )
-    return shape
+        return HOST_BOUNDS[count_of(devices)]
+    axes, text = model.generation.axes, devices.slice.topology
+    sizes = [int(part) for part in text.split("x")] if _TORUS.fullmatch(text) else []
+    if len(sizes) != axes or 0 in sizes:
+        example = "4x4" if axes == 2 else "2x2x4"
+        raise FleetError(f"{where}.slice.topology: {model.title} has {axes} axes, as {example}; got {show(text)}")
+    return (sizes[0], sizes[1], sizes[2] if axes == 3 else 1)
+
+
+def _topology(devices: Devices) -> str:
+    return devices.slice.topology if devices.slice is not None else ""
+
+
+def _either(numbers: Iterable[int]) -> str:
+    *most, last = (str(number) for number in numbers)
+    return f"{', '.join(most)} or {last}"

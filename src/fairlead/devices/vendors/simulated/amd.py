@@ -1,0 +1,133 @@
+"""AMD Instinct GPUs, as the ROCm DRA driver publishes them: a driver of the simulated fleets only.
+
+Source of names: ROCm/k8s-gpu-dra-driver, docs/driver-attributes.md (device gpu-<card>-<render>, type amdgpu,
+capacities memory, computeUnits and simdUnits). Beside them stand the standard numaNode, and switch and socket as every
+vendor has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from fairlead.devices.cdi.spec import ContainerEdits, DeviceNode
+from fairlead.devices.health import HEALTHY, Health
+from fairlead.devices.inventory import (
+    NUMA_NODE,
+    PCI_BUS_ID,
+    PCIE_ROOT,
+    PCIE_SWITCH,
+    SOCKET,
+    Attribute,
+    Capacity,
+    Device,
+    Inventory,
+    Link,
+    Version,
+)
+from fairlead.devices.vendor import ClaimReference, Grant, Preparation, Vendor
+from fairlead.devices.vendors.simulated.layout import Seat
+
+DRIVER = "gpu.amd.com"
+CDI_KIND = "amd.com/gpu"
+_FIRST_RENDER_NODE = 128
+_SIMD_UNITS_PER_COMPUTE_UNIT = 4
+_XGMI_SCORE = 70
+
+
+@dataclass(frozen=True, slots=True)
+class AmdGpu:
+    """One GPU. `card` is its number among the DRM cards, from 1 where the board's own graphics is card 0."""
+
+    card: int
+    title: str
+    device_id: str
+    driver_version: str
+    memory_bytes: int
+    compute_units: int
+    seat: Seat
+
+    @property
+    def render(self) -> int:
+        return _FIRST_RENDER_NODE + self.card - 1
+
+    @property
+    def name(self) -> str:
+        return f"gpu-{self.card}-{self.render}"
+
+
+def build(gpus: Sequence[AmdGpu], *, xgmi: bool) -> Inventory:
+    """The node's GPUs; with `xgmi`, each joined with every other."""
+    links = combinations((gpu.name for gpu in gpus), 2) if xgmi else ()
+    return Inventory(
+        devices=tuple(_device(gpu) for gpu in gpus),
+        links=tuple(Link(a, b, "xgmi", _XGMI_SCORE) for a, b in links),
+    )
+
+
+def _device(gpu: AmdGpu) -> Device:
+    attributes: dict[str, Attribute] = {
+        "type": "amdgpu",
+        "deviceID": f"0x{gpu.device_id}",
+        "productName": gpu.title,
+        "driverVersion": Version(gpu.driver_version),
+        "partitionProfile": "spx_nps1",
+        "numaNode": gpu.seat.numa_node,
+        PCI_BUS_ID: gpu.seat.bus_id,
+        PCIE_ROOT: gpu.seat.root,
+        NUMA_NODE: gpu.seat.numa_node,
+        SOCKET: gpu.seat.socket,
+    }
+    if gpu.seat.switch is not None:
+        attributes[PCIE_SWITCH] = gpu.seat.switch
+    capacity = {
+        "memory": Capacity(f"{gpu.memory_bytes >> 20}Mi"),
+        "computeUnits": Capacity(str(gpu.compute_units)),
+        "simdUnits": Capacity(str(gpu.compute_units * _SIMD_UNITS_PER_COMPUTE_UNIT)),
+    }
+    return Device(gpu.name, attributes, capacity)
+
+
+class AmdVendor(Vendor):
+    """The GPUs of one node."""
+
+    name = "amd"
+    driver = DRIVER
+    cdi_kind = CDI_KIND
+
+    def __init__(self, gpus: Sequence[AmdGpu], *, xgmi: bool) -> None:
+        self._by_name = {gpu.name: gpu for gpu in gpus}
+        self._inventory = build(gpus, xgmi=xgmi)
+
+    def probe(self) -> Inventory:
+        return self._inventory
+
+    def health(self) -> Mapping[str, Health]:
+        return dict.fromkeys(self._by_name, HEALTHY)
+
+    def edits(self, device: Device) -> ContainerEdits:
+        gpu = self._by_name[device.name]
+        paths = (f"/dev/dri/card{gpu.card}", f"/dev/dri/renderD{gpu.render}")
+        return ContainerEdits(device_nodes=tuple(DeviceNode(path, permissions="rw") for path in paths))
+
+    def common_edits(self) -> ContainerEdits:
+        # The compute interface, one for all GPUs.
+        return ContainerEdits(device_nodes=(DeviceNode("/dev/kfd", permissions="rw"),))
+
+    def prepare(self, claim: ClaimReference, grants: Sequence[Grant]) -> Preparation:
+        super().prepare(claim, grants)
+        # A process sees the render nodes that it got, and numbers them from 0.
+        visible = ",".join(str(number) for number in range(len({grant.device.name for grant in grants})))
+        return Preparation(edits=ContainerEdits(env=(f"ROCR_VISIBLE_DEVICES={visible}",)))
+
+    def device_classes(self) -> Sequence[Mapping[str, Any]]:
+        return (
+            {
+                "apiVersion": "resource.k8s.io/v1",
+                "kind": "DeviceClass",
+                "metadata": {"name": DRIVER},
+                "spec": {"selectors": [{"cel": {"expression": f'device.driver == "{DRIVER}"'}}]},
+            },
+        )
