@@ -7,6 +7,8 @@ DeviceError                 anything below; the message names the thing and what
 ├── ConfigError             a claim's opaque configuration is not understood: field, value, remedy
 ├── ClaimError              a claim cannot be prepared: which claim, why; `retry` says whether later may be better
 ├── CheckpointError         the record of prepared claims cannot be read or written
+├── ServeError              the driver cannot serve the kubelet: a socket's path, folder or owner is in the way
+│   └── TwoDrivers          another process serves this driver on this node
 └── cdi.CdiError            a CDI spec, name or folder is wrong (see `devices.cdi.errors`)
 """
 
@@ -26,7 +28,13 @@ class VendorTimeout(ProbeError):
 
 
 class InventoryError(DeviceError):
-    """An inventory breaks a rule: duplicate name, unknown counter set, too many attributes."""
+    """An inventory breaks a rule: duplicate name, unknown counter set, too many attributes. `device` is which one, ""
+    where it is no single device; `rule` is a short, stable name ("duplicate-name")."""
+
+    def __init__(self, message: str, *, device: str = "", rule: str = "") -> None:
+        super().__init__(message)
+        self.device = device
+        self.rule = rule
 
 
 class ConfigError(DeviceError):
@@ -43,3 +51,15 @@ class ClaimError(DeviceError):
 
 class CheckpointError(DeviceError):
     """The record of prepared claims is damaged or cannot be written."""
+
+
+class ServeError(DeviceError):
+    """The driver's sockets cannot be opened."""
+
+
+class TwoDrivers(ServeError):
+    """Another process serves the same driver on the same node. `pid` is 0 where it cannot be told."""
+
+    def __init__(self, message: str, pid: int = 0) -> None:
+        super().__init__(message)
+        self.pid = pid
