@@ -208,15 +208,22 @@ def supervise(argv: list[str]) -> int:
     parser.add_argument("--api-port", type=_port, required=True)
     parser.add_argument("--gateway-port", type=_port, required=True)
     parser.add_argument("--nodes", required=True)
+    parser.add_argument("--devices", default="", help="a fleet or a vendor, as for `fairlead up`; it names the nodes")
     arguments = parser.parse_args(argv)
-    from fairlead.embedded.supervisor.component import Ports
-    from fairlead.embedded.supervisor.launch import run_foreground
+    from fairlead.embedded.supervisor.component import Devices, Ports
+    from fairlead.embedded.supervisor.launch import CannotStart, run_foreground
     from fairlead.embedded.supervisor.state import AlreadyRunning
 
     ports = Ports(arguments.api_port, arguments.gateway_port)
+    nodes: str = arguments.nodes
+    devices: Devices | None = None
     try:
-        state = asyncio.run(run_foreground(arguments.data, ports, arguments.nodes, lambda _: None))
-    except AlreadyRunning as error:
+        if arguments.devices:
+            from fairlead.cli.asked_devices import prepare
+
+            nodes, devices = prepare(arguments.data, arguments.devices)
+        state = asyncio.run(run_foreground(arguments.data, ports, nodes, lambda _: None, devices))
+    except (AlreadyRunning, CannotStart) as error:
         print(error, file=sys.stderr)
         return 1
     return 1 if state.phase == "failed" else 0

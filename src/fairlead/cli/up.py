@@ -52,6 +52,15 @@ Nodes = Annotated[
     str,
     typer.Option("--nodes", metavar="SPEC", help="Virtual nodes: a count, or name=a,cpu=8,memory=32Gi;name=b,…"),
 ]
+DevicesOption = Annotated[
+    str,
+    typer.Option(
+        "--devices",
+        metavar="FLEET",
+        help="Devices of the nodes: a fleet's file or name (`fairlead device fleets`), or nvidia, furiosa or tpu for "
+        "this machine's own.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,6 +75,7 @@ def up(
     api_port: ApiPort = DEFAULT_API_PORT,
     gateway_port: GatewayPort = DEFAULT_GATEWAY_PORT,
     nodes: Nodes = DEFAULT_NODES,
+    devices: DevicesOption = "",
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when ready; `fairlead down` stops it.")
     ] = False,
@@ -74,18 +84,26 @@ def up(
 ) -> None:
     """Start the embedded platform: a Kubernetes API, nodes whose pods are processes, controllers and the gateway."""
     where = folder(data)
+    if devices:
+        from fairlead.cli import asked_devices
+
+        devices = asked_devices.normalize(devices)
     found = running(where)
     if found is not None:
-        _found(where, found, api_port, gateway_port, nodes, quiet, output)
+        _found(where, found, api_port, gateway_port, nodes, devices, quiet, output)
         return
-    _check_nodes(nodes)
+    timeout_s = launch.READY_TIMEOUT_S
+    if devices:
+        timeout_s = asked_devices.check(devices, nodes_given=nodes != DEFAULT_NODES)
+    else:
+        _check_nodes(nodes)
     launch.check_folder(where)
     ports = launch.choose_ports(where, api_port, gateway_port)
     if detach:
-        supervisor = launch.detach(where, ports, nodes)
+        supervisor = launch.detach(where, ports, nodes, devices)
         with console.status("starting", spinner="dots") if _chatty(quiet, output) else _silence() as line:
             try:
-                state = launch.wait_until_ready(where, supervisor, lambda s: _progress(line, s))
+                state = launch.wait_until_ready(where, supervisor, lambda s: _progress(line, s), timeout_s=timeout_s)
             except KeyboardInterrupt:
                 typer.echo("fairlead: it goes on starting in the background; `fairlead down` stops it", err=True)
                 raise
@@ -93,7 +111,10 @@ def up(
         return
     if _chatty(quiet, output):
         console.print("starting; Ctrl-C stops it")
-    state = asyncio.run(launch.run_foreground(where, ports, nodes, lambda s: _report(where, s, quiet, output)))
+    plan = None
+    if devices:
+        nodes, plan = asked_devices.prepare(where, devices)
+    state = asyncio.run(launch.run_foreground(where, ports, nodes, lambda s: _report(where, s, quiet, output), plan))
     if state.phase == "failed":
         raise launch.CannotStart(state.message)
 
@@ -126,6 +147,8 @@ def status(data: DataOption = None, output: OutputOption = "text") -> None:
     console.print(f"{state.phase}{': waiting for ' + state.message if state.message else ''}")
     console.print(f"Kubernetes API  https://127.0.0.1:{state.ports.api}")
     console.print(f"models          http://127.0.0.1:{state.ports.gateway}/v1")
+    if state.devices:
+        console.print(f"devices         {state.devices}; `fairlead device list` shows them")
     table = _table("COMPONENT", "PID", "RESTARTS", "LAST EXIT")
     for c in state.components:
         table.add_row(c.name, str(c.process.pid) if c.process else "-", str(c.restarts), c.last_exit or "-")
@@ -161,13 +184,16 @@ def _check_nodes(nodes: str) -> None:
         raise launch.CannotStart(f"--nodes: {error}") from error
 
 
-def _found(where: Path, state: UpState, api_port: int, gateway_port: int, nodes: str, quiet: bool, output: str) -> None:
+def _found(
+    where: Path, state: UpState, api_port: int, gateway_port: int, nodes: str, devices: str, quiet: bool, output: str
+) -> None:
     wanted = [
         f"{option} {asked} (it has {has})"
         for option, asked, default, has in (
             ("--api-port", api_port, DEFAULT_API_PORT, state.ports.api),
             ("--gateway-port", gateway_port, DEFAULT_GATEWAY_PORT, state.ports.gateway),
-            ("--nodes", nodes, DEFAULT_NODES, state.nodes),
+            ("--nodes", nodes, DEFAULT_NODES, f"those of --devices {state.devices}" if state.devices else state.nodes),
+            ("--devices", devices, "", state.devices or "none"),
         )
         if asked not in (has, default, 0)
     ]
@@ -189,6 +215,8 @@ def _report(where: Path, state: UpState, quiet: bool, output: str) -> None:
         console.print(f"{state.phase}{after}")
         console.print(f"  Kubernetes API  https://127.0.0.1:{state.ports.api}")
         console.print(f"  models          http://127.0.0.1:{state.ports.gateway}/v1")
+        if state.devices:
+            console.print(f"  devices         {state.devices}")
         console.print(f"  kubectl         export KUBECONFIG={where / 'kubeconfig'}")
 
 
@@ -201,6 +229,7 @@ def _summary(where: Path, state: UpState) -> dict[str, Any]:
         "apiServer": f"https://127.0.0.1:{state.ports.api}",
         "gateway": f"http://127.0.0.1:{state.ports.gateway}",
         "readyAfterSeconds": state.ready_after_s,
+        "devices": state.devices,
         "supervisorPid": state.supervisor.pid,
         "components": [
             {

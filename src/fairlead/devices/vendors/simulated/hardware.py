@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from fairlead.devices.host import PciFunction
 from fairlead.devices.vendor import Vendor
 from fairlead.devices.vendors.furiosa import facts as furiosa
+from fairlead.devices.vendors.furiosa.vendor import FuriosaVendor
 from fairlead.devices.vendors.network import facts as network
 from fairlead.devices.vendors.simulated.amd import AmdGpu, AmdVendor
 from fairlead.devices.vendors.simulated.fleet import FleetNode, Placed
 from fairlead.devices.vendors.simulated.identity import Identity
 from fairlead.devices.vendors.simulated.layout import Seat
-from fairlead.devices.vendors.simulated.models import AmdModel, Model, NicModel, TpuModel
+from fairlead.devices.vendors.simulated.models import AmdModel, Model, NicModel, RngdModel, TpuModel
 from fairlead.devices.vendors.tpu import facts as tpu
 
 FURIOSA_DRIVER_VERSION = "2026.1.0"
@@ -153,6 +154,12 @@ def _amd(placed: Sequence[Placed], identity: Identity) -> Vendor:
     )
 
 
+def _furiosa(placed: Sequence[Placed], identity: Identity) -> Vendor:
+    cards = furiosa_cards(placed, identity)
+    return FuriosaVendor(facts=lambda: cards)
+
+
 _MAKERS: Mapping[type[Model], Callable[[Sequence[Placed], Identity], Vendor]] = {
+    RngdModel: _furiosa,
     AmdModel: _amd,
 }

@@ -95,6 +95,7 @@ class SimulatedVendor(Vendor):
         return self._health
 
     def edits(self, device: Device) -> ContainerEdits:
+        self._whole()
         return simulated_edits(self._made.edits(device))
 
     def common_edits(self) -> ContainerEdits:

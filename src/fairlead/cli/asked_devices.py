@@ -1,0 +1,89 @@
+"""What `fairlead up --devices X` asks for: a fleet of simulated nodes, or this machine's own devices of a vendor."""
+
+from __future__ import annotations
+
+import importlib
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairlead.devices.errors import DeviceError
+from fairlead.devices.host import Host
+from fairlead.devices.vendor import Vendor
+from fairlead.devices.vendors.simulated.fleet import Fleet, builtin_fleets, fleet_text, parse_fleet
+from fairlead.devices.vendors.simulated.node_text import nodes_text
+from fairlead.devices.vendors.simulated.strict import FleetError
+from fairlead.devices.vendors.simulated.vendor import create_fleet
+from fairlead.embedded.supervisor.component import Devices
+from fairlead.embedded.supervisor.launch import READY_TIMEOUT_S, CannotStart
+
+VENDORS = ("nvidia", "furiosa", "tpu")
+"""Whose devices of this machine can be offered."""
+
+NODE = "node-0"
+"""Name of the one node that has the machine's own devices."""
+
+_READY_PER_NODE_S = 0.3
+
+
+def normalize(asked: str) -> str:
+    """The same text wherever the command is given: a file's path in full."""
+    return asked if not asked or asked in VENDORS or asked in builtin_fleets() else str(Path(asked).absolute())
+
+
+def check(asked: str, *, nodes_given: bool) -> float:
+    """Seconds that the start may take. Raises CannotStart where the devices cannot be had."""
+    if nodes_given:
+        raise CannotStart("--nodes and --devices exclude each other: a fleet has its own nodes; leave one out")
+    if asked in VENDORS:
+        _own(asked)
+        return READY_TIMEOUT_S
+    return READY_TIMEOUT_S + _READY_PER_NODE_S * len(_fleet(asked).nodes)
+
+
+def prepare(data: Path, asked: str) -> tuple[str, Devices]:
+    """The nodes' description for the agent, and the driver. Files that both read are kept in the data folder, so that
+    an edit of the fleet's file does not reach one without the other. Raises CannotStart."""
+    if asked in VENDORS:
+        pools = _pools([(vendor.driver, NODE) for vendor in _own(asked)])
+        return f"name={NODE}", Devices(asked, ("--vendor", asked, "--node", NODE), pools)
+    fleet = _fleet(asked)
+    folder = data / "devices"
+    copy, nodes = folder / f"{fleet.name}.yaml", folder / "nodes.txt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy.write_text(fleet_text(asked))
+        nodes.write_text(nodes_text(fleet))
+    except OSError as error:
+        raise CannotStart(f"{folder} cannot be written: {error.strerror}") from error
+    pools = _pools([(vendor.driver, vendor.node) for vendor in create_fleet(fleet)])
+    return f"@{nodes}", Devices(asked, ("--vendor", "simulated", "--fleet", str(copy)), pools)
+
+
+def _fleet(asked: str) -> Fleet:
+    try:
+        return parse_fleet(fleet_text(asked), Path(asked).stem, source=asked)
+    except FleetError as error:
+        raise CannotStart(f"--devices {error}") from error
+
+
+def _own(vendor: str) -> Sequence[Vendor]:
+    """The vendors of this machine that have devices. Raises CannotStart where none has."""
+    module: Any = importlib.import_module(f"fairlead.devices.vendors.{vendor}.vendor")
+    try:
+        made: Sequence[Vendor] = module.create(Host(), NODE)
+        found = [one for one in made if one.probe().devices]
+    except DeviceError as error:
+        raise CannotStart(f"--devices {vendor}: {error}") from error
+    if not found:
+        raise CannotStart(f"--devices {vendor}: this machine has none; `fairlead device fleets` lists simulated ones")
+    return found
+
+
+def _pools(pairs: Sequence[tuple[str, str]]) -> dict[str, frozenset[str]]:
+    """Driver -> nodes."""
+    nodes: dict[str, set[str]] = defaultdict(set)
+    for driver, node in pairs:
+        nodes[driver].add(node)
+    return {driver: frozenset(names) for driver, names in nodes.items()}
