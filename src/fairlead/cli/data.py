@@ -27,11 +27,23 @@ DataOption = Annotated[
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+KubeconfigOption = Annotated[
+    Path | None,
+    typer.Option("--kubeconfig", help="Another cluster. [default: the running platform's, else as kubectl]"),
+]
 OutputOption = Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="Form of the output.")]
 
 
 def folder(data: Path | None) -> Path:
     return (data or default_data()).expanduser().absolute()
+
+
+def find_kubeconfig(data: Path | None, explicit: Path | None) -> Path | None:
+    """The kubeconfig that was given, else that of the platform's folder; None: as kubectl finds one."""
+    if explicit is not None:
+        return explicit
+    own = folder(data) / "kubeconfig"
+    return own if own.exists() else None
 
 
 def running(data: Path) -> UpState | None:

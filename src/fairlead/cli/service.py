@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from fairlead.cli.conversation import ChatFailed, Message, list_models, stream_answer
-from fairlead.cli.data import DataOption, QuietOption, folder, must_run
+from fairlead.cli.data import DataOption, KubeconfigOption, QuietOption, find_kubeconfig, folder, must_run
 from fairlead.cli.failure import Failed
 from fairlead.cli.manifests import API_VERSION, KIND, Json, manifest, read_manifests
 from fairlead.clock import SYSTEM
@@ -29,10 +29,6 @@ PODS = Resource.of("v1", "pods", "Pod")
 SERVICE_LABEL = "fairlead.dev/model-service"
 
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the model service.")]
-Kubeconfig = Annotated[
-    Path | None,
-    typer.Option("--kubeconfig", help="Another cluster. [default: the running platform's, else as kubectl]"),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +52,11 @@ def deploy(
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 300.0,
     namespace: Namespace = "default",
     data: DataOption = None,
-    kubeconfig: Kubeconfig = None,
+    kubeconfig: KubeconfigOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Create or change a model service."""
-    where = _kubeconfig(data, kubeconfig)
+    where = find_kubeconfig(data, kubeconfig)
     if (name is None) == (file is None):
         raise Failed("give the name of a model service, or manifests with --file, and not both")
     if file is not None:
@@ -86,7 +82,7 @@ def delete(
     name: Annotated[str, typer.Argument(help="Name of the model service.")],
     namespace: Namespace = "default",
     data: DataOption = None,
-    kubeconfig: Kubeconfig = None,
+    kubeconfig: KubeconfigOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Delete a model service with its engines."""
@@ -94,7 +90,7 @@ def delete(
     async def remove(client: Client) -> None:
         await client.delete(MODEL_SERVICES, name, namespace)
 
-    _with_client(_kubeconfig(data, kubeconfig), remove)
+    _with_client(find_kubeconfig(data, kubeconfig), remove)
     if not quiet:
         console.print(f"modelservice/{name} deleted")
 
@@ -219,13 +215,6 @@ def _with_client(kubeconfig: Path | None, work: Any) -> None:
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(work)
-
-
-def _kubeconfig(data: Path | None, explicit: Path | None) -> Path | None:
-    if explicit is not None:
-        return explicit
-    own = folder(data) / "kubeconfig"
-    return own if own.exists() else None
 
 
 def _only_model(base: str) -> str:

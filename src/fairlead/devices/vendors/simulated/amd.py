@@ -2,7 +2,7 @@
 
 Source of names: ROCm/k8s-gpu-dra-driver, docs/driver-attributes.md (device gpu-<card>-<render>, type amdgpu,
 capacities memory, computeUnits and simdUnits). Beside them stand the standard numaNode, and switch and socket as every
-vendor has them.
+vendor has them, and `xgmiHive`: equal for GPUs that are joined over Infinity Fabric.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class AmdGpu:
     memory_bytes: int
     compute_units: int
     seat: Seat
+    hive: str = ""
+    """Of GPUs that are joined over XGMI, as the kernel numbers it; empty for one that stands alone."""
 
     @property
     def render(self) -> int:
@@ -58,12 +60,12 @@ class AmdGpu:
         return f"gpu-{self.card}-{self.render}"
 
 
-def build(gpus: Sequence[AmdGpu], *, xgmi: bool) -> Inventory:
-    """The node's GPUs; with `xgmi`, each joined with every other."""
-    links = combinations((gpu.name for gpu in gpus), 2) if xgmi else ()
+def build(gpus: Sequence[AmdGpu]) -> Inventory:
+    """The node's GPUs; those of a hive are joined each with every other."""
+    joined = [(a, b) for a, b in combinations(gpus, 2) if a.hive and a.hive == b.hive]
     return Inventory(
         devices=tuple(_device(gpu) for gpu in gpus),
-        links=tuple(Link(a, b, "xgmi", _XGMI_SCORE) for a, b in links),
+        links=tuple(Link(a.name, b.name, "XGMI", _XGMI_SCORE) for a, b in joined),
     )
 
 
@@ -82,6 +84,8 @@ def _device(gpu: AmdGpu) -> Device:
     }
     if gpu.seat.switch is not None:
         attributes[PCIE_SWITCH] = gpu.seat.switch
+    if gpu.hive:
+        attributes["xgmiHive"] = gpu.hive
     capacity = {
         "memory": Capacity(f"{gpu.memory_bytes >> 20}Mi"),
         "computeUnits": Capacity(str(gpu.compute_units)),
@@ -97,9 +101,9 @@ class AmdVendor(Vendor):
     driver = DRIVER
     cdi_kind = CDI_KIND
 
-    def __init__(self, gpus: Sequence[AmdGpu], *, xgmi: bool) -> None:
+    def __init__(self, gpus: Sequence[AmdGpu]) -> None:
         self._by_name = {gpu.name: gpu for gpu in gpus}
-        self._inventory = build(gpus, xgmi=xgmi)
+        self._inventory = build(gpus)
 
     def probe(self) -> Inventory:
         return self._inventory

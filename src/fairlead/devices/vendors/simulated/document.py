@@ -73,6 +73,7 @@ class Devices(_Part, frozen=True):
     at: tuple[Address, ...] = ()
     driver_version: str | None = None
     firmware: str | None = None
+    partitions: bool | None = None
     mig: bool | None = None
     slice: Slice | None = None
     fabric: Fabric | None = None

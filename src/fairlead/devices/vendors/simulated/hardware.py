@@ -143,20 +143,19 @@ def amd_gpus(placed: Sequence[Placed], identity: Identity) -> Sequence[AmdGpu]:
                 memory_bytes=model.memory_bytes,
                 compute_units=model.compute_units,
                 seat=seat,
+                hive=identity.hexadecimal("xgmi hive", 0, 16) if model.xgmi else "",
             )
         )
     return gpus
 
 
 def _amd(placed: Sequence[Placed], identity: Identity) -> Vendor:
-    return AmdVendor(
-        amd_gpus(placed, identity), xgmi=all(e.model.xgmi for e in placed if isinstance(e.model, AmdModel))
-    )
+    return AmdVendor(amd_gpus(placed, identity))
 
 
 def _furiosa(placed: Sequence[Placed], identity: Identity) -> Vendor:
     cards = furiosa_cards(placed, identity)
-    return FuriosaVendor(facts=lambda: cards)
+    return FuriosaVendor(partitions=all(e.given.partitions is not False for e in placed), facts=lambda: cards)
 
 
 _MAKERS: Mapping[type[Model], Callable[[Sequence[Placed], Identity], Vendor]] = {

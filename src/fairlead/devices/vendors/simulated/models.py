@@ -59,7 +59,7 @@ class AmdModel(Model):
 @dataclass(frozen=True, slots=True)
 class RngdModel(Model):
     maker: ClassVar[str] = "Furiosa"
-    fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "firmware"})
+    fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "firmware", "partitions"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def _check_devices(group: Group, devices: Devices, where: str) -> None:
         raise FleetError(f"{where}.count: {devices.count}, but `at` has {len(devices.at)} addresses; leave count out")
     if not 1 <= count_of(devices) <= MAX_DEVICES or devices.count == 0:
         raise FleetError(f"{where}.count: expected 1 to {MAX_DEVICES}, got {devices.count}")
-    for name in ("driver_version", "firmware", "mig", "slice", "fabric"):
+    for name in ("driver_version", "firmware", "partitions", "mig", "slice", "fabric"):
         if getattr(devices, name) is not None and name not in model.fields:
             camel = "driverVersion" if name == "driver_version" else name
             raise FleetError(f"{where}.{camel}: {model.maker} model {model.name} has no such field; leave it out")
