@@ -1,0 +1,111 @@
+"""Host lists as Slurm and Topograph's models write them: "node[01-03,7],gpu5".
+
+A bracket holds numbers and ranges; leading zeros count ("[08-10]" is 08, 09, 10). Several brackets in one name
+multiply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from fairlead.devices.topology.errors import SourceError
+
+_MOST = 100_000
+_TAIL = re.compile(r"(.*?)(\d+)$", re.DOTALL)
+
+
+def expand(texts: str | Iterable[str]) -> list[str]:
+    """All names, in the order written, each once. Raises SourceError for an open bracket, a range that runs
+    backwards, or more than 100,000 names."""
+    found: dict[str, None] = {}
+    for text in [texts] if isinstance(texts, str) else texts:
+        for item in _items(text):
+            for name in _names(item, text):
+                found[name] = None
+                if len(found) > _MOST:
+                    raise SourceError(f'host list "{text[:60]}": stands for more than {_MOST:,} names')
+    return list(found)
+
+
+def _items(text: str) -> Iterator[str]:
+    """Split at commas outside brackets."""
+    depth = start = 0
+    for index, character in enumerate(text):
+        if character == "[":
+            depth += 1
+        elif character == "]":
+            depth -= 1
+        elif character == "," and depth == 0:
+            yield text[start:index].strip()
+            start = index + 1
+        if depth not in (0, 1):
+            break
+    if depth:
+        raise SourceError(f'host list "{text[:60]}": a bracket is not closed')
+    yield text[start:].strip()
+
+
+def _names(item: str, text: str) -> Iterator[str]:
+    if not item:
+        return
+    before, bracket, rest = item.partition("[")
+    if not bracket:
+        yield item
+        return
+    inner, _, after = rest.partition("]")
+    for part in inner.split(","):
+        for number in _numbers(part.strip(), text):
+            for tail in _names(after, text) if after else ("",):
+                yield before + number + tail
+
+
+def _numbers(part: str, text: str) -> Iterator[str]:
+    first, dash, last = part.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()):
+        raise SourceError(f'host list "{text[:60]}": "{part}" is neither a number nor a range such as 1-8')
+    low, high = int(first), int(last or first)
+    if high < low:
+        raise SourceError(f'host list "{text[:60]}": the range "{part}" runs backwards')
+    if high - low > _MOST:
+        raise SourceError(f'host list "{text[:60]}": stands for more than {_MOST:,} names')
+    for number in range(low, high + 1):
+        yield str(number).zfill(len(first))
+
+
+def compact(names: Iterable[str]) -> str:
+    """The names as one host list, ordered by prefix and number: ["n2", "n1", "n4"] is "n[1-2,4]"."""
+    groups: dict[tuple[str, int], list[int]] = {}
+    parts: list[tuple[str, int, str]] = []
+    for name in sorted(set(names)):
+        match = _TAIL.fullmatch(name)
+        if match is None:
+            parts.append((name, -1, name))
+            continue
+        digits = match[2]
+        # Numbers of one width go together when any of them has a leading zero; others whatever their width.
+        width = len(digits) if digits.startswith("0") and len(digits) > 1 else 0
+        groups.setdefault((match[1], width), []).append(int(digits))
+    padded = {(prefix, width) for prefix, width in groups if width}
+    for prefix, width in padded:
+        # 09 and 10 belong to one list of width two.
+        plain = groups.get((prefix, 0), [])
+        same = [number for number in plain if len(str(number)) == width]
+        if same:
+            groups[prefix, width] += same
+            groups[prefix, 0] = [number for number in plain if len(str(number)) != width]
+    for (prefix, width), numbers in groups.items():
+        if numbers:
+            parts.append((prefix, min(numbers), prefix + _bracket(sorted(numbers), width)))
+    return ",".join(text for _, _, text in sorted(parts))
+
+
+def _bracket(numbers: list[int], width: int) -> str:
+    runs: list[tuple[int, int]] = []
+    for number in numbers:
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    texts = [str(low).zfill(width) + (f"-{str(high).zfill(width)}" if high > low else "") for low, high in runs]
+    return texts[0] if len(numbers) == 1 else f"[{','.join(texts)}]"
