@@ -48,15 +48,21 @@ and begin at a multiple of their count."""
 @dataclass(frozen=True, slots=True)
 class Chip:
     """One chip. `index`: its place among the host's chips in the order of their bus ids, which is how libtpu counts.
-    `node` is its device file ("/dev/accel0", "/dev/vfio/12")."""
+    `node` is its device file ("/dev/accel0", "/dev/vfio/12"); `more_nodes` those of its further PCI functions."""
 
     index: int
     node: str
     pci: PciFunction
+    more_nodes: tuple[str, ...] = ()
 
     @property
     def is_vfio(self) -> bool:
         return self.node.startswith("/dev/vfio/")
+
+    @property
+    def name(self) -> str:
+        """The device's name, by its file, so that it stays when another chip drops: "accel0", "vfio12"."""
+        return self.node.removeprefix("/dev/").replace("/", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A chip that was seen and could not be described, and why."""
+    """A chip (by bus id) that was seen and could not be described, or a value that makes no sense, and why."""
 
     name: str
     reason: str
@@ -90,9 +96,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class TpuHost:
-    """The chips of one host, all of one generation (None where there are none), in order."""
+    """The chips of one host, all of one generation (None where there are none), in order. `skipped` are chips,
+    `unclear` values of the platform that are not believed."""
 
     generation: Generation | None = None
     chips: tuple[Chip, ...] = ()
     slice: Slice = Slice()
     skipped: tuple[Skipped, ...] = ()
+    unclear: tuple[Skipped, ...] = ()
