@@ -17,6 +17,7 @@ COMPONENTS = {
     "epp": ("fairlead.cli.epp", "main", "Run the endpoint picker of one InferencePool, with other pickers' flags."),
     "envoy": ("fairlead.cli.components", "envoy", "Run the Envoy of the standalone gateway."),
     "engine": ("fairlead.cli.components", "engine", "Run a model server that ships with Fairlead."),
+    "driver": ("fairlead.cli.driver", "main", "Offer a node's accelerators as DRA devices."),
     "supervise": ("fairlead.cli.components", "supervise", "Run the supervisor of a data folder (used by up --detach)."),
 }
 """Command -> module, function taking argv, help line."""

@@ -149,6 +149,7 @@ class DeviceRequestAllocationResult(Part, frozen=True, gc=False):
 
 
 class DeviceAllocationResult(Part, frozen=True, gc=False):
+    config: Sequence[DeviceAllocationConfiguration] = ()
     results: Sequence[DeviceRequestAllocationResult] = ()
 
 
