@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fairlead.devices.errors import DeviceError
 from fairlead.devices.host import Host
 from fairlead.devices.vendor import Vendor
+from fairlead.devices.vendors.registry import create
 from fairlead.devices.vendors.simulated.fleet import Fleet, builtin_fleets, fleet_text, parse_fleet
 from fairlead.devices.vendors.simulated.node_text import nodes_text
 from fairlead.devices.vendors.simulated.strict import FleetError
@@ -70,10 +69,8 @@ def _fleet(asked: str) -> Fleet:
 
 def _own(vendor: str) -> Sequence[Vendor]:
     """The vendors of this machine that have devices. Raises CannotStart where none has."""
-    module: Any = importlib.import_module(f"fairlead.devices.vendors.{vendor}.vendor")
     try:
-        made: Sequence[Vendor] = module.create(Host(), NODE)
-        found = [one for one in made if one.probe().devices]
+        found = [one for one in create(vendor, Host(), NODE) if one.probe().devices]
     except DeviceError as error:
         raise CannotStart(f"--devices {vendor}: {error}") from error
     if not found:

@@ -15,6 +15,7 @@ from fairlead.devices.vendors.simulated.identity import Identity
 from fairlead.devices.vendors.simulated.layout import Seat
 from fairlead.devices.vendors.simulated.models import AmdModel, Model, NicModel, RngdModel, TpuModel
 from fairlead.devices.vendors.tpu import facts as tpu
+from fairlead.devices.vendors.tpu.vendor import TpuVendor
 
 FURIOSA_DRIVER_VERSION = "2026.1.0"
 FURIOSA_FIRMWARE = "1.6.0, c1bebfd"
@@ -158,7 +159,14 @@ def _furiosa(placed: Sequence[Placed], identity: Identity) -> Vendor:
     return FuriosaVendor(partitions=all(e.given.partitions is not False for e in placed), facts=lambda: cards)
 
 
+def _tpu(placed: Sequence[Placed], identity: Identity) -> Vendor:
+    host = tpu_host(placed, identity)
+    groups = any(entry.given.partitions for entry in placed)
+    return TpuVendor(node=identity.node, groups=groups, environment={}, facts=lambda: host)
+
+
 _MAKERS: Mapping[type[Model], Callable[[Sequence[Placed], Identity], Vendor]] = {
     RngdModel: _furiosa,
+    TpuModel: _tpu,
     AmdModel: _amd,
 }

@@ -9,6 +9,7 @@ class Identity:
     """What identifies the devices of one node. `seed` is the fleet's."""
 
     def __init__(self, seed: str, node: str) -> None:
+        self.node = node
         self._base = f"{seed}\0{node}\0"
 
     def uuid(self, kind: str, index: int) -> str:

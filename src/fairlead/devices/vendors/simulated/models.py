@@ -32,7 +32,8 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class NvidiaModel(Model):
-    """`nvswitch`: every GPU of a node reaches every other over NVLink, `nvlinks` links each."""
+    """`nvlinks`: links to switches through which every GPU of a node reaches every other, none for a plain card. `mig`:
+    the gigabytes in the names of partitions of one, two, four and eight memory slices, empty where there are none."""
 
     maker: ClassVar[str] = "NVIDIA"
     fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "mig", "fabric"})
@@ -41,8 +42,7 @@ class NvidiaModel(Model):
     memory_bytes: int
     brand: str = "Nvidia"
     nvlinks: int = 0
-    mig: bool = False
-    multi_node: bool = False
+    mig: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class TpuModel(Model):
     """`accelerator` as GKE labels nodes of it. `is_vfio`: whether chips show as VFIO groups."""
 
     maker: ClassVar[str] = "Google"
-    fields: ClassVar[frozenset[str]] = frozenset({"slice"})
+    fields: ClassVar[frozenset[str]] = frozenset({"slice", "partitions"})
     generation: Generation
     accelerator: str
     is_vfio: bool = True
@@ -86,15 +86,15 @@ class NicModel(Model):
 
 _ALL: tuple[Model, ...] = (
     NvidiaModel("a100-sxm-80gb", "NVIDIA A100-SXM4-80GB", "10de", "20b2", "Ampere", (8, 0), 81_920 * _MIB,
-                nvlinks=12, mig=True),
+                nvlinks=12, mig=(10, 20, 40, 80)),
     NvidiaModel("h100-sxm-80gb", "NVIDIA H100 80GB HBM3", "10de", "2330", "Hopper", (9, 0), 81_559 * _MIB,
-                nvlinks=18, mig=True),
+                nvlinks=18, mig=(10, 20, 40, 80)),
     NvidiaModel("h200-sxm-141gb", "NVIDIA H200", "10de", "2335", "Hopper", (9, 0), 143_771 * _MIB,
-                nvlinks=18, mig=True),
+                nvlinks=18, mig=(18, 35, 71, 141)),
     NvidiaModel("b200-sxm-180gb", "NVIDIA B200", "10de", "2901", "Blackwell", (10, 0), 183_359 * _MIB,
-                nvlinks=18, mig=True),
+                nvlinks=18, mig=(23, 45, 90, 180)),
     NvidiaModel("gb200", "NVIDIA GB200", "10de", "2941", "Blackwell", (10, 0), 189_471 * _MIB,
-                nvlinks=18, mig=True, multi_node=True),
+                nvlinks=18, mig=(23, 47, 93, 186)),
     NvidiaModel("l40s", "NVIDIA L40S", "10de", "26b9", "Ada Lovelace", (8, 9), 46_068 * _MIB),
     NvidiaModel("l4", "NVIDIA L4", "10de", "27b8", "Ada Lovelace", (8, 9), 23_034 * _MIB),
     AmdModel("mi300x", "AMD Instinct MI300X OAM", "1002", "74a1", 192 * _GIB, 304),

@@ -1,0 +1,138 @@
+"""NVIDIA GPUs that are not there: facts as NVML would tell them, of boards with NVSwitch, racks and plain PCIe cards.
+
+Partitions follow NVIDIA's MIG user guide: seven compute slices over eight memory slices, and for each profile where it
+may lie. A profile's memory is its memory slices' share less what the firmware keeps, rounded down to 128 MiB as the
+guide's tables are; multiprocessors of Blackwell profiles are in proportion to Hopper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairlead.devices.host import PciFunction
+from fairlead.devices.vendors.nvidia import facts
+from fairlead.devices.vendors.simulated.fleet import Domain, Placed
+from fairlead.devices.vendors.simulated.identity import Identity
+from fairlead.devices.vendors.simulated.layout import Seat
+from fairlead.devices.vendors.simulated.models import NvidiaModel
+
+DRIVER_VERSION = "580.95.05"
+CUDA = (13, 0)
+_MEMORY_SLICES = 8
+_KEPT_MIB = 210
+_GRAIN_MIB = 128
+_NUMBERED_FROM_ZERO = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Size:
+    """One profile whatever the model: its id, compute slices, memory slices, where it may begin, and its engines beside
+    multiprocessors. `media` is the one with the engines that are there once."""
+
+    id: int
+    compute: int
+    memory: int
+    starts: tuple[int, ...]
+    media: bool = False
+
+
+_SIZES = (
+    _Size(19, 1, 1, (0, 1, 2, 3, 4, 5, 6)),
+    _Size(20, 1, 1, (0, 1, 2, 3, 4, 5, 6), media=True),
+    _Size(15, 1, 2, (0, 2, 4, 6)),
+    _Size(14, 2, 2, (0, 2, 4)),
+    _Size(9, 3, 4, (0, 4)),
+    _Size(5, 4, 4, (0,)),
+    _Size(0, 7, 8, (0,)),
+)
+_MULTIPROCESSORS = {
+    "Ampere": {19: 14, 20: 14, 15: 14, 14: 28, 9: 42, 5: 56, 0: 98},
+    "Hopper": {19: 16, 20: 16, 15: 26, 14: 32, 9: 60, 5: 64, 0: 132},
+    "Blackwell": {19: 18, 20: 18, 15: 30, 14: 36, 9: 70, 5: 72, 0: 148},
+}
+"""Architecture -> profile -> multiprocessors."""
+
+
+def gpus(placed: Sequence[Placed], identity: Identity) -> facts.Gpus:
+    """The GPUs of one node."""
+    made: list[facts.Gpu] = []
+    version = DRIVER_VERSION
+    for entry in placed:
+        version = entry.given.driver_version or version
+        for seat in entry.seats:
+            made.append(_gpu(entry, seat, len(made), identity))
+    return facts.Gpus(driver=facts.Driver(version, CUDA), gpus=tuple(made))
+
+
+def _gpu(entry: Placed, seat: Seat, number: int, identity: Identity) -> facts.Gpu:
+    model = entry.model
+    assert isinstance(model, NvidiaModel)
+    links = tuple(facts.NvLink(link, active=True, remote="switch") for link in range(model.nvlinks))
+    return facts.Gpu(
+        index=number,
+        minor=number,
+        uuid=f"GPU-{identity.uuid('gpu', number)}",
+        product_name=model.title,
+        brand=model.brand,
+        architecture=model.architecture,
+        compute_capability=model.compute_capability,
+        pci=PciFunction(
+            bus_id=seat.bus_id,
+            root=seat.root,
+            switch=seat.switch,
+            vendor=model.pci_vendor,
+            device=model.pci_device,
+            numa_node=seat.numa_node,
+            socket=seat.socket,
+        ),
+        memory_bytes=model.memory_bytes,
+        mig_enabled=bool(entry.given.mig) if model.mig else None,
+        can_toggle_mig=bool(model.mig) and model.compute_capability >= (9, 0),
+        mig_profiles=mig_profiles(model) if model.mig else (),
+        nvlinks=links,
+        fabric=_fabric(model, entry.domain),
+        serial=identity.serial("gpu", number),
+        module_id=number + _NUMBERED_FROM_ZERO if model.nvlinks else None,
+    )
+
+
+def _fabric(model: NvidiaModel, domain: Domain | None) -> facts.Fabric | None:
+    """Boards with NVSwitch register with the fabric manager from Hopper on; only racks tell of a cluster."""
+    if not model.nvlinks or model.compute_capability < (9, 0):
+        return None
+    if domain is None:
+        return facts.Fabric(facts.FABRIC_COMPLETED)
+    return facts.Fabric(facts.FABRIC_COMPLETED, cluster_uuid=domain.uuid, clique_id=domain.clique)
+
+
+def mig_profiles(model: NvidiaModel) -> tuple[facts.MigProfile, ...]:
+    """The sizes that the model can be divided into."""
+    total_mib = model.memory_bytes >> 20
+    gigabytes_of = dict(zip((1, 2, 4, _MEMORY_SLICES), model.mig, strict=True))
+    profiles = []
+    for size in _SIZES:
+        memory_mib = (total_mib * size.memory // _MEMORY_SLICES - _KEPT_MIB) // _GRAIN_MIB * _GRAIN_MIB
+        profiles.append(
+            facts.MigProfile(
+                id=size.id,
+                name=f"{size.compute}g.{gigabytes_of[size.memory]}gb{'+me' if size.media else ''}",
+                compute_slices=size.compute,
+                memory_mib=memory_mib,
+                engines=_engines(model, size),
+                instances=1 if size.media else len(size.starts),
+                placements=tuple(facts.Placement(start, size.memory) for start in size.starts),
+            )
+        )
+    return tuple(profiles)
+
+
+def _engines(model: NvidiaModel, size: _Size) -> facts.Engines:
+    whole = size.compute == _MEMORY_SLICES - 1
+    return facts.Engines(
+        multiprocessors=_MULTIPROCESSORS[model.architecture][size.id],
+        copy_engines=_MEMORY_SLICES if whole else size.compute,
+        decoders=size.compute,
+        jpeg_engines=size.compute,
+        ofa_engines=1 if whole or size.media else 0,
+    )
