@@ -46,7 +46,7 @@ def prepare(data: Path, asked: str) -> tuple[str, Devices]:
     an edit of the fleet's file does not reach one without the other. Raises CannotStart."""
     if asked in VENDORS:
         pools = _pools([(vendor.driver, NODE) for vendor in _own(asked)])
-        return f"name={NODE}", Devices(asked, ("--vendor", asked, "--node", NODE), pools)
+        return f"name={NODE}", Devices(asked, ("--vendor", asked, "--node-name", NODE, "--apply-classes"), pools)
     fleet = _fleet(asked)
     folder = data / "devices"
     copy, nodes = folder / f"{fleet.name}.yaml", folder / "nodes.txt"
@@ -57,7 +57,13 @@ def prepare(data: Path, asked: str) -> tuple[str, Devices]:
     except OSError as error:
         raise CannotStart(f"{folder} cannot be written: {error.strerror}") from error
     pools = _pools([(vendor.driver, vendor.node) for vendor in create_fleet(fleet)])
-    return f"@{nodes}", Devices(asked, ("--vendor", "simulated", "--fleet", str(copy)), pools)
+    options = ("--vendor", "simulated", "--fleet", str(copy), "--apply-classes")
+    return f"@{nodes}", Devices(asked, (*options, "--health-period", f"{_health_period_s(fleet):g}"), pools)
+
+
+def _health_period_s(fleet: Fleet) -> float:
+    """Ordered failures are told as they come; looking every half second at a thousand nodes would only heat."""
+    return max(0.5, len(fleet.nodes) / 100)
 
 
 def _fleet(asked: str) -> Fleet:

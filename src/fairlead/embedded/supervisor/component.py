@@ -59,7 +59,10 @@ def components(data: Path, ports: Ports, nodes: str, devices: Devices | None = N
 def _driver(data: Path, kubeconfig: str, devices: Devices) -> Component:
     node = data / "nodes" / "node" / "{node}"
     roots = ("--kubelet-root", str(node), "--cdi-root", str(node / "cdi"))
-    return Component("driver", (*FAIRLEAD, "driver", "--kubeconfig", kubeconfig, *roots, *devices.options))
+    # A NODE_NAME of the person's shell is that of another machine.
+    return Component(
+        "driver", (*FAIRLEAD, "driver", "--kubeconfig", kubeconfig, *roots, *devices.options), env={"NODE_NAME": ""}
+    )
 
 
 def stop_pods_command(data: Path) -> tuple[str, ...]:
