@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,26 @@ from fairlead.devices.cdi.read import SUFFIXES
 from fairlead.devices.cdi.rules import validate
 from fairlead.devices.cdi.spec import Spec
 from fairlead.devices.cdi.versions import minimum_version
+from fairlead.devices.cdi.yaml_values import YAML_WORDS
 
 _MAX_NAME_BYTES = 200  # a file name's 255, less what a temporary one adds
 _ABANDONED_S = 600.0  # no write lasts as long; a temporary file as old belongs to nobody
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+# Text that every YAML parser takes for text without quotes. The parsers do not agree on the rest: "0E0" or "y", which
+# the library here would leave bare, are a number and a boolean to the reference implementation.
+_BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.=-]*")
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    pass
+
+
+def _represent_text(dumper: Any, text: str) -> Any:
+    bare = _BARE.fullmatch(text) and text.lower() not in YAML_WORDS
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if bare else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def write_spec(
@@ -97,7 +114,7 @@ def to_yaml(value: Any) -> str:
     """Any value of this package as YAML."""
     # By way of JSON, which leaves out what is absent and knows lists and objects only.
     data = msgspec.json.decode(msgspec.json.encode(value))
-    return yaml.dump(data, Dumper=_DUMPER, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 16)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True, width=1 << 16)
 
 
 def _write(path: Path, text: bytes, mode: int, *, overwrite: bool) -> None:

@@ -21,9 +21,13 @@ MAX_VALUES = 2_000_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOL = {
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
+    form: value
+    for value, words in ((True, ("y", "yes", "true", "on")), (False, ("n", "no", "false", "off")))
+    for word in words
+    for form in (word, word.capitalize(), word.upper())
 }
+YAML_WORDS = frozenset(word.lower() for word in (*_NULL, *_BOOL))
+"""Words, in lower case, that without quotes are not text."""
 _INT = re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0o?[0-7][0-7_]*|0|[1-9][0-9_]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")
 _MAX_NUMBER = 40  # characters; a longer one stays text
