@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import msgspec
 from msgspec.structs import replace
 
 from fairlead.devices.slices.plan import Pool, Write
@@ -84,7 +85,7 @@ def told_of(slices: list[ResourceSlice]) -> Told:
     for found in slices:
         for device in found.spec.devices:
             plain = replace(device, taints=[replace(t, time_added=None) for t in device.taints] or ())
-            items.append(("device", repr(plain)))
-        items += [("counters", repr(counter_set)) for counter_set in found.spec.shared_counters]
+            items.append(("device", msgspec.json.encode(plain, order="sorted")))
+        items += [("counters", msgspec.json.encode(c, order="sorted")) for c in found.spec.shared_counters]
     assert len(items) == len(set(items)), "a device is in two slices"
     return frozenset(items)
