@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from fairlead.embedded.agent.backoff import BackoffPolicy
+from fairlead.embedded.agent.dra.node_devices import CDI_DIRS
 from fairlead.embedded.agent.node_spec import NodeSpecError
 from fairlead.embedded.agent.run import AgentError, run, stop_pods
 
@@ -26,6 +27,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--restart-backoff-s", type=float, default=10.0, help="first delay of a failing container")
     parser.add_argument("--max-restart-backoff-s", type=float, default=300.0, help="longest delay")
     parser.add_argument("--volume-refresh-s", type=float, default=20.0, help="time between updates of volumes")
+    parser.add_argument(
+        "--cdi-dir",
+        type=Path,
+        action="append",
+        help="folder of CDI specs that all nodes share, lowest priority first; may be repeated "
+        "(default: /etc/cdi and /var/run/cdi). A node's own folder, node/<name>/cdi of the data, comes last",
+    )
     parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
     parser.add_argument("--anonymous-auth", action="store_true", help="let any caller use the kubelet API (tests only)")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
@@ -45,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
                 client_ca=given.client_ca_file,
                 anonymous=given.anonymous_auth,
                 refresh_s=given.volume_refresh_s,
+                cdi_dirs=given.cdi_dir or CDI_DIRS,
                 policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )
             uvloop.run(work)

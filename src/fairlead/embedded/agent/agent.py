@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,34 @@ class NodeAgent:
         await self._registration.register()
         try:
             async with self._cluster.events, asyncio.TaskGroup() as group:
+                group.create_task(self.context.devices.run(self))
                 group.create_task(self._registration.run())
                 group.create_task(informer.run())
                 await informer.synced.wait()
                 self._clean_orphans()
+                self.context.devices.reconcile()
         finally:
             for task in (*self._tasks.values(), *self._cleaning):
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), *self._cleaning, return_exceptions=True)
+
+    def driver_changed(self, driver: str) -> None:
+        """A DRA driver registered with this node, or is not there any more."""
+        for worker in self.workers.values():
+            worker.retry_devices()
+
+    def pods_changed(self, uids: Iterable[str]) -> None:
+        """The devices of these pods have another health."""
+        for uid in uids:
+            if uid in self.workers:
+                self.workers[uid].wake()
+
+    def is_active(self, pod_uid: str) -> bool:
+        """Whether there is, or may be, something of the pod on this node."""
+        return pod_uid in self.workers or (self.context.folder / "pods" / pod_uid).exists()
+
+    def report(self, reason: str, message: str) -> None:
+        self._cluster.record_node("Warning", reason, message)
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; the newest where a name was used again."""
@@ -112,8 +133,12 @@ class NodeAgent:
             if folder.name not in self.workers:
                 task = asyncio.create_task(remove_pod_folder(self.context.runtime, folder))
                 self._cleaning.add(task)
-                task.add_done_callback(self._cleaning.discard)
+                task.add_done_callback(self._cleaned)
                 self.context.addresses.release(folder.name)
+
+    def _cleaned(self, task: asyncio.Task[None]) -> None:
+        self._cleaning.discard(task)
+        self.context.devices.reconcile()
 
 
 async def remove_pod_folder(runtime: ProcessRuntime, folder: Path) -> None:

@@ -20,6 +20,8 @@ READABLE = {
     "secrets": Resource.of("v1", "secrets", "Secret"),
     "resourceclaims": Resource.of("resource.k8s.io/v1", "resourceclaims", "ResourceClaim"),
 }
+_ALWAYS_NEW = frozenset({"resourceclaims"})
+"""What decides whether a pod may have devices must not be old."""
 _FRESH_S = 2.0
 _RECENT_LIMIT = 4096
 
@@ -29,6 +31,7 @@ class ApiCluster:
 
     def __init__(self, client: Client, node_name: str, clock: Clock = SYSTEM) -> None:
         self._client = client
+        self._node_name = node_name
         self._clock = clock
         self._recent: dict[tuple[str, str, str], tuple[float, dict[str, Any] | None]] = {}
         self.events = EventRecorder(client, "kubelet", instance=node_name, clock=clock)
@@ -36,7 +39,7 @@ class ApiCluster:
     async def get(self, resource: str, namespace: str, name: str) -> dict[str, Any] | None:
         key, now_s = (resource, namespace, name), self._clock.monotonic_s()
         fetched_s, found = self._recent.get(key, (-_FRESH_S, None))
-        if found is not None and now_s - fetched_s < _FRESH_S:
+        if found is not None and now_s - fetched_s < _FRESH_S and resource not in _ALWAYS_NEW:
             return found
         try:
             found = await self._client.get(READABLE[resource], name, namespace)
@@ -90,6 +93,11 @@ class ApiCluster:
         )
         status = answer.json()["status"]
         return Token(status["token"], parse_time(status["expirationTimestamp"]))
+
+    def record_node(self, kind: str, reason: str, message: str) -> None:
+        # As kubelets do, the name stands for the uid.
+        subject = Subject("v1", "Node", "", self._node_name, self._node_name)
+        self.events.record(Occurrence(subject, kind, reason, message))
 
     def record(self, pod: Pod, kind: str, reason: str, message: str, container: str = "") -> None:
         meta = pod.metadata

@@ -28,5 +28,8 @@ class Cluster(Protocol):
 
     async def request_token(self, pod: Pod, projection: TokenProjection) -> Token: ...
 
+    def record_node(self, kind: str, reason: str, message: str) -> None:
+        """Send an Event about the node. Never fails, never waits."""
+
     def record(self, pod: Pod, kind: str, reason: str, message: str, container: str = "") -> None:
         """Send an Event about the pod or one of its containers (a field path). Never fails, never waits."""

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from fairlead.embedded.agent import cgroups
 from fairlead.embedded.agent.backoff import Backoff
+from fairlead.embedded.agent.claims import ClaimsPending
 from fairlead.embedded.agent.container import Container, load_pod
+from fairlead.embedded.agent.dra.node_devices import EditsError
+from fairlead.embedded.agent.dra.preparer import PrepareError
 from fairlead.embedded.agent.environment import ConfigError
 from fairlead.embedded.agent.execution import execute
 from fairlead.embedded.agent.facts import Trouble
@@ -70,10 +73,17 @@ class ContainerRunner:
     async def _start(self, slot: Slot, number: int, backoff: Backoff | None) -> None:
         name = slot.spec.name
         folder = self._worker.folder / "containers" / name / str(number)
-        blueprint = Blueprint(
-            self._worker.view, slot.spec, number, folder, self._worker.volumes, self._context.environment, backoff
-        )
         try:
+            blueprint = Blueprint(
+                self._worker.view,
+                slot.spec,
+                number,
+                folder,
+                self._worker.volumes,
+                self._context.environment,
+                backoff,
+                await self._worker.devices.edits(slot.spec),
+            )
             config = await container_config(blueprint, self._context.limits, self._worker.lookup, self._context.clock)
             self._worker.record("Normal", "Pulled", _pulled(slot.spec.image), name)
             self._worker.record("Normal", "Created", f"Container created: {name}", name)
@@ -83,6 +93,9 @@ class ContainerRunner:
             self._worker.record("Warning", "Failed", f"Error: {error}", name)
         except ConfigError as error:
             self._trouble(slot, "CreateContainerConfigError", str(error), _CONFIG_RETRY_S)
+            self._worker.record("Warning", "Failed", f"Error: {error}", name)
+        except (EditsError, PrepareError, ClaimsPending) as error:
+            self._trouble(slot, "CreateContainerError", str(error), _CONFIG_RETRY_S * 2 ** min(slot.failures, 5))
             self._worker.record("Warning", "Failed", f"Error: {error}", name)
         except StartError as error:
             self._record_attempt(slot, backoff)

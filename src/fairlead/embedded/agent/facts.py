@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fairlead.embedded.agent.backoff import Backoff
 
@@ -66,7 +67,11 @@ NOTHING = ContainerFacts()
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """`blocked` says why the pod may not start yet (claims, volumes); `ended` why it must end (reason and message)."""
+    """`blocked` says why the pod may not start yet (claims, volumes); `ended` why it must end (reason and message).
+
+    `devices_held`: drivers have yet to unprepare the pod's claims. `allocated`: container name -> the health of its
+    devices, in the form of the API.
+    """
 
     host_ip: str
     pod_ip: str = ""
@@ -75,6 +80,8 @@ class PodFacts:
     blocked: Trouble | None = None
     ended: Trouble | None = None
     deleting: bool = False
+    devices_held: bool = False
+    allocated: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     containers: Mapping[str, ContainerFacts] = field(default_factory=dict)
 
     def of(self, name: str) -> ContainerFacts:

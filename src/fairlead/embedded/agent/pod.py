@@ -252,6 +252,10 @@ class PodResourceClaim(_Struct):
     resource_claim_template_name: str | None = None
 
 
+class SchedulingGroup(_Struct):
+    pod_group_name: str = ""
+
+
 class ReadinessGate(_Struct):
     condition_type: str
 
@@ -273,6 +277,7 @@ class PodSpec(_Struct):
     security_context: SecurityContext = msgspec.field(default_factory=SecurityContext)
     readiness_gates: tuple[ReadinessGate, ...] = ()
     resource_claims: tuple[PodResourceClaim, ...] = ()
+    scheduling_group: SchedulingGroup = msgspec.field(default_factory=SchedulingGroup)
 
 
 class OwnerReference(_Struct):

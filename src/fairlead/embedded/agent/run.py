@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ from fairlead.embedded.agent.agent import NodeAgent, end_pod
 from fairlead.embedded.agent.api import ApiCluster
 from fairlead.embedded.agent.backoff import BackoffPolicy
 from fairlead.embedded.agent.credentials import KubeletCredentials
+from fairlead.embedded.agent.dra.folder_watch import FolderWatch
+from fairlead.embedded.agent.dra.node_devices import CDI_DIRS, NodeDevices
 from fairlead.embedded.agent.environment import NodeView
 from fairlead.embedded.agent.node import NodeIdentity, capacity
 from fairlead.embedded.agent.node_spec import NodeSpec, parse_nodes
@@ -55,13 +57,14 @@ async def run(
     anonymous: bool = False,
     policy: BackoffPolicy | None = None,
     refresh_s: float = 20.0,
+    cdi_dirs: Sequence[Path] = CDI_DIRS,
     clock: Clock = SYSTEM,
 ) -> None:
     """Run until cancelled or told by SIGTERM or SIGINT.
 
     `nodes` is described in `node_spec`; `client_ca` is the CA of a real API server's kubelet client certificate (by
-    default callers show the shared token in `data/kubelet`); `anonymous` lets any caller use it. Raises NodeSpecError,
-    AgentError.
+    default callers show the shared token in `data/kubelet`); `anonymous` lets any caller use it; `cdi_dirs` are the
+    folders of CDI specs that all nodes share. Raises NodeSpecError, AgentError.
     """
     specs = parse_nodes(nodes)
     data = _absolute(data)
@@ -76,15 +79,32 @@ async def run(
             runtime = ProcessRuntime(clock)
             environment = api_environment(client.credentials.server)
             agents = []
+            plugin_folders = FolderWatch(clock)
             for spec in specs:
+                devices = NodeDevices(_node_folder(data, spec), plugin_folders, cdi_dirs, clock)
                 context, cluster = _context(
-                    spec, data, client, session, host, limits, runtime, environment, policy or BackoffPolicy(), clock
+                    spec,
+                    data,
+                    client,
+                    session,
+                    host,
+                    limits,
+                    runtime,
+                    devices,
+                    environment,
+                    policy or BackoffPolicy(),
+                    clock,
                 )
                 context.refresh_s = refresh_s
                 identity = NodeIdentity(spec, context.node.host_ip, kubelet_port)
                 registration = Registration(client, identity, host, data, clock)
                 agents.append(NodeAgent(client, context, cluster, registration))
-            await _run_until_told(agents, credentials, kubelet_port)
+            watching = asyncio.create_task(plugin_folders.run())
+            try:
+                await _run_until_told(agents, credentials, kubelet_port)
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
 
 
 async def stop_pods(data: Path) -> int:
@@ -116,11 +136,12 @@ def _context(
     host: machine.Machine,
     limits: HostLimits,
     runtime: ProcessRuntime,
+    devices: NodeDevices,
     environment: dict[str, str],
     policy: BackoffPolicy,
     clock: Clock,
 ) -> tuple[NodeContext, ApiCluster]:
-    folder = data / "node" / spec.name
+    folder = _node_folder(data, spec)
     folder.mkdir(parents=True, exist_ok=True)
     prefix = spec.address.rpartition(".")[0] if spec.address else reserve_range(folder)
     addresses = PodAddresses(prefix)
@@ -130,9 +151,14 @@ def _context(
     view = NodeView(spec.name, addresses.node_ip, allocatable)
     cluster = ApiCluster(client, spec.name, clock)
     context = NodeContext(
-        view, folder, cluster, runtime, addresses, limits, session, environment, policy=policy, clock=clock
+        view, folder, cluster, runtime, addresses, devices, limits, session, environment, policy=policy, clock=clock
     )
     return context, cluster
+
+
+def _node_folder(data: Path, spec: NodeSpec) -> Path:
+    """A node's root, where its drivers find `plugins_registry` as below a kubelet's `/var/lib/kubelet`."""
+    return data / "node" / spec.name
 
 
 async def _run_until_told(agents: list[NodeAgent], credentials: KubeletCredentials, port: int) -> None:

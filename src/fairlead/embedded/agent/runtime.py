@@ -18,7 +18,7 @@ import fairlead
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.agent import cgroups
 from fairlead.embedded.agent.container import MARK, Container, load
-from fairlead.embedded.agent.shim import processes
+from fairlead.embedded.agent.shim import hooks, processes
 from fairlead.embedded.agent.shim.main import write_durably
 
 START_TIMEOUT_S = 20.0
@@ -85,7 +85,7 @@ class ProcessRuntime:
     def _start(self, folder: Path, config: dict[str, Any]) -> Container:
         scratch = folder / "mnt"
         scratch.mkdir(parents=True, exist_ok=True)
-        config["scratch"] = str(scratch)
+        config["scratch"], config["folder"] = str(scratch), str(folder)
         write_durably(str(folder / "config.json"), config)
         read, write = os.pipe2(os.O_CLOEXEC)
         try:
@@ -102,7 +102,7 @@ class ProcessRuntime:
             os.close(write)
             write = -1
             self._shims[shim.pid] = shim
-            _await_acknowledgement(read, shim)
+            _await_acknowledgement(read, shim, START_TIMEOUT_S + hooks.limit_s(config))
         finally:
             os.close(read)
             if write >= 0:
@@ -114,6 +114,7 @@ class ProcessRuntime:
             shim.wait(START_TIMEOUT_S)
             container.refresh()
             if container.exit is None:
+                _run_poststop_hooks(container)
                 container.record_lost(self._clock.wall_s())
         if container.exit is not None and container.exit.start_error is not None:
             cgroups.remove(config.get("cgroup"))
@@ -152,6 +153,7 @@ class ProcessRuntime:
         container.refresh()
         if container.exit is None and not container.is_shim_alive():
             self._sweep(container)
+            _run_poststop_hooks(container)
             container.record_lost(self._clock.wall_s())
         if container.exit is not None:
             self._sweep(container)
@@ -170,14 +172,23 @@ class ProcessRuntime:
                     os.kill(pid, signal.SIGKILL)
 
 
-def _await_acknowledgement(read: int, shim: subprocess.Popen[bytes]) -> None:
-    ready, _, _ = select.select([read], [], [], START_TIMEOUT_S)
+def _await_acknowledgement(read: int, shim: subprocess.Popen[bytes], timeout_s: float) -> None:
+    ready, _, _ = select.select([read], [], [], timeout_s)
     if not ready:
         shim.kill()
-        raise StartError(f"the container's shim did not start within {START_TIMEOUT_S:g} s")
+        raise StartError(f"the container's shim did not start within {timeout_s:g} s")
     answer = os.read(read, 8192)
     if answer and json.loads(answer)["error"]:
-        shim.wait(START_TIMEOUT_S)
+        shim.wait(timeout_s)
+
+
+def _run_poststop_hooks(container: Container) -> None:
+    """In place of a shim that was killed; what fails is in the container's `shim.log`."""
+    if not (container.config.get("hooks") or {}).get("poststop"):
+        return
+    command = shim_command("poststop", str(container.folder))
+    with open(container.folder / "shim.log", "ab") as log, contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, stdout=log, stderr=log, timeout=START_TIMEOUT_S + hooks.limit_s(container.config))
 
 
 def _unlink(container: Container) -> None:

@@ -36,6 +36,7 @@ class KubeletServer:
         add = app.router.add_route
         add("GET", "/healthz", self._health)
         add("GET", "/pods", self._pods)
+        add("GET", "/metrics", self._dra_metrics)
         add("GET", "/metrics/resource", self._metrics)
         add("GET", "/stats/summary", self._stats)
         add("GET", "/containerLogs/{namespace}/{pod}/{container}", self._logs)
@@ -76,6 +77,9 @@ class KubeletServer:
     async def _metrics(self, request: web.Request) -> web.Response:
         text = await asyncio.to_thread(resource_metrics, self._agent)
         return web.Response(text=text, content_type="text/plain")
+
+    async def _dra_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(text=self._agent.context.devices.metrics(), content_type="text/plain")
 
     async def _stats(self, request: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(stats_summary, self._agent))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.agent import cgroups, images, resources
@@ -19,6 +19,9 @@ from fairlead.embedded.agent.container import MARK
 from fairlead.embedded.agent.environment import ConfigError, Lookup, PodView, container_environment
 from fairlead.embedded.agent.expansion import expand
 from fairlead.embedded.agent.pod import ContainerSpec, Pod, VolumeMount
+
+if TYPE_CHECKING:
+    from fairlead.devices.cdi.spec import ContainerEdits
 
 LOG_MAX_BYTES = 10 * 1024 * 1024
 LOG_MAX_FILES = 5
@@ -38,7 +41,7 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """Everything that goes into one attempt of a container."""
+    """Everything that goes into one attempt of a container. `edits` is what its devices change in it."""
 
     view: PodView
     container: ContainerSpec
@@ -47,12 +50,14 @@ class Blueprint:
     volumes: Mapping[str, Path]
     base_environment: Mapping[str, str] = field(default_factory=dict)
     backoff: Backoff | None = None
+    edits: ContainerEdits | None = None
 
 
 async def container_config(
     blueprint: Blueprint, limits: HostLimits, lookup: Lookup, clock: Clock = SYSTEM
 ) -> dict[str, Any]:
-    """The shim's configuration. Raises ImageError and ConfigError, whose texts belong into the waiting state."""
+    """The shim's configuration. Raises ImageError, ConfigError and EditsError, whose texts belong into the waiting
+    state."""
     view, container = blueprint.view, blueprint.container
     image_environment = images.environment_of(container.image)
     identity = _identity(view.pod, container)
@@ -79,7 +84,7 @@ async def container_config(
             environment[f"FAIRLEAD_MOUNT_{re.sub(r'[^A-Z0-9]', '_', mount.name.upper())}"] = entry["source"]
             if _link(entry["source"], entry["target"]):
                 links.append([entry["source"], entry["target"]])
-    return {
+    config: dict[str, Any] = {
         "argv": list(program.argv),
         "env": environment,
         "cwd": expand(container.working_dir, environment) or str(blueprint.folder / "work"),
@@ -93,7 +98,6 @@ async def container_config(
         "stdin_once": container.stdin_once,
         "tty": container.tty,
         "stop_signal": container.lifecycle.stop_signal,
-        **_limits(container, limits, id),
         "meta": {
             "id": f"process://{id}",
             "name": container.name,
@@ -105,6 +109,12 @@ async def container_config(
             "backoff": [blueprint.backoff.delay_s, blueprint.backoff.updated_s] if blueprint.backoff else None,
         },
     }
+    if blueprint.edits is not None:
+        # Most containers have no devices, and do not pay for them.
+        from fairlead.embedded.agent.dra.container_edits import apply_edits
+
+        apply_edits(config, blueprint.edits, blueprint.folder, can_mount=limits.mounts, link=_link)
+    return config | _limits(container, limits, id)
 
 
 def _base_environment(view: PodView, identity: Mapping[str, Any]) -> dict[str, str]:

@@ -25,9 +25,15 @@ def compute_status(pod: Pod, facts: PodFacts, plan: Plan, now_s: float) -> Statu
     has_init = bool(pod.spec.init_containers)
     init_statuses = [_init_status(pod, c, facts.of(c.name), waiting.get(c.name)) for c in pod.spec.init_containers]
     statuses = [_status(pod, c, facts.of(c.name), waiting.get(c.name), has_init) for c in pod.spec.containers]
+    for shown in statuses:
+        if facts.allocated.get(shown["name"]):
+            shown["allocatedResourcesStatus"] = list(facts.allocated[shown["name"]])
     phase = _sticky(str(pod.status.get("phase", "")), compute_phase(pod, init_statuses, statuses, facts))
-    status: Status = {"phase": phase, "observedGeneration": pod.metadata.generation or None}
-    if facts.ended is not None:
+    held = _is_held_back(pod, phase, facts)
+    # Once a pod is reported as ended, its devices go to others.
+    reported = str(pod.status.get("phase") or "Pending") if held else phase
+    status: Status = {"phase": reported, "observedGeneration": pod.metadata.generation or None}
+    if facts.ended is not None and not held:
         status |= {"reason": facts.ended.reason, "message": facts.ended.message}
     conditions = compute_conditions(pod, phase, init_statuses, statuses, facts)
     status["conditions"] = _stamp(conditions, pod, now_s)
@@ -260,6 +266,11 @@ def _any_began(statuses: list[Status]) -> bool:
 
 def _sticky(before: str, now: str) -> str:
     return before if before in TERMINAL else now
+
+
+def _is_held_back(pod: Pod, phase: str, facts: PodFacts) -> bool:
+    """Whether the end of the pod is not reported yet because its devices are not given back."""
+    return phase in TERMINAL and facts.devices_held and pod.status.get("phase") not in TERMINAL
 
 
 def _stamp(conditions: list[Status], pod: Pod, now_s: float) -> list[Status]:

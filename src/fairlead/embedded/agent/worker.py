@@ -11,19 +11,22 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from fairlead.clock import SYSTEM, Clock, parse_time
-from fairlead.embedded.agent import claims
 from fairlead.embedded.agent.addresses import AddressError, PodAddresses
 from fairlead.embedded.agent.backoff import Backoff, BackoffPolicy
+from fairlead.embedded.agent.claims import ClaimsPending, uses_claims
 from fairlead.embedded.agent.cluster import Cluster, Token
 from fairlead.embedded.agent.container import Container, load_pod
 from fairlead.embedded.agent.containers import ContainerRunner
+from fairlead.embedded.agent.dra.node_devices import NodeDevices
+from fairlead.embedded.agent.dra.pod_devices import PodDevices
+from fairlead.embedded.agent.dra.preparer import PrepareError
 from fairlead.embedded.agent.environment import NodeView, PodView
 from fairlead.embedded.agent.facts import PodFacts, Trouble
 from fairlead.embedded.agent.plan import (
@@ -46,7 +49,8 @@ from fairlead.embedded.agent.volumes import PodVolumes, VolumeError
 from fairlead.kube.errors import ApiError
 
 _VOLUME_RETRY_FIRST_S, _VOLUME_RETRY_LAST_S = 0.5, 60.0
-_CLAIM_RETRY_S = 1.0
+_CLAIM_RETRY_S, _PREPARE_RETRY_LAST_S = 1.0, 30.0
+_UNPREPARED = "FailedPrepareDynamicResources"
 _TOKEN_REFRESH_SHARE = 0.8
 _log = logging.getLogger(__name__)
 
@@ -60,6 +64,7 @@ class NodeContext:
     cluster: Cluster
     runtime: ProcessRuntime
     addresses: PodAddresses
+    devices: NodeDevices
     limits: HostLimits
     session: aiohttp.ClientSession
     environment: dict[str, str]
@@ -83,11 +88,13 @@ class PodWorker:
         self.volumes: dict[str, Path] = {}
         self._on_done = on_done
         self._reporter = StatusReporter(context.cluster, context.clock)
+        self.devices = PodDevices(context.devices, lambda: self.pod, self.lookup, self.record, context.clock)
         self._runner = ContainerRunner(self)
         self._pod_volumes = PodVolumes(self.folder / "volumes", self.lookup, self._token)
         self._tokens: dict[str, Token] = {}
         self._sandbox_ready = False
-        self._preparing = False
+        self._preparing: asyncio.Task[None] | None = None
+        self._giving_back: asyncio.Task[None] | None = None
         self._blocked: Trouble | None = None
         self._blocked_retries = 0
         self._ended: Trouble | None = None
@@ -114,6 +121,15 @@ class PodWorker:
         for container in pod.containers():
             if container.name in self.slots:
                 self.slots[container.name].spec = container
+        self._wake.set()
+
+    def retry_devices(self) -> None:
+        """A driver came or went: what waits for one is tried again at once."""
+        if self._blocked is not None and self._blocked.reason == _UNPREPARED:
+            self._blocked = replace(self._blocked, retry_at_s=0.0)
+        for slot in self.slots.values() if uses_claims(self.pod) else ():
+            if slot.trouble is not None and slot.trouble.reason == "CreateContainerError":
+                slot.trouble = replace(slot.trouble, retry_at_s=0.0)
         self._wake.set()
 
     def abandon(self) -> None:
@@ -148,6 +164,9 @@ class PodWorker:
             self.pod_ip, self._start_time_s = record["ip"], float(record["start_time"])
             self._sandbox_ready = bool(record["ready"])
             self.volumes = {name: Path(path) for name, path in record["volumes"].items()}
+        if self.devices.are_lost:
+            # Without a record of its claims nobody would give them back.
+            self._sandbox_ready = False
         found = await asyncio.to_thread(load_pod, self.folder)
         for name, slot in self.slots.items():
             slot.attempts = found.get(name, [])[-2:]
@@ -176,6 +195,7 @@ class PodWorker:
         now_s = self.context.clock.wall_s()
         self._check_deadline(now_s)
         facts = self.facts()
+        self._give_back_devices(facts)
         if self._is_settled():
             return None
         plan = compute_plan(self.pod, facts, self.context.policy, now_s)
@@ -207,6 +227,8 @@ class PodWorker:
             blocked=self._blocked,
             ended=self._ended or self._ended_by_others(),
             deleting=self._orphaned or self.pod.metadata.deletion_timestamp is not None,
+            devices_held=self.devices.are_held,
+            allocated=self.context.devices.allocated_resources(self.pod),
             containers={name: slot.facts() for name, slot in self.slots.items()},
         )
 
@@ -231,9 +253,8 @@ class PodWorker:
     def _perform(self, plan: Plan) -> None:
         for action in plan.actions:
             match action:
-                case PrepareSandbox() if not self._preparing:
-                    self._preparing = True
-                    self.spawn(self._prepare())
+                case PrepareSandbox() if self._preparing is None:
+                    self._preparing = self.spawn(self._prepare())
                 case StartContainer(name, number, backoff):
                     self._runner.start(self.slots[name], number, backoff)
                 case StopContainer(name, reason):
@@ -257,9 +278,11 @@ class PodWorker:
         try:
             await self._prepare_sandbox()
             self._blocked, self._blocked_retries = None, 0
-        except claims.ClaimsPending as pending:
-            message = f"Failed to prepare dynamic resources: {pending}"
-            self._block("FailedPrepareDynamicResources", message, _CLAIM_RETRY_S)
+        except ClaimsPending as pending:
+            self._block(_UNPREPARED, f"Failed to prepare dynamic resources: {pending}", _CLAIM_RETRY_S)
+        except PrepareError as error:
+            delay_s = min(_CLAIM_RETRY_S * 2 ** min(self._blocked_retries, 8), _PREPARE_RETRY_LAST_S)
+            self._block(_UNPREPARED, f"Failed to prepare dynamic resources: {error}", delay_s)
         except (VolumeError, AddressError, ApiError, OSError, TimeoutError) as error:
             reason = "FailedCreatePodSandBox" if isinstance(error, AddressError) else "FailedMount"
             delay_s = min(_VOLUME_RETRY_FIRST_S * 2**self._blocked_retries, _VOLUME_RETRY_LAST_S)
@@ -268,7 +291,28 @@ class PodWorker:
             self._block("FailedCreatePodSandBox", f"{type(error).__name__}: {error}", _VOLUME_RETRY_LAST_S)
             raise
         finally:
-            self._preparing = False
+            self._preparing = None
+            self._wake.set()
+
+    async def _stop_preparing(self) -> None:
+        task = self._preparing
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _give_back_devices(self, facts: PodFacts) -> None:
+        """Of a pod that has ended; a deleted one gives them back before it is removed."""
+        over = facts.ended is not None or is_finished(self.pod, facts) or self._is_settled()
+        busy = any(c.is_running or c.starting for c in facts.containers.values())
+        if over and not busy and not facts.deleting and facts.devices_held and self._giving_back is None:
+            self._giving_back = self.spawn(self._give_back())
+
+    async def _give_back(self) -> None:
+        try:
+            await self._stop_preparing()
+            await self.devices.release()
+        finally:
+            self._giving_back = None
             self._wake.set()
 
     def _block(self, reason: str, message: str, delay_s: float) -> None:
@@ -278,7 +322,7 @@ class PodWorker:
         self._blocked = Trouble(reason, message, self.context.clock.wall_s() + delay_s)
 
     async def _prepare_sandbox(self) -> None:
-        await claims.require_claims(self.pod, self.lookup)
+        await self.devices.prepare()
         uid = self.pod.metadata.uid
         self.pod_ip = self.context.node.host_ip if self.pod.spec.host_network else self.context.addresses.allocate(uid)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -330,6 +374,8 @@ class PodWorker:
         await self._runner.adopt(slot)
 
     async def _remove(self) -> None:
+        await self._stop_preparing()
+        await self.devices.release()
         if not self._orphaned:
             await self._reporter.settled()
             delay_s = 0.2

@@ -77,16 +77,35 @@ class Shim:
             self._add_output(out_read, "stdout")
             self._add_output(err_read, "stderr")
         parent = os.getpid()
+        gate = Gate() if self.config.get("hooks") else None
         self.pid = os.fork()
         if self.pid == 0:
-            _run_child(self.config, streams, tty, failed_write, parent)
+            _run_child(self.config, streams, tty, failed_write, parent, gate)
         for descriptor in {*streams, failed_write}:
             os.close(descriptor)
+        if gate is not None:
+            self._let_through(gate)
         failure = os.read(failed_read, 4096)
         os.close(failed_read)
         if failure:
             os.waitpid(self.pid, 0)
             raise OSError(failure.decode(errors="replace"))
+
+    def _let_through(self, gate: Gate) -> None:
+        """Run the hooks that come before the program once the container is created. Raises OSError with what failed."""
+        from fairlead.embedded.agent.shim import hooks
+
+        if not gate.wait_for_child():
+            return
+        try:
+            told = hooks.state(self.config, "creating", self.pid, os.getcwd())
+            for stage in hooks.OUTSIDE:
+                hooks.run(self.config, stage, told)
+        except hooks.HookError as error:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise OSError(str(error)) from None
+        gate.open()
 
     def run(self) -> None:
         """Carry streams until the program and all that descends from it are gone."""
@@ -250,7 +269,37 @@ class Shim:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _run_child(config: dict[str, Any], streams: tuple[int, int, int], tty: bool, failed: int, parent: int) -> None:
+class Gate:
+    """Between the shim and the process that becomes the program: it waits there while hooks run outside."""
+
+    def __init__(self) -> None:
+        self._arrived = os.pipe2(os.O_CLOEXEC)
+        self._opened = os.pipe2(os.O_CLOEXEC)
+
+    def wait_for_child(self) -> bool:
+        """In the shim: whether the child arrived; False where it failed before."""
+        os.close(self._arrived[1])
+        os.close(self._opened[0])
+        arrived = os.read(self._arrived[0], 1)
+        os.close(self._arrived[0])
+        return arrived != b""
+
+    def open(self) -> None:
+        """In the shim: let the child go on."""
+        os.write(self._opened[1], b"1")
+        os.close(self._opened[1])
+
+    def pass_through(self) -> None:
+        """In the child: say so, and wait."""
+        os.close(self._opened[1])
+        os.write(self._arrived[1], b"1")
+        if os.read(self._opened[0], 1) != b"1":
+            os._exit(128)
+
+
+def _run_child(
+    config: dict[str, Any], streams: tuple[int, int, int], tty: bool, failed: int, parent: int, gate: Gate | None
+) -> None:
     try:
         signal.set_wakeup_fd(-1)
         os.setsid()
@@ -259,11 +308,12 @@ def _run_child(config: dict[str, Any], streams: tuple[int, int, int], tty: bool,
         else:
             for standard, descriptor in enumerate(streams):
                 os.dup2(descriptor, standard)
-        program.become(config, parent)
+        program.become(config, parent, gate.pass_through if gate else None)
     except OSError as error:
         os.write(failed, (error.strerror or str(error)).encode()[:4096])
     except BaseException as error:
-        os.write(failed, f"{type(error).__name__}: {error}".encode()[:4096])
+        kind = "" if type(error).__name__ == "HookError" else f"{type(error).__name__}: "
+        os.write(failed, f"{kind}{error}".encode()[:4096])
     finally:
         os._exit(128)
 
@@ -291,6 +341,10 @@ def main() -> None:
     with open("config.json") as file:
         config: dict[str, Any] = json.load(file)
     os.set_inheritable(ready, False)
+    if config.get("hooks"):
+        from fairlead.embedded.agent.shim import hooks
+
+        hooks.write_bundle(config, folder)
     processes.adopt_orphans()
     shim = Shim(config)
     shim.watch_signals()
@@ -308,6 +362,7 @@ def main() -> None:
             "started_at": _wall_s(),
         }
         write_durably("state.json", state)
+        _run_late_hooks(config, "poststart", "running", shim.pid)
     _say(ready, result["start_error"])
     if result["start_error"] is None:
         shim.run()
@@ -316,7 +371,17 @@ def main() -> None:
         result["exit_code"] = 128 - code if code < 0 else code
         result["oom_killed"] = shim.oom_killed or _cgroup_oom_kills(config.get("cgroup")) > 0
     result["finished_at"] = _wall_s()
+    _run_late_hooks(config, "poststop", "stopped", 0)
     write_durably("exit.json", result)
+
+
+def _run_late_hooks(config: dict[str, Any], stage: str, status: str, pid: int) -> None:
+    """Their failures are noted in the shim's log."""
+    if stage in (config.get("hooks") or {}):
+        from fairlead.embedded.agent.shim import hooks
+
+        for problem in hooks.run_all(config, stage, hooks.state(config, status, pid, os.getcwd())):
+            print(problem, file=sys.stderr, flush=True)
 
 
 def _say(ready: int, error: str | None) -> None:

@@ -23,16 +23,25 @@ _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_MOVE = 1, 32, 4096, 8192
 _MS_REC, _MS_PRIVATE = 16384, 1 << 18
 _MNT_DETACH = 2
+_FLAGS = {"nosuid": 2, "nodev": 4, "noexec": 8}
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "arm64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """`source` (absolute, on the host) is seen at `target` (absolute, as the container says it)."""
+    """`source` (absolute, on the host) is seen at `target` (absolute, as the container says it).
+
+    `flags` are of nosuid, nodev and noexec.
+    """
 
     source: str
     target: str
     read_only: bool = False
+    flags: tuple[str, ...] = ()
+
+    @property
+    def restrictions(self) -> int:
+        return (_MS_RDONLY if self.read_only else 0) | sum(_FLAGS[flag] for flag in self.flags)
 
 
 def enter(mounts: Sequence[Mount], scratch: str) -> None:
@@ -45,8 +54,8 @@ def enter(mounts: Sequence[Mount], scratch: str) -> None:
     for mount in sorted(mounts, key=lambda m: m.target.count("/")):
         target = _ensure_target(mount.target, os.path.isdir(mount.source), scratch)
         _mount(mount.source, target, None, _MS_BIND | _MS_REC)
-        if mount.read_only:
-            _mount(None, target, None, _MS_BIND | _MS_REMOUNT | _MS_RDONLY | _locked_flags(target))
+        if mount.restrictions:
+            _mount(None, target, None, _MS_BIND | _MS_REMOUNT | mount.restrictions | _locked_flags(target))
 
 
 def join(pid: int) -> None:

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import termios
+from collections.abc import Callable
 from typing import Any
 
 from fairlead.embedded.agent.shim import mounts
@@ -17,20 +18,30 @@ Config = dict[str, Any]
 """What the agent writes for the shim; see `fairlead.embedded.agent.container_config`."""
 
 
-def become(config: Config, parent: int) -> None:
-    """Replace this process by the configured program. Returns only by raising OSError."""
+def become(config: Config, parent: int, created: Callable[[], None] | None = None) -> None:
+    """Replace this process by the configured program. Returns only by raising OSError or HookError.
+
+    `created` is called once the container's namespace is there, and returns when the program may go on.
+    """
     os.umask(0o022)
     _join_cgroup(config.get("cgroup"))
     namespace_of = config.get("namespace_of")
     if namespace_of:
         mounts.join(int(namespace_of))
     elif config.get("mounts"):
-        wanted = [mounts.Mount(m["source"], m["target"], m.get("read_only", False)) for m in config["mounts"]]
+        wanted = [
+            mounts.Mount(m["source"], m["target"], m.get("read_only", False), tuple(m.get("flags") or ()))
+            for m in config["mounts"]
+        ]
         mounts.enter(wanted, config["scratch"])
+    if created is not None:
+        created()
+    _run_hooks(config, "createContainer")
     _limit(config)
     # Before the change of user: the agent's data folder may be closed to the container's user.
     _change_directory(config.get("cwd") or "/", config.get("uid"))
     _change_user(config)
+    _run_hooks(config, "startContainer")
     die_with_parent(parent)
     for number in (signal.SIGPIPE, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
@@ -51,6 +62,14 @@ def take_terminal(descriptor: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
     for standard in (0, 1, 2):
         os.dup2(descriptor, standard)
+
+
+def _run_hooks(config: Config, stage: str) -> None:
+    if stage in (config.get("hooks") or {}):
+        from fairlead.embedded.agent.shim import hooks
+
+        status = "creating" if stage == "createContainer" else "created"
+        hooks.run(config, stage, hooks.state(config, status, os.getpid(), config["folder"]))
 
 
 def _join_cgroup(path: str | None) -> None:
