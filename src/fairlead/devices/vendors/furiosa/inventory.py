@@ -7,7 +7,6 @@ by PEs, exactly: a PE has an eighth.
 
 from __future__ import annotations
 
-import re
 from itertools import combinations
 
 from fairlead.devices.inventory import (
@@ -21,16 +20,15 @@ from fairlead.devices.inventory import (
     Device,
     Inventory,
     Link,
-    Version,
 )
 from fairlead.devices.vendors.furiosa.facts import FUSIONS, PES_PER_CARD, WHOLE_CARD, Card, Cards, PeRange
+from fairlead.devices.vendors.versions import version
 from fairlead.kube.quantity import Format, Quantity
 
 UNKNOWN, INTERCONNECT, CPU, BRIDGE, NOC = ("unknown", 0), ("interconnect", 10), ("cpu", 20), ("bridge", 30), ("noc", 70)
 """How two cards are joined, and the score that Furiosa's own allocator sums (libfuriosa-kubernetes, npu_allocator)."""
 
 _MAX_TEXT_BYTES = 64
-_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:-([0-9A-Za-z-]+))?(?:[,+ ]+([0-9A-Za-z]+))?")
 
 
 def build(facts: Cards, *, partitions: bool = True) -> Inventory:
@@ -64,19 +62,6 @@ def link_between(a: Card, b: Card) -> tuple[str, int]:
     if a.pci.numa_node is not None and a.pci.numa_node == b.pci.numa_node:
         return CPU
     return UNKNOWN
-
-
-def version(text: str) -> Version | None:
-    """The driver's "1.6.0, c1bebfd" as semver ("1.6.0+c1bebfd"); None where the text is no version."""
-    match = _VERSION.fullmatch(text.strip())
-    if match is None:
-        return None
-    major, minor, patch, before, build_id = match.groups()
-    number = f"{int(major)}.{int(minor)}.{int(patch or 0)}"
-    if before and not (before.isdigit() and before != str(int(before))):
-        number += f"-{before}"
-    number += f"+{build_id}" if build_id else ""
-    return Version(number) if len(number) <= _MAX_TEXT_BYTES else None
 
 
 def _device(card: Card, part: PeRange, *, counted: bool) -> Device:

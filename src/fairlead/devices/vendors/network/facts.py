@@ -20,13 +20,15 @@ LinkLayer = Literal["ethernet", "infiniband"]
 @dataclass(frozen=True, slots=True)
 class RdmaPort:
     """One port of an RDMA device. `device` as in /sys/class/infiniband ("mlx5_0"), `port` from 1. `state` is the port's
-    state in a word ("ACTIVE", "INIT", "DOWN"). `nodes` are its files below /dev/infiniband ("uverbs0", "umad0")."""
+    state in a word ("ACTIVE", "INIT", "DOWN"), `lanes` the width of its link (a port of four on one lane has a bad
+    cable). `nodes` are its files below /dev/infiniband ("uverbs0", "umad0")."""
 
     device: str
     port: int = 1
     link_layer: LinkLayer = "ethernet"
     state: str = "ACTIVE"
     rate_gbps: int | None = None
+    lanes: int | None = None
     node_guid: str = ""
     firmware: str = ""
     nodes: tuple[str, ...] = ()
@@ -78,16 +80,21 @@ class NetworkPort:
     @property
     def name(self) -> str:
         """The device's name, by bus id, as dranet forms it: it stays when the interface is renamed or moves."""
-        base = "pci-" + self.pci.bus_id.replace(":", "-").replace(".", "-")
-        return base if self.port == 0 else f"{base}-p{self.port}"
+        return self.name_of(self.pci.bus_id, self.port)
+
+    @staticmethod
+    def name_of(bus_id: str, port: int = 0) -> str:
+        base = "pci-" + bus_id.replace(":", "-").replace(".", "-")
+        return base if port == 0 else f"{base}-p{port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """An interface or function that is not offered, and why."""
+    """A port that is not offered (by device name), and why. `by_rule`: it can be read and must not be given away."""
 
     name: str
     reason: str
+    by_rule: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""From the machine's files to facts about network ports.
+
+What is counted are PCI functions of class "network", those with an interface and those with an RDMA device. Left out,
+with a reason: interfaces that the node itself needs (its default route runs over them, or a bond, a bridge or another
+interface does), functions without a driver, and what cannot be described. Interfaces that are no port of a card
+(loopback, bridges, veth) and the host's ends of virtual functions (representors) are none of ours and not spoken of.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from fairlead.devices.errors import ProbeError
+from fairlead.devices.host import Host
+from fairlead.devices.vendors.network.facts import (
+    Interface,
+    NetworkPort,
+    NetworkPorts,
+    Skipped,
+    VirtualFunction,
+)
+from fairlead.devices.vendors.network.rdma import DEVICES as RDMA_DEVICES
+from fairlead.devices.vendors.network.rdma import read_rdma_ports
+
+NET = "/sys/class/net"
+PCI = "/sys/bus/pci/devices"
+RDMA_CM = "/dev/infiniband/rdma_cm"
+VFIO_DRIVER = "vfio-pci"
+
+_BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_REPRESENTOR = re.compile(r"(?:c\d+)?pf\d+(?:vf|sf)\d+")
+_SUBFUNCTION = ".sf."
+_NETWORK_CLASS = "0x02"
+_INFINIBAND_TYPE = 32
+_IS_UP = 0x1
+_IPV6_ANY = "0" * 32
+
+
+def read_ports(host: Host) -> NetworkPorts:
+    """Every port and virtual function there is now. Raises ProbeError where a class folder cannot be listed."""
+    interfaces = _interfaces_by_function(host)
+    rdma = _rdma_by_function(host)
+    needed = _needed_by_node(host)
+    ports: list[NetworkPort] = []
+    skipped: list[Skipped] = []
+    for bus_id in sorted({*interfaces, *rdma, *_network_functions(host)}):
+        try:
+            for port in read_function(host, bus_id, interfaces.get(bus_id, ()), rdma.get(bus_id)):
+                reason = None if port.interface is None else needed.get(port.interface.name)
+                if reason is None:
+                    ports.append(port)
+                else:
+                    skipped.append(Skipped(port.name, reason, by_rule=True))
+        except ProbeError as error:
+            skipped.append(Skipped(NetworkPort.name_of(bus_id), str(error)))
+    common = (RDMA_CM,) if host.device_node(RDMA_CM) is not None else ()
+    return NetworkPorts(tuple(ports), common, tuple(skipped))
+
+
+def read_current(host: Host, ports: Iterable[NetworkPort]) -> dict[str, NetworkPort | ProbeError | None]:
+    """Each of these ports as it is now, by name; None for one that is gone, an error for one that cannot be read."""
+    interfaces, rdma = _interfaces_by_function(host), _rdma_by_function(host)
+    found: dict[str, NetworkPort | ProbeError | None] = {}
+    for port in ports:
+        bus_id = port.pci.bus_id
+        try:
+            now = read_function(host, bus_id, interfaces.get(bus_id, ()), rdma.get(bus_id))
+        except ProbeError as error:
+            found[port.name] = error if host.exists(f"{PCI}/{bus_id}") else None
+            continue
+        elsewhere = replace(port, interface=None, rdma=None, vfio_group=None)
+        found[port.name] = next((other for other in now if other.port == port.port), elsewhere)
+    return found
+
+
+def read_function(host: Host, bus_id: str, names: Iterable[str], rdma_device: str | None) -> list[NetworkPort]:
+    """The ports of one PCI function. Raises ProbeError."""
+    path = f"{PCI}/{bus_id}"
+    pci = host.pci(bus_id)
+    driver = host.link(f"{path}/driver").rsplit("/", 1)[1] if host.exists(f"{path}/driver") else ""
+    if not driver:
+        raise ProbeError(f"{path}: no driver is bound to the network card")
+    interfaces = {port: interface for name in names for port, interface in [_read_interface(host, name)]}
+    rdma = {found.port - 1: found for found in read_rdma_ports(host, rdma_device)} if rdma_device else {}
+    if len(interfaces) == 1 and len(rdma) <= 1:
+        # Newer cards number the ports of a card by `dev_port` too, though each has a function of its own.
+        interfaces = {0: next(iter(interfaces.values()))}
+    virtual = _read_virtual(host, bus_id)
+    group = host.link(f"{path}/iommu_group").rsplit("/", 1)[1] if driver == VFIO_DRIVER else ""
+    total = host.number(f"{path}/sriov_totalvfs", 0)
+    used = host.number(f"{path}/sriov_numvfs", 0)
+    return [
+        NetworkPort(
+            pci=pci,
+            port=port,
+            interface=interfaces.get(port),
+            rdma=rdma.get(port),
+            driver=driver,
+            virtual=virtual,
+            total_vfs=total,
+            vfs=used,
+            vfio_group=int(group) if group.isdecimal() else None,
+        )
+        for port in sorted({*interfaces, *rdma} or {0})
+    ]
+
+
+def _network_functions(host: Host) -> list[str]:
+    found: list[str] = []
+    for bus_id in host.names(PCI):
+        try:
+            if host.text(f"{PCI}/{bus_id}/class", "").startswith(_NETWORK_CLASS):
+                found.append(bus_id)
+        except ProbeError:
+            continue
+    return found
+
+
+def _function_of(host: Host, path: str) -> str | None:
+    """The PCI function that a class entry hangs off; None for what is virtual, a subfunction's, or just went."""
+    try:
+        parts = host.link(path).split("/")
+    except ProbeError:
+        return None
+    if any(_SUBFUNCTION in part for part in parts):
+        return None
+    return next((part for part in reversed(parts) if _BUS_ID.fullmatch(part)), None)
+
+
+def _interfaces_by_function(host: Host) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in host.names(NET):
+        bus_id = _function_of(host, f"{NET}/{name}")
+        if bus_id is not None and not _is_representor(host, name):
+            found.setdefault(bus_id, []).append(name)
+    return found
+
+
+def _is_representor(host: Host, name: str) -> bool:
+    return _REPRESENTOR.fullmatch(_told(host, f"{NET}/{name}/phys_port_name")) is not None
+
+
+def _rdma_by_function(host: Host) -> dict[str, str]:
+    """Bus id -> RDMA device."""
+    found = ((_function_of(host, f"{RDMA_DEVICES}/{name}/device"), name) for name in host.names(RDMA_DEVICES))
+    return {bus_id: name for bus_id, name in found if bus_id is not None}
+
+
+def _needed_by_node(host: Host) -> dict[str, str]:
+    """Interface -> why the node needs it."""
+    needed = {name: f"{name}: the node's default route runs over it" for name in _default_route_interfaces(host)}
+    for name in host.names(NET):
+        uppers = [entry.removeprefix("upper_") for entry in host.names(f"{NET}/{name}") if entry.startswith("upper_")]
+        if host.exists(f"{NET}/{name}/master"):
+            uppers.append(host.link(f"{NET}/{name}/master").rsplit("/", 1)[1])
+        if uppers:
+            needed.setdefault(name, f"{name}: is part of {', '.join(sorted(set(uppers)))}")
+    return needed
+
+
+def _default_route_interfaces(host: Host) -> set[str]:
+    """Interfaces of routes to everywhere, from the kernel's route tables (IPv4, then IPv6)."""
+    found: set[str] = set()
+    for line in host.text("/proc/net/route", "").splitlines()[1:]:
+        fields = line.split()
+        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000":
+            found.add(fields[0])
+    for line in host.text("/proc/net/ipv6_route", "").splitlines():
+        fields = line.split()
+        if len(fields) >= 10 and fields[0] == _IPV6_ANY and fields[1] == "00" and fields[9] != "lo":
+            found.add(fields[9])
+    return found
+
+
+def _read_interface(host: Host, name: str) -> tuple[int, Interface]:
+    """The number of its port on the function, and the interface."""
+    path = f"{NET}/{name}"
+    flags = host.number(f"{path}/flags", 0)
+    is_up = bool(flags & _IS_UP)
+    carrier = _told(host, f"{path}/carrier") if is_up else ""
+    speed = _told(host, f"{path}/speed") if is_up else ""
+    return host.number(f"{path}/dev_port", 0), Interface(
+        name=name,
+        mac=host.text(f"{path}/address"),
+        mtu=host.number(f"{path}/mtu"),
+        link_layer="infiniband" if host.number(f"{path}/type", 1) == _INFINIBAND_TYPE else "ethernet",
+        operstate=host.text(f"{path}/operstate", "unknown"),
+        is_up=is_up,
+        carrier=None if carrier not in ("0", "1") else carrier == "1",
+        speed_mbps=int(speed) if speed.isdecimal() and int(speed) > 0 else None,
+        alias=_told(host, f"{path}/ifalias"),
+    )
+
+
+def _read_virtual(host: Host, bus_id: str) -> VirtualFunction | None:
+    path = f"{PCI}/{bus_id}/physfn"
+    if not host.exists(path):
+        return None
+    physical = host.link(path).rsplit("/", 1)[1]
+    for entry in host.names(f"{PCI}/{physical}"):
+        if entry.startswith("virtfn") and host.link(f"{PCI}/{physical}/{entry}").endswith(f"/{bus_id}"):
+            return VirtualFunction(physical, int(entry.removeprefix("virtfn")))
+    raise ProbeError(f"{PCI}/{physical}: has no link to its virtual function {bus_id}")
+
+
+def _told(host: Host, path: str) -> str:
+    """A file that the kernel may refuse to read just now (EINVAL on a link that is down); empty where it does."""
+    try:
+        return host.text(path, "")
+    except ProbeError:
+        return ""
