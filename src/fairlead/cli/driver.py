@@ -1,7 +1,7 @@
 """`fairlead driver`: the node daemon that offers devices as DRA resources.
 
 fairlead driver --vendor nvidia,network --node-name $NODE_NAME
-fairlead driver --vendor simulated --fleet fleet.yaml --kubelet-root '/data/node/{node}' --cdi-root '/data/node/{node}/cdi'
+fairlead driver --vendor simulated --fleet fleet.yaml --kubelet-root '/data/{node}' --cdi-root '/data/{node}/cdi'
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python crash_runs.py KUBECONFIG NAMESPACE FOLDER prepare|unprepare|again
 
-For n = 1, 2, … a child process runs the driver and a kubelet's calls and kills itself at the n-th call of a function that
-changes the disk or the hardware; a second child starts the driver again and looks. One line of JSON for each n; ends when
-a child outlives its calls.
+For n = 1, 2, … a child process runs the driver and a kubelet's calls and kills itself at the n-th call of a function
+that changes the disk or the hardware; a second child starts the driver again and looks. One line of JSON for each n;
+ends when a child outlives its calls.
 """
 
 from __future__ import annotations
@@ -161,6 +161,10 @@ def in_child(work: Callable[[], Coroutine[Any, Any, Any]], out: Path) -> int:
     return os.waitpid(pid, 0)[1]
 
 
+def _write(file: Path, value: Any) -> None:
+    file.write_text(json.dumps(value))
+
+
 def main(kubeconfig: str, namespace: str, folder: str, scenario: str) -> None:
     for n in range(1, 200):
         root = Path(folder) / str(n)
@@ -175,7 +179,7 @@ def main(kubeconfig: str, namespace: str, folder: str, scenario: str) -> None:
                     await create_claim(client, namespace, f"{scenario}-{n}-{who}", [Result("widget-0", pool=node)])
                     for who in ("a", "b")
                 ]
-            file.write_text(json.dumps([[c.namespace, c.name, c.uid] for c in made]))
+            _write(file, [[c.namespace, c.name, c.uid] for c in made])
 
         assert in_child(make, out) == 0, out.read_text()
         claim, rival = (ClaimReference(*each) for each in json.loads(claims[0].read_text()))

@@ -3,10 +3,10 @@
     checkpoint.json           {"version": 1, "checksum": "xxh3:…", "data": {"bootID": …, "claims": [...]}}
     checkpoint.json.previous  what was there before the last write
 
-The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file, is forced to the disk,
-and takes the name in one step, so that a reader finds the old record or the new one wherever the process dies. A damaged
-file is never guessed at: `load` says what is wrong, and `recovery` puts the record together again from the previous copy
-and from the claims in the API.
+The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file, is forced to the
+disk, and takes the name in one step, so that a reader finds the old record or the new one wherever the process dies. A
+damaged file is never guessed at: `load` says what is wrong, and `recovery` puts the record together again from the
+previous copy and from the claims in the API.
 
 After a restart of the machine nothing of what was prepared is sure to be there: "prepared" records become "preparing",
 whose devices stay taken, and the kubelet asks for them again.

@@ -1,11 +1,12 @@
-"""The CDI specs of a driver on a node: one with all its devices, and one for each claim that needs something of its own.
+"""The CDI specs of a driver on a node: one with all its devices, and one for each claim that needs something of its
+own.
 
     <vendor>-<class>.json            kind vendor.cdi_kind; what a device gives to whoever has it
     <driver>-claim_<uid>.json        kind <driver>/claim; only for claims whose preparation brought edits
 
 In a claim's spec each granted device is `<claim uid>-<device>`, so that a name is never used twice and runtimes cannot
-serve it from an old copy; edits of the claim as a whole stand at the spec's level, where they apply once. CDI wants every
-device to do something: one without edits of its own gets an environment variable that says which claim it is of.
+serve it from an old copy; edits of the claim as a whole stand at the spec's level, where they apply once. CDI wants
+every device to do something: one without edits of its own gets an environment variable that says which claim it is of.
 """
 
 from __future__ import annotations
@@ -170,8 +171,8 @@ class DeviceSpecs:
         return spec_name(self._vendor.cdi_kind) + ".json"
 
     def update(self, inventory: Inventory) -> None:
-        """Write the spec if it changes. Asks the vendor for edits: call it where vendor calls are made. Raises CdiError,
-        or what the vendor raises for all devices."""
+        """Write the spec if it changes. Asks the vendor for edits: call it where vendor calls are made. Raises
+        CdiError, or what the vendor raises for all devices."""
         edits: dict[str, ContainerEdits] = {}
         problems: dict[str, str] = {}
         for device in inventory.devices:

@@ -1,7 +1,7 @@
 """What the driver tells about a claim's devices in `status.devices[]`: conditions, network data, the vendor's own data.
 
-Written in the background: a pod does not wait for it. Entries of other drivers and pools stay; the API server removes all
-of them when the claim is deallocated. Where RBAC of the API server asks for it, the driver needs the verbs of the
+Written in the background: a pod does not wait for it. Entries of other drivers and pools stay; the API server removes
+all of them when the claim is deallocated. Where RBAC of the API server asks for it, the driver needs the verbs of the
 synthetic subresource `resourceclaims/driver`.
 """
 

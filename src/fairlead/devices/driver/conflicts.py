@@ -1,9 +1,10 @@
 """Whether devices may be given to a claim while others hold theirs: the last line of defence. Pure.
 
-The scheduler sees to it that claims do not overlap; when it, an API server restored from a backup, or two schedulers get
-it wrong, the node must not hand one accelerator to two pods. Devices with admin access take nothing and are in nobody's
-way. A shareable device may be held by many, as far as its capacity goes. Partitions of one card exclude each other as
-far as their counters say; where no counters join a card and its partition, the card as a whole excludes the partition.
+The scheduler sees to it that claims do not overlap; when it, an API server restored from a backup, or two schedulers
+get it wrong, the node must not hand one accelerator to two pods. Devices with admin access take nothing and are in
+nobody's way. A shareable device may be held by many, as far as its capacity goes. Partitions of one card exclude each
+other as far as their counters say; where no counters join a card and its partition, the card as a whole excludes the
+partition.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Prometheus metrics of the driver. `operation` is prepare or unprepare; durations are of whole calls of the kubelet."""
+"""Prometheus metrics of the driver. `operation` is prepare or unprepare; durations are of whole calls of the
+kubelet."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """One vendor on one node: everything that its driver does, started in order and ended in order.
 
-Start: the record of prepared claims, the first look at the hardware, the CDI spec, then the sockets; so that the kubelet
-never asks a driver that knows less than the one before it. End: out of the kubelet's list, calls in progress to their
-end, and the slices out of the API only where that was asked for: pods go on while a driver is updated.
+Start: the record of prepared claims, the first look at the hardware, the CDI spec, then the sockets; so that the
+kubelet never asks a driver that knows less than the one before it. End: out of the kubelet's list, calls in progress to
+their end, and the slices out of the API only where that was asked for: pods go on while a driver is updated.
 """
 
 from __future__ import annotations

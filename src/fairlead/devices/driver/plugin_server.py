@@ -1,10 +1,10 @@
 """The kubelet's side of the driver: two Unix sockets, one to register on and one for its calls.
 
-The kubelet sees the registration socket appear, asks it who is there (`GetInfo`), connects to the endpoint that it names,
-and says whether it took the driver (`NotifyRegistrationStatus`). So the DRA socket is opened first, and the registration
-socket is removed first in the end. Calls that a client gives up (a kubelet that restarts, a time limit) go on to their
-end: what they did must be recorded, and the kubelet asks again. Source: the kubelet's `cm/dra/plugin` and upstream's
-`kubeletplugin`.
+The kubelet sees the registration socket appear, asks it who is there (`GetInfo`), connects to the endpoint that it
+names, and says whether it took the driver (`NotifyRegistrationStatus`). So the DRA socket is opened first, and the
+registration socket is removed first in the end. Calls that a client gives up (a kubelet that restarts, a time limit) go
+on to their end: what they did must be recorded, and the kubelet asks again. Source: the kubelet's `cm/dra/plugin` and
+upstream's `kubeletplugin`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class PluginServer:
             await self._dra.stop(grace_s)
             self._unlink(self._places.dra)
         if self._calls:
-            done, late = await asyncio.wait(self._calls, timeout=grace_s)
+            _, late = await asyncio.wait(self._calls, timeout=grace_s)
             for call in late:
                 _LOG.warning("a call for driver %s has not ended within %g s", self._places.driver, grace_s)
                 call.cancel()

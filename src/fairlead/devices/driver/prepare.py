@@ -3,10 +3,10 @@
     record "preparing" → vendor.prepare → CDI spec → record "prepared" → answer
     record "releasing" → vendor.release → CDI spec removed → no record → answer
 
-A process that dies between two of these steps leaves a record of what may have been done; its devices are nobody else's,
-and the next call for the claim does the steps again. The same claim twice is answered from the record. Devices are given
-only after `conflicts` has been asked. Records are written once a step for all claims of a call. Calls take turns, among
-instances too; a call that its client gave up goes on to its end (see `server`).
+A process that dies between two of these steps leaves a record of what may have been done; its devices are nobody
+else's, and the next call for the claim does the steps again. The same claim twice is answered from the record. Devices
+are given only after `conflicts` has been asked. Records are written once a step for all claims of a call. Calls take
+turns, among instances too; a call that its client gave up goes on to its end (see `plugin_server`).
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ class ClaimPreparer:
         self._missing_since_s: dict[str, float] = {}
 
     async def load(self) -> None:
-        """Read the record; a damaged one is put together again, which waits for the API server. Raises CheckpointError."""
+        """Read the record; a damaged one is put together again, which waits for the API server. Raises
+        CheckpointError."""
         async with self._lock.held(self._settings.turn_limit_s):
             await self._refresh(at_start=True)
 
@@ -161,8 +162,8 @@ class ClaimPreparer:
         return outcome
 
     async def tidy(self) -> list[str]:
-        """Release claims that were forgotten: half prepared, or prepared long ago, and no longer in the API. Their UIDs.
-        Call it now and then."""
+        """Release claims that were forgotten: half prepared, or prepared long ago, and no longer in the API. Their
+        UIDs. Call it now and then."""
         now_s = self._clock.wall_s()
         suspicion = suspects(self._checkpoint.records, self._missing_since_s, now_s)
         missing = dict(suspicion.missing_since_s)
@@ -280,7 +281,8 @@ class ClaimPreparer:
         round_.ready |= {record.uid: record for record in done}
 
     def _make_ready(self, work: _Work) -> ClaimRecord:
-        """What a claim takes outside the record; in the vendor's thread. Raises DeviceError, or whatever the vendor does."""
+        """What a claim takes outside the record; in the vendor's thread. Raises DeviceError, or whatever the vendor
+        does."""
         inventory = self._view().inventory
         if not self._device_specs.is_current(inventory):
             self._device_specs.update(inventory)

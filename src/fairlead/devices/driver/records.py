@@ -13,8 +13,8 @@ Phase = Literal["preparing", "prepared", "releasing"]
 
 
 class HeldDevice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One device as the claim got it. `consumes`, `parent` and `shareable` are kept as they were then: they say what the
-    device takes from others even when the hardware is no longer there."""
+    """One device as the claim got it. `consumes`, `parent` and `shareable` are kept as they were then: they say what
+    the device takes from others even when the hardware is no longer there."""
 
     name: str
     request: str
@@ -43,8 +43,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 class ClaimRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """A claim that holds devices here.
 
-    "preparing": something may have been done for it, the kubelet has no answer yet. "prepared": the answer is `devices`.
-    "releasing": something of it may have been undone. In every phase its devices are nobody else's.
+    "preparing": something may have been done for it, the kubelet has no answer yet. "prepared": the answer is
+    `devices`. "releasing": something of it may have been undone. In every phase its devices are nobody else's.
     """
 
     uid: str

@@ -17,7 +17,8 @@ from fairlead.devices.driver.records import ClaimRecord, HeldDevice, Records
 from fairlead.kube.objects import ResourceClaim
 
 UNFINISHED_S: Final = 60.0
-"""How long a claim may be half prepared before the API is asked whether it still exists: well over a kubelet's retry."""
+"""How long a claim may be half prepared before the API is asked whether it still exists: well over a kubelet's
+retry."""
 GONE_S: Final = 600.0
 """How long a prepared claim must be gone from the API before its devices are taken back unasked. The kubelet gives them
 back when the pod has ended; it does not where its own state was lost."""

@@ -98,8 +98,8 @@ def check_specs(specs: Sequence[DriverSpec]) -> None:
     for (folder, kind), count in files.items():
         if count > 1:
             raise ServeError(
-                f'{count} drivers would write the CDI spec of kind "{kind}" in {folder}; give each node a folder of its '
-                f'own, as in --cdi-root "/run/{{node}}/cdi"'
+                f'{count} drivers would write the CDI spec of kind "{kind}" in {folder}; give each node a folder '
+                f'of its own, as in --cdi-root "/run/{{node}}/cdi"'
             )
 
 
