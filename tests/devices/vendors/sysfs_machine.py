@@ -31,7 +31,8 @@ class Machine:
         """A symbolic link, relative as in sysfs; `target` is a path of the machine and need not be there."""
         place = self.path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(os.path.relpath(self.path(target), place.parent))
+        # From where the link really is: the path to it may itself go over links.
+        place.symlink_to(os.path.relpath(self.root.resolve() / target.lstrip("/"), place.parent.resolve()))
 
     def remove(self, path: str) -> None:
         """A file, link or folder with all in it."""

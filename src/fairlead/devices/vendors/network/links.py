@@ -6,6 +6,7 @@ specification, "Network Devices"); so they are set before it moves.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -49,7 +50,7 @@ class NetlinkLinks:
         return any(name == known for _, known in socket.if_nameindex())
 
     def addresses(self, name: str) -> tuple[str, ...]:
-        index = socket.if_nametoindex(name)
+        index = _index(name)
         found: list[str] = []
         for kind, body in _exchange(_GETADDR, _DUMP, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
             if kind != _NEWADDR:
@@ -64,7 +65,7 @@ class NetlinkLinks:
         return tuple(found)
 
     def configure(self, name: str, mtu: int | None, addresses: Sequence[str]) -> None:
-        index = socket.if_nametoindex(name)
+        index = _index(name)
         # Down first: an address on an interface that is up would bring a route with it, on the host.
         attributes = b"" if mtu is None else _attribute(_IFLA_MTU, struct.pack("=I", mtu))
         _call(_SETLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, _IFF_UP) + attributes)
@@ -77,10 +78,18 @@ class NetlinkLinks:
             _call(_NEWADDR, _CREATE | _REPLACE, body)
 
     def rename(self, name: str, new_name: str) -> None:
-        index = socket.if_nametoindex(name)
+        index = _index(name)
         _call(_SETLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, _IFF_UP))
         body = _LINK.pack(socket.AF_UNSPEC, 0, index, 0, 0) + _attribute(_IFLA_IFNAME, new_name.encode() + b"\0")
         _call(_SETLINK, 0, body)
+
+
+def _index(name: str) -> int:
+    """Python's own error has no number."""
+    for index, known in socket.if_nameindex():
+        if known == name:
+            return index
+    raise OSError(errno.ENODEV, f'no interface "{name}"')
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

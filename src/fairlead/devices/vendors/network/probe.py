@@ -152,12 +152,20 @@ def _needed_by_node(host: Host) -> dict[str, str]:
     """Interface -> why the node needs it."""
     needed = {name: f"{name}: the node's default route runs over it" for name in _default_route_interfaces(host)}
     for name in host.names(NET):
-        uppers = [entry.removeprefix("upper_") for entry in host.names(f"{NET}/{name}") if entry.startswith("upper_")]
-        if host.exists(f"{NET}/{name}/master"):
-            uppers.append(host.link(f"{NET}/{name}/master").rsplit("/", 1)[1])
+        entries = host.names(f"{NET}/{name}")
+        uppers = {entry.removeprefix("upper_") for entry in entries if entry.startswith("upper_")}
+        if "master" in entries:
+            uppers.add(_master(host, name))
         if uppers:
-            needed.setdefault(name, f"{name}: is part of {', '.join(sorted(set(uppers)))}")
+            needed.setdefault(name, f"{name}: is part of {', '.join(sorted(uppers))}")
     return needed
+
+
+def _master(host: Host, name: str) -> str:
+    try:
+        return host.link(f"{NET}/{name}/master").rsplit("/", 1)[1]
+    except ProbeError:
+        return "another interface"
 
 
 def _default_route_interfaces(host: Host) -> set[str]:
