@@ -73,7 +73,9 @@ def test_a_good_spec_is_read(is_yaml: bool) -> None:
         (GOOD.replace('"dev1"', "010"), ["devices[0].name"]),
         (GOOD.replace('"dev1"', "yes"), ["devices[0].name"]),
         (GOOD.replace('"0.3.0"', "1.0"), ["cdiVersion"]),
-        (GOOD.replace('- "FOO=BAR"', ""), ["devices[0].containerEdits.env", "devices[0].containerEdits"]),
+        (GOOD.replace('- "FOO=BAR"', ""), ["devices[0].containerEdits"]),
+        (GOOD.replace('- "FOO=BAR"', "-"), ["devices[0].containerEdits.env[0]"]),
+        (GOOD.replace('"dev1"', ""), ["devices[0].name"]),
         ("- a", [""]),
         ("text", [""]),
         ("3", [""]),
@@ -373,6 +375,12 @@ def test_a_deeply_nested_file_does_not_end_the_process(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert "SpecError" in done.stderr
+
+
+@pytest.mark.parametrize("field", ["containerEdits", "annotations"])
+def test_null_is_absent(field: str) -> None:
+    for text, is_yaml in ((f"{GOOD}{field}:\n", True), (as_json(f"{GOOD}{field}:\n"), False)):
+        assert plain(parse_spec(text.encode(), is_yaml=is_yaml)) == plain(spec(device("dev1"), version="0.3.0"))
 
 
 def test_values_are_kept_as_written() -> None:

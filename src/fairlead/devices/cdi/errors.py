@@ -58,7 +58,7 @@ class SpecError(CdiError):
 
 
 class SpecWriteError(CdiError):
-    """A spec file could not be written or removed; the file that was there before, if any, is untouched."""
+    """A spec file could not be written or removed. What has its name is what was there before, or the new one whole."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"{path}: {reason}")

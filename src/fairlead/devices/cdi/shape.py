@@ -49,6 +49,7 @@ def _value(data: Any, wanted: inspect.Type, path: str, found: list[Problem]) -> 
 
 
 def _struct(data: dict[str, Any], wanted: inspect.StructType, path: str, found: list[Problem]) -> dict[str, Any]:
+    """The fields that have the right form. One that is null is absent, as in the reference implementation."""
     fields = {field.encode_name: field for field in wanted.fields}
     result = {}
     for key, item in data.items():
@@ -57,12 +58,14 @@ def _struct(data: dict[str, Any], wanted: inspect.StructType, path: str, found: 
         if field is None:
             found.append(Problem(at, _unknown(key, list(fields))))
             continue
+        if item is None:
+            continue
         value = _value(item, field.type, at, found)
         if value is not _MISSING:
             result[key] = value
     for name, field in fields.items():
         if field.required and name not in result:
-            if name not in data:
+            if data.get(name) is None:
                 found.append(Problem(f"{path}.{name}" if path else name, "the field is missing"))
             result[name] = _empty(field.type)
     return result
@@ -89,8 +92,6 @@ def _mismatch(data: Any, wanted: inspect.Type) -> str:
     message = f"expected {_wanted_name(wanted)}, got {_name(data)}"
     if isinstance(wanted, inspect.StrType) and isinstance(data, int | float):
         return f"{message}; put it in quotes"
-    if data is None:
-        return f"{message}; leave the field out"
     return message
 
 
