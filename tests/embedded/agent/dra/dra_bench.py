@@ -91,7 +91,8 @@ class Driver:
     async def until(self, condition: Callable[[], Any], timeout_s: float = 20) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
-            said = (self.folder / "log").read_text()[-2000:]
+            log = self.folder / "log"
+            said = log.read_text()[-2000:] if log.exists() else ""
             assert time.monotonic() < deadline, f"it never happened; calls: {self.calls('prepare', 'unprepare')} {said}"
             await asyncio.sleep(0.02)
 

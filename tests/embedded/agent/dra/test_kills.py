@@ -1,0 +1,154 @@
+"""Agent and driver are killed at bad moments: no claim stays prepared without a pod, no pod starts without its devices."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, phase, shell
+from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim
+
+Drivers = Callable[..., Driver]
+SHOW = 'test -n "$GPU" && echo has $GPU || echo NOTHING; sleep 600'
+
+
+def simple(driver: Drivers, **behaviour: object) -> Driver:
+    gpu = driver()
+    gpu.describe({"name": "gpu-0", "containerEdits": {"env": ["GPU=zero"]}})
+    gpu.give("one", **behaviour)
+    gpu.start()
+    return gpu
+
+
+async def until_free(cluster: Cluster) -> None:
+    async with asyncio.timeout(20):
+        while checkpoint(cluster):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def test_the_agent_is_killed_while_the_driver_prepares(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver, delay_s=2)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "slow", "one", shell(SHOW, **USES))
+    await gpu.until(lambda: gpu.calls("prepare"))
+    cluster.platform.kill(cluster.platform.agent)
+    assert checkpoint(cluster)[0]["drivers"] == {gpu.name: None}
+    gpu.give("one")
+    cluster.platform.start_agent()
+    await cluster.until("slow", is_ready)
+    assert await cluster.logs("slow") == "has zero\n"
+    await cluster.delete("slow")
+    assert gpu.calls("unprepare")
+
+
+async def test_the_pod_is_deleted_while_no_agent_runs(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    pod = await run_with_claim(cluster, "orphan", "one", shell(SHOW, **USES))
+    await cluster.until("orphan", is_ready)
+    cluster.platform.kill(cluster.platform.agent)
+    await cluster.client.delete(PODS, "orphan", "default", grace_period_s=0)
+    cluster.platform.start_agent()
+    await until_free(cluster)
+    assert len(gpu.calls("unprepare")) == 1
+    folder = cluster.platform.data / "node" / NODE / "pods" / pod["metadata"]["uid"]
+    assert not folder.exists()
+
+
+async def test_the_agent_is_killed_between_prepare_and_deletion_of_the_pod(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver, delay_s=5)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "brief", "one", shell(SHOW, **USES))
+    await gpu.until(lambda: gpu.calls("prepare"))
+    cluster.platform.kill(cluster.platform.agent)
+    await cluster.client.delete(PODS, "brief", "default", grace_period_s=0)
+    cluster.platform.start_agent()
+    await until_free(cluster)
+    assert [call["claims"] for call in gpu.calls("unprepare")] == [["one"]]
+
+
+async def test_the_agent_is_killed_while_it_gives_back(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver, unprepare_error="not yet")
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "late", "one", shell(SHOW, **USES))
+    await cluster.until("late", is_ready)
+    await cluster.client.delete(PODS, "late", "default", grace_period_s=1)
+    await gpu.until(lambda: gpu.calls("unprepare"))
+    cluster.platform.kill(cluster.platform.agent)
+    assert await cluster.get("late") is not None
+    cluster.platform.start_agent()
+    before = len(gpu.calls("unprepare"))
+    await gpu.until(lambda: len(gpu.calls("unprepare")) > before)
+    gpu.give("one")
+    await cluster.until_gone("late")
+    assert checkpoint(cluster) == []
+
+
+async def test_a_running_pod_is_adopted_and_its_restart_asks_the_driver_again(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "kept", "one", shell(f"echo $GPU; sleep 3", **USES))
+    pod = await cluster.until("kept", is_ready)
+    cluster.platform.kill(cluster.platform.agent)
+    gpu.kill()
+    cluster.platform.start_agent()
+    again = await cluster.until(
+        "kept", lambda p: container_status(p)["state"].get("waiting", {}).get("reason") == "CreateContainerError"
+    )
+    assert container_status(again)["containerID"] == container_status(pod)["containerID"]
+    assert f"DRA driver {gpu.name}" in container_status(again)["state"]["waiting"]["message"]
+    gpu.start()
+    await cluster.until("kept", lambda p: container_status(p)["restartCount"] == 1 and is_ready(p))
+    assert len(gpu.calls("prepare")) == 2
+    assert await cluster.logs("kept") == "zero\n"
+
+
+async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver, die=True)
+    await gpu.until_registered()
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "shaken", "one", shell(SHOW, **USES))
+    await gpu.until(lambda: gpu.calls("prepare"))
+    async with asyncio.timeout(10):
+        while not any("NodePrepareResources of driver" in text for _, text in await cluster.events("shaken")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    gpu.kill()
+    gpu.give("one")
+    gpu.start()
+    await cluster.until("shaken", is_ready)
+    assert await cluster.logs("shaken") == "has zero\n"
+
+
+async def test_a_pod_is_deleted_while_its_driver_hangs(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver, delay_s=30)
+    await gpu.until_registered()
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "hung", "one", shell(SHOW, **USES))
+    await gpu.until(lambda: gpu.calls("prepare"))
+    await cluster.client.delete(PODS, "hung", "default", grace_period_s=1)
+    await cluster.until_gone("hung", 10)
+    assert gpu.calls("unprepare")
+    assert gpu.calls("prepared") == []
+
+
+async def test_a_damaged_record_is_kept_aside_and_present_pods_are_prepared_again(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "present", "one", shell(SHOW, **USES))
+    pod = await cluster.until("present", is_ready)
+    cluster.platform.kill(cluster.platform.agent)
+    path = cluster.platform.data / "node" / NODE / "dra_manager_state"
+    await asyncio.to_thread(path.write_text, path.read_text()[:-20])
+    cluster.platform.start_agent()
+    await gpu.until(lambda: len(gpu.calls("prepare")) == 2)
+    async with asyncio.timeout(10):
+        while not checkpoint(cluster):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    after = await cluster.until("present", is_ready)
+    assert container_status(after)["containerID"] == container_status(pod)["containerID"]
+    events = (await cluster.client.list(EVENTS, "default")).items
+    assert any(e["reason"] == "DRACheckpointDamaged" and e["involvedObject"]["name"] == NODE for e in events)
+    await cluster.delete("present")
+    assert len(gpu.calls("unprepare")) == 1
