@@ -3,6 +3,7 @@
 DeviceError                 anything below; the message names the thing and what to do
 ├── ProbeError              the hardware cannot be read: which file or call, what was found, what was expected
 │   └── VendorTimeout       a vendor's call did not return in time, or one before it is stuck
+│       └── VendorBusy      it did not begin: the vendor's calls before it took the time, and none of them is stuck
 ├── InventoryError          a vendor's inventory breaks a rule of the API: which device, which rule
 ├── ConfigError             a claim's opaque configuration is not understood: field, value, remedy
 ├── ClaimError              a claim cannot be prepared: which claim, why; `retry` says whether later may be better
@@ -25,6 +26,10 @@ class ProbeError(DeviceError):
 
 class VendorTimeout(ProbeError):
     """A vendor's call (its library, a file of a dead device) did not return within its time limit."""
+
+
+class VendorBusy(VendorTimeout):
+    """A vendor's call did not get its turn within its time limit. Nothing is wrong; later it will."""
 
 
 class InventoryError(DeviceError):

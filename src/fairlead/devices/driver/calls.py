@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.devices.errors import VendorTimeout
+from fairlead.devices.errors import VendorBusy, VendorTimeout
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
@@ -86,25 +86,24 @@ class VendorCalls:
         return self._turn.locked()
 
     async def call(self, what: str, call: Callable[[], T], *, limit_s: float) -> T:
-        """The result of `call`, or what it raises. Waiting for the vendor's other calls counts against the limit.
+        """The result of `call`, or what it raises. It may wait for its turn as long as it may then take.
 
-        Raises VendorTimeout when it takes longer, or when a call before it is stuck.
+        Raises VendorTimeout when it takes longer, or when a call before it is stuck; VendorBusy when it got no turn.
         """
         if self.stuck:
             raise VendorTimeout(f"{self.name}: {what} is not tried: {self.stuck}")
-        deadline_s = self._clock.monotonic_s() + limit_s
         try:
             async with asyncio.timeout(limit_s):
                 await self._turn.acquire()
         except TimeoutError:
+            kind = VendorTimeout if self.stuck else VendorBusy
             why = self.stuck or f"{self._running or 'another call'} took its turn"
-            raise VendorTimeout(f"{self.name}: {what} did not begin within {limit_s:g} s: {why}") from None
+            raise kind(f"{self.name}: {what} did not begin within {limit_s:g} s: {why}") from None
         self._running, self._started_s, self._limit_s = what, self._clock.monotonic_s(), limit_s
         future = self._threads.submit(call)
         future.add_done_callback(self._ended)
-        left_s = max(0.0, deadline_s - self._clock.monotonic_s())
         # Not cancelled with us: the thread goes on, and the vendor is taken until it is done.
-        done, _ = await asyncio.wait([future], timeout=left_s)
+        done, _ = await asyncio.wait([future], timeout=limit_s)
         if not done:
             raise VendorTimeout(f"{self.name}: {what} did not return within {limit_s:g} s")
         return future.result()

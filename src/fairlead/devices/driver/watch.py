@@ -19,7 +19,7 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.devices.driver.calls import VendorCalls
 from fairlead.devices.driver.damping import VANISHED, DampingSettings
 from fairlead.devices.driver.state import NodeView, compute_view
-from fairlead.devices.errors import ProbeError
+from fairlead.devices.errors import ProbeError, VendorBusy
 from fairlead.devices.health import Health, unknown
 from fairlead.devices.inventory import Inventory
 from fairlead.devices.vendor import Vendor
@@ -105,14 +105,16 @@ class NodeWatch:
         while True:
             asked = self._asked
             self._woken.clear()
-            self.view = await self._look_once(is_asked=asked > self._answered)
-            if self.view.is_news_to(told):
-                self._log_problem(told)
-                told = self.view
-                _tell(on_view, told)
-            async with self._round_ended:
-                self._answered = asked
-                self._round_ended.notify_all()
+            try:
+                self.view = await self._look_once(is_asked=asked > self._answered)
+            except VendorBusy as busy:
+                # A claim is being prepared, say: what was known a moment ago holds until that call ends, or hangs.
+                _LOG.debug("the look is put off: %s", busy)
+            else:
+                told = self._tell_news(on_view, told)
+                async with self._round_ended:
+                    self._answered = asked
+                    self._round_ended.notify_all()
             await self._rest()
 
     def _ask(self) -> None:
@@ -145,6 +147,9 @@ class NodeWatch:
         self._probe_due_s = self._clock.monotonic_s() + self._settings.probe_period_s
         try:
             self._probed = await self._call("probe", self._vendor.probe, self._settings.probe_limit_s)
+        except VendorBusy:
+            self._probe_due_s = 0.0
+            raise
         except ProbeError as error:
             self._probed = error
         except Exception as error:
@@ -153,11 +158,10 @@ class NodeWatch:
         return self._probed
 
     async def _check_health(self) -> Mapping[str, Health]:
-        if self._calls.is_busy and not self._calls.stuck:
-            # A claim is being prepared: what was known a moment ago holds until its call ends or hangs.
-            return self._health
         try:
             return await self._call("health", self._vendor.health, self._settings.health_limit_s)
+        except VendorBusy:
+            raise
         except ProbeError as error:
             why = str(error)
         except Exception as error:
@@ -183,17 +187,19 @@ class NodeWatch:
             return call()
         return await self._calls.call(what, call, limit_s=limit_s)
 
-    def _log_problem(self, told: NodeView | None) -> None:
+    def _tell_news(self, on_view: Callable[[NodeView], None], told: NodeView | None) -> NodeView | None:
+        """The view that was told last."""
+        view = self.view
+        if not view.is_news_to(told):
+            return told
         before = told.problem if told else ""
-        if self.view.problem and self.view.problem != before:
-            _LOG.warning("%s: %s; its devices are unknown", self._calls.name, self.view.problem)
-        elif before and not self.view.problem:
-            _LOG.info("%s: probed again: %d devices", self._calls.name, len(self.view.inventory.devices))
-
-
-def _tell(on_view: Callable[[NodeView], None], view: NodeView) -> None:
-    try:
-        on_view(view)
-    except Exception:
-        # Whoever listens must not end the watch for all others.
-        _LOG.exception("a listener failed on a view of %d devices", len(view.inventory.devices))
+        if view.problem and view.problem != before:
+            _LOG.warning("%s: %s; its devices are unknown", self._calls.name, view.problem)
+        elif before and not view.problem:
+            _LOG.info("%s: probed again: %d devices", self._calls.name, len(view.inventory.devices))
+        try:
+            on_view(view)
+        except Exception:
+            # Whoever listens must not end the watch for all others.
+            _LOG.exception("%s: a listener failed on a view", self._calls.name)
+        return view
