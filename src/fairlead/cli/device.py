@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from fairlead.cli.columns import columns
 from fairlead.cli.data import DataOption, KubeconfigOption, OutputOption, QuietOption, find_kubeconfig
 from fairlead.cli.failure import Failed
 
@@ -61,18 +61,16 @@ def list_(
         console.print(f"no devices{where}{f' of driver {driver}' if driver else ''}; `fairlead up --devices FLEET` "
                       "brings simulated ones")  # fmt: skip
         return
-    columns = ["NODE", "DEVICE", "DRIVER", "MODEL", "MEMORY", "STATE", "HELD BY"]
+    header = ["NODE", "DEVICE", "DRIVER", "MODEL", "MEMORY", "STATE", "HELD BY"]
+    rows = [
+        [one.node, one.name, one.driver, one.model, one.capacity("memory"), one.state, found.held_text(one)]
+        for one in shown
+    ]
     if output == "wide":
-        columns[5:5] = [*shown[0].place(), "UUID"]
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for one in shown:
-        row = [one.node, one.name, one.driver, one.model, one.capacity("memory"), one.state, found.held_text(one)]
-        if output == "wide":
+        header[5:5] = [*shown[0].place(), "UUID"]
+        for one, row in zip(shown, rows, strict=True):
             row[5:5] = [*one.place().values(), one.attribute("uuid")]
-        table.add_row(*row)
-    console.print(table, no_wrap=True, crop=False)
+    typer.echo(columns(header, rows))
 
 
 @device_app.command()
@@ -189,13 +187,11 @@ def fleets(
     if output == "json":
         typer.echo(json.dumps({"fleets": rows, "models": list(MODELS)}, indent=2))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for column in ("FLEET", "NODES", "DEVICES", "WHAT IT IS"):
-        table.add_column(column, no_wrap=column in ("FLEET", "NODES"))
+    lines = []
     for row in rows:
         what = ", ".join(f"{count} {model}" for model, count in row["devices"].items())  # type: ignore[attr-defined]
-        table.add_row(str(row["name"]), str(row["nodes"]), what, str(row["description"]))
-    Console(highlight=False, width=max(console.width, 100)).print(table)
+        lines.append([str(row["name"]), str(row["nodes"]), what, str(row["description"])])
+    typer.echo(columns(("FLEET", "NODES", "DEVICES", "WHAT IT IS"), lines))
     console.print(f"models: {', '.join(MODELS)}")
 
 

@@ -34,6 +34,8 @@ def _lines(one: Shown, found: Found) -> Iterator[str]:
     yield f"Node:      {one.node}"
     yield f"Driver:    {one.driver}"
     yield f"State:     {one.state}"
+    if ordered := found.ordered(one):
+        yield f"Ordered:   {ordered}"
     if one.part_of:
         yield f"Part of:   {one.part_of}"
     yield "Attributes:"

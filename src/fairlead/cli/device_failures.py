@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from fairlead.cli.device_read import find_node
+from fairlead.cli.failure import Failed
 from fairlead.clock import SYSTEM, Clock, format_micro_time
 from fairlead.devices.health import Effect
 from fairlead.devices.vendors.simulated.failures import (
@@ -58,15 +59,21 @@ async def order_failure(
 async def end_failures(kubeconfig: Path | None, node: str, device: str | None, driver: str) -> list[str]:
     """Take failures back: all of the node, or those of a device. Returns whose. Raises Failed, ApiError."""
     ended: list[str] = []
+    others: list[str] = []
 
     def without(failures: Failures) -> Failures:
         ended.clear()
-        ended.extend(name for name in failures if _is_meant(name, device, driver))
+        others.clear()
+        for name in failures:
+            (ended if _is_meant(name, device, driver) else others).append(name)
         return {name: failure for name, failure in failures.items() if name not in ended}
 
     async with Client.load(kubeconfig) as client:
         await find_node(client, node)
         await _change(client, node, without)
+    if device is not None and not ended:
+        ordered = f"ordered are those of {', '.join(others)}" if others else "none is ordered"
+        raise Failed(f'no failure of "{device}" is ordered on {node}; {ordered}')
     return ended
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
+from fairlead.cli.columns import columns
 from fairlead.cli.device_view import Shown
 from fairlead.devices.inventory import Attribute, Link
-from fairlead.devices.topology.links import FABRIC_SCORE, LinkMatrix, Spot, link_matrix, spot_from
+from fairlead.devices.topology.links import FABRIC_SCORE, SELF, LinkMatrix, Spot, link_matrix, spot_from
 
 _FABRICS = {"xgmiHive": "XGMI", "nvlinkClique": "NV", "fabricClique": "NV"}
 """Attribute whose equal values mean one fabric -> what its links are called. Slices carry no links themselves."""
@@ -34,15 +35,11 @@ def links_of(devices: Sequence[Shown]) -> LinkMatrix:
 
 def links_text(devices: Sequence[Shown]) -> str:
     matrix = links_of(devices)
-    cells = [["", *matrix.names]]
-    for name, kinds, scores in zip(matrix.names, matrix.kinds, matrix.scores, strict=True):
-        cells.append(
-            [name, *("X" if kind == "X" else f"{kind} {score}" for kind, score in zip(kinds, scores, strict=True))]
-        )
-    widths = [max(len(row[n]) for row in cells) for n in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    rows = [
+        [name, *(kind if kind == SELF else f"{kind} {score}" for kind, score in zip(kinds, scores, strict=True))]
+        for name, kinds, scores in zip(matrix.names, matrix.kinds, matrix.scores, strict=True)
+    ]
+    return columns(["", *matrix.names], rows)
 
 
 def links_json(devices: Sequence[Shown]) -> dict[str, Any]:

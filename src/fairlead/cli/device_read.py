@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fairlead.cli.device_view import Holder, Shown, holders, shown_devices
 from fairlead.cli.failure import Failed
-from fairlead.devices.vendors.simulated.failures import ALL, ANNOTATION, FailuresError, parse_failures
+from fairlead.devices.vendors.simulated.failures import ALL, ANNOTATION, Failures, FailuresError, parse_failures
 from fairlead.devices.vendors.simulated.vendor import SIMULATED
 from fairlead.kube.client import Client
 from fairlead.kube.kinds import EVENTS, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
@@ -65,12 +65,24 @@ class Found:
             )
         return f"{one.driver}/{one.name}"
 
+    def ordered(self, one: Shown) -> str:
+        """The failure that is ordered of a device, as the annotation has it; empty for none."""
+        failures = self._failures()
+        for name in (one.name, one.part_of, ALL):
+            found = failures.get(f"{one.driver}/{name}") or failures.get(name) if name else None
+            if found is not None:
+                return f"{found.mode} since {found.since}" + (f" until {found.until}" if found.until else "")
+        return ""
+
     def _is_ordered(self, driver: str, name: str) -> bool:
+        return "/".join(part for part in _split(driver, name) if part) in self._failures()
+
+    def _failures(self) -> Failures:
         text = self.node.metadata.annotations.get(ANNOTATION, "") if self.node is not None else ""
         try:
-            return "/".join(part for part in _split(driver, name) if part) in parse_failures(text)
+            return parse_failures(text)
         except FailuresError:
-            return False
+            return {}
 
 
 def _split(driver: str, name: str) -> tuple[str, str]:

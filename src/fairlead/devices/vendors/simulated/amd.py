@@ -29,6 +29,7 @@ from fairlead.devices.inventory import (
 )
 from fairlead.devices.vendor import ClaimReference, Grant, Preparation, Vendor
 from fairlead.devices.vendors.simulated.layout import Seat
+from fairlead.kube.quantity import Format, Quantity
 
 DRIVER = "gpu.amd.com"
 CDI_KIND = "amd.com/gpu"
@@ -87,7 +88,7 @@ def _device(gpu: AmdGpu) -> Device:
     if gpu.hive:
         attributes["xgmiHive"] = gpu.hive
     capacity = {
-        "memory": Capacity(f"{gpu.memory_bytes >> 20}Mi"),
+        "memory": Capacity(str(Quantity(gpu.memory_bytes, Format.BINARY_SI))),
         "computeUnits": Capacity(str(gpu.compute_units)),
         "simdUnits": Capacity(str(gpu.compute_units * _SIMD_UNITS_PER_COMPUTE_UNIT)),
     }
