@@ -25,7 +25,8 @@ from fairlead.devices.cdi import (
     remove_spec,
     write_spec,
 )
-from fairlead.devices.cdi.write import to_yaml
+from fairlead.devices.cdi.read import parse_spec
+from fairlead.devices.cdi.write import encode_json, encode_yaml, to_yaml
 
 SPEC = spec(device("dev1"), device("dev2"), version="")
 
@@ -172,6 +173,16 @@ def test_exactly_one_of_many_writers_makes_a_new_file(tmp_path: Path) -> None:
     (number,) = made
     assert read_spec(tmp_path / "a.json").devices[0].name == f"w{number}"
     assert names(tmp_path) == ["a.json"]
+
+
+def test_both_forms_are_readable_as_yaml_whatever_the_text(tmp_path: Path) -> None:
+    """The reference implementation reads JSON with its YAML parser, which allows fewer characters bare."""
+    text = "".join(map(chr, (*range(1, 0x100), 0x2028, 0x2029, 0xFEFF, 0xFFFE, 0x1F600)))
+    made = spec(device("dev1", ContainerEdits(env=[f"A={text}"])), version="0.3.0")
+    for encoded in (encode_json(made), encode_yaml(made)):
+        (read,) = parse_spec(encoded, is_yaml=True).devices
+        assert read.container_edits.env == [f"A={text}"]
+    assert parse_spec(encode_json(made)).devices[0].container_edits.env == [f"A={text}"]
 
 
 def test_yaml_quotes_what_a_parser_could_take_for_something_else() -> None:

@@ -1,9 +1,10 @@
 """Spec files as values: JSON and YAML, checked in full.
 
 A file is a spec only if it has no unknown fields, no duplicate keys, the right types, and breaks none of the rules;
-every deviation is reported. `.json` files hold JSON and `.yaml` files YAML; the reference implementation reads both
-as YAML and turns numbers and booleans into text where text is expected, which hides mistakes (an unquoted 010 becomes
-"8"): here that is refused.
+every deviation is reported. Field names are matched exactly (the prose once writes `additionalGIDs`, the JSON decoder
+of Go ignores case; the schema and what Go writes say `additionalGids`). `.json` files hold JSON and
+`.yaml` files YAML; the reference implementation reads both as YAML and turns numbers and booleans into text where
+text is expected, which hides mistakes (an unquoted 010 becomes "8"): here that is refused.
 
 JSON takes the short way: decoded straight into the values. Duplicate keys, which decoders drop in silence, show in
 that way as a difference between the text without white space and what the values encode to; only then is the slow

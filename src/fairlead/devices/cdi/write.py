@@ -29,6 +29,8 @@ from fairlead.devices.cdi.yaml_values import YAML_WORDS
 _MAX_NAME_BYTES = 200  # a file name's 255, less what a temporary one adds
 _ABANDONED_S = 600.0  # no write lasts as long; a temporary file as old belongs to nobody
 
+# What JSON allows bare but YAML does not, or folds as a line break: the reference implementation reads JSON as YAML.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 # Text that every YAML parser takes for text without quotes. The parsers do not agree on the rest: "0E0" or "y", which
 # the library here would leave bare, are a number and a boolean to the reference implementation.
 _BARE = re.compile(r"[A-Za-z_/][A-Za-z0-9_/.=-]*")
@@ -102,7 +104,8 @@ def spec_path(folder: Path | str, name: str) -> Path:
 
 def encode_json(spec: Spec) -> bytes:
     """The spec as JSON, indented, with a newline at the end."""
-    return msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n"
+    text = msgspec.json.format(msgspec.json.encode(spec), indent=2).decode()
+    return _NOT_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
 
 
 def encode_yaml(spec: Spec) -> bytes:
