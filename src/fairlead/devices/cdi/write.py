@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,7 @@ def to_yaml(value: Any) -> str:
 
 
 def _write(path: Path, text: bytes, mode: int, *, overwrite: bool) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         _fill(temporary, text, mode)
         if overwrite:
