@@ -146,13 +146,14 @@ class Driver:
 @dataclass(frozen=True, slots=True)
 class VfioGpu:
     """A GPU that is bound to vfio-pci, to be handed to a virtual machine. `index` counts the node's NVIDIA functions in
-    the order of their bus ids; `iommu_group` is the N of /dev/vfio/N."""
+    the order of their bus ids; `iommu_group` is the N of /dev/vfio/N; `character_device` its name below
+    /dev/vfio/devices, empty where the kernel has none (before IOMMUFD)."""
 
     index: int
     pci: PciFunction
     iommu_group: int
     product_name: str = ""
-    has_iommufd: bool = False
+    character_device: str = ""
     addressable_memory_bytes: int = 0
 
 
