@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import stat
@@ -12,9 +11,7 @@ from typing import Any
 
 import pytest
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, shell
-from dra_bench import CLAIMS, USES, Driver, allocate, reserve, run_with_claim
-
-from fairlead.kube.errors import ApiError
+from dra_bench import USES, Driver, allocate, reserve, run_with_claim
 
 Drivers = Callable[..., Driver]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and device nodes of one's own take root")
@@ -28,6 +25,10 @@ async def start(cluster: Cluster, driver: Drivers, edits: dict[str, Any], script
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "takes", "one", shell(script, **USES), **spec)
     return gpu
+
+
+def on_machine(path: str) -> bool:
+    return os.path.lexists(path)
 
 
 async def trouble(cluster: Cluster) -> str:
@@ -63,8 +64,8 @@ async def test_mounts_and_device_nodes_appear_where_the_spec_says(cluster: Clust
     assert said[:3] == ["library", "readonly", "character special file 1:3"]
     assert "4242" in said[3].split()
     assert said[4] == "lo"
-    assert not Path("/opt/vendor").exists()
-    assert not Path("/dev/vendor").exists()
+    assert not on_machine("/opt/vendor")
+    assert not on_machine("/dev/vendor")
 
 
 @needs_root

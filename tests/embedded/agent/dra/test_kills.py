@@ -1,13 +1,11 @@
-"""Agent and driver are killed at bad moments: no claim stays prepared without a pod, no pod starts without its devices."""
+"""Agent and driver are killed at bad moments: no claim stays prepared for nobody, no pod starts without its devices."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
-from pathlib import Path
 
-from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, phase, shell
+from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, shell
 from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim
 
 Drivers = Callable[..., Driver]
@@ -89,7 +87,7 @@ async def test_the_agent_is_killed_while_it_gives_back(cluster: Cluster, driver:
 async def test_a_running_pod_is_adopted_and_its_restart_asks_the_driver_again(cluster: Cluster, driver: Drivers):
     gpu = simple(driver)
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
-    await run_with_claim(cluster, "kept", "one", shell(f"echo $GPU; sleep 3", **USES))
+    await run_with_claim(cluster, "kept", "one", shell("echo $GPU; sleep 3", **USES))
     pod = await cluster.until("kept", is_ready)
     cluster.platform.kill(cluster.platform.agent)
     gpu.kill()

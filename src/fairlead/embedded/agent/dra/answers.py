@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fairlead.devices.cdi.errors import CdiError
-from fairlead.devices.cdi.names import parse_qualified_name
 from fairlead.embedded.agent.dra.state import PreparedDevice, WantedClaim
 
 
@@ -73,6 +71,10 @@ def _problem(device: PreparedDevice, allocated: frozenset[tuple[str, str]]) -> s
     if (device.pool, device.device) not in allocated:
         known = ", ".join(f"{pool}/{name}" for pool, name in sorted(allocated)) or "none"
         return f"device {device.pool}/{device.device}, which is not among its allocated devices ({known})"
+    # The CDI is loaded once a driver speaks.
+    from fairlead.devices.cdi.errors import CdiError
+    from fairlead.devices.cdi.names import parse_qualified_name
+
     for cdi_id in device.cdi_ids:
         try:
             parse_qualified_name(cdi_id)
