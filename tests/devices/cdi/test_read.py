@@ -162,7 +162,7 @@ def test_a_duplicate_inside_a_value_that_a_duplicate_replaced_is_found_too() -> 
     assert sum("twice" in said for said in problems(text, is_yaml=False)) == 2
 
 
-@pytest.mark.parametrize("escaped", ["\\u003c", "\\/", "\\u00e9", "é", "\\ud83d\\ude00", "\\n"])
+@pytest.mark.parametrize("escaped", ["\\u003c", "\\u00e9", "é", "😀", "\\n", "\\\\/", "\\\\ud83d", "\\u0085"])
 def test_json_with_escapes_is_read_as_what_it_means(escaped: str) -> None:
     """Go writes <, > and & as escapes: such a file is no duplicate."""
     text = (
@@ -170,6 +170,23 @@ def test_json_with_escapes_is_read_as_what_it_means(escaped: str) -> None:
     )
     made = parse_spec(text.encode())
     assert made.devices[0].container_edits.env[0] == json.loads(text)["devices"][0]["containerEdits"]["env"][0]
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("\\/", "line 2, column 21: \\/ is JSON, but runtimes read it as YAML"),
+        ("\\\\\\/", "column 23: \\/ is JSON"),
+        ("\\ud83d\\ude00", "column 21: \\ud83d is JSON"),
+        ("\x7f", "column 21: character U+007F is JSON"),
+        ("é\x85", "column 22: character U+0085 is JSON"),
+        ("\ufffe", "column 21: character U+FFFE is JSON"),
+    ],
+)
+def test_json_that_runtimes_cannot_read_as_yaml_is_refused(written: str, said: str) -> None:
+    text = '{"cdiVersion":"0.6.0","kind":"a/b","devices":[{"name":"x","containerEdits":{"env":["A=1"]}}],\n'
+    (found,) = problems(f'{text}"annotations":{{"a":"{written}"}}}}', is_yaml=False)
+    assert said in found
 
 
 @pytest.mark.parametrize(
@@ -184,7 +201,7 @@ def test_json_with_escapes_is_read_as_what_it_means(escaped: str) -> None:
         ("[" * 100_000, "nested too deep"),
         (b"\xff{}", "not UTF-8"),
         ("\ufeff{}", "not JSON"),
-        ('{"a": "\\ud800"}', "a: unknown field"),
+        ('{"a": "\\ud800"}', "\\ud800 is JSON, but runtimes read it as YAML"),
         (f'{{"a": {"9" * 5000}}}', "not JSON"),
     ],
 )

@@ -13,8 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from fairlead.devices.cdi import SpecCache, apply_to_oci, complete_device_nodes, find_problems
-from fairlead.devices.cdi.read import parse_spec
+from fairlead.devices.cdi import Spec, SpecCache, apply_to_oci, complete_device_nodes, find_problems
 from fairlead.devices.cdi.write import write_spec
 
 CASES: list[dict[str, Any]] = json.loads(Path(__file__).with_name("reference_injections.json").read_bytes())
@@ -30,7 +29,7 @@ def with_accesses(config: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 @pytest.mark.parametrize("suffix", [".json", ".yaml"])
 def test_the_same_configuration_comes_of_it(case: dict[str, Any], suffix: str, tmp_path: Path) -> None:
-    made = parse_spec(msgspec.json.encode(case["spec"]))
+    made = msgspec.convert(case["spec"], Spec)
     assert find_problems(made) == []
     write_spec(tmp_path, f"x{suffix}", made)
     edits = complete_device_nodes(SpecCache([tmp_path]).resolve(case["devices"]))

@@ -1,10 +1,15 @@
 """Spec files as values: JSON and YAML, checked in full.
 
 A file is a spec only if it has no unknown fields, no duplicate keys, the right types, and breaks none of the rules;
-every deviation is reported. Field names are matched exactly (the prose once writes `additionalGIDs`, the JSON decoder
-of Go ignores case; the schema and what Go writes say `additionalGids`). `.json` files hold JSON and
-`.yaml` files YAML; the reference implementation reads both as YAML and turns numbers and booleans into text where
-text is expected, which hides mistakes (an unquoted 010 becomes "8"): here that is refused.
+every deviation is reported. Decisions where the prose, the schema and the reference implementation (in Go) differ:
+
+- Field names are matched exactly. The prose once writes `additionalGIDs`, and Go's decoder ignores case; the schema
+  and what Go writes have `additionalGids`.
+- `.json` files hold JSON and `.yaml` files YAML. Go reads both as YAML, and turns numbers and booleans into text where
+  text is expected, which hides mistakes (an unquoted 010 becomes "8"): here that is refused.
+- A field that is null is absent, as in Go.
+- What is JSON but not YAML (the escape "\\/", say) is refused, as no runtime that is built on the Go implementation
+  could read it.
 
 JSON takes the short way: decoded straight into the values. Duplicate keys, which decoders drop in silence, show in
 that way as a difference between the text without white space and what the values encode to; only then is the slow
@@ -15,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +40,8 @@ MAX_SPEC_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5
 _DECODER = msgspec.json.Decoder(Spec)
 _VALUES = msgspec.json.Decoder()
+# Escapes that only JSON has (a slash, half of a surrogate pair) and characters that only JSON takes bare.
+_NOT_IN_YAML = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:/|u[dD][89abAB][0-9a-fA-F]{2}))|([\x7f-\x9f\ufffe\uffff])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ def _parse_json(raw: bytes) -> tuple[Spec | None, list[Problem]]:
     try:
         spec = _DECODER.decode(raw)
         if msgspec.json.encode(_VALUES.decode(raw)) == msgspec.json.format(raw, indent=-1):
-            return spec, []
+            return spec, _unreadable_as_yaml(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     return _parse_json_slowly(raw)
@@ -132,7 +140,26 @@ def _parse_json_slowly(raw: bytes) -> tuple[Spec | None, list[Problem]]:
         return None, [Problem("", "nested too deep")]
     except ValueError as error:
         return None, [Problem("", f"not JSON: {error}")]
-    return _checked(data, pairs.duplicates(data))
+    return _checked(data, pairs.duplicates(data) + _unreadable_as_yaml(raw))
+
+
+def _unreadable_as_yaml(raw: bytes) -> list[Problem]:
+    """The first place where JSON is none to a parser of YAML, if there is one."""
+    if raw.isascii() and b"\\" not in raw and b"\x7f" not in raw:
+        return []
+    text = raw.decode()
+    found = _NOT_IN_YAML.search(text)
+    if found is None:
+        return []
+    what = found[1] or found[2]
+    start = found.end() - len(what)
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    shown = found[1] or f"character U+{ord(what):04X}"
+    return [
+        Problem(
+            "", f"line {line}, column {column}: {shown} is JSON, but runtimes read it as YAML, where it is not valid"
+        )
+    ]
 
 
 def _parse_yaml(raw: bytes) -> tuple[Spec | None, list[Problem]]:
@@ -149,14 +176,15 @@ def _parse_yaml(raw: bytes) -> tuple[Spec | None, list[Problem]]:
     return _checked(data, duplicates)
 
 
-def _checked(data: Any, duplicates: list[Problem]) -> tuple[Spec | None, list[Problem]]:
-    if not duplicates:
+def _checked(data: Any, found: list[Problem]) -> tuple[Spec | None, list[Problem]]:
+    """A spec of plain values; `found` is what is wrong with the text that they come from."""
+    if not found:
         try:
             return msgspec.convert(data, Spec), []
         except msgspec.ValidationError:
             pass
     spec, problems = read_shape(data)
-    return spec, duplicates + problems
+    return spec, found + problems
 
 
 def _is_below(path: str, wrong: set[str]) -> bool:
