@@ -158,7 +158,7 @@ def topology_from_answers(
     instance's name or id. Raises SourceError, InvalidTopology."""
     document = decode_json(raw, Any, f"{provider} answer")
     answers: list[Any] = document if isinstance(document, list) else [document]
-    if provider != "aws" and answers is document and answers and not _has_items(answers[0]):
+    if provider != "aws" and isinstance(document, list) and answers and not _has_items(answers[0]):
         answers = [{"items": document}]  # as `gcloud compute instances list --format=json` prints it
     found: dict[str, Instance] = {}
     for answer in answers:
