@@ -244,6 +244,34 @@ def test_a_small_file_does_not_unfold_into_a_large_one() -> None:
     assert "more than 2000000 values" in problems("\n".join(levels))[0]
 
 
+@pytest.mark.parametrize(
+    ("written", "is_text"),
+    [
+        *(
+            (number, False)
+            for number in ("0", "+1", "-0", "1_000", "0x1F", "0X1f", "0b1", "0o17", "017", "08", ".5", "5.")
+        ),
+        *(
+            (number, False)
+            for number in ("1e3", "1E+3", "0.1e1_0", "0x_1", ".inf", "-.Inf", ".NaN", "y", "No", "on", "TRUE")
+        ),
+        *(
+            (text, True)
+            for text in ("1.2.3", "1:20", "0x", "1e", "e3", "_1", "__", "tRUE", "2026-11-28", "=", "0b2", "-.")
+        ),
+    ],
+)
+def test_bare_words_are_text_where_the_reference_takes_them_for_text(written: str, is_text: bool) -> None:
+    """As its YAML 1.1 parser resolves them; what is no text must be quoted."""
+    text = f"{GOOD}    hooks: [{{hookName: poststop, path: /x, args: [{written}]}}]\n".replace(
+        "    hooks", "      hooks"
+    )
+    if is_text:
+        assert parse_spec(text.encode(), is_yaml=True).devices[0].container_edits.hooks[0].args == [written]
+    else:
+        assert "put it in quotes" in problems(text)[0]
+
+
 def test_aliases_and_every_way_to_write_numbers() -> None:
     text = """
 cdiVersion: "0.5.0"

@@ -28,8 +28,10 @@ _BOOL = {
 }
 YAML_WORDS = frozenset(word.lower() for word in (*_NULL, *_BOOL))
 """Words, in lower case, that without quotes are not text."""
-_INT = re.compile(r"[-+]?(?:0b[01][01_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0o?[0-7][0-7_]*|0|[1-9][0-9_]*)")
-_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?")
+# Of text without its underscores, which may stand anywhere in a number but before it.
+_INT = re.compile(r"[-+]?(?:0[bB][01]+|0[xX][0-9a-fA-F]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+_NO_NUMBER = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MAX_NUMBER = 40  # characters; a longer one stays text
 _COLLECTION_TAGS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
@@ -171,19 +173,19 @@ def _plain(event: Any) -> Any:
         return None
     if text in _BOOL:
         return _BOOL[text]
-    if len(text) > _MAX_NUMBER:
+    if len(text) > _MAX_NUMBER or text[0] not in "+-.0123456789":
         return text
-    if _INT.fullmatch(text):
-        return _integer(text)
-    if _FLOAT.fullmatch(text):
-        return float(text.replace("_", ""))
-    return text
-
-
-def _integer(text: str) -> int:
+    if _NO_NUMBER.fullmatch(text):
+        return float(text.replace(".", ""))
     digits = text.replace("_", "")
+    if _INT.fullmatch(digits):
+        return _integer(digits)
+    return float(digits) if _FLOAT.fullmatch(digits) else text
+
+
+def _integer(digits: str) -> int:
     sign, digits = (-1, digits[1:]) if digits.startswith("-") else (1, digits.removeprefix("+"))
-    if len(digits) > 1 and digits[0] == "0" and digits[1] not in "box":
+    if len(digits) > 1 and digits[0] == "0" and digits[1].isdecimal():
         return sign * int(digits, 8)
     return sign * int(digits, 0)
 
