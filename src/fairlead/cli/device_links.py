@@ -12,7 +12,7 @@ from fairlead.cli.device_view import Shown
 from fairlead.devices.inventory import Attribute, Link
 from fairlead.devices.topology.links import FABRIC_SCORE, SELF, LinkMatrix, Spot, link_matrix, spot_from
 
-_FABRICS = {"xgmiHive": "XGMI", "nvlinkClique": "NV", "fabricClique": "NV"}
+_FABRICS = {"xgmiHive": "XGMI", "nvlinkDomain": "NVLINK"}
 """Attribute whose equal values mean one fabric -> what its links are called. Slices carry no links themselves."""
 
 

@@ -18,6 +18,7 @@ nodes:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -66,7 +67,11 @@ class Fabric(_Part, frozen=True):
 
 class Devices(_Part, frozen=True):
     """Devices of one model in every node of a group: `count` of them spread over the PCIe switches, or one `at` each
-    address. The other fields are for the models that know them; see `models`."""
+    address. The other fields are for the models that know them; see `models`.
+
+    `partitions`: parts of a card are devices, too (PE groups of RNGD, on by default; groups of TPU chips). `mig`: GPUs
+    are divided on demand. `shares`: several claims may hold a GPU at once: by the memory that they ask for, so many
+    shares, or without limit."""
 
     model: str
     count: int | None = None
@@ -75,6 +80,7 @@ class Devices(_Part, frozen=True):
     firmware: str | None = None
     partitions: bool | None = None
     mig: bool | None = None
+    shares: int | Literal["memory", "unlimited"] | None = None
     slice: Slice | None = None
     fabric: Fabric | None = None
 

@@ -9,11 +9,15 @@ from fairlead.devices.vendor import Vendor
 from fairlead.devices.vendors.furiosa import facts as furiosa
 from fairlead.devices.vendors.furiosa.vendor import FuriosaVendor
 from fairlead.devices.vendors.network import facts as network
+from fairlead.devices.vendors.network.vendor import NetworkVendor
+from fairlead.devices.vendors.nvidia.inventory import Offer, Sharing
 from fairlead.devices.vendors.simulated.amd import AmdGpu, AmdVendor
 from fairlead.devices.vendors.simulated.fleet import FleetNode, Placed
 from fairlead.devices.vendors.simulated.identity import Identity
 from fairlead.devices.vendors.simulated.layout import Seat
-from fairlead.devices.vendors.simulated.models import AmdModel, Model, NicModel, RngdModel, TpuModel
+from fairlead.devices.vendors.simulated.models import AmdModel, Model, NicModel, NvidiaModel, RngdModel, TpuModel
+from fairlead.devices.vendors.simulated.nvidia import gpus
+from fairlead.devices.vendors.simulated.nvidia_vendor import SimulatedGpus
 from fairlead.devices.vendors.tpu import facts as tpu
 from fairlead.devices.vendors.tpu.vendor import TpuVendor
 
@@ -165,8 +169,21 @@ def _tpu(placed: Sequence[Placed], identity: Identity) -> Vendor:
     return TpuVendor(node=identity.node, groups=groups, environment={}, facts=lambda: host)
 
 
+def _nvidia(placed: Sequence[Placed], identity: Identity) -> Vendor:
+    shares: Sharing | int = next((entry.given.shares for entry in placed if entry.given.shares is not None), "")
+    offer = Offer(dynamic_mig=any(entry.given.mig for entry in placed), shares=shares)
+    return SimulatedGpus(gpus(placed, identity), identity, offer)
+
+
+def _network(placed: Sequence[Placed], identity: Identity) -> Vendor:
+    ports = network_ports(placed, identity)
+    return NetworkVendor(facts=lambda: ports)
+
+
 _MAKERS: Mapping[type[Model], Callable[[Sequence[Placed], Identity], Vendor]] = {
+    NvidiaModel: _nvidia,
     RngdModel: _furiosa,
     TpuModel: _tpu,
     AmdModel: _amd,
+    NicModel: _network,
 }

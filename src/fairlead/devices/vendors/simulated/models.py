@@ -36,7 +36,7 @@ class NvidiaModel(Model):
     the gigabytes in the names of partitions of one, two, four and eight memory slices, empty where there are none."""
 
     maker: ClassVar[str] = "NVIDIA"
-    fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "mig", "fabric"})
+    fields: ClassVar[frozenset[str]] = frozenset({"driver_version", "mig", "shares", "fabric"})
     architecture: str
     compute_capability: tuple[int, int]
     memory_bytes: int

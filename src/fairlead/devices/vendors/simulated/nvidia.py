@@ -68,6 +68,7 @@ def gpus(placed: Sequence[Placed], identity: Identity) -> facts.Gpus:
 def _gpu(entry: Placed, seat: Seat, number: int, identity: Identity) -> facts.Gpu:
     model = entry.model
     assert isinstance(model, NvidiaModel)
+    can_toggle = bool(model.mig) and model.compute_capability >= (9, 0)
     links = tuple(facts.NvLink(link, active=True, remote="switch") for link in range(model.nvlinks))
     return facts.Gpu(
         index=number,
@@ -87,8 +88,9 @@ def _gpu(entry: Placed, seat: Seat, number: int, identity: Identity) -> facts.Gp
             socket=seat.socket,
         ),
         memory_bytes=model.memory_bytes,
-        mig_enabled=bool(entry.given.mig) if model.mig else None,
-        can_toggle_mig=bool(model.mig) and model.compute_capability >= (9, 0),
+        # Older models must be in MIG mode to be divided, and are not offered whole then.
+        mig_enabled=bool(entry.given.mig) and not can_toggle if model.mig else None,
+        can_toggle_mig=can_toggle,
         mig_profiles=mig_profiles(model) if model.mig else (),
         nvlinks=links,
         fabric=_fabric(model, entry.domain),

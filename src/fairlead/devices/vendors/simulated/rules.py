@@ -75,7 +75,7 @@ def _check_devices(group: Group, devices: Devices, where: str) -> None:
         raise FleetError(f"{where}.count: {devices.count}, but `at` has {len(devices.at)} addresses; leave count out")
     if not 1 <= count_of(devices) <= MAX_DEVICES or devices.count == 0:
         raise FleetError(f"{where}.count: expected 1 to {MAX_DEVICES}, got {devices.count}")
-    for name in ("driver_version", "firmware", "partitions", "mig", "slice", "fabric"):
+    for name in ("driver_version", "firmware", "partitions", "mig", "shares", "slice", "fabric"):
         if getattr(devices, name) is not None and name not in model.fields:
             camel = "driverVersion" if name == "driver_version" else name
             raise FleetError(f"{where}.{camel}: {model.maker} model {model.name} has no such field; leave it out")
@@ -88,6 +88,8 @@ def _check_devices(group: Group, devices: Devices, where: str) -> None:
 def _check_nvidia(group: Group, devices: Devices, model: NvidiaModel, where: str) -> None:
     if devices.mig and not model.mig:
         raise FleetError(f"{where}.mig: {model.title} cannot be partitioned; leave it out")
+    if isinstance(devices.shares, int) and not 1 <= devices.shares <= 1000:
+        raise FleetError(f"{where}.shares: expected 1 to 1000, memory or unlimited, got {devices.shares}")
     if devices.fabric is None:
         return
     if not model.nvlinks:
