@@ -16,6 +16,7 @@ from fairlead.devices.errors import ProbeError
 _BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
 _LIMIT_BYTES = 1 << 16
+_WORD = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,12 @@ class Host:
             assert default is not None
             return default
         try:
-            return int(text, 0)
+            value = int(text, 0)
         except ValueError:
             raise ProbeError(f'{path}: expected a number, found "{text[:40]}"') from None
+        if abs(value) >= _WORD:
+            raise ProbeError(f"{path}: expected a number of 64 bits, found {text[:40]}")
+        return value
 
     def link(self, path: str) -> str:
         """Where a symbolic link leads, as a path of the machine. Raises ProbeError."""
@@ -117,7 +121,9 @@ class Host:
         if stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
             kind = "c" if stat.S_ISCHR(found.st_mode) else "b"
             return kind, os.major(found.st_rdev), os.minor(found.st_rdev)
-        written = re.fullmatch(r"([cb]) (\d+):(\d+)", self.text(path)) if stat.S_ISREG(found.st_mode) else None
+        written = (
+            re.fullmatch(r"([cb]) (\d{1,7}):(\d{1,7})", self.text(path, "")) if stat.S_ISREG(found.st_mode) else None
+        )
         if written is None:
             return None
         return written[1], int(written[2]), int(written[3])
@@ -168,8 +174,8 @@ class Host:
 
     def _link_values(self, path: str, which: str) -> tuple[int, float]:
         """Width and GT/s from files such as "16" and "32.0 GT/s PCIe"; 0 where they tell none ("Unknown", 255)."""
-        width = re.fullmatch(r"\d+", self.text(f"{path}/{which}_link_width", ""))
-        speed = re.match(r"(\d+(?:\.\d+)?) GT/s", self.text(f"{path}/{which}_link_speed", ""))
+        width = re.fullmatch(r"\d{1,3}", self.text(f"{path}/{which}_link_width", ""))
+        speed = re.match(r"(\d{1,4}(?:\.\d{1,3})?) GT/s", self.text(f"{path}/{which}_link_speed", ""))
         lanes = int(width[0]) if width and int(width[0]) <= 32 else 0
         return lanes, float(speed[1]) if speed else 0.0
 

@@ -8,7 +8,7 @@ from fairlead.devices.inventory import Version
 
 _MAX_BYTES = 64
 _REMARK = re.compile(r"\s*\([^()]*\)$")
-_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?(?:-([0-9A-Za-z-]+))?(?:[,+ ]+([0-9A-Za-z]+))?")
+_VERSION = re.compile(r"v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:-([0-9A-Za-z-]+))?(?:[,+ ]+([0-9A-Za-z]+))?")
 
 
 def version(text: str) -> Version | None:

@@ -23,8 +23,8 @@ CLASS = "/sys/class/rngd_mgmt"
 DEVICES = "/dev/rngd"
 PCI_VENDOR = "1ed2"
 
-_MANAGEMENT = re.compile(r"rngd!npu(\d+)mgmt")
-_NODE = re.compile(r"npu(\d+)(?:mgmt|pe\d+(?:-\d+)?|ch\d+r?|dmar|bar\d+)?")
+_MANAGEMENT = re.compile(r"rngd!npu(\d{1,4})mgmt")
+_NODE = re.compile(r"npu(\d{1,4})(?:mgmt|pe\d+(?:-\d+)?|ch\d+r?|dmar|bar\d+)?")
 _PLATFORMS = ("FuriosaAI", "VITIS")
 _THERMAL_ALARM = re.compile(r"temp\d+_(?:max|crit|emergency)_alarm")
 _POWER_ALARM = re.compile(r"(?:power|curr)\d+_(?:cap_|max_|crit_)?alarm")

@@ -31,6 +31,8 @@ VFIO_DRIVER = "vfio-pci"
 
 _BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _REPRESENTOR = re.compile(r"(?:c\d+)?pf\d+(?:vf|sf)\d+")
+_VIRTUAL = re.compile(r"virtfn(\d{1,5})")
+_SPEED = re.compile(r"[1-9]\d{0,8}", re.ASCII)
 _SUBFUNCTION = ".sf."
 _NETWORK_CLASS = "0x02"
 _INFINIBAND_TYPE = 32
@@ -197,7 +199,7 @@ def _read_interface(host: Host, name: str) -> tuple[int, Interface]:
         operstate=host.text(f"{path}/operstate", "unknown"),
         is_up=is_up,
         carrier=None if carrier not in ("0", "1") else carrier == "1",
-        speed_mbps=int(speed) if speed.isdecimal() and int(speed) > 0 else None,
+        speed_mbps=int(speed) if _SPEED.fullmatch(speed) else None,
         alias=_told(host, f"{path}/ifalias"),
     )
 
@@ -208,8 +210,9 @@ def _read_virtual(host: Host, bus_id: str) -> VirtualFunction | None:
         return None
     physical = host.link(path).rsplit("/", 1)[1]
     for entry in host.names(f"{PCI}/{physical}"):
-        if entry.startswith("virtfn") and host.link(f"{PCI}/{physical}/{entry}").endswith(f"/{bus_id}"):
-            return VirtualFunction(physical, int(entry.removeprefix("virtfn")))
+        match = _VIRTUAL.fullmatch(entry)
+        if match and host.link(f"{PCI}/{physical}/{entry}").endswith(f"/{bus_id}"):
+            return VirtualFunction(physical, int(match[1]))
     raise ProbeError(f"{PCI}/{physical}: has no link to its virtual function {bus_id}")
 
 

@@ -11,14 +11,15 @@ from fairlead.devices.vendors.network.facts import RdmaPort
 DEVICES = "/sys/class/infiniband"
 _VERBS = "/sys/class/infiniband_verbs"
 _MAD = "/sys/class/infiniband_mad"
-_RATE = re.compile(r"(\d+)(?:\.\d+)? Gb/sec(?: \((\d+)X.*\))?")
+_RATE = re.compile(r"(\d{1,6})(?:\.\d+)? Gb/sec(?: \((\d{1,2})X.*\))?", re.ASCII)
+_PORT = re.compile(r"[1-9]\d{0,2}", re.ASCII)
 _STATE = re.compile(r"\d+: ([A-Z_]+)")
 
 
 def read_rdma_ports(host: Host, device: str) -> list[RdmaPort]:
     """Every port of a device. A state that is cut off is a ProbeError: an unknown state is not taken for a good one."""
     path = f"{DEVICES}/{device}"
-    ports = [int(name) for name in host.names(f"{path}/ports") if name.isdecimal()]
+    ports = [int(name) for name in host.names(f"{path}/ports") if _PORT.fullmatch(name)]
     return [
         RdmaPort(
             device=device,

@@ -29,6 +29,7 @@ _ACCELERATORS = (
     ("tpu7x", "tpu7x"),
 )
 """Beginning of an accelerator type -> name of the accelerator in node labels (GKE, and upstream's driver)."""
+_WORKER = re.compile(r"\d{1,6}", re.ASCII)
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})")
 
 
@@ -123,7 +124,7 @@ def _worker(told: Mapping[str, str], workers: int | None, problems: list[Skipped
     text = told.get("WORKER_ID")
     if text is None:
         return None
-    if not text.isdecimal() or (workers is not None and int(text) >= workers):
+    if not _WORKER.fullmatch(text) or (workers is not None and int(text) >= workers):
         limit = "" if workers is None else f" below {workers}, the hosts of the slice"
         problems.append(Skipped("WORKER_ID", f'"{text[:40]}" is no number{limit}'))
         return None
