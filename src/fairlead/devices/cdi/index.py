@@ -2,8 +2,8 @@
 
 Pure. A device that several specs define belongs to the one in the folder of highest priority. Two definitions at the
 same priority conflict: the device is given to nobody, and both files are named. The reference implementation disables
-a device for any conflict, even one that a folder of higher priority overrides; here the override counts, as the prose
-of its package says ("prefer higher priority"), and the conflict below it is still reported.
+a device for any conflict, even one that a folder of higher priority overrides; here the override counts, as the
+documentation of its own package has it, and the conflict below it is still reported.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Pure: the configuration that is given stays as it is. Orders and replacements are those of the reference
 implementation: a variable keeps its place and takes the last value; a device node or a mount replaces the one at its
 path and goes to the end; mounts are then sorted by depth, equal ones in the order they had; every block or character
-device gets a cgroup rule; a bind mount in a container with a user namespace is mapped to it; hooks come after those
-that are there; Intel RDT settings are replaced whole. Fields that edits do not touch, known or not, are kept.
+device gets a cgroup rule (one of type "u" gets none, nor does a pipe); a bind mount in a container with a user
+namespace is mapped to it; hooks come after those that are there; Intel RDT settings are replaced whole. Fields that
+edits do not touch, known or not, are kept.
 """
 
 from __future__ import annotations
