@@ -22,7 +22,7 @@ from fairlead.devices.topology.controller import read_cluster, read_nodes, write
 from fairlead.devices.topology.engines.outputs import check_engine, label_settings, node_selector, render
 from fairlead.devices.topology.errors import InvalidTopology, MergeConflict, SourceError, SourceUnavailable, Unsupported
 from fairlead.devices.topology.jobs import Answer, Jobs, JobSettings, QueueFull, identifier_of
-from fairlead.devices.topology.providers.cloud import KnownInstance
+from fairlead.devices.topology.providers.cloud import PARSERS, KnownInstance
 from fairlead.devices.topology.providers.inputs import METADATA_HEADERS, Inputs
 from fairlead.devices.topology.providers.sources import PROVIDERS, Query, SimulatedFailure, discover
 from fairlead.kube.client import Client
@@ -228,12 +228,7 @@ class TopologyServer:
             for identifier, node in (region.instances or {}).items()
         }
         client = self._client
-        if (
-            not instances
-            and client is not None
-            and asked.engine == "k8s"
-            and asked.provider in METADATA_HEADERS | {"aws": {}}
-        ):
+        if not instances and client is not None and asked.engine == "k8s" and asked.provider in PARSERS:
             instances = (await read_nodes(client)).instances()
         inputs = replace(
             self._options.inputs,
