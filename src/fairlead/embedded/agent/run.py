@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import resource
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ from fairlead.kube.client import Client
 from fairlead.kube.quantity import parse_quantity
 
 KUBECONFIG_TIMEOUT_S = 60.0
+_FILES, _FILES_PER_NODE = 1024, 64
+"""Open files of the agent and of each node: its API, its drivers, the containers it watches."""
 _log = logging.getLogger(__name__)
 
 
@@ -68,6 +71,7 @@ async def run(
     """
     specs = parse_nodes(nodes)
     data = _absolute(data)
+    _allow_open_files(_FILES + _FILES_PER_NODE * len(specs))
     with _locked(data):
         await _wait_for_kubeconfig(Path(kubeconfig), clock)
         async with Client.load(kubeconfig, user_agent="fairlead-agent") as client, _session() as session:
@@ -210,6 +214,14 @@ async def _wait_for_kubeconfig(path: Path, clock: Clock) -> None:
         if clock.monotonic_s() > deadline_s:
             raise AgentError(f"there is no kubeconfig at {path}: start the API server first or name another file")
         await clock.sleep(0.05)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the limit of open files to what so many nodes take, as far as the system lets a process go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    granted = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
 
 
 def _absolute(data: Path) -> Path:

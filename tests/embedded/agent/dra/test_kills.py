@@ -150,3 +150,26 @@ async def test_a_damaged_record_is_kept_aside_and_present_pods_are_prepared_agai
     assert any(e["reason"] == "DRACheckpointDamaged" and e["involvedObject"]["name"] == NODE for e in events)
     await cluster.delete("present")
     assert len(gpu.calls("unprepare")) == 1
+
+
+async def test_a_full_disk_stops_a_pod_before_its_driver_is_asked(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver)
+    await gpu.until_registered()
+    full = cluster.platform.data / "node" / NODE / "dra_manager_state.new"
+    await asyncio.to_thread(full.unlink, missing_ok=True)
+    await asyncio.to_thread(full.symlink_to, "/dev/full")
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "full", "one", shell(SHOW, **USES))
+    async with asyncio.timeout(10):
+        while not any("No space left on device" in text for _, text in await cluster.events("full")):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert gpu.calls("prepare") == []
+    await asyncio.to_thread(full.unlink)
+    await cluster.until("full", is_ready)
+    await asyncio.to_thread(full.symlink_to, "/dev/full")
+    await cluster.client.delete(PODS, "full", "default", grace_period_s=1)
+    await gpu.until(lambda: len(gpu.calls("unprepare")) >= 2)
+    assert await cluster.get("full") is not None
+    await asyncio.to_thread(full.unlink)
+    await cluster.until_gone("full")
+    assert checkpoint(cluster) == []
