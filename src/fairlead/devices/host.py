@@ -109,6 +109,14 @@ class Host:
         except ValueError:
             raise ProbeError(f"{path}: leads out of {self.root}") from None
 
+    def target(self, path: str) -> str:
+        """What a symbolic link says, as it is written: one step, far cheaper than `link`, and it may lead nowhere.
+        Raises ProbeError."""
+        try:
+            return os.readlink(self.path(path))
+        except OSError as error:
+            raise ProbeError(f"{path}: cannot be followed: {error.strerror}") from error
+
     def device_node(self, path: str) -> tuple[str, int, int] | None:
         """Type (c or b), major and minor of a device node; None where there is none. In a fixture tree an ordinary file
         stands for one: its text is `c MAJOR:MINOR`."""

@@ -22,7 +22,7 @@ from fairlead.devices.vendors.network.facts import (
     VirtualFunction,
 )
 from fairlead.devices.vendors.network.rdma import DEVICES as RDMA_DEVICES
-from fairlead.devices.vendors.network.rdma import read_rdma_ports
+from fairlead.devices.vendors.network.rdma import read_rdma_again, read_rdma_ports
 
 NET = "/sys/class/net"
 PCI = "/sys/bus/pci/devices"
@@ -62,26 +62,45 @@ def read_ports(host: Host) -> NetworkPorts:
 
 
 def read_current(host: Host, ports: Iterable[NetworkPort]) -> dict[str, NetworkPort | ProbeError | None]:
-    """Each of these ports as it is now, by name; None for one that is gone, an error for one that cannot be read."""
-    interfaces, rdma = _interfaces_by_function(host), _rdma_by_function(host)
+    """Each of these ports as it is now, by name; None for one that is gone, an error for one that cannot be read. Only
+    what may change is read anew: this is asked for twice a second, of hundreds of virtual functions."""
     found: dict[str, NetworkPort | ProbeError | None] = {}
     for port in ports:
-        bus_id = port.pci.bus_id
+        path = f"{PCI}/{port.pci.bus_id}"
         try:
-            now = read_function(host, bus_id, interfaces.get(bus_id, ()), rdma.get(bus_id))
+            found[port.name] = _read_again(host, port, path) if host.exists(path) else None
         except ProbeError as error:
-            found[port.name] = error if host.exists(f"{PCI}/{bus_id}") else None
-            continue
-        elsewhere = replace(port, interface=None, rdma=None, vfio_group=None)
-        found[port.name] = next((other for other in now if other.port == port.port), elsewhere)
+            found[port.name] = error if host.exists(path) else None
     return found
+
+
+def _read_again(host: Host, port: NetworkPort, path: str) -> NetworkPort:
+    if not host.exists(f"{path}/driver"):
+        raise ProbeError(f"{path}: no driver is bound to the network card")
+    name = _name_now(host, port, path)
+    return replace(
+        port,
+        interface=None if name is None else _read_interface(host, name)[1],
+        rdma=None if port.rdma is None else read_rdma_again(host, port.rdma),
+    )
+
+
+def _name_now(host: Host, port: NetworkPort, path: str) -> str | None:
+    """The interface of the port: under its known name, else under whatever name its function has one."""
+    if port.interface is not None and _function_of(host, f"{NET}/{port.interface.name}") == port.pci.bus_id:
+        return port.interface.name
+    folders = [f"{path}/net", *(f"{path}/{entry}/net" for entry in host.names(path) if entry.startswith("virtio"))]
+    names = [name for folder in folders for name in host.names(folder) if not _is_representor(host, name)]
+    if len(names) <= 1:
+        return names[0] if names and (port.rdma is None or port.rdma.port == port.port + 1) else None
+    return next((name for name in names if host.number(f"{NET}/{name}/dev_port", 0) == port.port), None)
 
 
 def read_function(host: Host, bus_id: str, names: Iterable[str], rdma_device: str | None) -> list[NetworkPort]:
     """The ports of one PCI function. Raises ProbeError."""
     path = f"{PCI}/{bus_id}"
     pci = host.pci(bus_id)
-    driver = host.link(f"{path}/driver").rsplit("/", 1)[1] if host.exists(f"{path}/driver") else ""
+    driver = host.target(f"{path}/driver").rsplit("/", 1)[-1] if host.exists(f"{path}/driver") else ""
     if not driver:
         raise ProbeError(f"{path}: no driver is bound to the network card")
     interfaces = {port: interface for name in names for port, interface in [_read_interface(host, name)]}
@@ -90,7 +109,7 @@ def read_function(host: Host, bus_id: str, names: Iterable[str], rdma_device: st
         # Newer cards number the ports of a card by `dev_port` too, though each has a function of its own.
         interfaces = {0: next(iter(interfaces.values()))}
     virtual = _read_virtual(host, bus_id)
-    group = host.link(f"{path}/iommu_group").rsplit("/", 1)[1] if driver == VFIO_DRIVER else ""
+    group = host.target(f"{path}/iommu_group").rsplit("/", 1)[-1] if driver == VFIO_DRIVER else ""
     total = host.number(f"{path}/sriov_totalvfs", 0)
     used = host.number(f"{path}/sriov_numvfs", 0)
     return [
@@ -123,7 +142,7 @@ def _network_functions(host: Host) -> list[str]:
 def _function_of(host: Host, path: str) -> str | None:
     """The PCI function that a class entry hangs off; None for what is virtual, a subfunction's, or just went."""
     try:
-        parts = host.link(path).split("/")
+        parts = host.target(path).split("/")
     except ProbeError:
         return None
     if any(_SUBFUNCTION in part for part in parts):
@@ -146,7 +165,7 @@ def _is_representor(host: Host, name: str) -> bool:
 
 def _rdma_by_function(host: Host) -> dict[str, str]:
     """Bus id -> RDMA device."""
-    found = ((_function_of(host, f"{RDMA_DEVICES}/{name}/device"), name) for name in host.names(RDMA_DEVICES))
+    found = ((_function_of(host, f"{RDMA_DEVICES}/{name}"), name) for name in host.names(RDMA_DEVICES))
     return {bus_id: name for bus_id, name in found if bus_id is not None}
 
 
@@ -165,7 +184,7 @@ def _needed_by_node(host: Host) -> dict[str, str]:
 
 def _master(host: Host, name: str) -> str:
     try:
-        return host.link(f"{NET}/{name}/master").rsplit("/", 1)[1]
+        return host.target(f"{NET}/{name}/master").rsplit("/", 1)[-1]
     except ProbeError:
         return "another interface"
 
@@ -208,10 +227,10 @@ def _read_virtual(host: Host, bus_id: str) -> VirtualFunction | None:
     path = f"{PCI}/{bus_id}/physfn"
     if not host.exists(path):
         return None
-    physical = host.link(path).rsplit("/", 1)[1]
+    physical = host.target(path).rsplit("/", 1)[-1]
     for entry in host.names(f"{PCI}/{physical}"):
         match = _VIRTUAL.fullmatch(entry)
-        if match and host.link(f"{PCI}/{physical}/{entry}").endswith(f"/{bus_id}"):
+        if match and host.target(f"{PCI}/{physical}/{entry}").endswith(f"/{bus_id}"):
             return VirtualFunction(physical, int(match[1]))
     raise ProbeError(f"{PCI}/{physical}: has no link to its virtual function {bus_id}")
 

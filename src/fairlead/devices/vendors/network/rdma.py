@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from fairlead.devices.errors import ProbeError
 from fairlead.devices.host import Host
@@ -26,14 +27,25 @@ def read_rdma_ports(host: Host, device: str) -> list[RdmaPort]:
             port=port,
             link_layer="infiniband" if _link_layer(host, path, port) == "InfiniBand" else "ethernet",
             state=_state(host, f"{path}/ports/{port}/state"),
-            rate_gbps=_rate(host, path, port)[0],
-            lanes=_rate(host, path, port)[1],
+            rate_gbps=rate_gbps,
+            lanes=lanes,
             node_guid=host.text(f"{path}/node_guid", ""),
             firmware=host.text(f"{path}/fw_ver", ""),
             nodes=_nodes(host, device, port),
         )
         for port in sorted(ports)
+        for rate_gbps, lanes in [_rate(host, path, port)]
     ]
+
+
+def read_rdma_again(host: Host, known: RdmaPort) -> RdmaPort | None:
+    """State and speed of a port now; None where the host no longer has the device."""
+    path = f"{DEVICES}/{known.device}"
+    if not host.exists(path):
+        return None
+    rate_gbps, lanes = _rate(host, path, known.port)
+    state = _state(host, f"{path}/ports/{known.port}/state")
+    return replace(known, state=state, rate_gbps=rate_gbps, lanes=lanes)
 
 
 def _link_layer(host: Host, path: str, port: int) -> str:
