@@ -3,9 +3,12 @@
     checkpoint.json           {"version": 1, "checksum": "xxh3:…", "data": {"bootID": …, "claims": [...]}}
     checkpoint.json.previous  what was there before the last write
 
-The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file, is forced to the
-disk, and takes the name in one step, so that a reader finds the old record or the new one wherever the process dies. A
-damaged file is never guessed at: `load` says what is wrong, and `recovery` puts the record together again from the
+Whether a write is forced to the disk at once matters only where the machine itself stops: what a process has written
+outlives the process. That a claim is about to be prepared is forced, since hardware may remember it when the machine is
+back; the rest is forced soon after, as a restart of the machine undoes it in any case.
+
+The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file and takes the
+name in one step, so that a reader finds the old record or the new one wherever the process dies. A damaged file is never guessed at: `load` says what is wrong, and `recovery` puts the record together again from the
 previous copy and from the claims in the API.
 
 After a restart of the machine nothing of what was prepared is sure to be there: "prepared" records become "preparing",
@@ -101,13 +104,14 @@ class Checkpoint:
         if stamp != self._stamp:
             self.load()
 
-    def save(self, records: Mapping[str, ClaimRecord]) -> None:
-        """Make this the record. Raises CheckpointError, and then nothing has changed."""
+    def save(self, records: Mapping[str, ClaimRecord], *, is_forced: bool = True) -> None:
+        """Make this the record; `is_forced` waits for the disk. Raises CheckpointError, and then nothing has
+        changed."""
         data = msgspec.json.encode(_Data(self._boot_id, list(records.values())))
         raw = msgspec.json.encode(_File(VERSION, _checksum(data), msgspec.Raw(data)))
         temporary = self.path.with_name(f".{FILE}.tmp")
         try:
-            self._stamp = self._write(temporary, raw)
+            self._stamp = self._write(temporary, raw, is_forced)
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
@@ -125,19 +129,31 @@ class Checkpoint:
             records.pop(uid, None)
         return records
 
-    def _write(self, temporary: Path, raw: bytes) -> tuple[int, int, int]:
+    def force(self) -> None:
+        """Wait until the disk has what was saved. A file that is gone or a disk that fails is the next save's matter."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            _sync_folder(self.path.parent)
+
+    def _write(self, temporary: Path, raw: bytes, is_forced: bool) -> tuple[int, int, int]:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             left = memoryview(raw)
             while left:
                 left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
+            if is_forced:
+                os.fsync(descriptor)
             stamp = _stamp(os.fstat(descriptor))
         finally:
             os.close(descriptor)
         self._keep_previous()
         os.replace(temporary, self.path)
-        _sync_folder(self.path.parent)
+        if is_forced:
+            _sync_folder(self.path.parent)
         return stamp
 
     def _keep_previous(self) -> None:

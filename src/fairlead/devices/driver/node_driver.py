@@ -191,6 +191,7 @@ class NodeDriver:
                 finally:
                     await self._server.stop(self._options.grace_s)
         finally:
+            await self._preparer.close()
             self._lock.close()
             self._life.release()
 

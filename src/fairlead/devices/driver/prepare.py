@@ -46,6 +46,7 @@ from fairlead.kube.objects import ResourceClaim
 _LOG = logging.getLogger("fairlead.devices.driver.prepare")
 T = TypeVar("T")
 _RECOVERY_PAUSE_S: Final = 2.0
+_FORCE_AFTER_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class ClaimPreparer:
         self._settings = settings or PrepareSettings()
         self._clock = clock
         self._missing_since_s: dict[str, float] = {}
+        self._forcing: asyncio.Future[None] | None = None
 
     async def load(self) -> None:
         """Read the record; a damaged one is put together again, which waits for the API server. Raises
@@ -121,12 +123,19 @@ class ClaimPreparer:
             for record in [r for r in self._checkpoint.records.values() if r.phase == "releasing"]:
                 try:
                     await self._undo(record)
-                    await self._save(remove=[record.uid])
+                    self._save(remove=[record.uid])
                 except DeviceError as error:
                     _LOG.warning("claim %s: not given back yet: %s", record.reference, error)
             removed = await asyncio.to_thread(self._claim_specs.remove_orphans, self._checkpoint.records.keys())
         for uid in removed:
             _LOG.info("removed the CDI spec of claim %s, which is no more", uid)
+
+    async def close(self) -> None:
+        """Wait until the disk has the record."""
+        if self._forcing is not None:
+            self._forcing.cancel()
+            await asyncio.gather(self._forcing, return_exceptions=True)
+            await asyncio.to_thread(self._checkpoint.force)
 
     async def prepare(self, claims: Sequence[ClaimReference]) -> dict[str, ClaimRecord | DeviceError]:
         """By UID: the record with the devices' CDI ids, or why there is none."""
@@ -269,7 +278,7 @@ class ClaimPreparer:
             return
         begun = [work.record for work in round_.work]
         if any(self._checkpoint.records.get(record.uid) != record for record in begun):
-            await self._save(begun)
+            await asyncio.to_thread(self._checkpoint.save, self._checkpoint.updated(begun))
         done: list[ClaimRecord] = []
         for work in round_.work:
             try:
@@ -277,7 +286,7 @@ class ClaimPreparer:
             except DeviceError as error:
                 round_.failed[work.claim.uid] = error
         if done:
-            await self._save(done)
+            self._save(done)
         round_.ready |= {record.uid: record for record in done}
 
     def _make_ready(self, work: _Work) -> ClaimRecord:
@@ -306,7 +315,7 @@ class ClaimPreparer:
     async def _release(self, records: Sequence[ClaimRecord]) -> dict[str, DeviceError | None]:
         outcome: dict[str, DeviceError | None] = {}
         ending = [msgspec.structs.replace(record, phase="releasing") for record in records]
-        await self._save([record for record in ending if self._checkpoint.records.get(record.uid) != record])
+        self._save([record for record in ending if self._checkpoint.records.get(record.uid) != record])
         for record in ending:
             try:
                 await self._undo(record)
@@ -314,7 +323,7 @@ class ClaimPreparer:
             except DeviceError as error:
                 outcome[record.uid] = error
         gone = [uid for uid, error in outcome.items() if error is None]
-        await self._save(remove=gone)
+        self._save(remove=gone)
         return outcome
 
     async def _undo(self, record: ClaimRecord) -> None:
@@ -337,9 +346,17 @@ class ClaimPreparer:
 
     # The record
 
-    async def _save(self, put: Sequence[ClaimRecord] = (), remove: Sequence[str] = ()) -> None:
-        if put or remove:
-            await asyncio.to_thread(self._checkpoint.save, self._checkpoint.updated(put, remove))
+    def _save(self, put: Sequence[ClaimRecord] = (), remove: Sequence[str] = ()) -> None:
+        """Change the record, and have it forced to the disk without waiting for that."""
+        if not put and not remove:
+            return
+        self._checkpoint.save(self._checkpoint.updated(put, remove), is_forced=False)
+        if self._forcing is None or self._forcing.done():
+            self._forcing = asyncio.ensure_future(self._force())
+
+    async def _force(self) -> None:
+        await self._clock.sleep(_FORCE_AFTER_S)
+        await asyncio.to_thread(self._checkpoint.force)
 
     async def _refresh(self, *, at_start: bool = False) -> None:
         try:
