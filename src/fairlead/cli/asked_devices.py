@@ -27,8 +27,9 @@ _READY_PER_NODE_S = 0.3
 
 
 def normalize(asked: str) -> str:
-    """The same text wherever the command is given: a file's path in full."""
-    return asked if not asked or asked in VENDORS or asked in builtin_fleets() else str(Path(asked).absolute())
+    """The same text wherever the command is given: the path of a file in full."""
+    is_file = asked not in VENDORS and asked not in builtin_fleets() and Path(asked).is_file()
+    return str(Path(asked).absolute()) if is_file else asked
 
 
 def check(asked: str, *, nodes_given: bool) -> float:

@@ -14,7 +14,7 @@ from fairlead.kube.quantity import Quantity
 
 Value = str | int | bool | list[Any]
 
-_MODEL = ("productName", "product", "tpuGen", "model", "type")
+_MODEL = ("productName", "product", "tpuGen", "linkType", "type")
 _PLACE = {"PCI BUS": PCI_BUS_ID, "PCIE ROOT": PCIE_ROOT, "SWITCH": PCIE_SWITCH, "NUMA": NUMA_NODE, "SOCKET": SOCKET}
 
 

@@ -1,5 +1,6 @@
 """What is checked before anything starts, and what is known of an `up` afterwards."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.embedded.supervisor import launch
-from fairlead.embedded.supervisor.component import Ports, components
+from fairlead.embedded.supervisor.component import Devices, Ports, components
 from fairlead.embedded.supervisor.process import ProcessId, identify
 from fairlead.embedded.supervisor.state import AlreadyRunning, RunningComponent, UpState, lock, read_state, write_state
 
@@ -72,6 +73,29 @@ def test_the_api_server_starts_first_and_stops_last(tmp_path: Path) -> None:
     names = [c.name for c in components(tmp_path, Ports(1, 2), "1")]
     assert names[0] == "apiserver"
     assert names.index("agent") > 0 and set(names) == {"apiserver", "controllers", "agent", "gateway", "envoy"}
+
+
+def test_a_driver_outlives_the_agent_that_gives_claims_back_to_it(tmp_path: Path) -> None:
+    devices = Devices("rngdx8", ("--vendor", "simulated", "--fleet", "f.yaml"))
+    started = components(tmp_path, Ports(1, 2), "1", devices)
+    names = [c.name for c in started]
+    assert 0 < names.index("driver") < names.index("agent")
+    driver = started[names.index("driver")]
+    assert driver.argv[-4:] == devices.options
+    # A NODE_NAME of the shell must not narrow the fleet.
+    assert driver.env["NODE_NAME"] == ""
+    assert str(tmp_path / "nodes" / "node" / "{node}") in driver.argv
+
+
+def test_the_state_remembers_devices_and_reads_files_from_before_there_were_any(tmp_path: Path) -> None:
+    state = UpState(ProcessId(1, 2), Ports(1, 2), "@nodes.txt", devices="rngdx8")
+    write_state(tmp_path, state)
+    assert read_state(tmp_path) == state
+    raw = json.loads((tmp_path / "up.json").read_text())
+    del raw["devices"]
+    (tmp_path / "up.json").write_text(json.dumps(raw))
+    found = read_state(tmp_path)
+    assert found is not None and found.devices == ""
 
 
 def test_the_failure_of_an_earlier_start_is_not_taken_for_this_one(tmp_path: Path) -> None:
