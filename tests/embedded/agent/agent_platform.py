@@ -30,8 +30,9 @@ NODE = "node-0"
 class Platform:
     """The processes, started and killed as tests wish."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *agent_options: str) -> None:
         self.folder = folder
+        self._agent_options = agent_options
         self.data = folder / "nodes"
         self.kubeconfig = folder / "kubeconfig"
         self.api = self.agent = 0
@@ -63,6 +64,7 @@ class Platform:
             "--nodes",
             "2",
             *options,
+            *self._agent_options,
         )
         self.agent = process.pid
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from fairlead.embedded.agent.backoff import BackoffPolicy
+from fairlead.embedded.agent.dra import absence
 from fairlead.embedded.agent.dra.node_devices import CDI_DIRS
 from fairlead.embedded.agent.node_spec import NodeSpecError
 from fairlead.embedded.agent.run import AgentError, run, stop_pods
@@ -34,6 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder of CDI specs that all nodes share, lowest priority first; may be repeated "
         "(default: /etc/cdi and /var/run/cdi). A node's own folder, node/<name>/cdi of the data, comes last",
     )
+    parser.add_argument(
+        "--driver-away-s",
+        type=float,
+        default=absence.LIMIT_S,
+        help="after so long without its DRA driver a node's ResourceSlices of it are deleted (default: %(default)g)",
+    )
     parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
     parser.add_argument("--anonymous-auth", action="store_true", help="let any caller use the kubelet API (tests only)")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
@@ -54,6 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
                 anonymous=given.anonymous_auth,
                 refresh_s=given.volume_refresh_s,
                 cdi_dirs=given.cdi_dir or CDI_DIRS,
+                driver_away_s=given.driver_away_s,
                 policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )
             uvloop.run(work)

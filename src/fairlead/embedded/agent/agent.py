@@ -21,9 +21,11 @@ from fairlead.embedded.agent.registration import Registration
 from fairlead.embedded.agent.runtime import ProcessRuntime
 from fairlead.embedded.agent.worker import NodeContext, PodWorker
 from fairlead.kube.client import Client
+from fairlead.kube.errors import ApiError, NotFound
 from fairlead.kube.informer import Handler, Informer
-from fairlead.kube.resources import uid_of
+from fairlead.kube.resources import Resource, uid_of
 
+SLICES = Resource.of("resource.k8s.io/v1", "resourceslices", "ResourceSlice", namespaced=False)
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +77,21 @@ class NodeAgent:
     def is_active(self, pod_uid: str) -> bool:
         """Whether there is, or may be, something of the pod on this node."""
         return pod_uid in self.workers or (self.context.folder / "pods" / pod_uid).exists()
+
+    async def withdraw_slices(self, driver: str) -> bool:
+        """Delete the ResourceSlices of a driver that is away; False where that has to be tried again."""
+        node = self.context.node.name
+        selector = f"spec.nodeName={node},spec.driver={driver}"
+        try:
+            await self._client.delete_collection(SLICES, field_selector=selector)
+        except NotFound:
+            return True
+        except (ApiError, OSError, TimeoutError) as error:
+            _log.warning("node %s: the ResourceSlices of driver %s cannot be deleted yet: %s", node, driver, error)
+            return False
+        message = f"DRA driver {driver} is away: its ResourceSlices of this node are deleted until it is back"
+        self.report("DRADriverAway", message)
+        return True
 
     def report(self, reason: str, message: str) -> None:
         self._cluster.record_node("Warning", reason, message)

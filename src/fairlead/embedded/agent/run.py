@@ -27,6 +27,7 @@ from fairlead.embedded.agent.agent import NodeAgent, end_pod
 from fairlead.embedded.agent.api import ApiCluster
 from fairlead.embedded.agent.backoff import BackoffPolicy
 from fairlead.embedded.agent.credentials import KubeletCredentials
+from fairlead.embedded.agent.dra import absence
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
 from fairlead.embedded.agent.dra.node_devices import CDI_DIRS, NodeDevices
 from fairlead.embedded.agent.environment import NodeView
@@ -61,13 +62,15 @@ async def run(
     policy: BackoffPolicy | None = None,
     refresh_s: float = 20.0,
     cdi_dirs: Sequence[Path] = CDI_DIRS,
+    driver_away_s: float = absence.LIMIT_S,
     clock: Clock = SYSTEM,
 ) -> None:
     """Run until cancelled or told by SIGTERM or SIGINT.
 
     `nodes` is described in `node_spec`; `client_ca` is the CA of a real API server's kubelet client certificate (by
     default callers show the shared token in `data/kubelet`); `anonymous` lets any caller use it; `cdi_dirs` are the
-    folders of CDI specs that all nodes share. Raises NodeSpecError, AgentError.
+    folders of CDI specs that all nodes share; after `driver_away_s` without its driver a node offers no devices of it
+    any more. Raises NodeSpecError, AgentError.
     """
     specs = parse_nodes(nodes)
     data = _absolute(data)
@@ -85,7 +88,9 @@ async def run(
             agents = []
             plugin_folders = FolderWatch(clock)
             for spec in specs:
-                devices = NodeDevices(_node_folder(data, spec), plugin_folders, cdi_dirs, clock)
+                devices = NodeDevices(
+                    _node_folder(data, spec), plugin_folders, cdi_dirs, clock, driver_away_s=driver_away_s
+                )
                 context, cluster = _context(
                     spec,
                     data,

@@ -20,7 +20,7 @@ from dra_bench import CLAIMS, Driver, checkpoint, drop_claim
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="dra-"))
-    made = Platform(folder)
+    made = Platform(folder, "--driver-away-s", "3")
     try:
         made.start()
         yield made

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.embedded.agent.dra import state
+from fairlead.embedded.agent.dra.absence import Absences
 from fairlead.embedded.agent.dra.answers import ClaimAnswer, judge_prepared, judge_unprepared
 from fairlead.embedded.agent.dra.checkpoint import Checkpoint, CheckpointError
 from fairlead.embedded.agent.dra.health import DEFAULT_TIMEOUT_S, DeviceHealth, HealthTable
@@ -215,3 +216,15 @@ def test_metrics_have_the_kubelets_names():
     assert 'dra_resource_claims_in_use{driver_name="<any>"} 1' in text
     assert 'method_name="/k8s.io.kubelet.pkg.apis.dra.v1.DRAPlugin/NodePrepareResources",le="40"} 0' in text
     assert (len(BUCKETS_S), BUCKETS_S[0], round(BUCKETS_S[-1], 9)) == (15, 0.1, 40.0)
+
+
+def test_a_driver_is_away_after_its_time_and_once():
+    absences = Absences(30.0)
+    absences.seen("a")
+    assert absences.look({"a": True}, 0.0) == []
+    assert absences.look({"a": False}, 10.0) == []
+    assert absences.look({"a": True}, 39.0) == []
+    assert absences.look({"a": False}, 41.0) == []
+    assert absences.look({"a": False}, 71.0) == ["a"]
+    absences.settled("a")
+    assert absences.drivers == []

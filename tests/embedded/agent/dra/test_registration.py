@@ -10,6 +10,9 @@ from collections.abc import Callable
 from agent_platform import EVENTS, NODE, Cluster, is_ready, shell
 from dra_bench import USES, Driver, allocate, run_with_claim
 
+from fairlead.kube.resources import Resource
+
+SLICES = Resource.of("resource.k8s.io/v1", "resourceslices", "ResourceSlice", namespaced=False)
 Drivers = Callable[..., Driver]
 
 
@@ -101,3 +104,37 @@ async def test_a_deleted_folder_of_sockets_comes_back(cluster: Cluster, driver: 
     await gpu.until(lambda: registry.is_dir())
     gpu.start()
     await gpu.until_registered()
+
+
+async def test_a_node_stops_offering_the_devices_of_a_driver_that_stays_away(cluster: Cluster, driver: Drivers):
+    async def publish(name: str, slice_driver: str) -> None:
+        spec = {
+            "driver": slice_driver,
+            "nodeName": NODE,
+            "pool": {"name": NODE, "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": "gpu-0"}],
+        }
+        await cluster.client.create(SLICES, {"metadata": {"name": name}, "spec": spec})
+
+    async def names() -> set[str]:
+        return {item["metadata"]["name"] for item in (await cluster.client.list(SLICES)).items}
+
+    gpu = driver()
+    gpu.start()
+    await gpu.until_registered()
+    await publish("of-the-driver", gpu.name)
+    await publish("by-hand", "never.seen")
+    try:
+        gpu.kill()
+        gpu.start()
+        await gpu.until_registered(2)
+        await asyncio.sleep(4)
+        assert await names() == {"of-the-driver", "by-hand"}
+        gpu.kill()
+        async with asyncio.timeout(15):
+            while "of-the-driver" in await names():  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert await names() == {"by-hand"}
+        await until_told(cluster, f"DRA driver {gpu.name} is away")
+    finally:
+        await cluster.client.delete_collection(SLICES)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.agent.claims import claim_name, extended_claim
-from fairlead.embedded.agent.dra import selection, state
+from fairlead.embedded.agent.dra import absence, selection, state
+from fairlead.embedded.agent.dra.absence import Absences
 from fairlead.embedded.agent.dra.checkpoint import Checkpoint, CheckpointError
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
 from fairlead.embedded.agent.dra.health import DeviceKey
@@ -29,6 +30,7 @@ CDI_DIRS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 """Folders of CDI specs that all nodes of the machine share, lowest priority first; a node's own `cdi` comes last."""
 REGISTRY, PLUGINS, CDI = "plugins_registry", "plugins", "cdi"
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 60.0
+_PRESENCE_LOOK_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -51,13 +53,23 @@ class Listener(Protocol):
     def report(self, reason: str, message: str) -> None:
         """Tell people of something about the node."""
 
+    async def withdraw_slices(self, driver: str) -> bool:
+        """Delete the driver's ResourceSlices of the node; False where that has to be tried again."""
+
 
 class NodeDevices:
     """`folder` is the node's root, as a kubelet's `/var/lib/kubelet`."""
 
     def __init__(
-        self, folder: Path, watch: FolderWatch, cdi_dirs: Sequence[Path] = CDI_DIRS, clock: Clock = SYSTEM
+        self,
+        folder: Path,
+        watch: FolderWatch,
+        cdi_dirs: Sequence[Path] = CDI_DIRS,
+        clock: Clock = SYSTEM,
+        *,
+        driver_away_s: float = absence.LIMIT_S,
     ) -> None:
+        """A driver that is away for `driver_away_s` loses its ResourceSlices of the node."""
         self._folder = folder
         self._watch = watch
         self._cdi_dirs = (*cdi_dirs, folder / CDI)
@@ -67,6 +79,8 @@ class NodeDevices:
         self._pods_known = asyncio.Event()
         self._reconcile = asyncio.Event()
         self._holding = asyncio.Event()
+        self._absences = Absences(driver_away_s)
+        self._driver_seen = asyncio.Event()
         self._metrics = DraMetrics()
         self._plugins = Plugins(self._driver_changed)
         self._health = HealthWatch(self._health_changed, clock)
@@ -102,6 +116,7 @@ class NodeDevices:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._keep_reconciled())
                 group.create_task(self._keep_health_fresh())
+                group.create_task(self._keep_slices_true())
         finally:
             await self._registrar.stop()
 
@@ -171,6 +186,9 @@ class NodeDevices:
 
     def _driver_changed(self, driver: str) -> None:
         self._reconcile.set()
+        if self._plugins.find(driver) is not None:
+            self._absences.seen(driver)
+            self._driver_seen.set()
         if self._listener is not None:
             self._listener.driver_changed(driver)
 
@@ -220,6 +238,21 @@ class NodeDevices:
                 _log.warning("claims of pod %s, which is gone, are not given back yet: %s", pod, error)
                 done = False
         return done
+
+    async def _keep_slices_true(self) -> None:
+        """Withdraw the slices of drivers that stay away."""
+        assert self._listener is not None
+        await self._driver_seen.wait()
+        while True:
+            await self._clock.sleep(_PRESENCE_LOOK_S)
+            usable = {driver: self._is_usable(driver) for driver in self._absences.drivers}
+            for driver in self._absences.look(usable, self._clock.monotonic_s()):
+                if await self._listener.withdraw_slices(driver):
+                    self._absences.settled(driver)
+
+    def _is_usable(self, driver: str) -> bool:
+        plugin = self._plugins.find(driver)
+        return plugin is not None and plugin.connection.is_connected
 
     async def _keep_health_fresh(self) -> None:
         if self._preparer.claims:
