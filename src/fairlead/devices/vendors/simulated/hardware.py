@@ -172,7 +172,7 @@ def _tpu(placed: Sequence[Placed], identity: Identity) -> Vendor:
 def _nvidia(placed: Sequence[Placed], identity: Identity) -> Vendor:
     shares: Sharing | int = next((entry.given.shares for entry in placed if entry.given.shares is not None), "")
     offer = Offer(dynamic_mig=any(entry.given.mig for entry in placed), shares=shares)
-    return SimulatedGpus(gpus(placed, identity), identity, offer)
+    return SimulatedGpus(lambda: gpus(placed, identity), identity, offer)
 
 
 def _network(placed: Sequence[Placed], identity: Identity) -> Vendor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from fairlead.devices.host import PciFunction
 from fairlead.devices.vendors.nvidia import facts
@@ -108,6 +109,7 @@ def _fabric(model: NvidiaModel, domain: Domain | None) -> facts.Fabric | None:
     return facts.Fabric(facts.FABRIC_COMPLETED, cluster_uuid=domain.uuid, clique_id=domain.clique)
 
 
+@cache
 def mig_profiles(model: NvidiaModel) -> tuple[facts.MigProfile, ...]:
     """The sizes that the model can be divided into."""
     total_mib = model.memory_bytes >> 20

@@ -6,7 +6,7 @@ hardware to set up.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fairlead.devices.cdi.spec import ContainerEdits
@@ -30,17 +30,23 @@ _CONTROLS = ("/dev/nvidia-modeset", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", 
 class SimulatedGpus(Vendor):
     name = "nvidia"
 
-    def __init__(self, facts: Gpus, identity: Identity, offer: Offer) -> None:
+    def __init__(self, facts: Callable[[], Gpus], identity: Identity, offer: Offer) -> None:
         self.driver = DRIVER
         self.cdi_kind = CDI_KIND
+        self._read = facts
         self._identity = identity
-        self._version = facts.driver.version if facts.driver is not None else ""
-        self._gpus: Mapping[str, Gpu] = {gpu.name: gpu for gpu in facts.gpus}
-        self._inventory = build(facts, offer)
-        self._devices = {device.name: device for device in self._inventory.devices}
+        self._offer = offer
+        self._version = ""
+        self._gpus: Mapping[str, Gpu] = {}
+        self._devices: Mapping[str, Device] = {}
 
     def probe(self) -> Inventory:
-        return self._inventory
+        facts = self._read()
+        inventory = build(facts, self._offer)
+        self._version = facts.driver.version if facts.driver is not None else ""
+        self._gpus = {gpu.name: gpu for gpu in facts.gpus}
+        self._devices = {device.name: device for device in inventory.devices}
+        return inventory
 
     def health(self) -> Mapping[str, Health]:
         return dict.fromkeys(self._devices, HEALTHY)

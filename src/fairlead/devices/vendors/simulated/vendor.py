@@ -86,9 +86,12 @@ class SimulatedVendor(Vendor):
 
     def probe(self) -> Inventory:
         state = self._now()
-        if self._shown is None:
-            self._shown = _without(self._whole(), {d for d, s in state.devices.items() if not s.is_there})
-        return self._shown
+        # A claim that is prepared in a thread may find, at the same time, that the state has changed.
+        shown = self._shown
+        if shown is None:
+            shown = _without(self._whole(), {d for d, s in state.devices.items() if not s.is_there})
+            self._shown = shown
+        return shown
 
     def health(self) -> Mapping[str, Health]:
         self._now()
@@ -99,9 +102,11 @@ class SimulatedVendor(Vendor):
         return simulated_edits(self._made.edits(device))
 
     def common_edits(self) -> ContainerEdits:
+        self._whole()
         return simulated_edits(self._made.common_edits())
 
     def extra_cdi_devices(self) -> Mapping[str, ContainerEdits]:
+        self._whole()
         return {name: simulated_edits(edits) for name, edits in self._made.extra_cdi_devices().items()}
 
     def resume(self, claims: Mapping[str, Sequence[str]]) -> None:
