@@ -117,7 +117,7 @@ class _Kubelet:
 
 
 async def _rounds(kubeconfig: str, root: Path, count: int, rounds: int, prefix: str) -> dict[str, tuple[float, ...]]:
-    """Kind of call -> medians over rounds of the p50 and the p99, as other work on the machine falls into some rounds."""
+    """Kind of call -> medians over rounds of the p50 and the p99: other work on the machine falls into some rounds."""
     found = [await _measure(kubeconfig, root, count, f"{prefix}-{n}") for n in range(rounds)]
     return {
         kind: tuple(statistics.median(_p(times[kind], percent) for times in found) for percent in (50, 99))

@@ -46,6 +46,7 @@ class _File(msgspec.Struct, frozen=True):
 
 _FILE: Final = msgspec.json.Decoder(_File)
 _DATA: Final = msgspec.json.Decoder(_Data)
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class CheckpointDamaged(CheckpointError):
@@ -186,7 +187,7 @@ class Checkpoint:
     def _decode(self, raw: bytes, path: Path) -> Records:
         try:
             file = _FILE.decode(raw)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise CheckpointError(f"{path}: is no checkpoint: {error}") from error
         if file.version > VERSION:
             raise _NewerVersion(
@@ -197,7 +198,7 @@ class Checkpoint:
             raise CheckpointError(f"{path}: the checksum does not fit: the file was damaged after it was written")
         try:
             data = _DATA.decode(file.data)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise CheckpointError(f"{path}: {error}") from error
         is_other_boot = bool(self._boot_id and data.boot_id and data.boot_id != self._boot_id)
         return {claim.uid: _after_boot(claim) if is_other_boot else claim for claim in data.claims}
