@@ -49,11 +49,15 @@ class EventMonitor:
             self._thread = threading.Thread(target=self._run, name="nvml-events", daemon=True)
             self._thread.start()
 
-    def forget(self, uuid: str, *, before_s: float | None = None) -> None:
-        """XIDs of a GPU that is well again: all, or those before a time."""
+    def forget(self, uuid: str, *, before_s: float) -> None:
+        """A GPU is well again: its XIDs from before a time no longer count."""
         with self._lock:
-            kept = [xid for xid in self._xids.get(uuid, ()) if before_s is not None and xid.at_s >= before_s]
-            self._xids[uuid] = kept
+            self._xids[uuid] = [xid for xid in self._xids.get(uuid, ()) if xid.at_s >= before_s]
+
+    def forget_instance(self, uuid: str, gpu_instance: int) -> None:
+        """A GPU instance is gone; its number will be another's."""
+        with self._lock:
+            self._xids[uuid] = [xid for xid in self._xids.get(uuid, ()) if xid.gpu_instance != gpu_instance]
 
     def xids(self) -> Mapping[str, tuple[Xid, ...]]:
         """GPU -> its XIDs that count, oldest first."""

@@ -55,6 +55,9 @@ class Offer:
     shares: Sharing | int = ""
 
 
+ONE_CLAIM = Offer()
+
+
 @dataclass(frozen=True, slots=True)
 class Partition:
     """What can be made of a GPU: an instance of a profile at a placement."""
@@ -68,7 +71,7 @@ class Partition:
         return partition_name(self.gpu, self.profile.name, self.profile, self.placement)
 
 
-def build(facts: Gpus, offer: Offer = Offer()) -> Inventory:
+def build(facts: Gpus, offer: Offer = ONE_CLAIM) -> Inventory:
     """Whole GPUs first, then what is part of one, then those for virtual machines: an allocator takes the first that
     fits. GPUs that are divided already, and those that only a reset would free of MIG, are not offered whole."""
     domains = nvlink_domains(facts.gpus)

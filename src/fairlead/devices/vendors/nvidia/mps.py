@@ -47,6 +47,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     """What `daemon.json` holds. `started` is the process' start in clock ticks since boot, 0 before it ran."""
 
     devices: list[str]
+    settings: MpsSettings
     pid: int = 0
     started: int = 0
 
@@ -107,6 +108,12 @@ class MpsDaemons:
             return []
         return [key for key in keys if self._record(key) is not None and not self.is_running(key)]
 
+    def restart(self, key: str) -> None:
+        """Start a daemon that died anew, as it was. Raises ClaimError."""
+        record = self._record(key)
+        if record is not None and record.devices:
+            self.start(key, record.devices, record.settings)
+
     def edits(self, key: str) -> ContainerEdits:
         """What a client's container needs: the daemon's pipes, and the shared memory of the host, where MPS keeps what
         clients and server exchange."""
@@ -141,7 +148,7 @@ class MpsDaemons:
         return environment | ({"LD_LIBRARY_PATH": self._libraries} if self._libraries else {})
 
     def _launch(self, key: str, control: Path, devices: Sequence[str], settings: MpsSettings) -> None:
-        self._write(key, _Record(list(devices)))
+        self._write(key, _Record(list(devices), settings))
         arguments = [str(control), "-f", *(["-M"] if settings.multi_user else [])]
         with open(self._place(key) / "log" / "daemon.log", "ab") as log:
             child = subprocess.Popen(
@@ -153,7 +160,7 @@ class MpsDaemons:
                 start_new_session=True,
             )
         self._children[key] = child
-        self._write(key, _Record(list(devices), child.pid, _started(child.pid)))
+        self._write(key, _Record(list(devices), settings, child.pid, _started(child.pid)))
         for _ in range(_START_STEPS):
             if child.poll() is not None:
                 break
@@ -214,7 +221,7 @@ class MpsDaemons:
             return None
         except (OSError, msgspec.MsgspecError):
             # Torn by a full disk: whether it runs is then told by whether it answers.
-            return _Record([])
+            return _Record([], MpsSettings())
 
     def _write(self, key: str, record: _Record) -> None:
         path = self._place(key) / "daemon.json"
