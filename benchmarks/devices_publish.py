@@ -171,7 +171,7 @@ class Seen:
         return any(s and (s.pool, s.device) == (self._node, device) for s in selectors)
 
     def event(self, device: str) -> bool:
-        mine = (e for e in self.events.store if e.involved_object.name == self._node)
+        mine = (e for e in self.events.store if e.involved_object and e.involved_object.name == self._node)
         return any(e.reason == "DeviceUnhealthy" and f"device {device} " in e.message for e in mine)
 
     async def when(self, condition: Callable[[str], bool], device: str) -> float:
