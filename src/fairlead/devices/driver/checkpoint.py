@@ -7,9 +7,10 @@ Whether a write is forced to the disk at once matters only where the machine its
 outlives the process. That a claim is about to be prepared is forced, since hardware may remember it when the machine is
 back; the rest is forced soon after, as a restart of the machine undoes it in any case.
 
-The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file and takes the
-name in one step, so that a reader finds the old record or the new one wherever the process dies. A damaged file is never guessed at: `load` says what is wrong, and `recovery` puts the record together again from the
-previous copy and from the claims in the API.
+The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file and takes the name in
+one step, so that a reader finds the old record or the new one wherever the process dies. A damaged file is never
+guessed at: `load` says what is wrong, and `recovery` puts the record together again from the previous copy and from the
+claims in the API.
 
 After a restart of the machine nothing of what was prepared is sure to be there: "prepared" records become "preparing",
 whose devices stay taken, and the kubelet asks for them again.
@@ -131,7 +132,7 @@ class Checkpoint:
         return records
 
     def force(self) -> None:
-        """Wait until the disk has what was saved. A file that is gone or a disk that fails is the next save's matter."""
+        """Wait until the disk has what was saved. What goes wrong is the next save's matter."""
         with contextlib.suppress(OSError):
             descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
             try:
