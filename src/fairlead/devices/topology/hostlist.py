@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from fairlead.devices.topology.errors import SourceError
 
 _MOST = 100_000
+_NUMBERS = re.compile(r"(\d+)")
 _TAIL = re.compile(r"(.*?)(\d+)$", re.DOTALL)
 
 
@@ -109,3 +110,8 @@ def _bracket(numbers: list[int], width: int) -> str:
             runs.append((number, number))
     texts = [str(low).zfill(width) + (f"-{str(high).zfill(width)}" if high > low else "") for low, high in runs]
     return texts[0] if len(numbers) == 1 else f"[{','.join(texts)}]"
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """A sort key by which leaf2 comes before leaf10."""
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _NUMBERS.split(name) if part)

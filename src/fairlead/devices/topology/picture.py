@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, TypeVar
 
-from fairlead.devices.topology.hostlist import compact
+from fairlead.devices.topology.hostlist import compact, natural
 from fairlead.devices.topology.model import Place, Topology
 from fairlead.devices.topology.snapshot import ClusterSeen, DeviceSeen, NodeSeen
 
@@ -37,7 +37,7 @@ class Part:
 
 def picture(topology: Topology, cluster: ClusterSeen, fabric: str | None = None) -> Part:
     """The whole cluster. Nodes that only the topology or only the API knows are there too."""
-    nodes = sorted({*topology.places, *cluster.nodes})
+    nodes = sorted({*topology.places, *cluster.nodes}, key=natural)
     made = {name: _node(name, cluster.nodes.get(name), cluster.devices.get(name, ())) for name in nodes}
     places = {name: topology.places.get(name, Place(name)) for name in nodes}
     known = Topology(topology.switches, places)
@@ -54,7 +54,7 @@ def _zones(
     by_name = {place.node: place for place in places}
     return _flat(
         _named("zone", zone, _switches(topology, made, [by_name[name] for name in names], fabric))
-        for zone, names in _grouped(sorted(by_name), lambda name: by_name[name].zone)
+        for zone, names in _grouped(sorted(by_name, key=natural), lambda name: by_name[name].zone)
     )
 
 
@@ -72,7 +72,7 @@ def _switches(
 
     def build(identifier: str) -> tuple[Part, ...]:
         switches = []
-        for child in sorted(below.get(identifier, ())):
+        for child in sorted(below.get(identifier, ()), key=natural):
             switch = topology.switches[child]
             members = f"{len(switch.members)} switches" if switch.members else ""
             note = ", ".join(word for word in (f"tier {topology.tiers[child]}", members) if word)
@@ -85,7 +85,7 @@ def _switches(
 def _domains(made: Mapping[str, Part], places: Sequence[Place]) -> tuple[Part, ...]:
     by_name = {place.node: place for place in places}
     parts: list[Part] = []
-    for domain, names in _grouped(sorted(by_name), lambda name: by_name[name].domain):
+    for domain, names in _grouped(sorted(by_name, key=natural), lambda name: by_name[name].domain):
         subs: list[Part] = []
         for sub, members in _grouped(names, lambda name: by_name[name].sub_domain):
             nodes = tuple(made[name] for name in members)
@@ -198,4 +198,4 @@ def _grouped(items: Iterable[T], key: Callable[[T], str]) -> list[tuple[str, lis
     found: dict[str, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
-    return sorted(found.items(), key=lambda pair: (not pair[0], pair[0]))
+    return sorted(found.items(), key=lambda pair: (not pair[0], natural(pair[0])))

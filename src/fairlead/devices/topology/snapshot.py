@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fairlead.devices.inventory import NUMA_NODE, PCI_BUS_ID, Attribute, Version
+from fairlead.devices.topology.hostlist import natural
 from fairlead.devices.topology.label_values import INSTANCE_ANNOTATION, REGION
 from fairlead.devices.topology.links import Spot, spot_from
 from fairlead.devices.topology.providers.accelerators import domain_of
@@ -140,22 +141,7 @@ def _whole(devices: Iterable[DeviceSeen]) -> tuple[DeviceSeen, ...]:
                 first.attributes,
             )
         )
-    return tuple(sorted(whole, key=lambda device: (device.driver, _natural(device.name))))
-
-
-def _natural(name: str) -> tuple[tuple[int, int | str], ...]:
-    """npu2 comes before npu10."""
-    parts: list[tuple[int, int | str]] = []
-    digits = ""
-    for character in [*name, ""]:
-        if character.isdecimal():
-            digits += character
-            continue
-        if digits:
-            parts.append((0, int(digits)))
-            digits = ""
-        parts.append((1, character))
-    return tuple(parts)
+    return tuple(sorted(whole, key=lambda device: (device.driver, natural(device.name))))
 
 
 def _value(raw: DeviceAttribute) -> Attribute | None:

@@ -54,7 +54,7 @@ def svg(part: Part, title: str = "Topology") -> str:
     detail: Detail = "devices" if part.count <= _DEVICES_UP_TO else "dots" if part.count <= _DOTS_UP_TO else "tiles"
     boxes = [_layout(child, detail) for child in part.parts]
     area = sum((box.width + _GAP) * (box.height + _GAP) for box in boxes)
-    body = _shelves(boxes, max(560.0, 1.5 * sqrt(area), *(box.width for box in boxes)) if boxes else 560.0)
+    body = _shelves(boxes, max(560.0, 2.0 * sqrt(area), *(box.width for box in boxes)) if boxes else 560.0)
     width, height = body.width + 2 * _PAD, body.height + 62 + _PAD
     summary = f"{part.count} nodes, {part.free} of {part.total} devices free"
     return (
@@ -159,9 +159,9 @@ def _node_with_dots(part: Part) -> _Box:
     devices = list(leaves(part))
     columns = max(4, min(12, ceil(len(devices) / 2)))
     shown = devices[: columns * 3]
-    width = max(columns * 8.0 + 12, 62.0)
+    width = max(columns * 8.0 + 12, 70.0)
     rows = max(1, ceil(len(shown) / columns))
-    title = escape(_cut(part.title, int((width - 8) / 5.2), tail=True))
+    title = escape(_cut(part.title, int((width - 10) / 5.7), tail=True))
     dots = "".join(
         f'<circle cx="{10 + number % columns * 8}" cy="{24 + number // columns * 8}" r="3" class="{_class(device)}"/>'
         for number, device in enumerate(shown)
@@ -187,7 +187,7 @@ def _class(device: Part) -> str:
 def _wished_width(boxes: Sequence[_Box], gap: float) -> float:
     """A width at which the rows come out somewhat wider than high."""
     area = sum((box.width + gap) * (box.height + gap) for box in boxes)
-    return max(1.25 * sqrt(area), max((box.width for box in boxes), default=0.0)) + 0.01
+    return max(1.6 * sqrt(area), max((box.width for box in boxes), default=0.0)) + 0.01
 
 
 def _shelves(boxes: Sequence[_Box], most: float, gap: float = _GAP) -> _Box:
