@@ -62,17 +62,19 @@ class Bench:
         self.vendor = vendor
         self.cdi = folder / "cdi"
         self.checkpoint = Checkpoint(folder)
+        self.device_specs = DeviceSpecs(self.cdi, vendor)
         self.preparer = ClaimPreparer(
             vendor, VendorCalls(f"{DRIVER} on {node}"), driver=DRIVER, pool=node,
             view=lambda: NodeView(inventory=vendor.inventory, is_probed=True), claims=reader,
             checkpoint=self.checkpoint, lock=FileLock(folder / "serialize.lock"),
-            device_specs=DeviceSpecs(self.cdi, vendor), claim_specs=ClaimSpecs(self.cdi, DRIVER),
+            device_specs=self.device_specs, claim_specs=ClaimSpecs(self.cdi, DRIVER),
             settings=limits, clock=clock,
         )  # fmt: skip
 
     async def start(self) -> Bench:
         await self.preparer.load()
         await self.preparer.settle()
+        self.device_specs.update(self.vendor.inventory)
         return self
 
     async def prepare(self, claim: ClaimReference) -> ClaimRecord | DeviceError:
@@ -135,7 +137,6 @@ async def test_an_api_server_that_is_away(dra_client: Client, dra_namespace: str
     assert isinstance(await found.prepare(known), ClaimRecord)
     async with Client(Credentials("http://127.0.0.1:9"), retry=RetryPolicy(attempts=1)) as away:
         alone = await Bench(tmp_path, ClaimReader(away, limit_s=5), found.vendor).start()
-        alone.preparer._device_specs.update(found.vendor.inventory)
         outcomes = await alone.preparer.prepare([known, unknown])
         assert isinstance(outcomes[known.uid], ClaimRecord), "a kubelet that restarts gets its answer"
         assert isinstance(outcomes[unknown.uid], ClaimUnreadable)
@@ -347,7 +348,7 @@ class Histories(RuleBasedStateMachine):
         self.loop.run_until_complete(self.bench.preparer.close())
         self.start()
 
-    @rule(name=CLAIMS, at=st.integers(1, 16), giving_back=st.booleans())
+    @rule(name=CLAIMS, at=st.integers(1, 24), giving_back=st.booleans())
     def crash(self, name: str, at: int, giving_back: bool) -> None:
         reference = ClaimReference("team", name, self.uid(name))
         call = self.bench.preparer.unprepare if giving_back else self.bench.preparer.prepare
