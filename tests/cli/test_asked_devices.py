@@ -8,6 +8,7 @@ import pytest
 
 from fairlead.cli import asked_devices
 from fairlead.cli.app import run
+from fairlead.cli.components import agent
 from fairlead.embedded.agent.node_spec import parse_nodes
 from fairlead.embedded.supervisor.launch import CannotStart
 
@@ -74,3 +75,9 @@ def test_a_mistake_is_one_sentence_and_nothing_starts(
 def test_a_disk_that_takes_nothing_is_named() -> None:
     with pytest.raises(CannotStart, match="/proc/nowhere/devices cannot be written"):
         asked_devices.prepare(Path("/proc/nowhere"), "rngdx8")
+
+
+def test_an_agent_whose_nodes_file_is_gone_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--kubeconfig", "x", "--data", str(tmp_path), "--nodes", f"@{tmp_path}/none.txt"]
+    assert agent(argv) == 1
+    assert f"nodes: {tmp_path}/none.txt cannot be read" in capsys.readouterr().err
