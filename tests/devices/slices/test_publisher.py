@@ -16,8 +16,11 @@ from msgspec import structs
 from devices.slices.slice_inventories import partitioned, plain, taint
 from devices.slices.slice_model import INCOMPLETE, ModelApi, told_of
 from embedded.apiserver.server_process import ServerProcess
+from fairlead.clock import SystemClock
 from fairlead.devices.errors import InventoryError
 from fairlead.devices.inventory import Device, Inventory
+from fairlead.devices.slices import precedence
+from fairlead.devices.slices import publisher as publisher_module
 from fairlead.devices.slices.convert import inventory_of
 from fairlead.devices.slices.hub import SlicePublisherHub
 from fairlead.devices.slices.layout import SliceContent, compute_layout
@@ -169,6 +172,32 @@ async def test_two_processes_of_one_pool_do_not_fight(client: Client, driver: st
         # An old process that ends takes nothing of the new one's with it.
         await former.withdraw(timeout_s=WAIT_S)
         assert len(await slices(client, driver)) == len(versions)
+    await clear(client, driver)
+
+
+class _Behind(SystemClock):
+    """A clock that was set back, as after a reboot without a battery."""
+
+    def wall_s(self) -> float:
+        return super().wall_s() - 3600
+
+
+async def test_slices_of_a_process_that_is_gone_and_was_ahead_in_time_are_taken_over(
+    client: Client, driver: str, node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (precedence, publisher_module):
+        monkeypatch.setattr(module, "STAND_BACK_S", 0.3)
+    async with running(SlicePublisherHub(client, node=node, instance="gone")) as hub:
+        await hub.add(driver, node).publish(plain(2), timeout_s=WAIT_S)
+    async with running(SlicePublisherHub(client, node=node, instance="here", clock=_Behind())) as hub:
+        publisher = hub.add(driver, node)
+        publisher.want(plain(3))
+
+        async def is_ours() -> bool:
+            return [len(s.spec.devices) for s in await slices(client, driver)] == [3]
+
+        await until(is_ours, "the slice to be taken over")
+        assert not publisher.status.is_standing_back
     await clear(client, driver)
 
 

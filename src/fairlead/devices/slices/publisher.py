@@ -95,8 +95,8 @@ class PoolPublisher:
         self._settled = 0
         self._refusal: InventoryError | None = None
         self._wanted_since_s = 0.0
-        self._others_wrote_s = 0.0
-        self._seen_marks: tuple[tuple[str, str], ...] = ()
+        self._others_wrote_s = float("-inf")
+        self._seen_marks: tuple[tuple[str, str], ...] | None = None
         self._node_failures = 0
         # Slice name -> what was sent and how the server stored it, where that is not the same.
         self._stored_as: dict[str, tuple[SliceContent, SliceContent]] = {}
@@ -279,9 +279,10 @@ class PoolPublisher:
             for s in existing
             if own not in s.metadata.annotations.values()
         )
-        if marks != self._seen_marks:
-            self._seen_marks = marks
+        if self._seen_marks is not None and marks != self._seen_marks:
             self._others_wrote_s = self._clock.monotonic_s()
+        # What is there at the first look may be of a process that is gone (and whose clock was ahead of ours).
+        self._seen_marks = marks
 
     async def _stand_back(self, newer: Mark, existing: Sequence[ResourceSlice], retry_s: float | None) -> Result | None:
         if not self.status.is_standing_back:
