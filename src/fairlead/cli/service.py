@@ -123,7 +123,7 @@ def logs(
     namespace: Namespace = "default",
     data: DataOption = None,
 ) -> None:
-    """Print the log of a component (apiserver, controllers, driver, agent, gateway, envoy) or of a service's engines."""
+    """Print the log of a component (apiserver, controllers, driver, agent, gateway, envoy) or of a model service."""
     where = folder(data)
     component = where / "logs" / f"{name}.log"
     if component.exists():
