@@ -167,6 +167,34 @@ def test_a_process_that_starts_while_a_pod_has_the_interface(rig: Rig) -> None:
     assert unwell(again) == {}
 
 
+def test_an_interface_without_rdma_that_a_pod_has(tmp_path: Path) -> None:
+    server = HgxServer(tmp_path, rails=1, infiniband=False)
+    (vf,) = server.virtual_functions(rail_chain(0), 1)
+    vendor = NetworkVendor(server.host, links=RecordedLinks(server, ""))
+    device = vendor.probe().find(NetworkPort.name_of(vf))
+    assert device is not None
+    vendor.prepare(CLAIM, [Grant(device, "nic")])
+    server.take_interface(server.host.link(f"/sys/bus/pci/devices/{vf}"), "ens9v0")
+
+    assert vendor.probe().find(device.name) == device
+    assert unwell(vendor) == {}
+    vendor.release(CLAIM, [device.name])
+    assert unwell(vendor) == {device.name: ("NoInterface", "NoSchedule")}, "nobody has it, and it is not back"
+
+
+def test_an_rdma_device_that_moves_with_its_interface(rig: Rig) -> None:
+    """RDMA devices can be bound to one network namespace (rdma system set netns exclusive)."""
+    before = rig.vendor.probe()
+    rig.vendor.prepare(CLAIM, [rig.grant()])
+    rig.move_into_pod()
+    rig.server.remove("/sys/class/infiniband/mlx5_0")
+
+    assert rig.vendor.probe() == before
+    assert unwell(rig.vendor) == {}
+    rig.vendor.release(CLAIM, [RAIL])
+    assert unwell(rig.vendor) == {RAIL: ("NoRdmaDevice", "NoSchedule")}
+
+
 def test_an_interface_that_comes_back_gets_its_name_and_mtu_again(rig: Rig) -> None:
     rig.vendor.prepare(CLAIM, [rig.grant({"interface": {"name": "net1", "mtu": 9000}})])
     rig.move_into_pod()
