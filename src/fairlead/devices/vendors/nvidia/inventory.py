@@ -8,7 +8,7 @@ being handed out twice, and the GPU takes everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,12 +71,16 @@ class Partition:
         return partition_name(self.gpu, self.profile.name, self.profile, self.placement)
 
 
+Part = Gpu | MigDevice | Partition
+"""What a device of a GPU is: all of it, a MIG device that exists, or one that can be made."""
+
+
 def build(facts: Gpus, offer: Offer = ONE_CLAIM) -> Inventory:
     """Whole GPUs first, then what is part of one, then those for virtual machines: an allocator takes the first that
     fits. GPUs that are divided already, and those that only a reset would free of MIG, are not offered whole."""
     domains = nvlink_domains(facts.gpus)
     devices: list[Device] = []
-    parts: list[Device] = []
+    pieces: list[Device] = []
     counters: dict[str, Mapping[str, str]] = {}
     for gpu in facts.gpus:
         if divides(gpu, offer):
@@ -84,10 +88,10 @@ def build(facts: Gpus, offer: Offer = ONE_CLAIM) -> Inventory:
         if is_offered_whole(gpu, offer):
             devices.append(_gpu_device(facts, gpu, domains.get(gpu.uuid, ""), offer))
         if divides(gpu, offer):
-            parts += [_partition_device(facts, partition, offer) for partition in partitions(gpu)]
+            pieces += [_partition_device(facts, partition, offer) for partition in partitions(gpu)]
         else:
-            parts += [_mig_device(facts, gpu, mig, offer) for mig in gpu.mig_devices]
-    devices += parts
+            pieces += [_mig_device(facts, gpu, mig, offer) for mig in gpu.mig_devices]
+    devices += pieces
     devices += [_vfio_device(vfio) for vfio in facts.vfio]
     offered = {device.name for device in devices}
     return Inventory(tuple(devices), counters, tuple(link for link in links(facts.gpus) if {link.a, link.b} <= offered))
@@ -107,6 +111,14 @@ def partitions(gpu: Gpu) -> Iterator[Partition]:
     for profile in gpu.mig_profiles:
         for placement in profile.placements:
             yield Partition(gpu, profile, placement)
+
+
+def parts(gpu: Gpu, offer: Offer) -> list[tuple[str, Part]]:
+    """Every device of a GPU by name, the GPU first where it is offered whole."""
+    found: list[tuple[str, Part]] = [(gpu.name, gpu)] if is_offered_whole(gpu, offer) else []
+    if divides(gpu, offer):
+        return found + [(partition.name, partition) for partition in partitions(gpu)]
+    return found + [(static_name(gpu, device), device) for device in gpu.mig_devices]
 
 
 def static_name(gpu: Gpu, mig: MigDevice) -> str:
@@ -280,9 +292,9 @@ def _slice_counter(number: int) -> str:
     return f"memory-slice-{number}"
 
 
-def _version(parts: Sequence[int] | Iterable[str]) -> Version | None:
+def _version(written: Iterable[int | str]) -> Version | None:
     """ "550.90.07" as semver: three numbers without leading zeroes; None where it is none."""
-    numbers = [str(part) for part in parts]
+    numbers = [str(part) for part in written]
     if not all(number.isdigit() for number in numbers) or not 1 <= len(numbers) <= 3:
         return None
     return Version(".".join(str(int(number)) for number in [*numbers, "0", "0"][:3]))

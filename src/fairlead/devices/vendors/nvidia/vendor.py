@@ -11,13 +11,14 @@ from typing import Any, Final
 from fairlead.clock import SYSTEM, Clock
 from fairlead.devices.cdi.spec import ContainerEdits
 from fairlead.devices.errors import ClaimError, ConfigError, DeviceError, ProbeError
-from fairlead.devices.health import HEALTHY, Health, unhealthy
+from fairlead.devices.health import HEALTHY, Health
 from fairlead.devices.host import Host
 from fairlead.devices.inventory import Device, Inventory
 from fairlead.devices.vendor import ClaimReference, DeviceReport, Grant, Preparation, Vendor
 from fairlead.devices.vendors.nvidia import mig
 from fairlead.devices.vendors.nvidia.attach import LIBRARY, NoDriver, open_library
 from fairlead.devices.vendors.nvidia.classes import device_classes
+from fairlead.devices.vendors.nvidia.conditions import Conditions
 from fairlead.devices.vendors.nvidia.config import Config, VfioDeviceConfig, read_config
 from fairlead.devices.vendors.nvidia.driver_files import DriverFiles, find_binary, find_driver_files, find_library
 from fairlead.devices.vendors.nvidia.edits import (
@@ -31,30 +32,20 @@ from fairlead.devices.vendors.nvidia.edits import (
 )
 from fairlead.devices.vendors.nvidia.events import EventMonitor
 from fairlead.devices.vendors.nvidia.facts import Gpu, Gpus, MigDevice, VfioGpu
-from fairlead.devices.vendors.nvidia.health import (
-    APPLICATION_XIDS,
-    Baseline,
-    GpuState,
-    Xid,
-    baseline,
-    compute_health,
-    concerns,
-    read_state,
-)
+from fairlead.devices.vendors.nvidia.health import APPLICATION_XIDS
 from fairlead.devices.vendors.nvidia.inventory import (
     ONE_CLAIM,
     Offer,
+    Part,
     Partition,
     build,
     divides,
-    is_offered_whole,
-    partitions,
-    static_name,
+    parts,
     vfio_name,
 )
 from fairlead.devices.vendors.nvidia.mps import MpsDaemons
 from fairlead.devices.vendors.nvidia.names import parse_partition
-from fairlead.devices.vendors.nvidia.nvml import GONE, GpuInstance, Library, Nvml, NvmlError, RecoveryAction
+from fairlead.devices.vendors.nvidia.nvml import GONE, Library, Nvml, NvmlError
 from fairlead.devices.vendors.nvidia.probe import read_gpus
 from fairlead.devices.vendors.nvidia.recording import Replay, read_recording
 from fairlead.devices.vendors.nvidia.sharing import SharedDevice, Sharing
@@ -66,19 +57,15 @@ DRIVER: Final = "gpu.nvidia.com"
 CDI_KIND: Final = "nvidia.com/gpu"
 STATE_FOLDER: Final = "/run/fairlead/nvidia"
 """Settings end with the machine's start, and so may what is known of them."""
-_XID_HOLD_S: Final = 60.0
-"""A driver that tells of needed repairs and tells of none: after so long an XID no longer counts. Older drivers cannot
-tell, and there it counts until this process is started anew, after the GPU was reset."""
 _FILES_S: Final = 60.0
 
 _LOG = logging.getLogger("fairlead.devices.nvidia")
-Target = Gpu | MigDevice | Partition | VfioGpu
+Target = Part | VfioGpu
 
 
 class NvidiaVendor(Vendor):
-    """`open_nvml` is called when first needed, and again after the driver was away. `facts` stands for the machine
-    where it is simulated: then nothing is touched and all is well. `cuda_visible`: claims also set
-    CUDA_VISIBLE_DEVICES, for processes that no device cgroup confines."""
+    """`open_nvml` is called when first needed, and again after the driver was away. `cuda_visible`: claims also
+    set CUDA_VISIBLE_DEVICES, for processes that no device cgroup confines."""
 
     name = "nvidia"
 
@@ -87,7 +74,6 @@ class NvidiaVendor(Vendor):
         host: Host | None = None,
         *,
         open_nvml: Callable[[], Library] | None = None,
-        facts: Callable[[], Gpus] | None = None,
         offer: Offer = ONE_CLAIM,
         driver_root: str = "/",
         state_folder: Path = Path(STATE_FOLDER),
@@ -99,7 +85,6 @@ class NvidiaVendor(Vendor):
         self.cdi_kind = CDI_KIND
         self._host = host or Host()
         self._open = open_nvml or (lambda: open_library(self._host, driver_root))
-        self._simulated = facts
         self._offer = offer
         self._driver_root = driver_root
         self._state_folder = state_folder
@@ -112,10 +97,8 @@ class NvidiaVendor(Vendor):
         self._sharing: Sharing | None = None
         self._facts = Gpus()
         self._targets: dict[str, tuple[Gpu | None, Target]] = {}
-        # GPU's uuid -> what was normal; and instances that no claim of ours explains.
-        self._baselines: dict[str, Baseline] = {}
-        self._strangers: dict[str, tuple[GpuInstance, ...]] = {}
-        # Partition -> its GPU instance; claim uid -> devices.
+        self._conditions: Conditions | None = None
+        # Partition -> what it is now; claim uid -> devices.
         self._instances: dict[str, mig.Instance] = {}
         self._held: dict[str, frozenset[str]] = {}
         self._files: tuple[float, DriverFiles] | None = None
@@ -128,16 +111,15 @@ class NvidiaVendor(Vendor):
         facts = self._read()
         self._facts = facts
         for gpu in facts.gpus:
-            self._targets |= {name: (gpu, target) for name, target in _targets(gpu, self._offer)}
+            self._targets |= {name: (gpu, target) for name, target in parts(gpu, self._offer)}
         self._targets |= {vfio_name(vfio): (None, vfio) for vfio in facts.vfio}
         if self._monitor is not None:
             self._monitor.watch(facts.gpus)
-        self._find_strangers()
+        if self._conditions is not None:
+            self._conditions.find_strangers(facts.gpus, frozenset[str]().union(*self._held.values()))
         return build(facts, self._offer)
 
     def _read(self) -> Gpus:
-        if self._simulated is not None:
-            return self._simulated()
         vfio = read_vfio(self._host)
         try:
             nvml = self._attach()
@@ -149,7 +131,7 @@ class NvidiaVendor(Vendor):
         except ProbeError:
             self._detach()
             raise
-        kept = self._kept(nvml, facts)
+        kept = self._kept(facts)
         for skipped in facts.skipped:
             self._say(f"{skipped.name} is left out: {skipped.reason}")
         if facts.skipped and not facts.gpus and not kept:
@@ -158,7 +140,7 @@ class NvidiaVendor(Vendor):
         gpus = tuple(sorted((*facts.gpus, *kept), key=lambda gpu: gpu.minor))
         return replace(facts, gpus=gpus, vfio=vfio)
 
-    def _kept(self, nvml: Nvml, facts: Gpus) -> list[Gpu]:
+    def _kept(self, facts: Gpus) -> list[Gpu]:
         """GPUs seen before that fail now, at most as many as NVML lists and cannot describe."""
         seen = {gpu.uuid for gpu in facts.gpus}
         taken = {gpu.minor for gpu in facts.gpus}
@@ -176,14 +158,14 @@ class NvidiaVendor(Vendor):
         if isinstance(target, VfioGpu):
             return vfio_edits(target)
         assert gpu is not None
-        if isinstance(target, MigDevice) and self._simulated is None:
+        if isinstance(target, MigDevice):
             return mig_edits(self._host, gpu, target.gpu_instance, target.compute_instance)
-        if isinstance(target, Gpu) and self._simulated is None:
+        if isinstance(target, Gpu):
             return gpu_edits(gpu, drm_nodes(self._host, gpu.pci.bus_id), self._driver_files().hook)
         return gpu_edits(gpu)
 
     def common_edits(self) -> ContainerEdits:
-        if self._simulated is not None or self._facts.driver is None:
+        if self._facts.driver is None:
             return common_edits(DriverFiles(version=""))
         return common_edits(self._driver_files())
 
@@ -205,84 +187,11 @@ class NvidiaVendor(Vendor):
         found: dict[str, Health] = {vfio_name(vfio): HEALTHY for vfio in self._facts.vfio}
         if self._sharing is not None:
             self._sharing.revive()
+        if self._conditions is None:
+            return found
         for gpu in self._facts.gpus:
-            found |= self._gpu_health(gpu)
+            found |= self._conditions.look(gpu)
         return found
-
-    def _gpu_health(self, gpu: Gpu) -> dict[str, Health]:
-        names = dict(_targets(gpu, self._offer))
-        if self._nvml is None:
-            return dict.fromkeys(names, HEALTHY)
-        state = read_state(self._nvml, gpu)
-        normal = self._normal(gpu, state)
-        xids = self._xids(gpu, state)
-        found: dict[str, Health] = {}
-        for name, target in names.items():
-            mine = [xid for xid in xids if concerns(xid, *self._instance_of(name, target))]
-            health = compute_health(gpu, state, normal, mine)
-            found[name] = health if health != HEALTHY else self._stranger_health(gpu, target)
-        return found
-
-    def _normal(self, gpu: Gpu, state: GpuState) -> Baseline:
-        if state.lost or state.unreadable:
-            return self._baselines.get(gpu.uuid, Baseline())
-        normal = self._baselines.setdefault(gpu.uuid, baseline(gpu, state))
-        if state.ecc_uncorrected is not None and state.ecc_uncorrected < normal.ecc_uncorrected:
-            # Counted anew since a reset.
-            normal = replace(normal, ecc_uncorrected=state.ecc_uncorrected)
-        if not gpu.mig_enabled:
-            normal = replace(normal, links=normal.links | state.links_up)
-        self._baselines[gpu.uuid] = normal
-        return normal
-
-    def _xids(self, gpu: Gpu, state: GpuState) -> Sequence[Xid]:
-        if self._monitor is None:
-            return ()
-        if state.recovery == RecoveryAction.NONE:
-            self._monitor.forget(gpu.uuid, before_s=self._clock.monotonic_s() - _XID_HOLD_S)
-        return self._monitor.xids().get(gpu.uuid, ())
-
-    def _instance_of(self, name: str, target: Target) -> tuple[int | None, int | None]:
-        """A partition that does not exist has no instance that an XID could be about."""
-        if isinstance(target, MigDevice):
-            return target.gpu_instance, target.compute_instance
-        if isinstance(target, Partition):
-            made = self._instances.get(name)
-            return (made.gpu_instance, made.compute_instance) if made else (-1, -1)
-        return None, None
-
-    def _find_strangers(self) -> None:
-        self._strangers = {}
-        if self._nvml is None:
-            return
-        held = {name for names in self._held.values() for name in names}
-        for gpu in self._facts.gpus:
-            if not divides(gpu, self._offer):
-                continue
-            ours = [partition for partition in partitions(gpu) if partition.name in held]
-            try:
-                there = mig.existing(self._nvml, gpu)
-            except NvmlError:
-                continue
-            alone = tuple(one for one in there if not any(mig.matches(partition, one) for partition in ours))
-            if alone:
-                self._strangers[gpu.uuid] = alone
-
-    def _stranger_health(self, gpu: Gpu, target: Target) -> Health:
-        """An instance that somebody made by hand takes its place from whatever overlaps it. One that is just what a
-        partition would be is taken over by the partition."""
-        for instance in self._strangers.get(gpu.uuid, ()):
-            blocks = isinstance(target, Gpu) or (
-                isinstance(target, Partition) and mig.overlaps(target, instance) and not mig.matches(target, instance)
-            )
-            if blocks:
-                return unhealthy(
-                    "MigInstanceInTheWay",
-                    f"{gpu.name}: GPU instance {instance.id} at memory slice {instance.start} is no claim's; see "
-                    f"nvidia-smi mig -lgi",
-                    "NoSchedule",
-                )
-        return HEALTHY
 
     # Claims.
 
@@ -317,7 +226,7 @@ class NvidiaVendor(Vendor):
         uuids = list(dict.fromkeys(str(report.data["uuid"]) for report in reports.values()))
         return Preparation(
             edits=_merge([claim_edits(uuids, for_cuda=self._cuda_visible), *api_edits]),
-            device_edits={name: _merge(parts) for name, parts in edits.items()},
+            device_edits={name: _merge(own) for name, own in edits.items()},
             reports=reports,
         )
 
@@ -330,7 +239,6 @@ class NvidiaVendor(Vendor):
                 return "", ContainerEdits()
             made = self._calling(lambda: mig.create(self._need(), target))
             self._instances[target.name] = made
-            self._strangers.pop(gpu.uuid, None)
             self._note_mig(gpu)
             return made.uuid, mig_edits(self._host, gpu, made.gpu_instance, made.compute_instance)
         if self._nvml is not None and divides(gpu, self._offer) and not grant.admin_access:
@@ -341,7 +249,7 @@ class NvidiaVendor(Vendor):
 
     def release(self, claim: ClaimReference, devices: Sequence[str]) -> None:
         """MPS first, as its server holds the device; a GPU that is gone takes its partitions with it."""
-        if self._nvml is None and self._simulated is None:
+        if self._nvml is None:
             self.probe()
         if self._sharing is not None:
             self._calling(lambda: self._undo_sharing(claim.uid))
@@ -370,8 +278,8 @@ class NvidiaVendor(Vendor):
                 raise ClaimError(f"{name}: cannot be removed: {error}") from error
             _LOG.warning("%s goes with its GPU: %s", name, error)
         made = self._instances.pop(name, None)
-        if made is not None and self._monitor is not None:
-            self._monitor.forget_instance(gpu.uuid, made.gpu_instance)
+        if made is not None and self._conditions is not None:
+            self._conditions.forget_instance(gpu, made)
         self._note_mig(gpu)
 
     def close(self) -> None:
@@ -391,13 +299,14 @@ class NvidiaVendor(Vendor):
             self._sharing = Sharing(nvml, smi, mps, self._state_folder / "claims", self._clock)
             self._monitor = EventMonitor(nvml, self._ignored_xids, self._clock)
             self._monitor.look = self._look
+            self._conditions = Conditions(nvml, self._monitor, self._offer, self._instances, self._clock)
             self._nvml = nvml
         return self._nvml
 
     def _detach(self) -> None:
         nvml, self._nvml = self._nvml, None
         monitor, self._monitor = self._monitor, None
-        self._sharing = None
+        self._sharing = self._conditions = None
         if monitor is not None:
             monitor.close()
         if nvml is not None:
@@ -441,14 +350,6 @@ class NvidiaVendor(Vendor):
         self._said = text
 
 
-def _targets(gpu: Gpu, offer: Offer) -> list[tuple[str, Target]]:
-    """The devices of a GPU by name, as `inventory.build` names them."""
-    found: list[tuple[str, Target]] = [(gpu.name, gpu)] if is_offered_whole(gpu, offer) else []
-    if divides(gpu, offer):
-        return found + [(partition.name, partition) for partition in partitions(gpu)]
-    return found + [(static_name(gpu, device), device) for device in gpu.mig_devices]
-
-
 def _shared_device(grant: Grant, uuid: str, gpu: Gpu, target: Target, config: Config | None) -> SharedDevice:
     shares = grant.device.capacity.get("shares")
     return SharedDevice(
@@ -474,13 +375,13 @@ def _vfio_config(
     return vfio_edits(vfio, iommufd=True) if iommufd else ContainerEdits()
 
 
-def _merge(parts: Sequence[ContainerEdits]) -> ContainerEdits:
+def _merge(several: Sequence[ContainerEdits]) -> ContainerEdits:
     """Edits one after another, each thing once."""
     return ContainerEdits(
-        env=list(dict.fromkeys(entry for part in parts for entry in part.env)),
-        device_nodes=[node for part in parts for node in part.device_nodes],
-        mounts=list({mount.container_path: mount for part in parts for mount in part.mounts}.values()),
-        hooks=[hook for part in parts for hook in part.hooks],
+        env=list(dict.fromkeys(entry for part in several for entry in part.env)),
+        device_nodes=[node for part in several for node in part.device_nodes],
+        mounts=list({mount.container_path: mount for part in several for mount in part.mounts}.values()),
+        hooks=[hook for part in several for hook in part.hooks],
     )
 
 
