@@ -90,8 +90,7 @@ class DeviceCondition:
 def damp(previous: DeviceCondition | None, raw: Health, now_s: float, settings: DampingSettings) -> DeviceCondition:
     """The condition after the vendor said `raw`. A device without history takes what is said."""
     if previous is None:
-        turns = (now_s,) if raw.state == "unhealthy" else ()
-        return DeviceCondition(raw, raw, now_s, turns)
+        return DeviceCondition(raw, raw, now_s, (now_s,) if raw.state == "unhealthy" else ())
     turns = _turns(previous, raw, now_s, settings)
     if previous.health.state != "unhealthy" or _is_worse(raw, previous.health):
         since_s = previous.since_s if _is_same(raw, previous.health) else now_s
