@@ -208,7 +208,9 @@ async def _read_cluster(client: Client) -> ClusterSeen:
 
 def _topology(cluster: ClusterSeen, file: Path | None) -> Topology:
     """Of a file, or of the cluster's labels and devices together, the labels first where they differ."""
+    from fairlead.devices.topology.errors import InvalidTopology
     from fairlead.devices.topology.merge import merge_preferring_first
+    from fairlead.devices.topology.model import EMPTY
     from fairlead.devices.topology.providers.accelerators import topology_from_devices
     from fairlead.devices.topology.providers.labels import topology_from_labels
     from fairlead.devices.topology.providers.sources import read_any
@@ -216,16 +218,19 @@ def _topology(cluster: ClusterSeen, file: Path | None) -> Topology:
     if file is not None:
         return read_any(_read(file).decode(errors="replace"))
     devices = ((device.node, device.attributes) for listed in cluster.devices.values() for device in listed)
-    merged = merge_preferring_first(
-        [("labels", topology_from_labels(cluster.labels)), ("devices", topology_from_devices(devices))]
-    )
+    try:
+        domains = topology_from_devices(devices)
+    except InvalidTopology as error:
+        typer.echo(f"note: {error}; the devices' domains are left out", err=True)
+        domains = EMPTY
+    merged = merge_preferring_first([("labels", topology_from_labels(cluster.labels)), ("devices", domains)])
     for conflict in merged.conflicts[:5]:
         typer.echo(f"note: {conflict}; the label counts", err=True)
     return merged.topology
 
 
 def _matrix(cluster: ClusterSeen, node: str) -> LinkMatrix:
-    from fairlead.devices.topology.links import link_matrix
+    from fairlead.devices.topology.links import fabric_links, link_matrix
 
     if node not in cluster.nodes:
         raise Failed(f'there is no node "{node}"; `fairlead topology show --all` lists them')
@@ -234,9 +239,15 @@ def _matrix(cluster: ClusterSeen, node: str) -> LinkMatrix:
         raise Failed(f"node {node} publishes no devices; is a driver running there?")
     names = [device.name for device in devices]
     twice = {name for name in names if names.count(name) > 1}
-    return link_matrix(
-        {f"{device.driver}/{device.name}" if device.name in twice else device.name: device.spot for device in devices}
-    )
+    called = [f"{one.driver}/{one.name}" if one.name in twice else one.name for one in devices]
+    links = [
+        link
+        for driver in {one.driver for one in devices}
+        for link in fabric_links(
+            {name: one.attributes for name, one in zip(called, devices, strict=True) if one.driver == driver}
+        )
+    ]
+    return link_matrix({name: one.spot for name, one in zip(called, devices, strict=True)}, links)
 
 
 def _print_links(matrix: LinkMatrix, scores: bool, output: str) -> None:

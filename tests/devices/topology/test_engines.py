@@ -80,13 +80,18 @@ def test_fabric_labels_stop_where_the_list_does() -> None:
 
 def test_patches_take_away_what_was_ours_and_leave_the_rest() -> None:
     current = {
-        "fabric.topograph.run/tier-0": "old", "fabric.topograph.run/tier-1": "gone", "topology.kubernetes.io/zone": "theirs",
-        "topology.kubernetes.io/region": "ours", "app": "x",
-    }  # fmt: skip
+        "fabric.topograph.run/tier-0": "old",
+        "fabric.topograph.run/tier-1": "gone",
+        "topology.kubernetes.io/zone": "theirs",
+        "topology.kubernetes.io/region": "ours",
+        "app": "x",
+    }
     wanted = {"fabric.topograph.run/tier-0": "new", "topology.kubernetes.io/zone": "mine"}
     assert compute_patch(current, wanted, {"topology.kubernetes.io/region"}) == {
-        "fabric.topograph.run/tier-0": "new", "fabric.topograph.run/tier-1": None, "topology.kubernetes.io/region": None,
-    }  # fmt: skip
+        "fabric.topograph.run/tier-0": "new",
+        "fabric.topograph.run/tier-1": None,
+        "topology.kubernetes.io/region": None,
+    }
     assert compute_patch({"fabric.topograph.run/tier-0": "new"}, {"fabric.topograph.run/tier-0": "new"}, ()) == {}
 
 

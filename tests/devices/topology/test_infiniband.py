@@ -13,39 +13,36 @@ from fairlead.devices.topology.providers.infiniband import parse_nvlink_partitio
 
 
 def fabric(groups: int = 2, nodes: int = 4, rails: int = 2, spines: int = 2, extra: str = "") -> str:
-    """A rail-optimised fabric: each node has one adapter to each of its group's leaves, each leaf a port to every spine."""
-    blocks: dict[str, list[str]] = {}
+    """A rail-optimised fabric: a node has an adapter to each leaf of its group, a leaf a port to every spine."""
+    ports: dict[str, list[str]] = {}
     heads: dict[str, str] = {}
+
+    def cable(one: str, other: str, text: str) -> None:
+        for end, peer in ((one, other), (other, one)):
+            lines = ports.setdefault(end, [])
+            lines.append(f'[{len(lines) + 1}]\t"{peer}"[1](aa) \t\t# "{text}" lid 6 4xNDR')
+
     for spine in range(spines):
-        heads[f"S-s{spine}"] = (
-            f'Switch\t65 "S-s{spine}"\t\t# "MF0;spine {spine}:MQM9700/U1" enhanced port 0 lid {spine} lmc 0'
-        )
+        heads[f"S-s{spine}"] = _switch(f"S-s{spine}", f"spine {spine}")
     for group in range(groups):
         for rail in range(rails):
             leaf = f"S-l{group}{rail}"
-            heads[leaf] = f'Switch\t65 "{leaf}"\t\t# "MF0;leaf-{group}-{rail}:MQM9700/U1" enhanced port 0 lid 7 lmc 0'
+            heads[leaf] = _switch(leaf, f"leaf-{group}-{rail}")
             for node in range(nodes):
-                adapter, name = f"H-{group}{node}{rail}", f"n{group}-{node} mlx5_{rail}"
-                heads[adapter] = f'Ca\t1 "{adapter}"\t\t# "{name}"'
-                blocks.setdefault(leaf, []).append(f'[{node + 1}]\t"{adapter}"[1](aa{node}) \t\t# "{name}" lid 6 4xNDR')
-                blocks.setdefault(adapter, []).append(
-                    f'[1](aa{node}) \t"{leaf}"[{node + 1}]\t\t# lid 6 lmc 0 "x" lid 7 4xNDR'
-                )
+                adapter = f"H-{group}-{node}-{rail}"
+                heads[adapter] = f'Ca\t1 "{adapter}"\t\t# "n{group}-{node} mlx5_{rail}"'
+                cable(leaf, adapter, f"n{group}-{node} mlx5_{rail}")
             for spine in range(spines):
-                blocks.setdefault(leaf, []).append(
-                    f'[{40 + spine}]\t"S-s{spine}"[{group + 1}]\t\t# "MF0;spine {spine}:M/U1" lid 1 4xNDR'
-                )
-                blocks.setdefault(f"S-s{spine}", []).append(
-                    f'[{group * 9 + rail + 1}]\t"{leaf}"[40]\t\t# "l" lid 7 4xNDR'
-                )
+                cable(leaf, f"S-s{spine}", "MF0;any:MQM9700/U1")
     text = "#\n# Topology file: generated on Wed Aug  6 16:11:23 2025\n#\n\n"
     for identifier, head in heads.items():
-        text += (
-            f"vendid=0x2c9\ndevid=0xd2f2\nswitchguid=0x1({identifier})\n{head}\n"
-            + "\n".join(blocks.get(identifier, []))
-            + "\n\n"
-        )
+        text += f"vendid=0x2c9\ndevid=0xd2f2\nswitchguid=0x1({identifier})\n{head}\n"
+        text += "\n".join(ports.get(identifier, [])) + "\n\n"
     return text + extra
+
+
+def _switch(identifier: str, name: str) -> str:
+    return f'Switch\t65 "{identifier}"\t\t# "MF0;{name}:MQM9700/U1" enhanced port 0 lid 7 lmc 0'
 
 
 def test_rails_and_spines_fold_into_groups() -> None:

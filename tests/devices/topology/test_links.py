@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fairlead.devices.inventory import Device, Link
-from fairlead.devices.topology.links import link_matrix
+from fairlead.devices.topology.links import fabric_links, link_matrix
 from fairlead.devices.topology.text import matrix_lines
 
 ROOT, NUMA = "resource.kubernetes.io/pcieRoot", "resource.kubernetes.io/numaNode"
@@ -50,3 +50,12 @@ def test_the_matrix_is_symmetric_and_prints() -> None:
     assert matrix.kinds == (("X", "PIX"), ("PIX", "X"))
     assert matrix_lines(matrix) == ["      npu0  npu1", "npu0  X     PIX", "npu1  PIX   X"]
     assert matrix_lines(matrix, scores=True)[1].split() == ["npu0", "70", "30"]
+
+
+def test_attributes_that_name_one_fabric_are_links() -> None:
+    devices = {
+        "gpu0": {"nvlinkDomain": "a"},
+        "gpu1": {"gpu.nvidia.com/nvlinkDomain": "a"},
+        "gpu2": {"nvlinkDomain": "b"},
+    }
+    assert fabric_links(devices) == [Link("gpu0", "gpu1", "NVLINK", 70)]

@@ -17,10 +17,13 @@ from fairlead.devices.topology.providers.sources import read_any
 
 def _neighbour(switch: str, kind: str = "Bridge", *, enabled: bool = True) -> dict[str, Any]:
     return {
-        "via": "LLDP", "rid": "1",
-        "chassis": {switch: {"id": {"type": "mac", "value": "aa:bb"}, "capability": [{"type": kind, "enabled": enabled}]}},
+        "via": "LLDP",
+        "rid": "1",
+        "chassis": {
+            switch: {"id": {"type": "mac", "value": "aa:bb"}, "capability": [{"type": kind, "enabled": enabled}]}
+        },
         "port": {"id": {"type": "ifname", "value": "swp1"}},
-    }  # fmt: skip
+    }
 
 
 def test_lldp_in_all_its_shapes() -> None:
@@ -46,9 +49,16 @@ def test_lldp_of_nodes_and_switches_is_one_tree() -> None:
         return json.dumps({"lldp": {"interface": [{f"e{n}": _neighbour(switch)} for n, switch in enumerate(switches)]}})
 
     folded = lldp.topology_from_lldp(
-        {"n1": heard("leaf1", "leaf2"), "n2": heard("leaf1", "leaf2"), "n3": heard("leaf3"),
-         "leaf1": heard("spine1", "spine2"), "leaf2": heard("spine1"), "leaf3": heard("spine1", "spine2"), "n4": heard()},
-    )  # fmt: skip
+        {
+            "n1": heard("leaf1", "leaf2"),
+            "n2": heard("leaf1", "leaf2"),
+            "n3": heard("leaf3"),
+            "leaf1": heard("spine1", "spine2"),
+            "leaf2": heard("spine1"),
+            "leaf3": heard("spine1", "spine2"),
+            "n4": heard(),
+        },
+    )
     topology = folded.topology
     assert topology.path("n1") == ("leaf1", "spine1")
     assert topology.path("n3") == ("leaf3", "spine1")
@@ -59,13 +69,19 @@ def test_lldp_of_nodes_and_switches_is_one_tree() -> None:
 def test_netq_follows_its_tiers_and_leaves_dangling_links_out() -> None:
     graph = [
         {
-            "nodes": [{"compounded_nodes": [
-                {"id": "h1", "name": "node-a", "tier": -1}, {"id": "h2", "name": "stranger", "tier": -1},
-                {"id": "l1", "name": "leaf", "tier": 1}, {"id": "s1", "name": "spine", "tier": 2},
-            ]}],
+            "nodes": [
+                {
+                    "compounded_nodes": [
+                        {"id": "h1", "name": "node-a", "tier": -1},
+                        {"id": "h2", "name": "stranger", "tier": -1},
+                        {"id": "l1", "name": "leaf", "tier": 1},
+                        {"id": "s1", "name": "spine", "tier": 2},
+                    ]
+                }
+            ],
             "links": [{"id": "h1-*-l1", "size": 4}, {"id": "h2-*-l1"}, {"id": "s1-*-l1"}, {"id": "h1-*-nobody"}],
         }
-    ]  # fmt: skip
+    ]
     folded = netq.topology_from_netq(json.dumps(graph), ["node-a"])
     assert folded.topology.path("node-a") == ("l1", "s1")
     assert list(folded.topology.places) == ["node-a"]
@@ -93,16 +109,51 @@ def test_air_tells_switches_by_system_and_function() -> None:
     assert netq.topology_from_json(json.dumps(document)).topology.path("server01") == ("leaf01", "spine01")
 
 
-AWS = {"Instances": [
-    {"InstanceId": "i-1", "NetworkNodes": ["nn-top", "nn-mid", "nn-leaf"], "CapacityBlockId": "cb-1", "AvailabilityZone": "us-west-2b"},
-    {"InstanceId": "i-2", "NetworkNodes": ["nn-top", "nn-mid", "nn-leaf2"], "AvailabilityZone": "us-west-2b"},
-]}  # fmt: skip
-GCP = {"items": [{"id": "11", "name": "vm-1", "zone": "https://x/zones/us-a1-b", "resourceStatus": {"physicalHostTopology": {
-    "cluster": "c", "block": "b", "subblock": "s", "host": "h"}}}]}  # fmt: skip
-OCI = {"data": {"items": [{"instance-id": "ocid1", "local-block-id": "lb", "network-block-id": "nb", "hpc-island-id": "hi",
-    "gpu-memory-fabric-id": "gf", "additional-data": {"locationDetails": {"rack": "r7"}}}, {"id": "", "local-block-id": "x"}]}}  # fmt: skip
-NEBIUS = {"items": [{"metadata": {"id": "computeinstance-1", "name": "w-1"}, "spec": {"nvl_instance_group_id": "g"},
-    "status": {"infiniband_topology_path": {"path": ["t", "m", "l"]}}}]}  # fmt: skip
+AWS = {
+    "Instances": [
+        {
+            "InstanceId": "i-1",
+            "NetworkNodes": ["nn-top", "nn-mid", "nn-leaf"],
+            "CapacityBlockId": "cb-1",
+            "AvailabilityZone": "us-west-2b",
+        },
+        {"InstanceId": "i-2", "NetworkNodes": ["nn-top", "nn-mid", "nn-leaf2"], "AvailabilityZone": "us-west-2b"},
+    ]
+}
+GCP = {
+    "items": [
+        {
+            "id": "11",
+            "name": "vm-1",
+            "zone": "https://x/zones/us-a1-b",
+            "resourceStatus": {"physicalHostTopology": {"cluster": "c", "block": "b", "subblock": "s", "host": "h"}},
+        }
+    ]
+}
+OCI = {
+    "data": {
+        "items": [
+            {
+                "instance-id": "ocid1",
+                "local-block-id": "lb",
+                "network-block-id": "nb",
+                "hpc-island-id": "hi",
+                "gpu-memory-fabric-id": "gf",
+                "additional-data": {"locationDetails": {"rack": "r7"}},
+            },
+            {"id": "", "local-block-id": "x"},
+        ]
+    }
+}
+NEBIUS = {
+    "items": [
+        {
+            "metadata": {"id": "computeinstance-1", "name": "w-1"},
+            "spec": {"nvl_instance_group_id": "g"},
+            "status": {"infiniband_topology_path": {"path": ["t", "m", "l"]}},
+        }
+    ]
+}
 
 
 @pytest.mark.parametrize(
@@ -111,12 +162,31 @@ NEBIUS = {"items": [{"metadata": {"id": "computeinstance-1", "name": "w-1"}, "sp
         ("aws", AWS, "i-1", ("nn-leaf", "nn-mid", "nn-top"), "cb-1"),
         ("gcp", GCP, "vm-1", ("s", "b", "c"), "s"),
         ("gcp", GCP["items"], "vm-1", ("s", "b", "c"), "s"),
-        ("gcp", {"items": [{"id": "1", "resourceStatus": {"physicalHost": "/cl/rack/host"}}]}, "1", ("cl/rack", "cl"), ""),
+        (
+            "gcp",
+            {"items": [{"id": "1", "resourceStatus": {"physicalHost": "/cl/rack/host"}}]},
+            "1",
+            ("cl/rack", "cl"),
+            "",
+        ),
         ("oci", OCI, "ocid1", ("lb", "nb", "hi"), "gf"),
-        ("oci", {"id": "o2", "rdmaTopologyData": {"customerLocalBlock": "l", "customerNetworkBlock": "n", "customerHPCIslandId": "h"}}, "o2", ("l", "n", "h"), ""),
+        (
+            "oci",
+            {
+                "id": "o2",
+                "rdmaTopologyData": {
+                    "customerLocalBlock": "l",
+                    "customerNetworkBlock": "n",
+                    "customerHPCIslandId": "h",
+                },
+            },
+            "o2",
+            ("l", "n", "h"),
+            "",
+        ),
         ("nebius", NEBIUS, "w-1", ("l", "m", "t"), "g"),
     ],
-)  # fmt: skip
+)
 def test_clouds(provider: str, answer: Any, node: str, path: tuple[str, ...], domain: str) -> None:
     topology = cloud.topology_from_answers(provider, json.dumps(answer)).topology
     assert topology.path(node) == path
@@ -225,13 +295,15 @@ def test_labels_of_clouds_count_where_there_are_no_tiers() -> None:
 
 def test_domains_of_devices() -> None:
     assert accelerators.domain_of({"gpu.nvidia.com/clusterUUID": "u", "cliqueID": 3}) == "u.3"
-    assert accelerators.domain_of({"nvlinkDomain": "d"}) == "d"
+    assert accelerators.domain_of({"sliceName": "d"}) == "d"
+    # Also the GPUs of one node have an nvlinkDomain.
+    assert accelerators.domain_of({"nvlinkDomain": "GPU-1"}) == ""
     topology = accelerators.topology_from_devices(
-        [("n1", {"nvlinkDomain": "d"})], {"n1": {}, "n2": {"nvidia.com/gpu.clique": "u.1"}}
+        [("n1", {"sliceName": "d"})], {"n1": {}, "n2": {"nvidia.com/gpu.clique": "u.1"}}
     )
     assert {node: place.domain for node, place in topology.places.items()} == {"n1": "d", "n2": "u.1"}
     with pytest.raises(InvalidTopology, match="several domains"):
-        accelerators.topology_from_devices([("n1", {"nvlinkDomain": "d"}), ("n1", {"nvlinkDomain": "e"})])
+        accelerators.topology_from_devices([("n1", {"sliceName": "d"}), ("n1", {"sliceName": "e"})])
 
 
 def test_topology_conf_with_continued_lines_and_mistakes() -> None:

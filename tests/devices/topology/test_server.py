@@ -47,6 +47,11 @@ async def api(tmp_path: Path) -> AsyncIterator[aiohttp.ClientSession]:
     await slow_server.close()
 
 
+def _failing(status: int, message: str) -> bytes:
+    params = {"generateResponseCode": status, "errorMessage": message}
+    return json.dumps({"provider": {"name": "test", "params": params}, "engine": {"name": "slurm"}}).encode()
+
+
 async def _ask(
     api: aiohttp.ClientSession, provider: dict[str, Any], engine: dict[str, Any], **more: Any
 ) -> tuple[int, str]:
@@ -63,8 +68,9 @@ async def _ask(
 
 async def test_a_tree_of_the_test_provider(api: aiohttp.ClientSession) -> None:
     assert await _ask(api, {"name": "test"}, {"name": "slurm"}) == (
-        200, "SwitchName=S1 Switches=S[2-3]\nSwitchName=S2 Nodes=Node[201-202,205]\nSwitchName=S3 Nodes=Node[304-306]\n",
-    )  # fmt: skip
+        200,
+        "SwitchName=S1 Switches=S[2-3]\nSwitchName=S2 Nodes=Node[201-202,205]\nSwitchName=S3 Nodes=Node[304-306]\n",
+    )
     status, text = await _ask(api, {"name": "test", "params": {"modelFileName": "tree.yaml"}}, {"name": "slurm"})
     assert (status, text) == (200, "SwitchName=s Switches=l\nSwitchName=l Nodes=n[1-3]\n")
 
@@ -102,8 +108,8 @@ async def test_a_source_that_hangs_or_is_away_is_tried_again_and_told(api: aioht
         (b'{"provider": {"name": "test"}, "engine": {"name": "x"}}', 400, "unsupported engine x"),
         (b'{"provider": {"name": "test"}, "engine": {"name": "slinky"}}', 400, "use slurm"),
         (b'{"provider": {"name": "test"}, "engine": {"name": "k8s"}}', 400, "no Kubernetes API"),
-        (b'{"provider": {"name": "test", "params": {"generateResponseCode": 405, "errorMessage": "no"}}, "engine": {"name": "slurm"}}', 405, "no"),
-        (b'{"provider": {"name": "test", "params": {"generateResponseCode": 99}}, "engine": {"name": "slurm"}}', 400, "Unsupported response code"),
+        (_failing(405, "no"), 405, "no"),
+        (_failing(99, ""), 400, "Unsupported response code"),
     ],
 )  # fmt: skip
 async def test_refusals(api: aiohttp.ClientSession, body: bytes, status: int, message: str) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from fairlead.devices.inventory import NUMA_NODE, PCIE_ROOT, Attribute, Device, Link
 
@@ -22,6 +23,9 @@ SWITCH_SCORE = 30
 SOCKET_SCORE = 20
 INTERCONNECT_SCORE = 10
 UNKNOWN_SCORE = 0
+
+_FABRICS = {"nvlinkDomain": "NVLINK", "xgmiHive": "XGMI"}
+"""Attribute whose equal values mean one fabric -> the word for it, where the number of lanes is not known."""
 
 SELF = "X"
 UNKNOWN = "?"
@@ -72,6 +76,23 @@ def link_matrix(devices: Sequence[Device] | Mapping[str, Spot], links: Iterable[
             kinds[row][column] = kinds[column][row] = kind
             scores[row][column] = scores[column][row] = score
     return LinkMatrix(names, tuple(map(tuple, kinds)), tuple(map(tuple, scores)))
+
+
+def fabric_links(devices: Mapping[str, Mapping[str, Attribute]]) -> list[Link]:
+    """Links between devices whose attributes name one fabric, for slices, which carry no links themselves. `devices`:
+    name -> attributes; those of different drivers must not be in one call."""
+    found: list[Link] = []
+    short = {
+        name: {key.rpartition("/")[2]: value for key, value in attributes.items()}
+        for name, attributes in devices.items()
+    }
+    for attribute, kind in _FABRICS.items():
+        groups: dict[Attribute | None, list[str]] = {}
+        for name, attributes in short.items():
+            if (value := attributes.get(attribute)) not in (None, ""):
+                groups.setdefault(value, []).append(name)
+        found += [Link(a, b, kind, FABRIC_SCORE) for names in groups.values() for a, b in combinations(names, 2)]
+    return found
 
 
 def spot_of(device: Device) -> Spot:

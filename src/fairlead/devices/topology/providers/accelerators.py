@@ -1,7 +1,9 @@
 """Accelerator domains that drivers publish: attributes in ResourceSlices, and NVIDIA's label nvidia.com/gpu.clique.
 
-NVIDIA: a GPU's fabric is `clusterUUID` and `cliqueID`, joined by a dot as GPU Feature Discovery writes them. Google:
-the chips of a multi-host slice carry `sliceName` or `slice`. Names count without their domain and case.
+Only domains that may span nodes count. NVIDIA: a GPU's multi-node NVLink fabric is `clusterUUID` and `cliqueID`,
+joined by a dot as GPU Feature Discovery writes them (`nvlinkDomain` also names the GPUs of one node: see
+`links.fabric_links`). Google: the chips of a multi-host slice carry `sliceName` or `slice`. Names count without
+their domain and case.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from fairlead.devices.topology.label_values import CLIQUE
 from fairlead.devices.topology.model import Place, Topology
 
 Attributes = Mapping[str, bool | int | str | tuple[int, ...] | tuple[str, ...]]
-_WHOLE = ("clique", "nvlinkclique", "nvlinkdomain", "gpuclique", "slicename", "slice")
+_WHOLE = ("gpuclique", "slicename", "slice")
 
 
 def domain_of(attributes: Attributes) -> str:

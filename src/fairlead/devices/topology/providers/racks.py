@@ -97,8 +97,5 @@ def _add(switches: dict[str, Switch], path: tuple[str, ...]) -> tuple[str, ...]:
     """The switches of a path, outermost first; its leaf, or nothing."""
     for depth in range(1, len(path) + 1):
         identifier = ".".join(path[:depth])
-        switches.setdefault(
-            identifier,
-            Switch(identifier, ".".join(path[: depth - 1]), path[depth - 1] if depth > 1 else ""),
-        )
+        switches.setdefault(identifier, Switch(identifier, ".".join(path[: depth - 1])))
     return (".".join(path),) if path else ()
