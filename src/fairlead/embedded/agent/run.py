@@ -31,6 +31,7 @@ from fairlead.embedded.agent.dra import absence
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
 from fairlead.embedded.agent.dra.node_devices import CDI_DIRS, NodeDevices
 from fairlead.embedded.agent.environment import NodeView
+from fairlead.embedded.agent.former import forget_former_nodes
 from fairlead.embedded.agent.node import NodeIdentity, capacity
 from fairlead.embedded.agent.node_spec import NodeSpec, parse_nodes
 from fairlead.embedded.agent.registration import Registration
@@ -109,11 +110,14 @@ async def run(
                 registration = Registration(client, identity, host, data, clock)
                 agents.append(NodeAgent(client, context, cluster, registration))
             watching = asyncio.create_task(plugin_folders.run())
+            offered = {spec.name for spec in specs}
+            forgetting = asyncio.create_task(forget_former_nodes(client, data / "node", offered, clock))
             try:
                 await _run_until_told(agents, credentials, kubelet_port)
             finally:
                 watching.cancel()
-                await asyncio.gather(watching, return_exceptions=True)
+                forgetting.cancel()
+                await asyncio.gather(watching, forgetting, return_exceptions=True)
 
 
 async def stop_pods(data: Path) -> int:

@@ -340,6 +340,7 @@ class PodWorker:
             "start_time": self._start_time_s,
             "ready": ready,
             "volumes": {name: str(path) for name, path in self.volumes.items()},
+            "claims": self.devices.remembered(),
         }
         write_durably(str(self.folder / "pod.json"), record)
 

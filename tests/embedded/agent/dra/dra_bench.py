@@ -140,3 +140,13 @@ def checkpoint(cluster: Cluster, node: str = NODE) -> list[dict[str, Any]]:
 
 
 USES = {"resources": {"claims": [{"name": "c"}]}}
+
+
+async def said(cluster: Cluster, pod: str, lines: int = 1, **params: str) -> str:
+    """A container's output once it has so many lines: it is ready before it has said anything."""
+    deadline = time.monotonic() + 15
+    while True:
+        text = await cluster.logs(pod, **params)
+        if text.count("\n") >= lines or time.monotonic() > deadline:
+            return text
+        await asyncio.sleep(0.05)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, shell
-from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim
+from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim, said
 
 Drivers = Callable[..., Driver]
 SHOW = 'test -n "$GPU" && echo has $GPU || echo NOTHING; sleep 600'
@@ -36,7 +36,7 @@ async def test_the_agent_is_killed_while_the_driver_prepares(cluster: Cluster, d
     gpu.give("one")
     cluster.platform.start_agent()
     await cluster.until("slow", is_ready)
-    assert await cluster.logs("slow") == "has zero\n"
+    assert await said(cluster, "slow") == "has zero\n"
     await cluster.delete("slow")
     assert gpu.calls("unprepare")
 
@@ -100,7 +100,7 @@ async def test_a_running_pod_is_adopted_and_its_restart_asks_the_driver_again(cl
     gpu.start()
     await cluster.until("kept", lambda p: container_status(p)["restartCount"] == 1 and is_ready(p))
     assert len(gpu.calls("prepare")) == 2
-    assert await cluster.logs("kept") == "zero\n"
+    assert await said(cluster, "kept") == "zero\n"
 
 
 async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver: Drivers):
@@ -116,7 +116,7 @@ async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver:
     gpu.give("one")
     gpu.start()
     await cluster.until("shaken", is_ready)
-    assert await cluster.logs("shaken") == "has zero\n"
+    assert await said(cluster, "shaken") == "has zero\n"
 
 
 async def test_a_pod_is_deleted_while_its_driver_hangs(cluster: Cluster, driver: Drivers):
@@ -150,6 +150,20 @@ async def test_a_damaged_record_is_kept_aside_and_present_pods_are_prepared_agai
     assert any(e["reason"] == "DRACheckpointDamaged" and e["involvedObject"]["name"] == NODE for e in events)
     await cluster.delete("present")
     assert len(gpu.calls("unprepare")) == 1
+
+
+async def test_a_damaged_record_does_not_keep_claims_of_pods_that_are_gone(cluster: Cluster, driver: Drivers):
+    gpu = simple(driver)
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    await run_with_claim(cluster, "gone", "one", shell(SHOW, **USES))
+    await cluster.until("gone", is_ready)
+    cluster.platform.kill(cluster.platform.agent)
+    await cluster.client.delete(PODS, "gone", "default", grace_period_s=0)
+    path = cluster.platform.data / "node" / NODE / "dra_manager_state"
+    await asyncio.to_thread(path.write_bytes, b"\0" * 100)
+    cluster.platform.start_agent()
+    await gpu.until(lambda: gpu.calls("unprepare"))
+    await until_free(cluster)
 
 
 async def test_a_full_disk_stops_a_pod_before_its_driver_is_asked(cluster: Cluster, driver: Drivers):

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, phase, shell
-from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim
+from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim, said
 
 Drivers = Callable[..., Driver]
 
@@ -22,7 +22,7 @@ async def test_a_pod_gets_its_devices_and_gives_them_back(cluster: Cluster, driv
         cluster, "uses", "one", shell("echo $GPU $DRIVER; sleep 600", env=[{"name": "GPU", "value": "no"}], **USES)
     )
     await cluster.until("uses", is_ready)
-    assert await cluster.logs("uses") == "zero on\n"
+    assert await said(cluster, "uses") == "zero on\n"
     assert [call["claims"] for call in gpu.calls("prepare")] == [["one"]]
     assert gpu.calls("prepare")[0]["service"] == "v1.DRAPlugin"
     assert [record["name"] for record in checkpoint(cluster)] == ["one"]
@@ -103,7 +103,7 @@ async def test_two_drivers_in_one_claim(cluster: Cluster, driver: Drivers):
     await allocate(cluster, "both", (gpu.name, NODE, "gpu-0"), (nic.name, NODE, "nic-0"))
     await run_with_claim(cluster, "pair", "both", shell("echo $GPU $NIC; sleep 600", **USES))
     await cluster.until("pair", is_ready)
-    assert await cluster.logs("pair") == "yes yes\n"
+    assert await said(cluster, "pair") == "yes yes\n"
     nic.kill(signal.SIGTERM)
     await cluster.client.delete(PODS, "pair", "default", grace_period_s=1)
     await gpu.until(lambda: gpu.calls("unprepare"))
@@ -163,7 +163,7 @@ async def test_all_claims_of_a_pod_go_in_one_call(cluster: Cluster, driver: Driv
         await reserve(cluster, name, pod)
     await cluster.until("two", is_ready)
     assert [sorted(call["claims"]) for call in gpu.calls("prepare")] == [["left", "right"]]
-    logs = [await cluster.logs("two", container=name) for name in ("a", "b", "none")]
+    logs = [await said(cluster, "two", container=name) for name in ("a", "b", "none")]
     assert logs == ["[a]\n", "[ab]\n", "[]\n"]
 
 

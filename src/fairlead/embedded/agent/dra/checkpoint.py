@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -54,11 +54,15 @@ class Checkpoint:
         data = msgspec.json.encode(sorted(claims.values(), key=lambda record: record.uid)).decode()
         write_durably(str(self.path), {"version": _VERSION, "data": data, "checksum": _checksum(data)})
 
-    def set_aside(self) -> Path:
-        """Move a damaged file out of the way, for a person to look at."""
+    def replace_damaged(self, claims: Claims) -> Path:
+        """Keep a copy of a damaged file for a person to look at, and write `claims` in its place.
+
+        Where that cannot be done the damaged file stays, so that the next agent comes here again.
+        """
         aside = self.path.with_name(f"{FILE_NAME}.damaged")
-        with contextlib.suppress(FileNotFoundError):
-            os.replace(self.path, aside)
+        with contextlib.suppress(OSError):
+            shutil.copyfile(self.path, aside)
+            self.save(claims)
         return aside
 
 

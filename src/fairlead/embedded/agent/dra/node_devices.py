@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -98,7 +99,8 @@ class NodeDevices:
         try:
             claims = checkpoint.load()
         except CheckpointError as error:
-            aside = checkpoint.set_aside()
+            claims = _claims_of_pods(folder)
+            aside = checkpoint.replace_damaged(claims)
             self._damage = f"{error}; it is kept as {aside}, and the claims of present pods are prepared again"
             _log.error("%s", self._damage)
         self._preparer = ClaimPreparer(checkpoint, claims, self._plugins, self._metrics, clock)
@@ -128,6 +130,16 @@ class NodeDevices:
     def holds(self, pod: Pod) -> bool:
         """Whether the pod may have devices to give back."""
         return self._preparer.holds(pod.metadata.uid)
+
+    def knows_devices(self, pod: Pod) -> bool:
+        """Whether the drivers' answers for the pod are on record."""
+        records = self._records(pod).values()
+        return bool(records) and all(record.is_prepared for record in records)
+
+    def remembered(self, pod: Pod) -> list[dict[str, Any]]:
+        """The pod's claims and their drivers, as `_claims_of_pods` reads them."""
+        records = self._records(pod).values()
+        return [{"uid": r.uid, "namespace": r.namespace, "name": r.name, "drivers": sorted(r.drivers)} for r in records]
 
     def is_prepared(self, pod: Pod) -> bool:
         """Whether nothing is left to prepare for the pod. True for pods without claims."""
@@ -263,6 +275,22 @@ class NodeDevices:
             if not self._preparer.claims:
                 self._holding.clear()
             await self._clock.sleep(EXPIRY_LOOK_S)
+
+
+def _claims_of_pods(folder: Path) -> state.Claims:
+    """Which claims pods used, by the pods' own files, without the devices."""
+    claims: state.Claims = {}
+    for path in folder.glob("pods/*/pod.json"):
+        try:
+            record = json.loads(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+        wanted = [
+            state.WantedClaim(c["uid"], c["namespace"], c["name"], dict.fromkeys(c["drivers"], frozenset()))
+            for c in record.get("claims") or ()
+        ]
+        claims = state.hold(claims, record["uid"], wanted)
+    return claims
 
 
 def _claim_names(pod: Pod) -> list[str]:

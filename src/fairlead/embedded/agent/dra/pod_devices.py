@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.embedded.agent.claims import require_claims, uses_claims
@@ -39,8 +39,12 @@ class PodDevices:
 
     @property
     def are_lost(self) -> bool:
-        """Whether the pod has claims of which this node has no record."""
-        return uses_claims(self._pod()) and not self.are_held
+        """Whether the pod has claims of which this node does not know the devices."""
+        return uses_claims(self._pod()) and not self._node.knows_devices(self._pod())
+
+    def remembered(self) -> list[dict[str, Any]]:
+        """The pod's claims in a form for its own files, from which a damaged record of the node is made again."""
+        return self._node.remembered(self._pod())
 
     async def prepare(self) -> None:
         """Nothing for pods without claims. Raises ClaimsPending, PrepareError."""
