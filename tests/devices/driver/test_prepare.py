@@ -274,7 +274,7 @@ class Cluster:
         self.claims[name] = msgspec.convert(wire, ResourceClaim)
 
 
-CLAIMS = st.sampled_from([f"claim-{n}" for n in range(4)])
+CLAIMS = st.sampled_from([f"claim-{n}" for n in range(3)])
 DEVICES = st.sampled_from(["widget-0", "widget-0-a", "widget-0-b", "widget-1"])
 
 
@@ -348,8 +348,10 @@ class Histories(RuleBasedStateMachine):
         self.loop.run_until_complete(self.bench.preparer.close())
         self.start()
 
-    @rule(name=CLAIMS, at=st.integers(1, 24), giving_back=st.booleans())
-    def crash(self, name: str, at: int, giving_back: bool) -> None:
+    @rule(name=CLAIMS, device=DEVICES, at=st.integers(1, 24), giving_back=st.booleans(), asks_again=st.booleans())
+    def crash(self, name: str, device: str, at: int, giving_back: bool, asks_again: bool) -> None:
+        if name not in self.cluster.claims:
+            self.make(name, device)
         reference = ClaimReference("team", name, self.uid(name))
         call = self.bench.preparer.unprepare if giving_back else self.bench.preparer.prepare
         if giving_back:
@@ -358,6 +360,8 @@ class Histories(RuleBasedStateMachine):
             self.loop.run_until_complete(call([reference]))
         self.loop.run_until_complete(self.bench.preparer.close())
         self.start()
+        if asks_again:
+            self.prepare(name)
 
     @invariant()
     def nobody_overlaps(self) -> None:
@@ -406,5 +410,5 @@ def dying(at: int) -> Iterator[None]:
             setattr(os, name, real[name])
 
 
-Histories.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+Histories.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
 TestHistories = Histories.TestCase
