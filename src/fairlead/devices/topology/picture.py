@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fairlead.devices.topology.hostlist import compact, natural
 from fairlead.devices.topology.model import Place, Topology
@@ -109,7 +109,7 @@ def _node(name: str, node: NodeSeen | None, devices: Sequence[DeviceSeen]) -> Pa
             _sum(Part("pcie", switch, "PCIe switch", parts=tuple(_device(device) for device in on)))
             if switch
             else tuple(_device(device) for device in on)
-            for switch, on in _grouped(of_socket, lambda device: device.spot.pcie_switch)
+            for switch, on in _grouped(of_socket, lambda device: device.spot.pcie_switch, str)
         ]
         parts = tuple(part for item in switches for part in (item if isinstance(item, tuple) else (item,)))
         sockets.append(_named("socket", socket, parts))
@@ -193,9 +193,11 @@ def _flat(items: Iterable[Part | tuple[Part, ...]]) -> tuple[Part, ...]:
     return tuple(part for item in items for part in (item if isinstance(item, tuple) else (item,)))
 
 
-def _grouped(items: Iterable[T], key: Callable[[T], str]) -> list[tuple[str, list[T]]]:
+def _grouped(
+    items: Iterable[T], key: Callable[[T], str], order: Callable[[str], Any] = natural
+) -> list[tuple[str, list[T]]]:
     """(key, items) in the order of keys, the unnamed one last."""
     found: dict[str, list[T]] = {}
     for item in items:
         found.setdefault(key(item), []).append(item)
-    return sorted(found.items(), key=lambda pair: (not pair[0], natural(pair[0])))
+    return sorted(found.items(), key=lambda pair: (not pair[0], order(pair[0])))

@@ -8,18 +8,20 @@ like.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+import msgspec
 
 from fairlead.devices.topology import documents
 from fairlead.devices.topology.errors import SourceError, TopologyError, Unsupported
 from fairlead.devices.topology.fabric import Folded
 from fairlead.devices.topology.merge import merge
-from fairlead.devices.topology.model import Topology
+from fairlead.devices.topology.model import Place, Topology
 from fairlead.devices.topology.providers import netq, racks, simulation, slurm_conf
 from fairlead.devices.topology.providers.accelerators import topology_from_devices
 from fairlead.devices.topology.providers.cloud import PARSERS, KnownInstance, topology_from_answers
-from fairlead.devices.topology.providers.decoding import decode_json
+from fairlead.devices.topology.providers.decoding import decode_json, decode_yaml
 from fairlead.devices.topology.providers.infiniband import parse_nvlink_partition, topology_from_ibnetdiscover
 from fairlead.devices.topology.providers.inputs import Inputs
 from fairlead.devices.topology.providers.labels import topology_from_labels
@@ -80,8 +82,6 @@ async def _infiniband(query: Query) -> Folded:
         return folded
     if not isinstance(partitions, Mapping):
         raise Unsupported("provider.params.nvidiaSmi: expected an object of node -> output of `nvidia-smi -q`")
-    from fairlead.devices.topology.model import Place
-
     domains = Topology.of(
         places=[Place(str(node), domain=parse_nvlink_partition(str(text))) for node, text in partitions.items()]
     )
@@ -95,8 +95,6 @@ async def _lldp(query: Query) -> Folded:
         raise SourceError(
             "lldp input: expected an object of host -> output of `lldpctl -f json`; this is one host's output"
         )
-    import msgspec
-
     return topology_from_lldp({host: msgspec.json.encode(answer) for host, answer in answers.items()}, query.nodes())
 
 
@@ -166,8 +164,6 @@ def read_any(text: str) -> Topology:
         return slurm_conf.topology_from_slurm(text)
     if "," in head and "node" in [cell.strip() for cell in head.split(",")]:
         return racks.topology_from_csv(text)
-    from fairlead.devices.topology.providers.decoding import decode_yaml
-
     document = decode_yaml(text, dict[str, Any], "input")
     if "blocks" in document or isinstance(document.get("switches"), dict):
         return simulation.topology_from_model(text)
@@ -180,8 +176,6 @@ def _only(topology: Topology, query: Query) -> Topology:
     """Without nodes that the caller did not name; its instance ids are put in."""
     if query.instances is None:
         return topology
-    from dataclasses import replace
-
     by_node = {known.node: (identifier, known.region) for identifier, known in query.instances.items()}
     return Topology.of(
         topology.switches.values(),
