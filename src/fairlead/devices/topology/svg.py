@@ -19,6 +19,7 @@ from fairlead.devices.topology.text import legend
 Detail = Literal["devices", "dots", "tiles"]
 _DEVICES_UP_TO, _DOTS_UP_TO = 40, 250
 _PAD, _GAP, _HEAD = 10.0, 8.0, 22.0
+_NARROWEST = 620.0
 _CHAR = 6.4
 """Width of a character of the 11 px title font, on average."""
 
@@ -55,7 +56,7 @@ def svg(part: Part, title: str = "Topology") -> str:
     boxes = [_layout(child, detail) for child in part.parts]
     area = sum((box.width + _GAP) * (box.height + _GAP) for box in boxes)
     body = _shelves(boxes, max(560.0, 2.0 * sqrt(area), *(box.width for box in boxes)) if boxes else 560.0)
-    width, height = body.width + 2 * _PAD, body.height + 62 + _PAD
+    width, height = max(body.width, _NARROWEST) + 2 * _PAD, body.height + 62 + _PAD
     summary = f"{part.count} nodes, {part.free} of {part.total} devices free"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" '
@@ -187,7 +188,7 @@ def _class(device: Part) -> str:
 def _wished_width(boxes: Sequence[_Box], gap: float) -> float:
     """A width at which the rows come out somewhat wider than high."""
     area = sum((box.width + gap) * (box.height + gap) for box in boxes)
-    return max(1.6 * sqrt(area), max((box.width for box in boxes), default=0.0)) + 0.01
+    return max(1.9 * sqrt(area), max((box.width for box in boxes), default=0.0)) + 0.01
 
 
 def _shelves(boxes: Sequence[_Box], most: float, gap: float = _GAP) -> _Box:
