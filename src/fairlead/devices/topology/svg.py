@@ -194,6 +194,11 @@ def _wished_width(boxes: Sequence[_Box], gap: float) -> float:
 def _shelves(boxes: Sequence[_Box], most: float, gap: float = _GAP) -> _Box:
     x = y = row = width = 0.0
     parts: list[str] = []
+    if boxes and all(box.width == boxes[0].width for box in boxes):
+        # Like boxes make even rows: four are two and two, not three and one.
+        fitting = max(1, int((most + gap) / (boxes[0].width + gap)))
+        in_a_row = ceil(len(boxes) / ceil(len(boxes) / fitting))
+        most = in_a_row * (boxes[0].width + gap)
     for box in boxes:
         if x and x + box.width > most:
             x, y, row = 0.0, y + row + gap, 0.0
