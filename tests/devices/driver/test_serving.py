@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from devices.driver.driver_rig import (
     DRIVER,
@@ -130,7 +131,10 @@ async def test_a_kubelet_registers_prepares_and_unprepares(
         assert not device.HasField("share_id")
         edits = SpecCache([driver.cdi]).resolve(list(device.cdi_device_ids))
         assert "WIDGET_WIDGET_1=1" in edits.env
+        labels = {"driver": DRIVER, "node": node, "phase": "prepared"}
+        assert REGISTRY.get_sample_value("fairlead_dra_prepared_claims", labels) == 1
         assert (await kubelet.unprepare(claim))[claim.uid].error == ""
+        assert REGISTRY.get_sample_value("fairlead_dra_prepared_claims", labels) == 0
         assert driver.vendor.prepared == {}
         assert (await kubelet.unprepare(claim))[claim.uid].error == "", "twice is as good as once"
     assert not driver.registration.exists()

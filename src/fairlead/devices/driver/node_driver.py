@@ -149,8 +149,9 @@ class NodeDriver:
             clock=clock,
         )
         self._server = PluginServer(
-            self._places, self._preparer, self._health, pool=node, on_registration=self._on_registration, clock=clock
-        )
+            self._places, self._preparer, self._health, pool=node, on_registration=self._on_registration,
+            on_call_ended=self._count, clock=clock,
+        )  # fmt: skip
 
     @property
     def registration(self) -> Registration:

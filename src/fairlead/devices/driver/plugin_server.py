@@ -63,6 +63,7 @@ class PluginServer:
         *,
         pool: str,
         on_registration: Callable[[Registration], None] = lambda registration: None,
+        on_call_ended: Callable[[], None] = lambda: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.registration = Registration()
@@ -71,6 +72,7 @@ class PluginServer:
         self._health = health
         self._pool = pool
         self._on_registration = on_registration
+        self._on_call_ended = on_call_ended
         self._clock = clock
         self._dra: Any = None
         self._registrar: Any = None
@@ -201,6 +203,7 @@ class PluginServer:
 
     def _ended(self, operation: str, began_s: float, call: asyncio.Task[Any]) -> None:
         self._calls.discard(call)
+        self._on_call_ended()
         driver = self._places.driver
         metrics.CALL_S.labels(driver, operation).observe(self._clock.monotonic_s() - began_s)
         if call.cancelled():

@@ -31,16 +31,15 @@ from fairlead.devices.driver.records import (
     ClaimRecord,
     HeldDevice,
     Records,
-    Report,
     held_device,
     is_same_allocation,
-    report_of,
+    reports_of,
 )
 from fairlead.devices.driver.recovery import is_forgotten, rebuild, suspects
 from fairlead.devices.driver.rolling import FileLock
 from fairlead.devices.driver.state import NodeView
 from fairlead.devices.errors import CheckpointError, ClaimError, DeviceError
-from fairlead.devices.vendor import ClaimReference, Grant, Preparation, Vendor
+from fairlead.devices.vendor import ClaimReference, Grant, Vendor
 from fairlead.kube.objects import ResourceClaim
 
 _LOG = logging.getLogger("fairlead.devices.driver.prepare")
@@ -304,7 +303,11 @@ class ClaimPreparer:
             for name in (grant.device.name,)
         ]
         return msgspec.structs.replace(
-            work.record, phase="prepared", devices=devices, has_spec=bool(claim_ids), reports=_reports(work, prepared)
+            work.record,
+            phase="prepared",
+            devices=devices,
+            has_spec=bool(claim_ids),
+            reports=reports_of(work.grants, prepared),
         )
 
     async def _release_one(self, record: ClaimRecord) -> None:
@@ -402,11 +405,3 @@ def _check_present(claim: ClaimReference, grants: Sequence[Grant], view: NodeVie
         health = view.health(grant.device.name)
         if health.state == "unhealthy" and health.reason == VANISHED:
             raise ClaimError(f'claim {claim}: device "{grant.device.name}" vanished from this node: {health.message}')
-
-
-def _reports(work: _Work, prepared: Preparation) -> list[Report]:
-    return [
-        report_of(grant.device.name, grant.share_id, prepared.reports[grant.device.name])
-        for grant in work.grants
-        if grant.device.name in prepared.reports
-    ]

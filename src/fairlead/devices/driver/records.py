@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from fairlead.devices.vendor import ClaimReference, DeviceReport, Grant
+from fairlead.devices.vendor import ClaimReference, DeviceReport, Grant, Preparation
 
 Phase = Literal["preparing", "prepared", "releasing"]
 
@@ -102,3 +102,12 @@ def report_of(device: str, share_id: str, report: DeviceReport) -> Report:
         device=device, ready=report.ready, reason=report.reason, message=report.message, data=dict(report.data),
         network=shown, share_id=share_id, conditions=report.conditions,
     )  # fmt: skip
+
+
+def reports_of(grants: Sequence[Grant], prepared: Preparation) -> list[Report]:
+    """What a preparation says of granted devices, one report for each grant that it speaks of."""
+    return [
+        report_of(grant.device.name, grant.share_id, prepared.reports[grant.device.name])
+        for grant in grants
+        if grant.device.name in prepared.reports
+    ]
