@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     _check(parser, arguments)
+    # Vendors start programs, and gRPC's fork handlers can crash the child before it execs. Read at gRPC's import.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     import uvloop
 
     from fairlead.devices.errors import DeviceError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -45,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--anonymous-auth", action="store_true", help="let any caller use the kubelet API (tests only)")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
     given = parser.parse_args(arguments)
+    # Programs are started by fork (uvloop). gRPC's fork handlers, which look after its threads there, crash the child
+    # before it can exec; a child that only execs needs none. Read when gRPC is imported, with the first driver.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         if given.stop_pods:
