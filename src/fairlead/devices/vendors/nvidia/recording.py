@@ -151,7 +151,7 @@ class Replay:
             return self._wait(int(arguments[0]))
         with self._lock:
             called = key(function, *arguments)
-            gpu = str(arguments[0]) if arguments else ""
+            gpu = str(arguments[0]) if arguments and isinstance(arguments[0], str) else ""
             if gpu in self._lost or (function == "uuid" and self._answers.get(called) in self._lost):
                 raise NvmlError(function, Code.GPU_IS_LOST, gpu)
             if called in self._errors:

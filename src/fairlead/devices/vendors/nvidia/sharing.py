@@ -76,6 +76,7 @@ class Sharing:
     def apply(self, claim: ClaimReference, devices: Sequence[SharedDevice]) -> Mapping[str, ContainerEdits]:
         """Make the settings; edits by device name. Raises ConfigError, ClaimError."""
         groups = _mps_groups(claim, devices)
+        settings = {key: _daemon_settings(claim, group) for key, group in groups.items()}
         sliced = {device.gpu: _interval(device) for device in devices if device.gpu and _slicing(device) is not None}
         record = _Record(
             time_sliced=list(sliced),
@@ -91,7 +92,7 @@ class Sharing:
             self._smi.set_time_slice(gpu, interval)
         edits: dict[str, ContainerEdits] = {}
         for key, group in groups.items():
-            edits |= self._join(claim, key, group)
+            edits |= self._join(claim, key, group, settings[key])
         return edits
 
     def undo(self, uid: str) -> None:
@@ -124,25 +125,16 @@ class Sharing:
             except ClaimError as error:
                 _LOG.error("MPS control daemon of %s: %s", key, error)
 
-    def _join(self, claim: ClaimReference, key: str, group: Sequence[SharedDevice]) -> Mapping[str, ContainerEdits]:
-        config = _mps(group[0])
-        assert config is not None
-        uuids = [device.uuid for device in group]
+    def _join(
+        self, claim: ClaimReference, key: str, group: Sequence[SharedDevice], settings: MpsSettings
+    ) -> Mapping[str, ContainerEdits]:
         for device in group:
             if device.gpu:
                 self._nvml.set_compute_mode(device.gpu, ComputeMode.EXCLUSIVE_PROCESS)
-        # Limits of a device that several claims share are each client's own, not the daemon's.
-        shared = group[0].is_shareable
-        settings = MpsSettings(
-            None if shared else config.default_active_thread_percentage,
-            {} if shared else pinned_limits(claim, config, uuids),
-            config.multi_user,
-        )
-        self._mps.start(key, uuids, settings)
+        self._mps.start(key, [device.uuid for device in group], settings)
         edits = self._mps.edits(key)
-        if shared:
-            limits = _client_limits(claim, group[0], config)
-            edits = msgspec.structs.replace(edits, env=[*edits.env, *limits])
+        if group[0].is_shareable:
+            edits = msgspec.structs.replace(edits, env=[*edits.env, *_client_limits(claim, group[0])])
         return {device.name: edits for device in group}
 
     def _check_company(
@@ -219,8 +211,18 @@ def _mps_groups(claim: ClaimReference, devices: Sequence[SharedDevice]) -> dict[
     return groups
 
 
-def _client_limits(claim: ClaimReference, device: SharedDevice, config: MpsConfig) -> list[str]:
+def _daemon_settings(claim: ClaimReference, group: Sequence[SharedDevice]) -> MpsSettings:
+    """Limits of a device that several claims share are each client's own, not the daemon's. Raises ConfigError."""
+    config = _mps(group[0]) or MpsConfig()
+    limits = pinned_limits(claim, config, [device.uuid for device in group])
+    if group[0].is_shareable:
+        return MpsSettings(multi_user=config.multi_user)
+    return MpsSettings(config.default_active_thread_percentage, limits, config.multi_user)
+
+
+def _client_limits(claim: ClaimReference, device: SharedDevice) -> list[str]:
     """A claim's part of a device as a client's limits: memory as it asked for, threads by its part of the shares."""
+    config = _mps(device) or MpsConfig()
     env: list[str] = []
     memory = Quantity.parse(device.consumed.get("memory", "0")).value // _MIB
     told = pinned_limits(claim, config, [device.uuid]).get(device.uuid)

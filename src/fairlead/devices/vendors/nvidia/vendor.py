@@ -132,8 +132,7 @@ class NvidiaVendor(Vendor):
             self._detach()
             raise
         kept = self._kept(facts)
-        for skipped in facts.skipped:
-            self._say(f"{skipped.name} is left out: {skipped.reason}")
+        self._say("; ".join(f"{skipped.name} cannot be described: {skipped.reason}" for skipped in facts.skipped))
         if facts.skipped and not facts.gpus and not kept:
             first = facts.skipped[0]
             raise ProbeError(f"none of {len(facts.skipped)} GPUs can be described; {first.name}: {first.reason}")
@@ -345,7 +344,7 @@ class NvidiaVendor(Vendor):
 
     def _say(self, text: str) -> None:
         """Once, not with every look."""
-        if text != self._said:
+        if text and text != self._said:
             _LOG.warning("%s", text)
         self._said = text
 
