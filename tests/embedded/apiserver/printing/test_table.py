@@ -126,3 +126,10 @@ def test_services_show_their_addresses_and_ports() -> None:
     spec = {"type": "LoadBalancer", "clusterIPs": ["10.0.0.1"], "ports": [{"port": 80, "nodePort": 30080}]}
     shown = row("", "Service", {"metadata": metadata(), "spec": spec})
     assert (shown["Cluster-IP"], shown["External-IP"], shown["Port(s)"]) == ("10.0.0.1", "<pending>", "80:30080/TCP")
+
+
+def test_a_taint_rule_shows_its_taint() -> None:
+    taint = {"key": "npu/unhealthy", "value": "Hot", "effect": "NoExecute", "timeAdded": format_time(NOW - 60)}
+    cells = row("resource.k8s.io", "DeviceTaintRule", {"metadata": metadata(), "spec": {"taint": taint}})
+    assert list(cells.values()) == ["x", "npu/unhealthy", "Hot", "NoExecute", "60s", "5m"]
+    assert list(cells) == ["Name", "Key", "Value", "Effect", "TimeAdded", "Age"]
