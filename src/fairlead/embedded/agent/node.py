@@ -13,13 +13,20 @@ from fairlead.embedded.agent.node_spec import NodeSpec
 
 KUBELET_VERSION = "v1.36.0"
 """The Kubernetes release whose kubelet behaviour the agent follows: schedulers and skew checks parse it."""
+RUNTIME = "process"
+"""Scheme of the container runtime's version and of container ids."""
+AGENT = "agent.fairlead.dev/data-folder"
+"""Annotation of a Node: the identity of the data folder whose agent offers it."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
+    """`agent` is the identity of the data folder whose agent offers the node."""
+
     spec: NodeSpec
     address: str
     port: int
+    agent: str
 
 
 def capacity(spec: NodeSpec, machine: Machine) -> dict[str, str]:
@@ -46,7 +53,7 @@ def node_object(identity: NodeIdentity, machine: Machine) -> dict[str, Any]:
     node: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": spec.name, "labels": labels, "annotations": dict(spec.annotations)},
+        "metadata": {"name": spec.name, "labels": labels, "annotations": {**spec.annotations, AGENT: identity.agent}},
         "spec": {},
     }
     if spec.taints:
@@ -73,7 +80,7 @@ def node_status(
         "nodeInfo": {
             "architecture": machine.architecture,
             "bootID": machine.boot_id,
-            "containerRuntimeVersion": f"process://{fairlead.__version__}",
+            "containerRuntimeVersion": f"{RUNTIME}://{fairlead.__version__}",
             "kernelVersion": machine.kernel_version,
             "kubeProxyVersion": "",
             "kubeletVersion": KUBELET_VERSION,

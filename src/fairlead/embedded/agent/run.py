@@ -1,7 +1,8 @@
 """Run a node agent: several virtual nodes in one process, on one data folder.
 
-The folder holds `lock` (one agent per folder), `kubelet/` (credentials of the kubelet API) and `node/<name>/` with each
-node's pods. When the agent ends, however it ends, containers keep running for the next agent; `stop_pods` ends them.
+The folder holds `lock` (one agent per folder), `agent-id` (which marks the folder's Nodes), `kubelet/` (credentials of
+the kubelet API) and `node/<name>/` with each node's pods. When the agent ends, however it ends, containers keep running
+for the next agent; `stop_pods` ends them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from fairlead.embedded.agent.dra import absence
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
 from fairlead.embedded.agent.dra.node_devices import CDI_DIRS, NodeDevices
 from fairlead.embedded.agent.environment import NodeView
-from fairlead.embedded.agent.former import forget_former_nodes
+from fairlead.embedded.agent.former import forget_former_nodes, read_identity
 from fairlead.embedded.agent.node import NodeIdentity, capacity
 from fairlead.embedded.agent.node_spec import NodeSpec, parse_nodes
 from fairlead.embedded.agent.registration import Registration
@@ -86,6 +87,7 @@ async def run(
             host = machine.inspect(data)
             runtime = ProcessRuntime(clock)
             environment = api_environment(client.credentials.server)
+            agent_id = read_identity(data)
             agents = []
             plugin_folders = FolderWatch(clock)
             for spec in specs:
@@ -106,12 +108,12 @@ async def run(
                     clock,
                 )
                 context.refresh_s = refresh_s
-                identity = NodeIdentity(spec, context.node.host_ip, kubelet_port)
+                identity = NodeIdentity(spec, context.node.host_ip, kubelet_port, agent_id)
                 registration = Registration(client, identity, host, data, clock)
                 agents.append(NodeAgent(client, context, cluster, registration))
             watching = asyncio.create_task(plugin_folders.run())
             offered = {spec.name for spec in specs}
-            forgetting = asyncio.create_task(forget_former_nodes(client, data / "node", offered, clock))
+            forgetting = asyncio.create_task(forget_former_nodes(client, data, offered, runtime, clock))
             try:
                 await _run_until_told(agents, credentials, kubelet_port)
             finally:
