@@ -9,6 +9,9 @@ import pytest
 from fairlead.cli import asked_devices
 from fairlead.cli.app import run
 from fairlead.cli.components import agent
+from fairlead.cli.driver import options_of
+from fairlead.devices.host import Host
+from fairlead.devices.vendors.registry import create
 from fairlead.embedded.agent.node_spec import parse_nodes
 from fairlead.embedded.supervisor.launch import CannotStart
 
@@ -81,3 +84,10 @@ def test_an_agent_whose_nodes_file_is_gone_says_so(tmp_path: Path, capsys: pytes
     argv = ["--kubeconfig", "x", "--data", str(tmp_path), "--nodes", f"@{tmp_path}/none.txt"]
     assert agent(argv) == 1
     assert f"nodes: {tmp_path}/none.txt cannot be read" in capsys.readouterr().err
+
+
+def test_own_gpus_are_told_apart_by_a_variable_as_no_cgroup_does(tmp_path: Path) -> None:
+    given = asked_devices.own_options(tmp_path, "nvidia")
+    (vendor,) = create("nvidia", Host(tmp_path), "n", **options_of("nvidia", [o for o in given if o != "--option"]))
+    assert vendor.driver == "gpu.nvidia.com"
+    assert asked_devices.own_options(tmp_path, "furiosa") == ()

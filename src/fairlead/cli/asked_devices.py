@@ -47,7 +47,8 @@ def prepare(data: Path, asked: str) -> tuple[str, Devices]:
     an edit of the fleet's file does not reach one without the other. Raises CannotStart."""
     if asked in VENDORS:
         pools = _pools([(vendor.driver, NODE) for vendor in _own(asked)])
-        return f"name={NODE}", Devices(asked, ("--vendor", asked, "--node-name", NODE, "--apply-classes"), pools)
+        options = ("--vendor", asked, "--node-name", NODE, "--apply-classes", *own_options(data, asked))
+        return f"name={NODE}", Devices(asked, options, pools)
     fleet = _fleet(asked)
     folder = data / "devices"
     copy, nodes = folder / f"{fleet.name}.yaml", folder / "nodes.txt"
@@ -60,6 +61,14 @@ def prepare(data: Path, asked: str) -> tuple[str, Devices]:
     pools = _pools([(vendor.driver, vendor.node) for vendor in create_fleet(fleet)])
     options = ("--vendor", "simulated", "--fleet", str(copy), "--apply-classes")
     return f"@{nodes}", Devices(asked, (*options, "--health-period", f"{_health_period_s(fleet):g}"), pools)
+
+
+def own_options(data: Path, vendor: str) -> tuple[str, ...]:
+    """Options of the driver for this machine's own devices, whose containers are processes."""
+    if vendor != "nvidia":
+        return ()
+    # No device cgroup keeps a process from the other GPUs: the variable has to. /run is root's alone.
+    return ("--option", "nvidia.cuda_visible=true", "--option", f"nvidia.state_folder={data / 'nvidia'}")
 
 
 def _health_period_s(fleet: Fleet) -> float:
