@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.clock import SYSTEM
+from fairlead.embedded.apiserver import credentials as apiserver
 from fairlead.embedded.supervisor import supervisor as module
 from fairlead.embedded.supervisor.component import Component, Ports
 from fairlead.embedded.supervisor.supervisor import Supervisor
@@ -19,8 +20,13 @@ def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -
     parts = tuple(Component(f"part{n}", (sys.executable, "-c", s), stop_grace_s=2.0) for n, s in enumerate(scripts))
     monkeypatch.setattr(module, "components", lambda *_: parts)
     monkeypatch.setattr(module, "stop_pods_command", lambda _: ("true",))
-    (tmp_path / "kubeconfig").write_text("{}")
+    write_kubeconfig(tmp_path, port=1)
     return Supervisor(tmp_path, Ports(1, 2), "1")
+
+
+def write_kubeconfig(folder: Path, port: int) -> None:
+    url = f"https://127.0.0.1:{port}"
+    apiserver.write_kubeconfig(folder / "kubeconfig", apiserver.load_or_create(folder, "127.0.0.1", SYSTEM), url)
 
 
 async def until(condition, timeout_s: float = 10.0) -> None:
@@ -68,3 +74,19 @@ async def test_a_component_that_ignores_sigterm_is_killed(tmp_path, monkeypatch)
     async with asyncio.timeout(20):
         await running
     assert process is not None and not process.alive()
+
+
+async def test_nothing_starts_with_the_address_of_an_earlier_run(tmp_path, monkeypatch) -> None:
+    sleeper = "import time; time.sleep(60)"
+    supervisor = supervised(tmp_path, monkeypatch, sleeper, sleeper)
+    write_kubeconfig(tmp_path, port=11)
+    running = asyncio.create_task(supervisor.run())
+    server, other = supervisor.state.components
+    await until(lambda: server.process is not None)
+    await asyncio.sleep(0.2)
+    assert other.process is None
+    write_kubeconfig(tmp_path, port=1)
+    await until(lambda: other.process is not None)
+    supervisor.stop()
+    async with asyncio.timeout(20):
+        await running

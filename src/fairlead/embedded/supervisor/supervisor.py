@@ -82,8 +82,8 @@ class Supervisor:
 
     async def _keep(self, component: Component, running: RunningComponent, *, first: bool) -> None:
         failures = 0
-        while not first and not (self.data / "kubeconfig").exists():
-            # The API server writes it before it listens; everything else needs it to start at all.
+        while not first and not self._is_api_known():
+            # The API server writes the kubeconfig before it listens; everything else reads it once, as it starts.
             await self._clock.sleep(0.02)
         while True:
             began_s = self._clock.monotonic_s()
@@ -98,6 +98,13 @@ class Supervisor:
             if self.state.phase == "starting" and failures >= 3:
                 self._fail(component, running)
             await self._clock.sleep(RESTART_DELAYS_S[min(max(failures - 1, 0), len(RESTART_DELAYS_S) - 1)])
+
+    def _is_api_known(self) -> bool:
+        """Whether the kubeconfig names this run's port; one of an earlier run may have another."""
+        with contextlib.suppress(FileNotFoundError):
+            lines = (self.data / "kubeconfig").read_text().splitlines()
+            return any(line.strip() == f"server: https://127.0.0.1:{self.ports.api}" for line in lines)
+        return False
 
     async def _start(self, component: Component, running: RunningComponent) -> asyncio.subprocess.Process:
         log = self._open_log(component.name)
