@@ -114,7 +114,7 @@ def test_all_devices_are_listed_without_their_parts(told: Told) -> None:
     assert lines[0].split()[:6] == ["NODE", "DEVICE", "DRIVER", "MODEL", "MEMORY", "STATE"]
     assert len(lines) == 1 + 16 + 4
     assert lines[1].split() == [
-        "amd", "gpu-1-128", "gpu.amd.com", "AMD", "Instinct", "MI300X", "OAM", "192Gi", "healthy", "-",
+        "amd", "gpu-1-128", "gpu.amd.com", "AMD", "Instinct", "MI300X", "OAM", "192Gi", "untainted", "-",
     ]  # fmt: skip
     assert len(told("list", "rngd-1", "--parts").splitlines()) == 1 + 120
 
@@ -163,14 +163,14 @@ def test_a_mistake_is_one_sentence_with_a_hint(told: Told, argv: list[str], said
 def test_a_failure_shows_as_a_taint_and_goes_when_healed(told: Told) -> None:
     assert "npu.furiosa.ai/npu5 on rngd-0: taint" in told("fail", "rngd-0", "npu5", "--reason", "XidError")
     wait_until(lambda: told.state("rngd-0", "npu5") == "unhealthy")
-    assert told.state("rngd-0", "npu4") == "healthy" == told.state("rngd-1", "npu5")
+    assert told.state("rngd-0", "npu4") == "untainted" == told.state("rngd-1", "npu5")
     described = told("describe", "rngd-0", "npu5")
     assert "npu.furiosa.ai/unhealthy=XidError:NoExecute" in described and "Ordered:   taint since" in described
     assert wait_until(lambda: "DeviceUnhealthy" in told("describe", "rngd-0", "npu5"))
     part = told.json("describe", "rngd-0", "npu5pe0-3")
     assert part["taints"][0]["value"] == "XidError" and part["partOf"] == "npu5"
     assert "healed on rngd-0: npu.furiosa.ai/npu5" in told("heal", "rngd-0", "npu5")
-    wait_until(lambda: told.state("rngd-0", "npu5") == "healthy")
+    wait_until(lambda: told.state("rngd-0", "npu5") == "untainted")
 
 
 def test_what_vanished_can_be_healed_though_it_is_not_there(told: Told) -> None:
@@ -178,7 +178,7 @@ def test_what_vanished_can_be_healed_though_it_is_not_there(told: Told) -> None:
     wait_until(lambda: told.state("rngd-1", "npu6") == "gone")
     told("fail", "rngd-1", "npu.furiosa.ai/npu6", "--vanish", "--for", "1h")
     told("heal", "rngd-1")
-    wait_until(lambda: told.state("rngd-1", "npu6") == "healthy")
+    wait_until(lambda: told.state("rngd-1", "npu6") == "untainted")
     assert "nothing was ordered on rngd-1" in told("heal", "rngd-1")
 
 
@@ -208,7 +208,7 @@ def test_a_wrong_annotation_is_told_on_the_node_and_changes_nothing(told: Told, 
     wait_until(lambda: asyncio.run(told_so()))
     assert told.state("rngd-1", "npu0") == "unhealthy"
     told("heal", "rngd-1")
-    wait_until(lambda: told.state("rngd-1", "npu0") == "healthy")
+    wait_until(lambda: told.state("rngd-1", "npu0") == "untainted")
 
 
 def test_who_holds_a_device_is_named(told: Told, cluster: Path) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from fairlead.devices import description
 from fairlead.devices.inventory import NUMA_NODE, PCI_BUS_ID, PCIE_ROOT, PCIE_SWITCH, SOCKET
 from fairlead.kube.objects import Device, DeviceAttribute, DeviceTaint, ResourceClaim, ResourceSlice
 from fairlead.kube.quantity import Quantity
 
 Value = str | int | bool | list[Any]
 
-_MODEL = ("productName", "product", "tpuGen", "linkType", "type")
 _PLACE = {"PCI BUS": PCI_BUS_ID, "PCIE ROOT": PCIE_ROOT, "SWITCH": PCIE_SWITCH, "NUMA": NUMA_NODE, "SOCKET": SOCKET}
 
 
@@ -67,13 +67,17 @@ class Shown:
 
     @property
     def model(self) -> str:
-        return next((text for name in _MODEL if (text := self.attribute(name)) != "-"), "-")
+        """What it is; "-" where its driver does not tell."""
+        attributes, bandwidth = self.attributes(), self.capacity("bandwidth")
+        named = description.interface(attributes)
+        return (description.product(attributes, bandwidth) or "-") + (f" ({named})" if named else "")
 
     @property
     def state(self) -> str:
-        """In a word or two: what its taints say."""
+        """In a word or two: what its taints say. Slices tell of nothing else: a device that nobody can tell anything of
+        has no taint either."""
         if not self.device.taints:
-            return "healthy"
+            return "untainted"
         return ", ".join(taint_text(taint) for taint in self.device.taints)
 
     def place(self) -> dict[str, str]:
@@ -98,7 +102,8 @@ def taint_text(taint: DeviceTaint) -> str:
 
 
 def shown_devices(slices: Iterable[ResourceSlice]) -> list[Shown]:
-    """The devices of each pool's newest generation, by node and driver, in the order in which they are allocated."""
+    """The devices of each pool's newest generation, by node and driver, accelerators before the
+    network ports beside them, else in the order in which they are allocated."""
     pools: dict[tuple[str, str], list[ResourceSlice]] = defaultdict(list)
     for one in slices:
         if one.spec.pool is not None:
@@ -109,7 +114,7 @@ def shown_devices(slices: Iterable[ResourceSlice]) -> list[Shown]:
         current = [one for one in found if one.spec.pool is not None and one.spec.pool.generation == newest]
         current.sort(key=lambda one: one.metadata.name)
         shown += _pool(driver, pool, current)
-    return sorted(shown, key=lambda one: (one.node, one.driver))
+    return sorted(shown, key=lambda one: (one.node, description.is_network(one.attributes()), one.driver))
 
 
 def _pool(driver: str, pool: str, slices: Sequence[ResourceSlice]) -> list[Shown]:

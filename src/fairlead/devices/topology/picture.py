@@ -124,7 +124,7 @@ def _socket(device: DeviceSeen) -> str:
 
 def _device(device: DeviceSeen) -> Part:
     state: State = "tainted" if device.taints else "held" if device.held else "free"
-    note = ", ".join([device.product, *device.taints] if device.product else device.taints)
+    note = ", ".join(word for word in (device.product, device.interface, *device.taints) if word)
     return Part("device", device.name, note, state, free=int(state == "free"), total=1)
 
 

@@ -4,9 +4,11 @@ Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
-from fairlead.devices.inventory import NUMA_NODE, PCI_BUS_ID, Attribute, Version
+from fairlead.devices.description import interface, is_network, product
+from fairlead.devices.inventory import PCI_BUS_ID, Attribute, Version
 from fairlead.devices.topology.hostlist import natural
 from fairlead.devices.topology.label_values import INSTANCE_ANNOTATION, REGION
 from fairlead.devices.topology.links import Spot, spot_from
@@ -18,12 +20,14 @@ from fairlead.kube.objects.devices import DeviceAttribute
 
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
-    """A whole device of a node. `held`: claims have it or a part of it; `taints` as "key=value:effect"."""
+    """A whole device of a node. `interface` is a network port's; `held`: claims have it or a part of it; `taints` as
+    "key=value:effect"."""
 
     node: str
     name: str
     driver: str
     product: str
+    interface: str
     spot: Spot
     domain: str
     held: bool
@@ -107,11 +111,13 @@ def _devices(item: ResourceSlice, held: set[tuple[str, str, str]]) -> Iterable[D
         attributes = {name: value for name, raw in device.attributes.items() if (value := _value(raw)) is not None}
         # Parts of one card share its bus id; network functions without one stand for themselves.
         card = attributes.get(PCI_BUS_ID)
+        bandwidth = device.capacity.get("bandwidth") or device.capacity.get(f"{item.spec.driver}/bandwidth")
         yield DeviceSeen(
             item.spec.node_name,
             device.name,
             item.spec.driver,
-            _product(attributes),
+            product(attributes, bandwidth.value if bandwidth is not None else ""),
+            interface(attributes),
             spot_from(device.name, attributes, f"{item.spec.driver}/{card}" if isinstance(card, str) else ""),
             domain_of(attributes),
             (item.spec.driver, pool, device.name) in held,
@@ -129,19 +135,18 @@ def _whole(devices: Iterable[DeviceSeen]) -> tuple[DeviceSeen, ...]:
     for parts in cards.values():
         first = min(parts, key=lambda device: (len(device.name), device.name))
         whole.append(
-            DeviceSeen(
-                first.node,
-                first.name,
-                first.driver,
-                first.product,
-                first.spot,
-                first.domain,
-                any(part.held for part in parts),
-                tuple(dict.fromkeys(taint for part in parts for taint in part.taints)),
-                first.attributes,
+            replace(
+                first,
+                held=any(part.held for part in parts),
+                taints=tuple(dict.fromkeys(taint for part in parts for taint in part.taints)),
             )
         )
-    return tuple(sorted(whole, key=lambda device: (device.driver, natural(device.name))))
+    return tuple(sorted(whole, key=_order))
+
+
+def _order(device: DeviceSeen) -> tuple[bool, str, Any]:
+    """Accelerators before the ports beside them."""
+    return is_network(device.attributes), device.driver, natural(device.name)
 
 
 def _value(raw: DeviceAttribute) -> Attribute | None:
@@ -154,11 +159,3 @@ def _value(raw: DeviceAttribute) -> Attribute | None:
     if raw.version is not None:
         return Version(raw.version)
     return tuple(raw.ints) or tuple(raw.strings) or None
-
-
-def _product(attributes: Mapping[str, Attribute]) -> str:
-    short = {key.rpartition("/")[2]: value for key, value in attributes.items() if key != NUMA_NODE}
-    for name in ("productName", "product", "model", "brand", "type"):
-        if isinstance(value := short.get(name), str) and value:
-            return value
-    return ""

@@ -1,0 +1,58 @@
+"""What `fairlead device list` makes of published slices."""
+
+from __future__ import annotations
+
+import msgspec
+
+from fairlead.cli.device_view import Shown, shown_devices
+from fairlead.devices.topology.snapshot import see
+from fairlead.kube.objects import ResourceSlice
+
+PORT = {
+    "name": "pci-0000-15-00-0",
+    "attributes": {"ifName": {"string": "ib0"}, "linkType": {"string": "infiniband"}},
+    "capacity": {"bandwidth": {"value": "400G"}},
+}
+GPU = {"name": "gpu-0", "attributes": {"productName": {"string": "NVIDIA H100"}}}
+
+
+def slice_of(driver: str, node: str, *devices: dict[str, object]) -> ResourceSlice:
+    body = {
+        "metadata": {"name": f"{node}-{driver}"},
+        "spec": {
+            "driver": driver,
+            "nodeName": node,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "devices": list(devices),
+        },
+    }
+    return msgspec.convert(body, ResourceSlice)
+
+
+SLICES = [slice_of("dra.net", "b", PORT), slice_of("gpu.nvidia.com", "b", GPU), slice_of("dra.net", "a", PORT)]
+
+
+def test_accelerators_come_before_the_ports_beside_them() -> None:
+    assert [(one.node, one.name) for one in shown_devices(SLICES)] == [
+        ("a", PORT["name"]), ("b", GPU["name"]), ("b", PORT["name"]),
+    ]  # fmt: skip
+    assert [one.name for one in see([], SLICES).devices["b"]] == [GPU["name"], PORT["name"]]
+
+
+def test_ports_are_named_by_interface_and_speed() -> None:
+    port = shown_devices(SLICES)[0]
+    assert port.model == "InfiniBand 400 Gb/s (ib0)"
+    (seen,) = see([], SLICES).devices["a"]
+    assert (seen.product, seen.interface) == ("InfiniBand 400 Gb/s", "ib0")
+
+
+def test_the_state_claims_no_more_than_slices_tell() -> None:
+    assert shown_devices(SLICES)[0].state == "untainted"
+    taint = {"key": "dra.net/unhealthy", "value": "LinkDown", "effect": "NoSchedule"}
+    (tainted,) = shown_devices([slice_of("dra.net", "a", {**PORT, "taints": [taint]})])
+    assert tainted.state == "unhealthy LinkDown (NoSchedule)"
+
+
+def test_nothing_is_told_of_a_device_without_attributes() -> None:
+    (bare,) = shown_devices([slice_of("x.example.com", "a", {"name": "one"})])
+    assert isinstance(bare, Shown) and (bare.model, bare.state) == ("-", "untainted")
