@@ -8,12 +8,12 @@ from fairlead.cli.device_view import Shown, shown_devices
 from fairlead.devices.topology.snapshot import see
 from fairlead.kube.objects import ResourceSlice
 
-PORT = {
+PORT: dict[str, object] = {
     "name": "pci-0000-15-00-0",
     "attributes": {"ifName": {"string": "ib0"}, "linkType": {"string": "infiniband"}},
     "capacity": {"bandwidth": {"value": "400G"}},
 }
-GPU = {"name": "gpu-0", "attributes": {"productName": {"string": "NVIDIA H100"}}}
+GPU: dict[str, object] = {"name": "gpu-0", "attributes": {"productName": {"string": "NVIDIA H100"}}}
 
 
 def slice_of(driver: str, node: str, *devices: dict[str, object]) -> ResourceSlice:
