@@ -121,6 +121,7 @@ class DeviceClaimConfiguration(Part, frozen=True, gc=False):
 
 
 class DeviceClaim(Part, frozen=True, gc=False):
+    config: Sequence[DeviceClaimConfiguration] = ()
     constraints: Sequence[DeviceConstraint] = ()
     requests: Sequence[DeviceRequest] = ()
 
@@ -207,6 +208,7 @@ class DeviceClassConfiguration(Part, frozen=True, gc=False):
 
 
 class DeviceClassSpec(Part, frozen=True, gc=False):
+    config: Sequence[DeviceClassConfiguration] = ()
     extended_resource_name: str = ""
     selectors: Sequence[DeviceSelector] = ()
 
