@@ -18,7 +18,14 @@ from fairlead.devices.driver.damping import DampingSettings, DeviceCondition
 from fairlead.devices.driver.holders import ClaimLookup, holders_of
 from fairlead.devices.driver.reactions import HealthReactions
 from fairlead.devices.driver.state import NodeView
-from fairlead.devices.driver.taint_rules import DRIVER_LABEL, NODE_LABEL, TaintRuleHub, label_of, wanted_rules
+from fairlead.devices.driver.taint_rules import (
+    DRIVER_LABEL,
+    NODE_LABEL,
+    TaintRuleHub,
+    label_of,
+    own_taints,
+    wanted_rules,
+)
 from fairlead.devices.driver.transitions import compute_transitions
 from fairlead.devices.driver.watch import NodeWatch, WatchSettings
 from fairlead.devices.health import HEALTHY, Health, unhealthy, unknown
@@ -314,6 +321,71 @@ def test_what_is_worth_telling() -> None:
     assert told(HEALTHY, unknown("x", "y")) == told(unknown("x", "y"), HEALTHY) == []
     assert told(XID, XID, flaps=(2, 3)) == ["DeviceFlapping"]
     assert told(XID, XID, flaps=(3, 4)) == []
+
+
+CARD: Inventory = Inventory(tuple(Device(name, parent=of) for name, of in (("c", ""), ("c0", "c"), ("c1", "c"))))
+
+
+def of_card(inventory: Inventory = CARD, **states: Health) -> NodeView:
+    conditions = {name: condition(states.get(name, HEALTHY), 0) for name in ("c", "c0", "c1")}
+    return NodeView(inventory=inventory, conditions=conditions)
+
+
+def news_of(before: NodeView | None, after: NodeView) -> list[tuple[str, str, str]]:
+    found = compute_transitions(before, after, driver="d", settings=DampingSettings())
+    return [(t.device, t.told_with, t.message.split(" is ")[0].split(" vanished")[0]) for t in found]
+
+
+def test_a_card_speaks_for_the_partitions_that_share_its_fate() -> None:
+    failed = of_card(c=XID, c0=XID, c1=XID)
+    both = [
+        ("c", "", "device c of d, and its 2 partitions,"),
+        ("c0", "c", "device c0 of d"),
+        ("c1", "c", "device c1 of d"),
+    ]
+    assert news_of(of_card(), failed) == news_of(None, failed) == news_of(failed, of_card()) == both
+    gone = unhealthy("Vanished", "not there")
+    assert news_of(of_card(), of_card(Inventory(), c=gone, c0=gone, c1=gone)) == both
+
+    assert news_of(of_card(), of_card(c0=XID)) == [("c0", "", "device c0 of d")]
+    assert news_of(of_card(c0=XID), failed) == [
+        ("c", "", "device c of d, and its 1 partition,"), ("c1", "c", "device c1 of d")
+    ]  # fmt: skip
+    assert news_of(failed, of_card(c0=XID)) == [
+        ("c", "", "device c of d, and its 1 partition,"), ("c1", "c", "device c1 of d")
+    ]  # fmt: skip
+
+
+def test_partitions_have_rules_only_for_taints_of_their_own() -> None:
+    shared, own = DeviceTaint(key="d/unhealthy", effect="NoExecute"), DeviceTaint(key="d/hot", effect="NoSchedule")
+    assert own_taints(CARD, {"c": (shared,), "c0": (shared,), "c1": (shared, own)}) == {"c": (shared,), "c1": (own,)}
+    assert own_taints(CARD, {"c0": (shared,)}) == {"c0": (shared,)}
+    assert own_taints(CARD, {}) == {}
+
+
+async def test_a_card_with_partitions_fails_once(
+    dra_client: Client, dra_namespace: str, vendor: Hardware, node: str
+) -> None:
+    client, driver = dra_client, vendor.driver
+    vendor.inventory = CARD
+    _, pod = await held_by_a_pod(client, dra_namespace, driver, node, "c1")
+    async with running(client, vendor, node):
+        vendor.states |= dict.fromkeys(("c", "c0", "c1"), XID)
+
+        async def told_to_the_pod() -> list[Event]:
+            return await events(client, "Pod", pod, dra_namespace)
+
+        (told_pod,) = await until(told_to_the_pod, "the Event on the pod that holds a partition")
+        assert f"device c1 of {driver} is unhealthy" in told_pod.message
+        (told_node,) = await until(lambda: events(client, "Node", node), "an Event on the node")
+        assert f"device c of {driver}, and its 2 partitions, is unhealthy" in told_node.message
+
+        async def all_tainted() -> bool:
+            return set(await taints(client, driver)) == {"c", "c0", "c1"}
+
+        await until(all_tainted, "taints of the card and its partitions")
+        (rule,) = await until(lambda: rules(client, driver), "a DeviceTaintRule")
+        assert rule.spec.device_selector.device == "c"
 
 
 def test_a_failed_probe_is_told_once() -> None:

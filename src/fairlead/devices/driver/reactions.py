@@ -18,7 +18,7 @@ from typing import Final
 from fairlead.devices.driver.damping import DampingSettings
 from fairlead.devices.driver.holders import ClaimLookup, holders_of
 from fairlead.devices.driver.state import NodeView
-from fairlead.devices.driver.taint_rules import PoolTaintRules
+from fairlead.devices.driver.taint_rules import PoolTaintRules, own_taints
 from fairlead.devices.driver.transitions import Transition, compute_transitions
 from fairlead.devices.vendor import ClaimReference
 from fairlead.kube.authorization import CredentialsError
@@ -69,7 +69,7 @@ class HealthReactions:
         transitions = compute_transitions(self._last, view, driver=self._driver, settings=self._settings)
         self._last = view
         if self._rules is not None and view.is_probed:
-            self._rules.want(view.taints)
+            self._rules.want(own_taints(view.inventory, view.taints))
         if transitions:
             self._pending.put_nowait(transitions)
 
@@ -92,6 +92,8 @@ class HealthReactions:
     async def _tell_node(self, transitions: Sequence[Transition]) -> None:
         uid = await self._uid_of_node()
         for transition in transitions:
+            if transition.told_with:
+                continue
             log = _LOG.info if transition.is_good else _LOG.warning
             log("node %s: %s: %s", self._node, transition.reason, transition.message)
             # A subject of its own for each device: one that floods does not silence the others.

@@ -3,6 +3,10 @@
 They say what the slices' taints say, in a form that people can list, and that takes effect where the driver's slice is
 late. A rule is owned by driver and node (labels): what a former process left is taken over or removed. Which version of
 the API has the kind, if any, is asked of the server.
+
+A rule selects one device. A card that fails would have one for each of its partitions, too: those that share the card's
+taint have none of their own. Nothing is lost by that: in the slice, which is what schedulers and the eviction of pods
+go by, each partition has its taint.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.devices.inventory import Inventory
 from fairlead.devices.slices.features import Taints
 from fairlead.devices.slices.plan import Pool
 from fairlead.devices.slices.rules import check_pool
@@ -49,6 +54,17 @@ _INDEX: Final = "pool"
 def label_of(name: str) -> str:
     """A name as a label's value: itself, or shortened with a digest where it is longer than a label may be."""
     return name if len(name) <= 63 else f"{name[:54].rstrip('-.')}-{_digest(name)}"
+
+
+def own_taints(inventory: Inventory, taints: Taints) -> dict[str, tuple[DeviceTaint, ...]]:
+    """The taints without those that a partition shares with its whole device."""
+    wholes = {device.name: device.parent for device in inventory.devices if device.parent}
+    own: dict[str, tuple[DeviceTaint, ...]] = {}
+    for name, of_device in taints.items():
+        of_whole = taints.get(wholes.get(name, ""), ())
+        if left := tuple(taint for taint in of_device if taint not in of_whole):
+            own[name] = left
+    return own
 
 
 def wanted_rules(pool: Pool, taints: Taints) -> dict[str, DeviceTaintRule]:
