@@ -449,6 +449,10 @@ async def test_a_restart_remembers_and_tells_the_vendor(
         await kubelet.prepare(claim)
     orphan = driver.cdi / f"{DRIVER}-claim_22222222-0000-0000-0000-000000000000.json"
     orphan.write_text(json.dumps({"cdiVersion": "0.3.0", "kind": f"{DRIVER}/claim", "devices": []}))
+    half_written = driver.cdi / f".{orphan.name}.0123456789abcdef.tmp"
+    of_another = driver.cdi / ".gpu.other.com-claim_2.json.0123456789abcdef.tmp"
+    for file in (half_written, of_another):
+        file.write_text("{")
     vendor = WidgetVendor()
     async with (
         running(dra_client, short_path, vendor=vendor, node=node) as driver,
@@ -456,6 +460,7 @@ async def test_a_restart_remembers_and_tells_the_vendor(
     ):
         assert vendor.former == {claim.uid: ("widget-0",)}
         assert not orphan.exists()
+        assert (half_written.exists(), of_another.exists()) == (False, True)
         assert (await kubelet.prepare(claim))[claim.uid].devices[0].device_name == "widget-0"
         assert vendor.calls == []
         assert (await kubelet.unprepare(claim))[claim.uid].error == ""

@@ -68,6 +68,21 @@ def test_without_counters_whole_cards_are_left_in_their_order() -> None:
     assert set(taints) == {"npu-1"}
 
 
+def test_without_taints_what_new_pods_are_kept_from_is_left_out() -> None:
+    marks = {
+        "npu-0": (taint(effect="None"),),
+        "npu-1": (taint(effect="NoSchedule"),),
+        "npu-2": (taint(effect="NoExecute"),),
+    }
+    left, taints = reduced(partitioned(4), marks, Features(taints=False))
+    wholes = [d.name for d in left.devices if not d.parent]
+    assert (wholes, taints) == (["npu-0", "npu-3"], {})
+    assert left.counters == partitioned(4).counters
+    # The partitions of a card that is left out are no substitute for it: a claim may hold the card.
+    left, _ = reduced(partitioned(2), marks, Features(taints=False, counters=False))
+    assert [d.name for d in left.devices] == ["npu-0"]
+
+
 def test_partitions_that_fit_are_left_where_nothing_is_whole() -> None:
     halves = [Device(f"h-{n}", consumes={"card": {"pe": "4"}}, parent="card") for n in range(3)]
     left, _ = reduced(Inventory(tuple(halves), {"card": {"pe": "8"}}), {}, Features(counters=False))

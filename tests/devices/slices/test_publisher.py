@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import itertools
 import random
 import secrets
@@ -87,6 +88,25 @@ async def clear(client: Client, driver: str) -> None:
     for found in await slices(client, driver):
         with suppress(NotFound):
             await client.delete(RESOURCE_SLICES, found.metadata.name)
+
+
+async def test_a_kubelet_that_clears_the_node_is_no_cause_for_alarm(
+    client: Client, driver: str, node: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(SlicePublisherHub(client, node=node)) as hub:
+        publisher = hub.add(driver, node)
+        await publisher.publish(partitioned(8), timeout_s=WAIT_S)
+        for n in range(1, 6):
+            # The update is sent before the watch has told of the deletion, most times.
+            await clear(client, driver)
+            await publisher.publish(partitioned(8), {f"npu-{n}": (taint(),)}, timeout_s=WAIT_S)
+            await until(lambda: _has_all(client, driver), "all slices to be there again")
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+
+async def _has_all(client: Client, driver: str) -> bool:
+    found = await slices(client, driver)
+    return sum(len(s.spec.devices) for s in found) == 120 and len({s.spec.pool.generation for s in found}) == 1
 
 
 async def test_publish_change_and_withdraw(client: Client, driver: str, node: str) -> None:

@@ -116,7 +116,9 @@ class ClaimSpecs:
         return os.path.exists(spec_path(self._folder, self._name(uid)))
 
     def remove_orphans(self, known: Collection[str]) -> list[str]:
-        """Remove specs of claims with other UIDs than these; the UIDs removed. What cannot be removed is logged."""
+        """Remove specs of claims with other UIDs than these, and what a process that was killed left half written; the
+        UIDs removed. What cannot be removed is logged. The caller holds the lock under which specs are written."""
+        self._remove_half_written()
         removed = []
         for uid in self._uids():
             if uid not in known:
@@ -131,15 +133,31 @@ class ClaimSpecs:
     def _name(self, uid: str) -> str:
         return transient_spec_name(claim_kind(self._driver), uid) + ".json"
 
+    @property
+    def _prefix(self) -> str:
+        return f"{spec_name(claim_kind(self._driver))}_"
+
     def _uids(self) -> Iterable[str]:
-        prefix = f"{spec_name(claim_kind(self._driver))}_"
+        for name in self._names():
+            if name.startswith(self._prefix) and name.endswith(".json"):
+                yield name.removeprefix(self._prefix).removesuffix(".json")
+
+    def _names(self) -> list[str]:
         try:
-            names = sorted(os.listdir(self._folder))
+            return sorted(os.listdir(self._folder))
         except OSError:
-            return
-        for name in names:
-            if name.startswith(prefix) and name.endswith(".json"):
-                yield name.removeprefix(prefix).removesuffix(".json")
+            return []
+
+    def _remove_half_written(self) -> None:
+        # No later write has the name of a claim that is no more, so none would sweep this away.
+        for name in self._names():
+            if name.startswith(f".{self._prefix}") and name.endswith(".tmp"):
+                try:
+                    os.unlink(self._folder / name)
+                except FileNotFoundError:
+                    continue
+                except OSError as error:
+                    _LOG.warning("%s: half written, cannot be removed: %s", self._folder / name, error.strerror)
 
 
 class DeviceSpecs:

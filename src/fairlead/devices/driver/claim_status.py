@@ -99,6 +99,7 @@ class ClaimStatusWriter:
         self._clock = clock
         self._wanted: dict[str, ClaimRecord] = {}
         self._changed = asyncio.Event()
+        self._is_dropped = False
 
     def want(self, record: ClaimRecord, claim: ResourceClaim | None = None) -> None:
         """Tell what the record reports, if it does and the claim does not say so yet."""
@@ -157,4 +158,16 @@ class ClaimStatusWriter:
             "metadata": {"resourceVersion": claim.metadata.resource_version, "uid": record.uid},
             "status": {"devices": devices},
         }
-        await self._client.patch(RESOURCE_CLAIMS, record.name, body, record.namespace, subresource="status")
+        stored = await self._client.patch(RESOURCE_CLAIMS, record.name, body, record.namespace, subresource="status")
+        self._note_stored(record, stored)
+
+    def _note_stored(self, record: ClaimRecord, stored: ResourceClaim) -> None:
+        """Say once that the server drops what is written."""
+        own = [entry for entry in stored.status.devices if (entry.driver, entry.pool) == (self._driver, self._pool)]
+        if not own and not self._is_dropped:
+            _LOG.warning(
+                "claim %s: the API server keeps no status of its devices: feature gate DRAResourceClaimDeviceStatus is "
+                "off; this is not said again",
+                record.reference,
+            )
+        self._is_dropped = not own

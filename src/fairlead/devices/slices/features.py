@@ -2,7 +2,8 @@
 
 `discover` asks once, by a dry run that stores nothing. `reduced` turns an inventory into what such a server can hold
 without telling a lie: where counters are dropped, partitions that overlap would look independent and be handed out
-twice, so only devices that fit side by side are left. Pure but for `discover`.
+twice, so only devices that fit side by side are left; where taints are dropped, devices that new pods are to be kept
+from would look well, so they are left out. Pure but for `discover`.
 """
 
 from __future__ import annotations
@@ -90,10 +91,17 @@ def reduced(inventory: Inventory, taints: Taints, features: Features) -> tuple[I
     devices = tuple(_reduced_device(device, features) for device in inventory.devices)
     if not features.counters:
         devices = tuple(_side_by_side(devices, inventory.counters))
+    if not features.taints:
+        devices = tuple(device for device in devices if not _is_barred(taints.get(device.name, ())))
     counters = inventory.counters if features.counters else {}
     names = {device.name for device in devices}
     kept = {name: of_device for name, of_device in taints.items() if name in names} if features.taints else {}
     return replace(inventory, devices=devices, counters=counters), kept
+
+
+def _is_barred(taints: Sequence[o.DeviceTaint]) -> bool:
+    """Whether a device is to be kept from new pods."""
+    return any(taint.effect in ("NoSchedule", "NoExecute") for taint in taints)
 
 
 def _reduced_device(device: Device, features: Features) -> Device:

@@ -236,10 +236,11 @@ class PoolPublisher:
                 return
             send = client.create if write.action == "create" else client.replace
             stored = await send(RESOURCE_SLICES, write.slice)
-        except NotFound:
+        except NotFound as error:
+            # Kubelets remove the slices of their node when they start. The next round creates it anew.
             self.view.deleted(write.slice)
             if write.action != "delete":
-                raise
+                raise Conflict(f'ResourceSlice "{metadata.name}" was deleted meanwhile') from error
             return
         except (Conflict, AlreadyExists) as error:
             live = await self.view.look_up(client, metadata.name)
