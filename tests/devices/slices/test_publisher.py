@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import itertools
+import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
