@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from fairlead.cli.device_view import Shown, shown_devices
+from fairlead.cli.device_read import Found
+from fairlead.cli.device_view import Holder, Shown, shown_devices
 from fairlead.devices.topology.snapshot import see
 from fairlead.kube.objects import ResourceSlice
 
@@ -56,3 +57,20 @@ def test_the_state_claims_no_more_than_slices_tell() -> None:
 def test_nothing_is_told_of_a_device_without_attributes() -> None:
     (bare,) = shown_devices([slice_of("x.example.com", "a", {"name": "one"})])
     assert isinstance(bare, Shown) and (bare.model, bare.state) == ("-", "untainted")
+
+
+def test_claims_of_parts_are_counted_at_the_whole() -> None:
+    def part(name: str, engines: int) -> dict[str, object]:
+        counters = {f"pe{n}": {"value": "1"} for n in range(engines)}
+        return {"name": name, "consumesCounters": [{"counterSet": "card", "counters": counters}]}
+
+    both = [slice_of("npu.example.com", node, part("npu0", 2), part("npu0pe0", 1)) for node in ("a", "b")]
+    key = ("npu.example.com", "a", "npu0pe0")
+    held = {key: [Holder("default", f"c{n}", "npu", (), {}) for n in range(2)]}
+    found = Found(shown_devices(both), held)
+    assert {one.key[1:]: found.held_text(one) for one in found.devices} == {
+        ("a", "npu0"): "2 claims of its parts",
+        ("a", "npu0pe0"): "default/c0, default/c1",
+        ("b", "npu0"): "-",
+        ("b", "npu0pe0"): "-",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,15 +25,18 @@ class Found:
     held: Mapping[tuple[str, str, str], Sequence[Holder]]
     node: Node | None = None
     events: Sequence[Event] = field(default_factory=tuple)
+    _by_parts: Counter[tuple[str, str, str]] = field(init=False, default_factory=Counter)
+    """Whole device -> how many claims hold parts of it."""
+
+    def __post_init__(self) -> None:
+        for one in self.devices:
+            if one.part_of:
+                self._by_parts[one.driver, one.pool, one.part_of] += len(self.held.get(one.key, ()))
 
     def held_text(self, one: Shown) -> str:
         """The claims that hold it or parts of it, in short; "-" for none."""
         own = [str(holder) for holder in self.held.get(one.key, ())]
-        parts = sum(
-            len(self.held.get(part.key, ()))
-            for part in self.devices
-            if part.part_of == one.name and (part.driver, part.pool) == (one.driver, one.pool)
-        )
+        parts = self._by_parts[one.key]
         if parts:
             own.append(f"{parts} claim{'s' if parts > 1 else ''} of its parts")
         return ", ".join(own) or "-"
