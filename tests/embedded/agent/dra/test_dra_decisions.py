@@ -227,4 +227,21 @@ def test_a_driver_is_away_after_its_time_and_once():
     assert absences.look({"a": False}, 41.0) == []
     assert absences.look({"a": False}, 71.0) == ["a"]
     absences.settled("a")
-    assert absences.drivers == []
+    assert absences.look({"a": False}, 200.0) == []
+
+
+@pytest.mark.parametrize("registers", [True, False])
+def test_a_driver_that_came_back_counts_again(registers: bool):
+    absences = Absences(30.0)
+    absences.seen("a")
+    for now_s in (0.0, 30.0):
+        overdue = absences.look({"a": False}, now_s)
+    assert overdue == ["a"]
+    absences.settled("a")
+    if registers:
+        absences.seen("a")
+    else:
+        # It hung, and was never out of the registry.
+        assert absences.look({"a": True}, 40.0) == []
+    assert absences.look({"a": False}, 50.0) == []
+    assert absences.look({"a": False}, 80.0) == ["a"]

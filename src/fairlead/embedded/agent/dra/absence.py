@@ -17,6 +17,7 @@ class Absences:
         self._limit_s = limit_s
         self._since_s: dict[str, float | None] = {}
         """Driver -> since when it is away (monotonic); None while it is there."""
+        self._settled: set[str] = set()
 
     @property
     def drivers(self) -> list[str]:
@@ -26,19 +27,21 @@ class Absences:
     def seen(self, driver: str) -> None:
         """The driver registered."""
         self._since_s[driver] = None
+        self._settled.discard(driver)
 
     def look(self, usable: Mapping[str, bool], now_s: float) -> list[str]:
         """Take in which drivers can be called now; returns those that are away for too long."""
         overdue = []
         for driver, since_s in self._since_s.items():
             if usable[driver]:
-                self._since_s[driver] = None
+                # A driver that hung comes back, and publishes, without registering anew.
+                self.seen(driver)
             elif since_s is None:
                 self._since_s[driver] = now_s
-            elif now_s - since_s >= self._limit_s:
+            elif driver not in self._settled and now_s - since_s >= self._limit_s:
                 overdue.append(driver)
         return overdue
 
     def settled(self, driver: str) -> None:
-        """Its slices are deleted: it counts again once it registers."""
-        self._since_s.pop(driver, None)
+        """Its slices are deleted: it counts again once it is back."""
+        self._settled.add(driver)
