@@ -28,7 +28,7 @@ from fairlead.devices.driver.plugin_server import PluginServer, Registration
 from fairlead.devices.driver.prepare import ClaimPreparer, PrepareSettings
 from fairlead.devices.driver.reactions import HealthReactions
 from fairlead.devices.driver.records import Phase
-from fairlead.devices.driver.rolling import FileLock, LifeLock, places_of
+from fairlead.devices.driver.rolling import FileLock, LifeLock, clear_dead_instances, places_of
 from fairlead.devices.driver.state import NodeView
 from fairlead.devices.driver.taint_rules import TaintRuleHub
 from fairlead.devices.driver.watch import NodeWatch, WatchSettings
@@ -177,6 +177,8 @@ class NodeDriver:
     async def _serve(self) -> None:
         self._life.take()
         try:
+            for path in await asyncio.to_thread(clear_dead_instances, self._places):
+                _LOG.info("driver %s: removed %s, whose process is gone", self._name, path)
             await self._preparer.load()
             claims = {record.uid: record.device_names for record in self._checkpoint.records.values()}
             await self._vendor_call("resume", lambda: self.spec.vendor.resume(claims))

@@ -99,6 +99,24 @@ class LifeLock:
             self._descriptor = None
 
 
+def clear_dead_instances(own: Places) -> list[Path]:
+    """Remove the sockets and locks of other instances whose processes are gone; the sockets removed. The kubelet would
+    knock on them for ever, and each update of the driver would leave some more. What cannot be removed stays."""
+    removed = []
+    for lock in sorted(own.folder.glob("driver*.lock")):
+        part = lock.stem.removeprefix("driver")
+        sockets = (own.registration.parent / f"{own.driver}{part}-reg.sock", own.folder / f"dra{part}.sock")
+        if lock == own.life_lock or (part and not part.startswith("-")):
+            continue
+        with contextlib.suppress(OSError), open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+            for path in (path for path in sockets if path.is_socket()):
+                path.unlink()
+                removed.append(path)
+            lock.unlink()
+    return removed
+
+
 class FileLock:
     """A lock that instances share, taken for each call. Not reentrant; within a process its users take turns."""
 
