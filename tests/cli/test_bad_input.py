@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from fairlead.cli.app import run
 from fairlead.cli.failure import Failed
 from fairlead.cli.manifests import manifest, read_manifests
+from fairlead.clock import SYSTEM
+from fairlead.embedded.apiserver.credentials import load_or_create, write_kubeconfig
 
 
 @pytest.mark.parametrize(
@@ -76,3 +79,17 @@ def test_mistakes_are_one_sentence(
     monkeypatch.setenv("FAIRLEAD_DATA", str(tmp_path / "data"))
     assert run(argv) == status
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["device", "list"], ["topology", "show"]])
+def test_an_api_server_that_is_not_there_is_named_with_a_way_out(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        # Bound, but nobody listens.
+        taken.bind(("127.0.0.1", 0))
+        url = f"https://127.0.0.1:{taken.getsockname()[1]}"
+        write_kubeconfig(tmp_path / "kubeconfig", load_or_create(tmp_path, "127.0.0.1", SYSTEM), url)
+        assert run([*argv, "--kubeconfig", str(tmp_path / "kubeconfig")]) == 1
+    said = capsys.readouterr().err
+    assert url in said and "`fairlead up` starts the platform" in said and said.count("\n") == 1

@@ -154,6 +154,12 @@ def test_a_node_without_devices_is_said_to_have_none(told: Told) -> None:
         (["heal", "rngd-2"], 'there is no node "rngd-2"'),
         (["heal", "rngd-0", "npu99"], 'no failure of "npu99" is ordered on rngd-0; none is ordered'),
         (["links", "bare"], "node bare has no devices"),
+        (["fail", "amd", "gpu-1-128", "--period", "3s"], "--period goes with --flap, not with --taint"),
+        (["fail", "amd", "gpu-1-128", "--flap", "--delay", "3s"], "--delay goes with --slow, not with --flap"),
+        (
+            ["fail", "amd", "gpu-1-128", "--vanish", "--effect", "NoExecute"],
+            "--effect goes with --taint or --throttle or --flap, not with --vanish",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_a_hint(told: Told, argv: list[str], said: str) -> None:

@@ -51,7 +51,10 @@ def run(argv: list[str]) -> int:
     except CredentialsError as error:
         print(f"fairlead: {error}; `fairlead up` starts a platform that brings its own", file=sys.stderr)
         return 1
-    except (CannotStart, AlreadyRunning, NotRunning, ApiError, Unreachable, Failed) as error:
+    except Unreachable as error:
+        print(f"fairlead: {error}; `fairlead up` starts the platform, --kubeconfig names another", file=sys.stderr)
+        return 1
+    except (CannotStart, AlreadyRunning, NotRunning, ApiError, Failed) as error:
         print(f"fairlead: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

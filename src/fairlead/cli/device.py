@@ -117,7 +117,7 @@ def fail(
     quiet: QuietOption = False,
 ) -> None:
     """Order a failure of a simulated device. It takes effect at once; `heal` ends it."""
-    from fairlead.cli.device_failures import Order, order_failure
+    from fairlead.cli.device_failures import Order, check_order, order_failure
 
     modes = [
         mode
@@ -136,6 +136,7 @@ def fail(
         reason=reason,
         effect=effect,
     )
+    check_order(order)
     found = _read(data, kubeconfig, node, "")
     named = found.failing_name(node, device, driver)
     _run(order_failure(find_kubeconfig(data, kubeconfig), node, named, order))

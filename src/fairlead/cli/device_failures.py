@@ -38,6 +38,21 @@ class Order:
     effect: Effect | None = None
 
 
+_ILL = ("taint", "throttle", "flap")
+
+
+def check_order(order: Order) -> None:
+    """Raises Failed for an option that the kind of failure would not heed."""
+    for option, given, modes in (
+        ("--period", order.period_s, ("flap",)),
+        ("--delay", order.delay_s, ("slow",)),
+        ("--reason", order.reason, _ILL),
+        ("--effect", order.effect, _ILL),
+    ):
+        if given and order.mode not in modes:
+            raise Failed(f"{option} goes with {' or '.join(f'--{mode}' for mode in modes)}, not with --{order.mode}")
+
+
 async def order_failure(
     kubeconfig: Path | None, node: str, device: str, order: Order, *, clock: Clock = SYSTEM
 ) -> None:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import combinations
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairlead.cli.columns import columns
 from fairlead.cli.device_view import Shown
-from fairlead.devices.inventory import Attribute, Link
-from fairlead.devices.topology.links import FABRIC_SCORE, SELF, LinkMatrix, Spot, link_matrix, spot_from
-
-_FABRICS = {"xgmiHive": "XGMI", "nvlinkDomain": "NVLINK"}
-"""Attribute whose equal values mean one fabric -> what its links are called. Slices carry no links themselves."""
+from fairlead.devices.inventory import Attribute
+from fairlead.devices.topology.links import SELF, LinkMatrix, Spot, fabric_links, link_matrix, spot_from
 
 
 def links_of(devices: Sequence[Shown]) -> LinkMatrix:
     names = _names(devices)
     spots: dict[str, Spot] = {}
+    by_driver: dict[str, dict[str, Mapping[str, Attribute]]] = defaultdict(dict)
     for one in devices:
         attributes: dict[str, Attribute] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in one.attributes().items()
         }
         spots[names[one.key]] = spot_from(names[one.key], attributes)
-    fabric = [
-        Link(names[a.key], names[b.key], kind, FABRIC_SCORE)
-        for a, b in combinations(devices, 2)
-        for attribute, kind in _FABRICS.items()
-        if a.driver == b.driver and a.attribute(attribute) == b.attribute(attribute) != "-"
-    ]
-    return link_matrix(spots, fabric)
+        by_driver[one.driver][names[one.key]] = attributes
+    return link_matrix(spots, [link for of_driver in by_driver.values() for link in fabric_links(of_driver)])
 
 
 def links_text(devices: Sequence[Shown]) -> str:

@@ -36,10 +36,12 @@ async def test_only_nodes_of_this_folder_that_are_not_offered_go(tmp_path: Path)
             await _offer(client, "of-a-kubelet", own, "containerd://2.1.0")
             await _offer(client, "never-marked", None, "process://1")
             for name in ("kept", "former", "of-another-folder", "of-a-kubelet", "never-marked", "long-gone"):
-                (tmp_path / "node" / name / "pods").mkdir(parents=True)
+                (tmp_path / "node" / name / "pods" / "uid").mkdir(parents=True)
             await forget_former_nodes(client, tmp_path, ["kept", "new"], ProcessRuntime())
             left = {n["metadata"]["name"] for n in (await client.list(NODES)).items}
             assert left == {"kept", "of-another-folder", "of-a-kubelet", "never-marked"}
+            # Pods of the nodes that are offered are their own workers' business.
+            assert [f.parent.parent.name for f in (tmp_path / "node").glob("*/pods/*")] == ["kept"]
 
 
 async def test_a_damaged_identity_is_made_anew(tmp_path: Path) -> None:
