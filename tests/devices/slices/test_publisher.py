@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -383,6 +384,44 @@ async def test_many_pools_share_one_client_and_one_watch(client: Client, driver:
         assert all(s.spec.pool.generation == 1 for s in found)
         await asyncio.gather(*(publisher.withdraw(timeout_s=WAIT_S) for publisher in publishers))
     assert await slices(client, driver) == []
+
+
+async def test_a_server_that_lost_its_gates_is_not_told_of_overlapping_partitions(
+    client: Client, driver: str, node: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    are_gates_on = True
+    create, change = client.create, client.replace
+
+    def without(sent: ResourceSlice) -> ResourceSlice:
+        devices = [structs.replace(d, taints=[], consumes_counters=[]) for d in sent.spec.devices]
+        return structs.replace(sent, spec=structs.replace(sent.spec, devices=devices, shared_counters=[]))
+
+    async def created(resource: Any, obj: Any, *args: Any, **options: Any) -> Any:
+        return await create(resource, obj if are_gates_on else without(obj), *args, **options)
+
+    async def changed(resource: Any, obj: Any, *args: Any, **options: Any) -> Any:
+        return await change(resource, obj if are_gates_on else without(obj), *args, **options)
+
+    async def devices() -> list[str]:
+        return sorted(d.name for s in await slices(client, driver) for d in s.spec.devices)
+
+    async with running(SlicePublisherHub(client, node=node)) as hub:
+        publisher = hub.add(driver, node)
+        await publisher.publish(partitioned(2), {"npu-0": (taint(),)}, timeout_s=WAIT_S)
+        assert len(await devices()) > 2
+        monkeypatch.setattr(client, "create", created)
+        monkeypatch.setattr(client, "replace", changed)
+        are_gates_on = False
+        await clear(client, driver)
+        await publisher.publish(partitioned(2), {"npu-0": (taint(value="Other"),)}, timeout_s=WAIT_S)
+
+        async def is_safe() -> bool:
+            return await devices() == ["npu-1"] and publisher.status.is_in_step
+
+        await until(is_safe, "only what is true without counters and taints")
+        assert {"DRAPartitionableDevices", "DRADeviceTaints"} <= set(publisher.status.left_out)
+    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len([message for message in told if "DRAPartitionableDevices" in message]) == 1
 
 
 async def test_lists_are_left_out_where_the_server_has_none(client: Client, driver: str, node: str) -> None:

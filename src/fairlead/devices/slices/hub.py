@@ -18,7 +18,7 @@ from fairlead.devices.slices.features import ALL_FEATURES, Features, discover
 from fairlead.devices.slices.plan import Pool
 from fairlead.devices.slices.pool_view import INDEX, by_pool
 from fairlead.devices.slices.precedence import Mark
-from fairlead.devices.slices.publisher import PoolPublisher
+from fairlead.devices.slices.publisher import FEATURES_AGE_S, PoolPublisher
 from fairlead.devices.slices.rules import check_pool
 from fairlead.kube.backoff import Backoff
 from fairlead.kube.client import Client
@@ -33,7 +33,6 @@ from fairlead.kube.selectors import escape_field_value
 MissingNode = Literal["wait", "orphan"]
 _BACKOFF: Final = Backoff(first_s=0.1, max_s=30.0)
 _UNSYNCED_RETRY_S: Final = 0.05
-_FEATURES_AGE_S: Final = 600.0
 
 
 class SlicePublisherHub:
@@ -93,12 +92,13 @@ class SlicePublisherHub:
     def wake(self, publisher: PoolPublisher) -> None:
         self._controller.enqueue(ObjectKey(publisher.pool.driver, publisher.pool.name))
 
-    async def features(self, pool: Pool) -> Features:
-        """What the server stores. Asked once; again after a while where something is missing."""
+    async def features(self, pool: Pool, doubted: Features | None = None) -> Features:
+        """What the server stores. Asked once; again after a while where something is missing, and where an answer of
+        before is `doubted`."""
         async with self._discovering:
             now_s = self._clock.monotonic_s()
-            is_old = self._features not in (None, ALL_FEATURES) and now_s - self._features_at_s > _FEATURES_AGE_S
-            if self._features is None or is_old:
+            is_old = self._features not in (None, ALL_FEATURES) and now_s - self._features_at_s >= FEATURES_AGE_S
+            if self._features is None or is_old or self._features is doubted:
                 self._features = await discover(self._client, pool.driver, pool.node)
                 self._features_at_s = now_s
             return self._features

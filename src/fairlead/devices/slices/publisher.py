@@ -44,6 +44,8 @@ from fairlead.kube.objects import DeviceTaint, OwnerReference, ResourceSlice
 _LOG = logging.getLogger("fairlead.devices.slices")
 _NODE_BACKOFF: Final = Backoff(first_s=0.5, max_s=15.0, jitter=0.2)
 _DOUBT_RETRY_S: Final = 6.0
+FEATURES_AGE_S: Final = 600.0
+"""How long it is believed that the server lacks a feature."""
 
 
 class PublishError(DeviceError):
@@ -77,7 +79,7 @@ class Surroundings(Protocol):
     mark: Mark
 
     def wake(self, publisher: PoolPublisher) -> None: ...
-    async def features(self, pool: Pool) -> Features: ...
+    async def features(self, pool: Pool, doubted: Features | None = None) -> Features: ...
     async def owner(self, node: str) -> OwnerReference | None: ...
 
 
@@ -100,6 +102,7 @@ class PoolPublisher:
         self._node_failures = 0
         # Slice name -> what was sent and how the server stored it, where that is not the same.
         self._stored_as: dict[str, tuple[SliceContent, SliceContent]] = {}
+        self._is_surprised = False
         self._sent: ResourceSlice | None = None
         self._changed = asyncio.Condition()
 
@@ -189,10 +192,24 @@ class PoolPublisher:
         self._node_failures = 0
         for write in plan.writes:
             await self._write(client, write)
+        if self._is_surprised and await self._has_changed(features):
+            return Result(0.0)
         await self._note(
             generation=plan.generation, slices=len(contents or ()), is_in_step=True, is_standing_back=False, problem=""
         )
-        return Result(_DOUBT_RETRY_S) if self.view.is_ahead else None
+        if self.view.is_ahead:
+            return Result(_DOUBT_RETRY_S)
+        return Result(FEATURES_AGE_S) if self.status.left_out else None
+
+    async def _has_changed(self, features: Features) -> bool:
+        """Whether the server, which stored something otherwise than it was sent, has other features than before: it was
+        replaced by one with other feature gates. Otherwise what it stored is taken as it is."""
+        self._is_surprised = False
+        if await self._hub.features(self.pool, doubted=features) != features:
+            self._stored_as.clear()
+            return True
+        _LOG.warning("pool %s: the API server stores slices otherwise than they are sent; taken as they are", self.pool)
+        return False
 
     def _contents(
         self, wanted: _Wanted, features: Features, existing: Sequence[ResourceSlice]
@@ -258,11 +275,7 @@ class PoolPublisher:
         if wrote is None or kept is None or wrote == kept:
             self._stored_as.pop(sent.metadata.name, None)
             return
-        _LOG.warning(
-            'pool %s: the API server stored ResourceSlice "%s" otherwise than it was sent; taken as it is',
-            self.pool,
-            sent.metadata.name,
-        )
+        self._is_surprised = True
         self._stored_as[sent.metadata.name] = (wrote, kept)
 
     def _as_stored(self, content: SliceContent) -> SliceContent:
