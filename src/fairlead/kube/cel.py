@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from cel_expr_python import cel
+from google.api.expr.v1alpha1 import checked_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, duration_pb2, struct_pb2, timestamp_pb2
 
 from fairlead.kube import cel_library, cel_rewrite, cel_values
@@ -49,6 +50,8 @@ class Type:
 
 
 DYN = Type("dyn")
+ANY = Type("any")
+"""Like DYN, but a comprehension cannot range over it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,7 @@ _SCALARS = {
 }
 _MESSAGE, _REPEATED, _OPTIONAL = 11, 3, 1
 _DYNAMIC_MESSAGE = ".google.protobuf.Value"
+_ANY_MESSAGE = "google.protobuf.Any"
 _EXTENSIONS = """
 extensions:
 - name: optional
@@ -100,6 +104,7 @@ extensions:
 - name: two-var-comprehensions
 - name: math
 - name: bindings
+- name: lists
 """
 
 quantity = cel_values.quantity
@@ -192,13 +197,29 @@ class Environment:
             result_type = self._typed.compile(expression).return_type()
         except RuntimeError as error:
             raise CompileError(_compile_message(str(error))) from None
+        return self._program(expression, _go_type(result_type.name()))
+
+    def _program(self, expression: str, result_type: str) -> Program:
         try:
             checked = self._dynamic.compile(expression).serialize()
             rewritten, identifiers = cel_rewrite.rewrite(checked, self._empty_if_absent, self._optional)
             program = self._dynamic.deserialize(rewritten)
         except RuntimeError as error:
             raise CompileError(_compile_message(str(error))) from None
-        return Program(expression, _go_type(result_type.name()), program, identifiers, self._optional)
+        return Program(expression, result_type, program, identifiers, self._optional)
+
+    def program(self, expression: str) -> Program:
+        """The program of an expression that `check` accepted. Raises CompileError."""
+        return self._program(expression, "dyn")
+
+    def check(self, expression: str) -> tuple[checked_pb2.CheckedExpr, str]:
+        """The syntax tree with types and resolved references, and the type of the result as cel-go spells it ("error"
+        for ANY, which the runtime does not name). Raises CompileError."""
+        try:
+            compiled = self._typed.compile(expression)
+        except RuntimeError as error:
+            raise CompileError(_compile_message(str(error))) from None
+        return cel_rewrite.checked(compiled.serialize()), _go_type(compiled.return_type().name())
 
     def syntax(self, expression: str) -> Any:
         """The checked syntax tree (a `google.api.expr.v1alpha1.Expr` message). Raises CompileError."""
@@ -244,6 +265,8 @@ class _TypePool:
             return cel.Type("object." + self._struct(type_))
         if type_.name in _SCALARS:
             return _SCALARS[type_.name][0]
+        if type_ is ANY:
+            return cel.Type(_ANY_MESSAGE)
         return _MESSAGE_TYPES.get(type_.name) or cel.Type(type_.name)
 
     def seal(self) -> descriptor_pool.DescriptorPool:
@@ -290,7 +313,7 @@ class _TypePool:
     def _set_type(self, field_: Any, type_: Type) -> None:
         if isinstance(type_, Struct):
             field_.type, field_.type_name = _MESSAGE, ".object." + self._struct(type_)
-        elif isinstance(type_, ListOf | MapOf) or type_ is DYN:
+        elif isinstance(type_, ListOf | MapOf) or type_ in (ANY, DYN):
             # Protobuf has no lists of lists and the like: such fields are checked when they run.
             field_.type, field_.type_name = _MESSAGE, _DYNAMIC_MESSAGE
         elif type_.name in _SCALARS:
@@ -308,6 +331,13 @@ _NO_SELECTION = re.compile(r"expression of type '([^']*)' cannot be the operand 
 _NO_OVERLOAD = re.compile(
     r"<input>:\d+:(\d+): found no matching overload for '([A-Za-z]\w*)' applied to '\((.*)\)'\n \| (.*)"
 )
+_UNDECLARED_PATH = re.compile(
+    r"<input>:(\d+):(\d+): undeclared reference to '(\w+)((?:\.\w+)+)'( \(.*\))\n \| (.*)\n \| \.*\^"
+)
+_WORDINGS = {
+    "cannot be the range of a comprehension": "cannot be range of a comprehension",
+    "has() argument must be a field selection": "invalid argument to has() macro",
+}
 _OUT_OF_BOUNDS = re.compile(r"Index error: index=(-?\d+) size=\d+")
 _NO_KEY = re.compile(r'^Key not found in map : "?(.*?)"?$')
 _GO_NAMES = {"NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp", "DURATION": "google.protobuf.Duration"}
@@ -316,7 +346,21 @@ _GO_NAMES = {"NULL": "null_type", "TIMESTAMP": "google.protobuf.Timestamp", "DUR
 def _compile_message(text: str) -> str:
     text = _STATUS_SUFFIX.sub("", text.removeprefix("INVALID_ARGUMENT: "))
     text = _NO_SELECTION.sub(r"type '\1' does not support field selection", _UNDEFINED_FIELD.sub(r"\1", text))
-    return _NO_OVERLOAD.sub(_spell_call, text)
+    for ours, theirs in _WORDINGS.items():
+        text = text.replace(ours, theirs)
+    return _NO_OVERLOAD.sub(_spell_call, _UNDECLARED_PATH.sub(_spell_undeclared, text))
+
+
+def _spell_undeclared(match: re.Match[str]) -> str:
+    """Of an unknown path "a.b.c" the first name is at fault, where it stands."""
+    line, column, name, path, container, source = match.groups()
+    # The position is that of the last dot.
+    written = name + path.rpartition(".")[0]
+    start = int(column) - 1 - len(written)
+    if not source[: int(column) - 1].endswith(written):
+        return match[0]
+    arrow = "." * start + "^"
+    return f"<input>:{line}:{start + 1}: undeclared reference to '{name}'{container}\n | {source}\n | {arrow}"
 
 
 def _spell_call(match: re.Match[str]) -> str:
@@ -324,9 +368,19 @@ def _spell_call(match: re.Match[str]) -> str:
     column, name, arguments, line = match.groups()
     if not line[: int(column) - 1].endswith(f".{name}"):
         return match[0]
-    target, _, rest = arguments.partition(", ")
+    target, rest = _split_first(arguments)
     start = match.start(3) - match.start() - 1
     return match[0][:start] + f"{target}.({rest})" + match[0][start + len(arguments) + 2 :]
+
+
+def _split_first(types: str) -> tuple[str, str]:
+    """The first of comma-separated types ("map(string, int), string") and the rest."""
+    depth = 0
+    for index, char in enumerate(types):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            return types[:index], types[index + 2 :]
+    return types, ""
 
 
 def _evaluation_error(text: str) -> EvaluationError:

@@ -22,9 +22,14 @@ _FIRST_NEW_ID = 1_000_000
 _COMPREHENSION_PARTS = ("iter_range", "accu_init", "loop_condition", "loop_step", "result")
 
 
+def checked(serialized: bytes) -> checked_pb2.CheckedExpr:
+    """A serialized checked expression as a message."""
+    return checked_pb2.CheckedExpr.FromString(any_pb2.Any.FromString(serialized).value)
+
+
 def syntax_tree(serialized: bytes) -> syntax_pb2.Expr:
     """The root of a serialized checked expression."""
-    return checked_pb2.CheckedExpr.FromString(any_pb2.Any.FromString(serialized).value).expr
+    return checked(serialized).expr
 
 
 def rewrite(
@@ -35,7 +40,7 @@ def rewrite(
     checked = checked_pb2.CheckedExpr.FromString(wrapped.value)
     identifiers = set()
     next_id = _FIRST_NEW_ID
-    for node in list(_nodes(checked.expr)):
+    for node in list(nodes(checked.expr)):
         kind = node.WhichOneof("expr_kind")
         if kind == "ident_expr":
             identifiers.add(node.ident_expr.name)
@@ -87,27 +92,27 @@ def _replace(
     checked.reference_map.pop(node.id, None)
 
 
-def _nodes(expr: syntax_pb2.Expr) -> Iterator[syntax_pb2.Expr]:
+def nodes(expr: syntax_pb2.Expr) -> Iterator[syntax_pb2.Expr]:
     """Every node, children first, so that a rewritten node carries its rewritten children."""
     kind = expr.WhichOneof("expr_kind")
     if kind == "select_expr":
-        yield from _nodes(expr.select_expr.operand)
+        yield from nodes(expr.select_expr.operand)
     elif kind == "call_expr":
         if expr.call_expr.HasField("target"):
-            yield from _nodes(expr.call_expr.target)
+            yield from nodes(expr.call_expr.target)
         for argument in expr.call_expr.args:
-            yield from _nodes(argument)
+            yield from nodes(argument)
     elif kind == "list_expr":
         for element in expr.list_expr.elements:
-            yield from _nodes(element)
+            yield from nodes(element)
     elif kind == "struct_expr":
         for entry in expr.struct_expr.entries:
             if entry.WhichOneof("key_kind") == "map_key":
-                yield from _nodes(entry.map_key)
-            yield from _nodes(entry.value)
+                yield from nodes(entry.map_key)
+            yield from nodes(entry.value)
     elif kind == "comprehension_expr":
         for part in _COMPREHENSION_PARTS:
-            yield from _nodes(getattr(expr.comprehension_expr, part))
+            yield from nodes(getattr(expr.comprehension_expr, part))
     yield expr
 
 
