@@ -6,8 +6,11 @@ import asyncio
 import signal
 from collections.abc import Callable
 
+import pytest
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, phase, shell
 from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim, said
+
+from fairlead.embedded.agent.container import load_pod
 
 Drivers = Callable[..., Driver]
 
@@ -182,3 +185,25 @@ async def test_the_end_of_a_pod_is_reported_once_its_devices_are_given_back(clus
     gpu.give("one")
     await cluster.until("ends", lambda p: phase(p) == "Succeeded")
     assert checkpoint(cluster) == []
+
+
+@pytest.mark.parametrize("ends_by", ["deadline", "deletion"])
+async def test_devices_stay_with_a_container_until_it_is_dead(cluster: Cluster, driver: Drivers, ends_by: str):
+    gpu = driver()
+    gpu.describe({"name": "gpu-0", "containerEdits": {"env": ["GPU=zero"]}})
+    gpu.give("one")
+    gpu.start()
+    await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
+    deadline = {"activeDeadlineSeconds": 1} if ends_by == "deadline" else {}
+    deaf = shell("trap '' TERM; while true; do sleep 0.1; done", **USES)
+    await run_with_claim(
+        cluster, "deaf", "one", deaf, restartPolicy="Never", terminationGracePeriodSeconds=2, **deadline
+    )
+    pod = await cluster.until("deaf", is_ready)
+    folder = cluster.platform.data / "node" / NODE / "pods" / pod["metadata"]["uid"]
+    (container,) = load_pod(folder)["app"]
+    assert container.is_program_alive()
+    if ends_by == "deletion":
+        await cluster.client.delete(PODS, "deaf", "default")
+    await gpu.until(lambda: gpu.calls("unprepare"))
+    assert not container.is_program_alive()
