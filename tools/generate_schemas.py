@@ -46,6 +46,9 @@ FORMATS = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"t": "", "f": "int-or-string"},
 }
 TYPE_LETTERS = {"string": "s", "integer": "i", "number": "n", "boolean": "b", "object": "o", "array": "a"}
+NIL_DIFFERS = {("ResourceSliceSpec", "devices"), ("ResourceSliceSpec", "sharedCounters")}
+"""Lists whose rules tell an empty one from one that is absent."""
+
 EXTENSIONS = {
     "x-kubernetes-list-map-keys": "K",
     "x-kubernetes-patch-merge-key": "k",
@@ -189,7 +192,7 @@ class Generator:
         spelled = go_type_name(go.go_type.lstrip("*"), owner)
         if not go.omit_empty and not go.omit_zero:
             node["z"] = "a" if not pointer else "n"
-        elif pointer:
+        elif pointer or (owner.rpartition(".")[2], go.name) in NIL_DIFFERS:
             node["z"] = "p"
         elif self.is_struct(node) and not go.omit_zero:
             node["z"] = "a"

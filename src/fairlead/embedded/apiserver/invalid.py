@@ -25,9 +25,40 @@ class FieldError:
 def go_value(value: Any) -> str:
     """A value as Go's `%v`/`%q` printing inside validation messages shows it: strings quoted, others as JSON."""
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return go_quoted(value)
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return text.translate(_HTML) if isinstance(value, dict | list) else text
+
+
+_ESCAPES = {
+    "\\": "\\\\",
+    '"': '\\"',
+    "\a": "\\a",
+    "\b": "\\b",
+    "\f": "\\f",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\v": "\\v",
+}
+
+
+def go_quoted(text: str) -> str:
+    """A string as Go's `%q` quotes it: what cannot be printed is escaped by its code point."""
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
+    return '"' + "".join(_quoted_character(character) for character in text) + '"'
+
+
+def _quoted_character(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if character.isprintable():
+        return character
+    point = ord(character)
+    if point < 0x80:
+        return f"\\x{point:02x}"
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
 
 
 _HTML = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})

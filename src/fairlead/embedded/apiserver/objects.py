@@ -17,7 +17,7 @@ from fairlead.embedded.apiserver import deletion, empty_lists, ownership
 from fairlead.embedded.apiserver.catalog import Catalog
 from fairlead.embedded.apiserver.codec import decode_value, encode_value
 from fairlead.embedded.apiserver.invalid import FieldError
-from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta_update
+from fairlead.embedded.apiserver.kinds.metadata import validate_object_meta, validate_object_meta_update
 from fairlead.embedded.apiserver.metadata import (
     drop_duplicate_owners,
     generated_name,
@@ -121,6 +121,7 @@ class Objects:
         else:
             metadata.pop("namespace", None)
         write.warnings += drop_duplicate_owners(metadata)
+        type_.strategy.default_times(obj, context)
         if records_ownership:
             self._record_ownership(write, obj, None, context)
         if type_.is_terminating:
@@ -201,6 +202,9 @@ class Objects:
         context = self.context(write)
         write.warnings += drop_duplicate_owners(metadata)
         keep_server_fields(metadata, old["metadata"])
+        if checks:
+            type_.strategy.default_times(new, context)
+            metadata = new["metadata"]
         if checks and write.subresource == "status":
             type_.strategy.prepare_status_update(new, old, context)
             metadata = new["metadata"]
@@ -262,7 +266,9 @@ class Objects:
 
     def _validate_update(self, write: Write, new: Object, old: Object, context: RequestContext) -> None:
         strategy = write.type.strategy
-        errors = validate_object_meta_update(new, old)
+        # Every update is checked as a new object's metadata is; only the kind knows its rule for names.
+        errors = validate_object_meta(new, namespaced=write.type.namespaced, name_rule=_any_name)
+        errors += validate_object_meta_update(new, old)
         if write.subresource == "status":
             errors += strategy.validate_status_update(new, old, context)
         elif write.subresource in PARTS:
@@ -360,6 +366,10 @@ def _keep(new: Object, old: Object, key: str) -> None:
         new[key] = old[key]
     else:
         new.pop(key, None)
+
+
+def _any_name(name: str) -> tuple[str, ...]:
+    return ()
 
 
 def _is_unchanged(new: Object, old: Object) -> bool:

@@ -61,6 +61,9 @@ class Strategy:
     def default(self, obj: Object) -> None:
         """Fill versioned defaults in place (what a plain schema default cannot say)."""
 
+    def default_times(self, obj: Object, context: RequestContext) -> None:
+        """Defaults that are the present time, in place; like other defaults they belong to whoever wrote the object."""
+
     def admit(self, obj: Object, old: Object | None, context: RequestContext) -> None:
         """What built-in admission plugins change or refuse (service account, priority class, …). May raise ApiError."""
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from fairlead.embedded.apiserver.invalid import FieldError
 from fairlead.embedded.apiserver.kinds.dra_claims import ClaimStrategy, ClaimTemplateStrategy
+from fairlead.embedded.apiserver.kinds.dra_rules import check_driver, check_share_id
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 
 CONTEXT = RequestContext(namespace="n", now="2026-01-01T00:00:00Z")
@@ -171,3 +173,57 @@ def test_templates_check_their_claim() -> None:
     strategy.default(obj)
     fields = [error.field for error in strategy.validate_create(obj, CONTEXT)]
     assert fields == ["spec.metadata.labels", "spec.spec.devices.requests[0]"]
+
+
+def test_a_template_is_checked_again_on_update() -> None:
+    strategy = ClaimTemplateStrategy()
+    metadata = {"name": "t", "namespace": "n", "resourceVersion": "1"}
+    old: Object = {"metadata": metadata, "spec": {"spec": {"devices": {"requests": [copy.deepcopy(EXACT)]}}}}
+    new = copy.deepcopy(old)
+    new["spec"]["metadata"] = {"annotations": {"c": "d"}, "labels": {"a": "b"}}
+    new["spec"]["spec"]["devices"]["requests"][0]["name"] = "R"
+    for obj in (old, new):
+        strategy.default(obj)
+    errors = strategy.validate_update(new, old, CONTEXT)
+    assert [error.field for error in errors] == ["spec.spec.devices.requests[0].name", "spec"]
+    assert errors[1].message.startswith('Invalid value: {"labels":{"a":"b"},"annotations":{"c":"d"},"Spec":')
+
+
+@pytest.mark.parametrize(
+    ("share", "problem"),
+    [
+        ("11111111-1111-4111-8111-11111111111a", None),
+        ("11111111-1111-4111-8111-11111111111A", "normalized form"),
+        ("{11111111-1111-4111-8111-11111111111a}", "normalized form"),
+        ("urn:uuid:11111111-1111-4111-8111-11111111111a", "normalized form"),
+        ("1111111111114111811111111111111a", "normalized form"),
+        ("1111111111114111811111111111111x", "invalid UUID format"),
+        ("1111", "invalid UUID length: 4"),
+    ],
+)
+def test_the_id_of_a_share_is_a_uuid_in_its_normal_form(share: str, problem: str | None) -> None:
+    errors: list[FieldError] = []
+    check_share_id(errors, share, "shareID")
+    assert len(errors) == (problem is not None)
+    assert all(problem in error.message for error in errors if problem)
+
+
+def test_a_device_that_is_not_allocated_is_reported_before_its_conditions() -> None:
+    device = {key: RESULT[key] for key in ("driver", "pool", "device")}
+    found = status_errors(claim(EXACT), {"devices": [{**device, "conditions": [{"type": "Ready", "status": "x"}]}]})
+    assert found[:2] == ["status.devices[0]", "status.devices[0].conditions[0].status"]
+
+
+def test_lengths_of_network_data_are_in_bytes() -> None:
+    device = {key: RESULT[key] for key in ("driver", "pool", "device")}
+    status = {
+        "allocation": {"devices": {"results": [RESULT]}},
+        "devices": [{**device, "networkData": {"hardwareAddress": "ä" * 65}}],
+    }
+    assert status_errors(claim(EXACT), status) == ["status.devices[0].networkData.hardwareAddress"]
+
+
+def test_a_long_driver_name_is_told_all_that_is_wrong() -> None:
+    errors: list[FieldError] = []
+    check_driver(errors, "a" * 64 + "_", "driver")
+    assert [error.reason for error in errors] == ["FieldValueTooLong", "FieldValueInvalid"]

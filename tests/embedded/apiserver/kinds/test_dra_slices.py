@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fairlead.embedded.apiserver.kinds.dra_classes import DeviceClassStrategy
+from fairlead.embedded.apiserver.kinds.dra_selectors import check_expression
 from fairlead.embedded.apiserver.kinds.dra_slices import SliceStrategy
 from fairlead.embedded.apiserver.kinds.dra_taint_rules import DeviceTaintRuleStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
@@ -33,7 +34,7 @@ def test_a_plain_slice_is_valid() -> None:
     [
         ({"name": "UP"}, "spec.devices[0].name"),
         ({"name": "a", "attributes": {"x y": {"int": 1}}}, "spec.devices[0].attributes"),
-        ({"name": "a", "attributes": {"a/b/c": {"int": 1}}}, "spec.devices[0].attributes"),
+        ({"name": "a", "attributes": {"a/": {"int": 1}}}, "spec.devices[0].attributes"),
         ({"name": "a", "attributes": {"x": {}}}, "spec.devices[0].attributes[x]"),
         ({"name": "a", "attributes": {"x": {"int": 1, "bool": True}}}, "spec.devices[0].attributes[x]"),
         ({"name": "a", "attributes": {"x": {"version": "1.2"}}}, "spec.devices[0].attributes[x].version"),
@@ -62,7 +63,10 @@ def test_malformed_devices_are_refused_with_their_path(device: dict[str, Any], f
         ({"default": "1", "validValues": ["1", "1"]}, "validValues[1]"),
         ({"default": "2", "validRange": {"min": "1", "max": "10", "step": "1"}}, None),
         ({"default": "2", "validRange": {}}, "validRange.min"),
-        ({"default": "0", "validRange": {"min": "1"}}, "validRange.default"),
+        ({"default": "0", "validRange": {"min": "1"}}, "validRange.min"),
+        ({"default": "3", "validRange": {"min": "1", "max": "2"}}, "validRange.max"),
+        ({"default": "3", "validRange": {"min": "0", "step": "1500m"}}, "validRange.step"),
+        ({"default": "3", "validRange": {"min": "500m", "step": "1"}}, None),
         ({"default": "1", "validRange": {"min": "1", "max": "11"}}, "validRange.max"),
         ({"default": "2", "validRange": {"min": "1", "step": "2"}}, "validRange.step"),
         ({"default": "1", "validRange": {"min": "1", "step": "0"}}, "validRange.step"),
@@ -92,7 +96,27 @@ def test_taints_and_counters_lower_the_number_of_devices() -> None:
 def test_devices_and_counters_do_not_mix() -> None:
     counters = [{"name": "c", "counters": {"m": {"value": "1"}}}]
     assert fields(slice_of({"name": "a"}, sharedCounters=counters)) == ["spec"]
-    assert fields(slice_of(sharedCounters=counters)) == []
+    assert fields(slice_of(sharedCounters=counters)) == ["spec"], "an empty list is one that is there"
+    without_devices = slice_of(sharedCounters=counters)
+    del without_devices["spec"]["devices"]
+    assert fields(without_devices) == []
+
+
+def test_names_with_more_than_one_slash_are_let_through() -> None:
+    assert fields(slice_of({"name": "a", "attributes": {"a/b/c": {"int": 1}}})) == []
+
+
+def test_a_policy_stays_bound_to_shared_devices_on_update() -> None:
+    capacity = {"m": {"value": "10", "requestPolicy": {"default": "1"}}}
+    old = slice_of({"name": "a", "allowMultipleAllocations": True, "capacity": capacity})
+    new = slice_of({"name": "a", "capacity": capacity})
+    found = [error.field for error in STRATEGY.validate_change(new, old, CONTEXT)]
+    assert found == ["spec.devices[0].capacity[m].requestPolicy"]
+
+
+def test_what_may_not_change_is_reported_before_the_choice_of_nodes() -> None:
+    found = [error.field for error in STRATEGY.validate_change(slice_of(nodeName=None), slice_of(), CONTEXT)]
+    assert found == ["spec.nodeName", "spec"]
 
 
 def test_driver_pool_and_node_are_for_good() -> None:
@@ -104,7 +128,7 @@ def test_driver_pool_and_node_are_for_good() -> None:
 
 def test_taints_learn_when_they_were_added() -> None:
     obj = slice_of({"name": "a", "taints": [{"key": "k", "effect": "NoExecute"}]})
-    STRATEGY.prepare_create(obj, CONTEXT)
+    STRATEGY.default_times(obj, CONTEXT)
     assert obj["spec"]["devices"][0]["taints"][0]["timeAdded"] == CONTEXT.now
 
 
@@ -141,3 +165,18 @@ def test_a_rule_whose_effect_changes_starts_anew() -> None:
     new: Object = {"metadata": {}, "spec": {"taint": {"key": "k", "effect": "NoExecute", "timeAdded": "before"}}}
     strategy.prepare_update(new, old, CONTEXT)
     assert new["spec"]["taint"]["timeAdded"] == CONTEXT.now
+
+
+def test_a_driver_in_capitals_is_warned_about() -> None:
+    (warning,) = STRATEGY.warnings(slice_of(driver="D.example.com"), None)
+    assert warning == 'spec.driver: driver names should be lowercase; "D.example.com" contains uppercase characters'
+    assert STRATEGY.warnings(slice_of(), None) == ()
+
+
+def test_a_selector_of_another_type_is_told_its_type() -> None:
+    def message(expression: str) -> str:
+        (error,) = check_expression(expression, "e")
+        return error.message
+
+    assert message("device.attributes").endswith("not map(string, map(string, google.protobuf.Any))")
+    assert "applied to '(kubernetes.DRADevice, string)'" in message("device['driver']")

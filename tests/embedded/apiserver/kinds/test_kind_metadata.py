@@ -75,7 +75,7 @@ _OWNER = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u"
         ({"name": "x", "namespace": "n", "ownerReferences": [_OWNER]}, []),
         (
             {"name": "x", "namespace": "n", "ownerReferences": [{**_OWNER, "uid": ""}]},
-            ["metadata.ownerReferences[0].uid"],
+            ["metadata.ownerReferences.uid"],
         ),
         (
             {"name": "x", "namespace": "n", "ownerReferences": [{**_OWNER, "controller": True}] * 2},

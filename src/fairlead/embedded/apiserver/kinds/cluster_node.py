@@ -21,6 +21,7 @@ class NodeStrategy(StatusStrategy):
 
     namespaced = False
     metadata_rechecks = 1
+    rechecks_metadata_first = True
 
     def default(self, obj: Object) -> None:
         spec, status = obj.setdefault("spec", {}), obj.setdefault("status", {})

@@ -38,6 +38,9 @@ class ConvertedStrategy(Strategy):
     def default(self, obj: Object) -> None:
         self._change(obj, self._inner.default)
 
+    def default_times(self, obj: Object, context: RequestContext) -> None:
+        self._change(obj, lambda stored: self._inner.default_times(stored, context))
+
     def admit(self, obj: Object, old: Object | None, context: RequestContext) -> None:
         before = None if old is None else self._to(old)
         self._change(obj, lambda stored: self._inner.admit(stored, before, context))

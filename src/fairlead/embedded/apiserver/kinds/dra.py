@@ -62,9 +62,11 @@ def types() -> list[ResourceType]:
         has_status=True,
         has_generation=True,
         reset_fields=STATUS,
+        returns_deleted=True,
     )
     # The alpha version has the same form.
-    alpha = dataclasses.replace(taint_rules, version="v1alpha3", storage_version="v1beta2")
+    deprecation = f"{_GROUP}/v1alpha3 DeviceTaintRule is deprecated in v1.36+, unavailable in v1.39+"
+    alpha = dataclasses.replace(taint_rules, version="v1alpha3", storage_version="v1beta2", deprecation=deprecation)
     return [*rows, taint_rules, alpha]
 
 

@@ -131,19 +131,19 @@ def _check_device_statuses(errors: Errors, status: Mapping[str, Any]) -> None:
     allocated = _allocated(status)
 
     def check(errors: Errors, device: Mapping[str, Any], path: str) -> None:
-        _check_device_status(errors, device, path)
-        if _device_id(device) not in allocated:
-            errors.append(invalid(path, _shown_id(device), "must be an allocated device in the claim"))
+        _check_device_status(errors, device, path, is_allocated=_device_id(device) in allocated)
 
     check_list(errors, status.get("devices"), "status.devices", check, key=_shown_id)
 
 
-def _check_device_status(errors: Errors, device: Mapping[str, Any], path: str) -> None:
+def _check_device_status(errors: Errors, device: Mapping[str, Any], path: str, *, is_allocated: bool) -> None:
     check_driver(errors, device.get("driver", ""), f"{path}.driver")
     check_pool_name(errors, device.get("pool", ""), f"{path}.pool")
     check_label(errors, device.get("device", ""), f"{path}.device")
     if device.get("shareID") is not None:
         check_share_id(errors, device["shareID"], f"{path}.shareID")
+    if not is_allocated:
+        errors.append(invalid(path, _shown_id(device), "must be an allocated device in the claim"))
     validate_conditions(errors, device.get("conditions"), f"{path}.conditions", limit=DEVICE_CONDITIONS_LIMIT)
     if device.get("data") is not None:
         check_raw_object(errors, device["data"], f"{path}.data", limit_bytes=DEVICE_DATA_LIMIT_BYTES)
@@ -153,7 +153,7 @@ def _check_device_status(errors: Errors, device: Mapping[str, Any], path: str) -
 
 def _check_network_data(errors: Errors, data: Mapping[str, Any], path: str) -> None:
     for key, limit in (("interfaceName", INTERFACE_NAME_LIMIT), ("hardwareAddress", HARDWARE_ADDRESS_LIMIT)):
-        if len(data.get(key) or "") > limit:
+        if len((data.get(key) or "").encode()) > limit:
             errors.append(too_long(f"{path}.{key}", limit))
     check_list(errors, data.get("ips"), f"{path}.ips", _check_interface_address, limit=ADDRESSES_LIMIT, key=str)
 

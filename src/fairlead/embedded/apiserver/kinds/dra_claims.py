@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fairlead.embedded.apiserver.invalid import FieldError, invalid
 from fairlead.embedded.apiserver.kinds import dra_layouts
@@ -25,6 +26,9 @@ _METADATA_KEPT_BY_STATUS = (
 
 class ClaimStrategy(StatusStrategy):
     """ResourceClaim."""
+
+    metadata_rechecks = 1
+    rechecks_metadata_first = True
 
     def default(self, obj: Object) -> None:
         default_devices((obj.get("spec") or {}).get("devices") or {})
@@ -60,6 +64,9 @@ class ClaimStrategy(StatusStrategy):
 class ClaimTemplateStrategy(ObjectStrategy):
     """ResourceClaimTemplate."""
 
+    metadata_rechecks = 1
+    rechecks_metadata_first = True
+
     def default(self, obj: Object) -> None:
         default_devices(((obj.get("spec") or {}).get("spec") or {}).get("devices") or {})
 
@@ -67,15 +74,23 @@ class ClaimTemplateStrategy(ObjectStrategy):
         spec = obj.get("spec") or {}
         metadata, devices = spec.get("metadata") or {}, (spec.get("spec") or {}).get("devices") or {}
         errors: Errors = [*check_admin_requests(devices, context), *super().validate_create(obj, context)]
-        errors += validate_labels(metadata.get("labels"), "spec.metadata.labels")
-        errors += validate_annotations(metadata.get("annotations"), "spec.metadata.annotations")
-        check_devices(errors, devices, "spec.spec.devices")
+        errors += _check_template(metadata, devices)
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        if new.get("spec") == old.get("spec"):
-            return ()
-        return (invalid("spec", dra_layouts.template_spec(new.get("spec")), IMMUTABLE),)
+        spec = new.get("spec") or {}
+        # A template's spec is looked at again on every update, a claim's is not.
+        errors = _check_template(spec.get("metadata") or {}, (spec.get("spec") or {}).get("devices") or {})
+        if new.get("spec") != old.get("spec"):
+            errors.append(invalid("spec", dra_layouts.template_spec(new.get("spec")), IMMUTABLE))
+        return errors
+
+
+def _check_template(metadata: Mapping[str, Any], devices: Mapping[str, Any]) -> Errors:
+    errors: Errors = [*validate_labels(metadata.get("labels"), "spec.metadata.labels")]
+    errors += validate_annotations(metadata.get("annotations"), "spec.metadata.annotations")
+    check_devices(errors, devices, "spec.spec.devices")
+    return errors
 
 
 def keep_metadata(new: Object, old: Object) -> None:

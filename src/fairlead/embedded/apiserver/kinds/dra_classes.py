@@ -18,6 +18,9 @@ from fairlead.embedded.apiserver.registry import Object, RequestContext
 class DeviceClassStrategy(ClusterStrategy):
     """DeviceClass."""
 
+    metadata_rechecks = 1
+    rechecks_metadata_first = True
+
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         return _check_spec(obj.get("spec") or {}, None)
 

@@ -54,7 +54,7 @@ def check_device(
     old: Mapping[str, Any] | None,
     chooses_nodes: bool,
 ) -> None:
-    """One device; `old` is the one of that name before an update. Capacity and taints are looked at when they change.
+    """One device; `old` is the one of that name before an update. Taints are looked at when they change.
 
     `chooses_nodes` says that each device of the slice tells where it is.
     """
@@ -66,9 +66,8 @@ def check_device(
         detail = f"the total number of attributes and capacities must not exceed {limit}"
         errors.append(invalid(path, total, detail))
     check_map(errors, attributes, f"{path}.attributes", check_attribute_name, _check_attribute, shown_key=_KEY_SHOWN)
-    if old is None or old.get("capacity") != device.get("capacity"):
-        check_value = check_shared_capacity if device.get("allowMultipleAllocations") else _check_capacity
-        check_map(errors, capacity, f"{path}.capacity", check_attribute_name, check_value, shown_key=_KEY_SHOWN)
+    check_value = check_shared_capacity if device.get("allowMultipleAllocations") else _check_capacity
+    check_map(errors, capacity, f"{path}.capacity", check_attribute_name, check_value, shown_key=_KEY_SHOWN)
     if old is None or old.get("taints") != device.get("taints"):
         check_list(errors, device.get("taints"), f"{path}.taints", check_taint, limit=TAINTS_LIMIT)
     check_list(

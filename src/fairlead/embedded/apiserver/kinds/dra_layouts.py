@@ -67,7 +67,9 @@ def claim_spec(spec: Mapping[str, Any] | None) -> dict[str, Any]:
 def template_spec(spec: Mapping[str, Any] | None) -> dict[str, Any]:
     """A ResourceClaimTemplateSpec: its metadata is written inline, as objects write theirs."""
     spec = spec or {}
-    return {**(spec.get("metadata") or {}), "Spec": claim_spec(spec.get("spec"))}
+    metadata = spec.get("metadata") or {}
+    inline = {key: sorted_map(metadata[key]) for key in ("labels", "annotations") if metadata.get(key)}
+    return {**inline, "Spec": claim_spec(spec.get("spec"))}
 
 
 def allocation(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,15 +91,16 @@ def attribute(value: Mapping[str, Any]) -> dict[str, Any]:
     return internal_form(value, _ATTRIBUTE)
 
 
-def node_selector_terms(selector: Mapping[str, Any]) -> list[Any]:
+def node_selector_terms(selector: Mapping[str, Any]) -> list[Any] | None:
     """The terms of a NodeSelector."""
-    return [
-        {
-            "MatchExpressions": _each(term.get("matchExpressions"), _requirement),
-            "MatchFields": _each(term.get("matchFields"), _requirement),
-        }
-        for term in selector.get("nodeSelectorTerms") or ()
-    ]
+    return _each(selector.get("nodeSelectorTerms"), _term)
+
+
+def _term(term: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "MatchExpressions": _each(term.get("matchExpressions"), _requirement),
+        "MatchFields": _each(term.get("matchFields"), _requirement),
+    }
 
 
 def _requirement(item: Mapping[str, Any]) -> dict[str, Any]:

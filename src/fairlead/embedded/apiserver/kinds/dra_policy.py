@@ -58,26 +58,29 @@ def _check_range(errors: Errors, range_: Mapping[str, Any], default: str, capaci
     if parse(low) > parse(capacity):
         errors.append(invalid(f"{path}.min", low, f"min is larger than capacity value: {capacity}"))
     if parse(default) < parse(low):
-        errors.append(invalid(f"{path}.default", default, f"default is less than min: {low}"))
+        errors.append(invalid(f"{path}.min", default, f"default is less than min: {low}"))
     if high is not None:
         if parse(low) > parse(high):
             errors.append(invalid(f"{path}.max", low, f"min is larger than max: {high}"))
         if parse(high) > parse(capacity):
             errors.append(invalid(f"{path}.max", high, f"max is larger than capacity value: {capacity}"))
         if parse(default) > parse(high):
-            errors.append(invalid(f"{path}.default", default, f"default is more than max: {high}"))
+            errors.append(invalid(f"{path}.max", default, f"default is more than max: {high}"))
     if range_.get("step") is not None:
         _check_step(errors, range_["step"], (default, high), low, capacity, f"{path}.step")
 
 
 def _check_step(errors: Errors, step: str, values: Sequence[str | None], low: str, capacity: str, path: str) -> None:
-    if parse(step).amount <= 0:
+    whole_step = parse(step).value
+    if not whole_step:
+        # kube-apiserver divides by this step and drops the connection.
         errors.append(invalid(path, step, "must be greater than zero"))
         return
     first = parse(low) + parse(step)
     if first > parse(capacity):
         errors.append(invalid(path, step, f"one step {first} is larger than capacity value: {capacity}"))
     for value in values:
-        if value is not None and (parse(value) - parse(low)).amount % parse(step).amount:
+        # Steps are counted in whole numbers, each amount rounded up.
+        if value is not None and (parse(value).value - parse(low).value) % whole_step:
             detail = f"value is not a multiple of a given step ({step}) from ({low})"
             errors.append(invalid(path, value, detail))

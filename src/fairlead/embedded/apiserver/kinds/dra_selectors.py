@@ -25,8 +25,9 @@ ENTRIES_LIMIT = 32
 
 
 _ANY = cel.Type("google.protobuf.Any")
-_TYPE_NAMES = {"object.kubernetes_DRADevice": "kubernetes.DRADevice", "error": "any"}
-"""The runtime's names of types -> the names that people see."""
+_STRUCT_NAME = "object.kubernetes_DRADevice"
+_SHOWN_STRUCT_NAME = "kubernetes.DRADevice"
+"""The runtime's name of the device's type, and the name that people see."""
 
 
 def _map_of(values: Schema) -> Schema:
@@ -102,17 +103,21 @@ def check_expression(expression: str, path: str) -> Sequence[FieldError]:
 _TOO_COMPLEX = "too complex, exceeds cost limit"
 
 
+def _with_type_names(text: str) -> str:
+    return text.replace(_STRUCT_NAME, _SHOWN_STRUCT_NAME)
+
+
 @functools.lru_cache(1024)
 def _problem(expression: str) -> str | None:
     try:
         program = _environment().compile(expression)
     except cel.CompileError as error:
-        return f"compilation failed: {_positioned(str(error), expression)}"
-    result = program.result_type
-    for spelled, name in _TYPE_NAMES.items():
-        result = result.replace(spelled, name)
+        return f"compilation failed: {_positioned(_with_type_names(str(error)), expression)}"
+    result = _with_type_names(program.result_type).replace("error", "any")
     if result not in ("bool", "any"):
-        return f"must evaluate to bool or the unknown type, not {result}"
+        # Inside of other types the unknown one goes by its full name.
+        shown = result.replace("any", "google.protobuf.Any")
+        return f"must evaluate to bool or the unknown type, not {shown}"
     return _TOO_COMPLEX if estimate_with(_environment(), expression, _VARIABLES) > COST_LIMIT else None
 
 

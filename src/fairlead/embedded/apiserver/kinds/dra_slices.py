@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fairlead.embedded.apiserver.invalid import FieldError, invalid
+from fairlead.embedded.apiserver.invalid import FieldError, go_quoted, invalid
 from fairlead.embedded.apiserver.kinds import dra_layouts
 from fairlead.embedded.apiserver.kinds.dra_devices import check_counter_set, check_device, check_one_choice
 from fairlead.embedded.apiserver.kinds.dra_rules import check_driver, check_list, check_pool_name
@@ -28,11 +28,22 @@ _NODES_REQUIRED = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDe
 class SliceStrategy(ClusterStrategy):
     """ResourceSlice."""
 
+    def default_times(self, obj: Object, context: RequestContext) -> None:
+        for device in (obj.get("spec") or {}).get("devices") or ():
+            for taint in device.get("taints") or ():
+                taint["timeAdded"] = taint.get("timeAdded") or context.now
+
     def prepare_create(self, obj: Object, context: RequestContext) -> None:
-        _prepare_devices(obj, context)
+        _drop_unserved(obj)
 
     def prepare_update(self, new: Object, old: Object, context: RequestContext) -> None:
-        _prepare_devices(new, context)
+        _drop_unserved(new)
+
+    def warnings(self, obj: Object, old: Object | None) -> Sequence[str]:
+        driver = (obj.get("spec") or {}).get("driver", "")
+        if driver == driver.lower():
+            return ()
+        return (f"spec.driver: driver names should be lowercase; {go_quoted(driver)} contains uppercase characters",)
 
     def validate(self, obj: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
@@ -41,32 +52,28 @@ class SliceStrategy(ClusterStrategy):
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
-        spec, before = new.get("spec") or {}, old.get("spec") or {}
-        _check_spec(errors, spec, before)
-        name, name_before = ((part.get("pool") or {}).get("name", "") for part in (spec, before))
-        check_immutable(errors, name, name_before, "spec.pool.name")
-        for key in ("driver", "nodeName"):
-            check_immutable(errors, spec.get(key), before.get(key), f"spec.{key}")
+        _check_spec(errors, new.get("spec") or {}, old.get("spec") or {})
         return errors
 
 
-def _prepare_devices(obj: Object, context: RequestContext) -> None:
+def _drop_unserved(obj: Object) -> None:
     for device in (obj.get("spec") or {}).get("devices") or ():
         for key in _UNSERVED_DEVICE_FIELDS:
             device.pop(key, None)
         for attribute in (device.get("attributes") or {}).values():
             for key in _UNSERVED_ATTRIBUTE_FIELDS:
                 attribute.pop(key, None)
-        for taint in device.get("taints") or ():
-            taint["timeAdded"] = taint.get("timeAdded") or context.now
 
 
 def _check_spec(errors: Errors, spec: Mapping[str, Any], old: Mapping[str, Any] | None) -> None:
     check_driver(errors, spec.get("driver", ""), "spec.driver")
     _check_pool(errors, spec.get("pool") or {}, "spec.pool")
+    if old is not None:
+        _check_unchanged(errors, spec, old)
     _check_nodes(errors, spec)
     devices, counter_sets = spec.get("devices"), spec.get("sharedCounters")
-    if devices and counter_sets:
+    # An empty list counts as one that is there.
+    if devices is not None and counter_sets is not None:
         errors.append(invalid("spec", "", "only one of `sharedCounters` or `devices` is allowed"))
     old_devices = {device.get("name"): device for device in (old or {}).get("devices") or ()}
 
@@ -76,6 +83,13 @@ def _check_spec(errors: Errors, spec: Mapping[str, Any], old: Mapping[str, Any] 
 
     check_list(errors, devices, "spec.devices", check, limit=_devices_limit(devices or ()), key=_name_of)
     check_list(errors, counter_sets, "spec.sharedCounters", check_counter_set, limit=COUNTER_SETS_LIMIT, key=_name_of)
+
+
+def _check_unchanged(errors: Errors, spec: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    name, name_before = ((part.get("pool") or {}).get("name", "") for part in (spec, old))
+    check_immutable(errors, name, name_before, "spec.pool.name")
+    check_immutable(errors, spec.get("driver", ""), old.get("driver", ""), "spec.driver")
+    check_immutable(errors, spec.get("nodeName"), old.get("nodeName"), "spec.nodeName")
 
 
 def _name_of(item: Mapping[str, Any]) -> str:

@@ -13,16 +13,13 @@ from fairlead.embedded.apiserver.kinds.errors import Errors
 from fairlead.embedded.apiserver.kinds.strategy import StatusStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 
-CONDITIONS_LIMIT = 8
-
 
 class DeviceTaintRuleStrategy(StatusStrategy):
     """DeviceTaintRule."""
 
     namespaced = False
 
-    def prepare_create(self, obj: Object, context: RequestContext) -> None:
-        super().prepare_create(obj, context)
+    def default_times(self, obj: Object, context: RequestContext) -> None:
         taint = obj.setdefault("spec", {}).setdefault("taint", {})
         taint["timeAdded"] = taint.get("timeAdded") or context.now
 
@@ -30,7 +27,7 @@ class DeviceTaintRuleStrategy(StatusStrategy):
         super().prepare_update(new, old, context)
         taint, before = (obj.setdefault("spec", {}).setdefault("taint", {}) for obj in (new, old))
         same_time = taint.get("timeAdded") == before.get("timeAdded")
-        if not taint.get("timeAdded") or (same_time and taint.get("effect") != before.get("effect")):
+        if same_time and taint.get("effect") != before.get("effect"):
             taint["timeAdded"] = context.now
 
     def prepare_status_update(self, new: Object, old: Object, context: RequestContext) -> None:
@@ -46,7 +43,7 @@ class DeviceTaintRuleStrategy(StatusStrategy):
     def validate_status(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []
         conditions = (new.get("status") or {}).get("conditions")
-        validate_conditions(errors, conditions, "status.conditions", limit=CONDITIONS_LIMIT)
+        validate_conditions(errors, conditions, "status.conditions")
         return errors
 
 

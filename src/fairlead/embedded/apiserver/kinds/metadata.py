@@ -63,18 +63,27 @@ def validate_annotations(annotations: Mapping[str, str] | None, path: str) -> li
     return errors
 
 
+_OWNER_FIELDS = ("apiVersion", "kind", "name", "uid", "controller", "blockOwnerDeletion")
+
+
+def _in_order(owner: Mapping[str, Any]) -> dict[str, Any]:
+    """An owner reference with its fields in the order in which the API prints them."""
+    return {key: owner[key] for key in _OWNER_FIELDS if key in owner}
+
+
 def validate_owner_references(owners: Sequence[Mapping[str, Any]] | None, path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     controller = ""
-    for index, owner in enumerate(owners or ()):
-        errors += _validate_owner_reference(owner, f"{path}[{index}]")
+    for owner in owners or ():
+        # The API names the list, not the item.
+        errors += _validate_owner_reference(owner, path)
         if owner.get("controller"):
             name = f"{owner.get('kind', '')}/{owner.get('name', '')}"
             if controller:
                 errors.append(
                     invalid(
                         path,
-                        owners,
+                        [_in_order(item) for item in owners or ()],
                         'Only one reference can have Controller set to true. Found "true" in references for '
                         f"{controller} and {name}",
                     )
@@ -87,15 +96,13 @@ def validate_owner_references(owners: Sequence[Mapping[str, Any]] | None, path: 
 def _validate_owner_reference(owner: Mapping[str, Any], path: str) -> list[FieldError]:
     errors: list[FieldError] = []
     api_version = owner.get("apiVersion", "")
-    if not api_version:
-        errors.append(required(f"{path}.apiVersion", "must not be empty"))
-    elif api_version.count("/") > 1 or not api_version.rpartition("/")[2]:
-        errors.append(invalid(f"{path}.apiVersion", api_version, "must be <group>/<version> or <version>"))
+    if api_version.count("/") > 1 or not api_version.rpartition("/")[2]:
+        errors.append(invalid(f"{path}.apiVersion", api_version, "version must not be empty"))
     for key in ("kind", "name", "uid"):
         if not owner.get(key):
-            errors.append(required(f"{path}.{key}", "must not be empty"))
+            errors.append(invalid(f"{path}.{key}", "", "must not be empty"))
     if api_version == "v1" and owner.get("kind") == "Event":
-        errors.append(invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"))
+        errors.append(invalid(path, _in_order(owner), "/v1, Kind=Event is disallowed from being an owner"))
     return errors
 
 

@@ -24,6 +24,8 @@ class ObjectStrategy(Strategy):
     metadata_rechecks: int = 0
     """How often the API checks the metadata of an update by the rules of a new object as well: each time it finds the
     same errors again."""
+    rechecks_metadata_first: bool = False
+    """Whether those errors come before the ones of the change."""
     checks_metadata_change: bool = True
     name_rule: Rule = staticmethod(dns_subdomain)
 
@@ -48,12 +50,11 @@ class ObjectStrategy(Strategy):
         return errors
 
     def validate_update(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        errors: list[FieldError] = []
+        change: list[FieldError] = []
         if self.checks_metadata_change:
-            errors += validate_object_meta_update(new, old)
-            errors += validate_finalizer_kinds(new)
-        if self.metadata_rechecks:
-            errors += self._validate_metadata(new) * self.metadata_rechecks
+            change = [*validate_object_meta_update(new, old), *validate_finalizer_kinds(new)]
+        again = self._validate_metadata(new) * self.metadata_rechecks if self.metadata_rechecks else []
+        errors = [*again, *change] if self.rechecks_metadata_first else [*change, *again]
         errors += self.validate_change(new, old, context)
         return errors
 

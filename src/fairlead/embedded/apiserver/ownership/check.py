@@ -6,6 +6,7 @@ from typing import Any
 
 from fairlead.embedded.apiserver.ownership.path_element import describe
 from fairlead.embedded.apiserver.ownership.typed import (
+    RAW,
     ElementError,
     child_schema,
     is_associative_list,
@@ -29,7 +30,7 @@ def describe_misfits(found: list[str]) -> str:
 
 
 def _check(value: Any, schema: Schema, path: str, found: list[str]) -> None:
-    if value is None or not schema.type:
+    if value is None or not schema.type or schema.go_type == RAW:
         return
     if schema.type == "object":
         if type(value) is not dict:

@@ -14,7 +14,7 @@ from fairlead.embedded.apiserver.schema.node import UNSET, Schema
 UNTYPED = Schema()
 """The node of values that have no schema of their own."""
 
-_RAW = "runtime.RawExtension"
+RAW = "runtime.RawExtension"
 """Go type of embedded objects that nobody looks into: they are owned as a whole."""
 
 
@@ -33,7 +33,7 @@ def child_schema(schema: Schema, key: str) -> Schema | None:
 
 
 def is_granular_object(schema: Schema) -> bool:
-    if schema.map_atomic or (schema.preserve_unknown and schema.go_type == _RAW):
+    if schema.map_atomic or (schema.preserve_unknown and schema.go_type == RAW):
         return False
     return schema.type == "object" or not schema.type
 

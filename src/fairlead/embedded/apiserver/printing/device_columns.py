@@ -44,6 +44,7 @@ _POOL = (
     "\n\nIt must not be longer than 253 characters and must consist of one or more DNS sub-domains separated by "
     "slashes. This field is immutable."
 )
+_STATE = "A summary of the current state (allocated, pending, reserved, etc.)."
 _EFFECT = (
     "The effect of the taint on claims that do not tolerate the taint and through such claims on the pods using them."
     "\n\nValid effects are None, NoSchedule and NoExecute. PreferNoSchedule as used for nodes is not valid here. More "
@@ -71,7 +72,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
         Column("TimeAdded", "string", _TIME_ADDED, _taint_age),
         AGE,
     ),
-    (_GROUP, "ResourceClaim"): (NAME, computed("State", "Where the claim stands.", _claim_state), AGE),
+    (_GROUP, "ResourceClaim"): (NAME, computed("State", _STATE, _claim_state), AGE),
     (_GROUP, "ResourceClaimTemplate"): (NAME, AGE),
     (_GROUP, "ResourceSlice"): (
         NAME,
