@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +17,7 @@ from urllib.parse import unquote_plus
 
 from cel_expr_python import cel
 
+from fairlead.kube import cel_patterns as patterns
 from fairlead.kube import cel_values as values
 from fairlead.kube.cel_formats import FORMATS
 from fairlead.kube.cel_values import CIDR, FORMAT, IP, QUANTITY, SEMVER, URL
@@ -80,13 +80,8 @@ def _is_integer(value: Any) -> bool:
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = (match[0] for match in re.finditer(pattern, text))
-    return list(found if limit < 0 else itertools.islice(found, limit))
-
-
-def _find(text: str, pattern: str) -> str:
-    match = re.search(pattern, text)
-    return match[0] if match else ""
+    found = patterns.find_all(text, pattern)
+    return list(found if limit < 0 else found[:limit])
 
 
 def _is_sorted(items: list[Any]) -> bool:
@@ -196,7 +191,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("isGreaterThan", tuple(p + "bool" for p in _PAIRS), lambda a, b: _compare(a, b) > 0),
     Function("isLessThan", tuple(p + "bool" for p in _PAIRS), lambda a, b: _compare(a, b) < 0),
     Function("compareTo", tuple(p + "int" for p in _PAIRS), _compare),
-    Function("sign", (f"({QUANTITY}) -> int",), lambda q: (_amount(q) > 0) - (_amount(q) < 0)),
+    Function("sign", (f"({QUANTITY}) -> int",), lambda q: (_amount(q) > 0) - (_amount(q) < 0), member=False),
     Function("isInteger", (f"({QUANTITY}) -> bool",), _is_integer),
     Function("asInteger", (f"({QUANTITY}) -> int",), _as_integer),
     Function("asApproximateFloat", (f"({QUANTITY}) -> double",), lambda q: float(_amount(q))),
@@ -205,7 +200,7 @@ FUNCTIONS: tuple[Function, ...] = (
     Function("major", (f"({SEMVER}) -> int",), lambda v: values.version(v.text).numbers[0]),
     Function("minor", (f"({SEMVER}) -> int",), lambda v: values.version(v.text).numbers[1]),
     Function("patch", (f"({SEMVER}) -> int",), lambda v: values.version(v.text).numbers[2]),
-    Function("find", ("(string, string) -> string",), _find),
+    Function("find", ("(string, string) -> string",), patterns.find),
     Function("findAll", ("(string, string) -> list<string>", "(string, string, int) -> list<string>"), _find_all),
     Function("isSorted", _per_item("bool"), _is_sorted),
     Function("min", _per_item(""), _extreme(min, "min")),

@@ -80,7 +80,8 @@ def quantity(text: str) -> Opaque:
 _SEMVER = re.compile(
     r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
     r"(?:-((?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)(?:\.(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*))*))?"
-    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?"
+    r"(?:\+([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?",
+    re.ASCII,
 )
 
 
@@ -96,7 +97,7 @@ class Version:
     def parse(cls, text: str) -> Version:
         match = _SEMVER.fullmatch(text)
         if match is None:
-            raise ValueError(f"invalid semantic version {text!r}")
+            raise ValueError(_version_problem(text))
         numbers = (int(match[1]), int(match[2]), int(match[3]))
         return cls(numbers, tuple(match[4].split(".")) if match[4] else ())
 
@@ -111,6 +112,35 @@ class Version:
     def __str__(self) -> str:
         release = ".".join(map(str, self.numbers))
         return f"{release}-{'.'.join(self.pre_release)}" if self.pre_release else release
+
+
+_DIGITS = re.compile(r"[0-9]+")
+_IDENTIFIER = re.compile(r"[0-9A-Za-z-]+")
+
+
+def _version_problem(text: str) -> str:
+    """Why a text is no semantic version, as the API server words it."""
+    if not text:
+        return "Version string empty"
+    parts = text.split(".", 2)
+    if len(parts) != 3:
+        return "No Major.Minor.Patch elements found"
+    rest, _, build = parts[2].partition("+")
+    patch, dash, pre_release = rest.partition("-")
+    for name, number in zip(("major", "minor", "patch"), (*parts[:2], patch), strict=True):
+        if not _DIGITS.fullmatch(number):
+            return f'Invalid character(s) found in {name} number "{number}"'
+        if number[0] == "0" and number != "0":
+            return f'{name.capitalize()} number must not contain leading zeroes "{number}"'
+    for part in pre_release.split(".") if dash else ():
+        if not part:
+            return "Prerelease is empty"
+        if not _IDENTIFIER.fullmatch(part):
+            return f'Invalid character(s) found in prerelease "{part}"'
+        if _DIGITS.fullmatch(part) and part[0] == "0" and part != "0":
+            return f'Numeric PreRelease version must not contain leading zeroes "{part}"'
+    wrong = [part for part in build.split(".") if not _IDENTIFIER.fullmatch(part)]
+    return f'Invalid character(s) found in build meta data "{wrong[0]}"' if any(wrong) else "Build meta data is empty"
 
 
 def semver(text: str, normalize: bool = False) -> Opaque:

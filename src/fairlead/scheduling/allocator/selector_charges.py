@@ -51,7 +51,7 @@ def _shorter(arguments: Sequence[Any], result: Any) -> int:
 _BY_FUNCTION: Mapping[str, Charge] = {
     "_==_": equality,
     "_!=_": _shorter,
-    "matches": _pattern,
+    **dict.fromkeys(("matches", "find", "findAll"), _pattern),
     **dict.fromkeys(
         ("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"), lambda arguments, _: _traversal(arguments[0])
     ),

@@ -280,7 +280,7 @@ class _Estimator:
         size = self._size(expr)
         if path and path[0] in _RESULT_NAMES:
             path = ()
-        type_ = self._types[expr.id] if expr.id in self._types else None
+        type_ = self._types.get(expr.id)
         items = None
         if type_ is not None and type_.WhichOneof("type_kind") == "list_type":
             items = _declared_size((*path, "@items")) if path else None

@@ -92,12 +92,16 @@ def check(expression: str, features: Features, environment: EnvironmentType) -> 
         tree, result_type = cel_environment.check(_settle_presence(expression, shared))
     except cel.CompileError as error:
         raise CompileError(f"compilation failed: {_named(str(error))}") from None
-    # The runtime's name of the type "any" is lost in its own spelling.
+    # The runtime's own spelling has no name for "any".
     result_type = _named(_ANY_RESULT.sub(_ANY, result_type))
-    accepted = ("bool", _ANY, "dyn") if features.list_attributes else ("bool", _ANY)
-    if result_type not in accepted:
-        raise CompileError(f"must evaluate to bool or the unknown type, not {result_type}")
     return Checked(expression, tree, result_type, cel_environment)
+
+
+def check_result(checked: Checked, features: Features) -> None:
+    """A selector gives a bool, or an attribute whose type is not known before it is read. Raises CompileError."""
+    accepted = ("bool", _ANY, "dyn") if features.list_attributes else ("bool", _ANY)
+    if checked.result_type not in accepted:
+        raise CompileError(f"must evaluate to bool or the unknown type, not {checked.result_type}")
 
 
 def _named(text: str) -> str:

@@ -134,7 +134,7 @@ class _Planner:
         """Whether selections from it are charged as one path with it."""
         kind = expr.WhichOneof("expr_kind")
         if kind == "call_expr":
-            return expr.call_expr.function == "_[_]"
+            return expr.call_expr.function in ("_[_]", "_?_:_")
         return kind == "ident_expr" or (kind == "select_expr" and not expr.select_expr.test_only)
 
     def _list(self, expr: syntax_pb2.Expr) -> Step:
@@ -164,6 +164,8 @@ class _Planner:
         if name == "_[_]":
             return self._indexing(arguments)
         steps = [self.step(argument) for argument in arguments]
+        if name == "_?_:_":
+            return _ternary(steps, [self._is_path(branch) for branch in arguments[1:]])
         special = _SPECIAL.get(name)
         if special is not None:
             return special(*steps)
@@ -183,7 +185,7 @@ class _Planner:
             path = _constant_path(arguments[0], key.value)
             if path is not None:
                 return path
-        return _index(container, key, 1 if self._is_path(arguments[0]) else 2)
+        return _index(container, key, 1 if self._is_path(arguments[0]) else 2, self._is_path(arguments[1]))
 
     def _comprehension(self, expr: syntax_pb2.Expr) -> Step:
         loop = expr.comprehension_expr
@@ -312,7 +314,19 @@ def _select(container: Step, name: str, cost: int) -> Step:
     return select
 
 
-def _index(container: Step, key: Step, cost: int) -> Step:
+def _index(container: Step, key: Step, cost: int, key_is_path: bool) -> Step:
+    if key_is_path:
+
+        def look_up_path(run: Run) -> Any:
+            value = container(run)
+            so_far = run.cost
+            place = key(run)
+            # A path as key is charged like a name, whatever its length.
+            run.cost = so_far + cost + 1
+            return index(value, place)
+
+        return look_up_path
+
     def look_up(run: Run) -> Any:
         value = container(run)
         place = key(run)
@@ -384,12 +398,31 @@ def _calling(name: str, function: Callable[..., Any], steps: Sequence[Step], cha
         return _binary(function, steps[0], steps[1], charge)
 
     def call(run: Run) -> Any:
-        arguments = [step(run) for step in steps]
-        result = function(*arguments)
+        arguments = _evaluated(run, steps)
+        try:
+            result = function(*arguments)
+        except Fault:
+            run.cost += charge(arguments, None) if charge else 1
+            raise
         run.cost += charge(arguments, result) if charge else 1
         return result
 
     return call
+
+
+def _evaluated(run: Run, steps: Sequence[Step]) -> list[Any]:
+    """All arguments are evaluated before the first failure counts; a failed call is charged too."""
+    values: list[Any] = []
+    first: Fault | None = None
+    for step in steps:
+        try:
+            values.append(step(run))
+        except Fault as fault:
+            first = first or fault
+    if first is not None:
+        run.cost += 1
+        raise first
+    return values
 
 
 def _equals_text(left: Step, text: str) -> Step:
@@ -423,10 +456,16 @@ def _literal(function: Callable[..., Any], steps: Sequence[Step], charge: Charge
 
 
 def _binary(function: Callable[..., Any], left: Step, right: Step, charge: Charge | None) -> Step:
+    steps = (left, right)
     if charge is None:
 
         def plain(run: Run) -> Any:
-            first = left(run)
+            try:
+                first = left(run)
+            except Fault:
+                _evaluated(run, (right,))
+                run.cost += 1
+                raise
             second = right(run)
             run.cost += 1
             return function(first, second)
@@ -434,8 +473,12 @@ def _binary(function: Callable[..., Any], left: Step, right: Step, charge: Charg
         return plain
 
     def charged(run: Run) -> Any:
-        arguments = (left(run), right(run))
-        result = function(*arguments)
+        arguments = _evaluated(run, steps)
+        try:
+            result = function(*arguments)
+        except Fault:
+            run.cost += charge(arguments, None)
+            raise
         run.cost += charge(arguments, result)
         return result
 
@@ -455,10 +498,12 @@ def _deciding(decisive: bool) -> Callable[[Step, Step], Step]:
                 raise fault from None
             if first is decisive:
                 return decisive
+            if type(first) is not bool:
+                return _undecided(right, run, decisive)
             second = right(run)
             if second is decisive:
                 return decisive
-            if type(first) is not bool or type(second) is not bool:
+            if type(second) is not bool:
                 raise no_overload()
             return not decisive
 
@@ -467,12 +512,29 @@ def _deciding(decisive: bool) -> Callable[[Step, Step], Step]:
     return combine
 
 
-def _ternary(condition: Step, then: Step, otherwise: Step) -> Step:
+def _undecided(right: Step, run: Run, decisive: bool) -> bool:
+    """The left side is no bool, which is an error unless the right side decides."""
+    try:
+        second = right(run)
+    except Fault:
+        raise no_overload() from None
+    if second is decisive:
+        return decisive
+    raise no_overload()
+
+
+def _ternary(steps: Sequence[Step], paths: Sequence[bool]) -> Step:
+    condition, then, otherwise = steps
+    # A path that is chosen is charged without its first name.
+    then_less, otherwise_less = paths
+
     def choose(run: Run) -> Any:
         verdict = condition(run)
         if verdict is True:
+            run.cost -= then_less
             return then(run)
         if verdict is False:
+            run.cost -= otherwise_less
             return otherwise(run)
         raise no_overload()
 
@@ -493,7 +555,6 @@ def _not_strictly_false(value: Step) -> Step:
 _SPECIAL: Mapping[str, Callable[..., Step]] = {
     "_&&_": _deciding(False),
     "_||_": _deciding(True),
-    "_?_:_": _ternary,
     "@not_strictly_false": _not_strictly_false,
 }
 

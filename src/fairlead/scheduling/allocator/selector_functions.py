@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from fairlead.kube import cel, cel_values
+from fairlead.kube import cel_patterns, cel_values
 from fairlead.kube.cel_values import Version
 from fairlead.kube.quantity import Quantity
 from fairlead.scheduling.allocator.selector_environment import MAX_LIST_VALUES
@@ -218,24 +218,22 @@ def _size(value: Any) -> int:
     return len(value)
 
 
-@functools.cache
-def _pattern_program() -> cel.Program:
-    environment = cel.Environment({"text": cel.STRING, "pattern": cel.STRING})
-    return environment.compile("text.matches(pattern)")
+def _pattern(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of a text and a regular expression."""
+
+    def apply(text: Any, pattern: Any, *rest: Any) -> Any:
+        _require_text(text, pattern)
+        try:
+            return function(text, pattern, *rest)
+        except ValueError as error:
+            raise Fault(str(error)) from None
+
+    return apply
 
 
-@functools.lru_cache(maxsize=65536)
-def _matches_text(text: str, pattern: str) -> bool:
-    # The runtime's RE2 takes linear time on any pattern, which Python's engine does not.
-    try:
-        return bool(_pattern_program().evaluate({"text": text, "pattern": pattern}))
-    except cel.EvaluationError as error:
-        raise Fault(str(error)) from None
-
-
-def _matches(text: Any, pattern: Any) -> bool:
-    _require_text(text, pattern)
-    return _matches_text(text, pattern)
+def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
+    found = cel_patterns.find_all(text, pattern)
+    return list(found if limit < 0 else found[:limit])
 
 
 def _require_text(*values: Any) -> None:
@@ -467,7 +465,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "startsWith": _text(str.startswith, str),
     "endsWith": _text(str.endswith, str),
     "contains": _text(operator.contains, str),
-    "matches": _matches,
+    "matches": _pattern(cel_patterns.matches),
+    "find": _pattern(cel_patterns.find),
+    "findAll": _pattern(_find_all),
     "charAt": _text(_char_at, int),
     "indexOf": _text(_index_of, str, int),
     "lastIndexOf": _text(_last_index_of, str, int),

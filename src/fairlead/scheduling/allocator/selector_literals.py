@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from google.api.expr.v1alpha1 import checked_pb2
 
-from fairlead.kube import cel, cel_rewrite
+from fairlead.kube import cel, cel_patterns, cel_rewrite
 from fairlead.scheduling.allocator.selector_environment import Checked, CompileError
 
 _PARSED = {"duration": "duration", "timestamp": "timestamp", "matches": "matches"}
@@ -90,6 +90,8 @@ def _unparsable(tree: checked_pb2.CheckedExpr) -> Iterator[tuple[int, str]]:
 
 @functools.lru_cache(maxsize=1024)
 def _parses(function: str, text: str) -> bool:
+    if function == "matches":
+        return cel_patterns.is_pattern(text)
     program = _parsers()[function]
     try:
         program.evaluate({"text": text})
@@ -104,13 +106,12 @@ def _parsers() -> dict[str, cel.Program]:
     return {
         "duration": environment.compile("duration(text) == duration(text)"),
         "timestamp": environment.compile("timestamp(text) == timestamp(text)"),
-        "matches": environment.compile("''.matches(text)"),
     }
 
 
 def _mistake(checked: Checked, id_: int, message: str) -> str:
     info = checked.tree.source_info
-    offset = info.positions[id_] if id_ in info.positions else 0
+    offset = info.positions.get(id_, 0)
     lines = checked.expression.split("\n")
     starts = [0]
     for line in lines[:-1]:

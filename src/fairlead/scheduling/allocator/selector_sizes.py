@@ -248,6 +248,55 @@ def _ip(target: Operand | None, arguments: Sequence[Operand], overload: str) -> 
     return Result(UNIT) if target is not None else _parse(target, arguments, overload)
 
 
+def _compare_sets(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    factor = 2 if overload.startswith("list_sets_equivalent") else 1
+    return Result((arguments[0].extent * arguments[1].extent).scaled(factor) + UNIT)
+
+
+def _new_list(factor: float, turns: Estimate) -> Result:
+    return Result(turns.scaled(factor) + Estimate.exactly(1 + 10), turns)
+
+
+def _integer(operand: Operand, otherwise: int) -> int:
+    if operand.expr.const_expr.WhichOneof("constant_kind") != "int64_value":
+        return otherwise
+    return max(operand.expr.const_expr.int64_value, 0)
+
+
+def _slice(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    if target is None or len(arguments) != 2:
+        return None
+    taken = _integer(arguments[1], target.extent.high) - _integer(arguments[0], 0)
+    return _new_list(1, Estimate.exactly(taken & _MAX))
+
+
+def _range(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    return _new_list(1, Estimate.exactly(_integer(arguments[0], _MAX))) if len(arguments) == 1 else None
+
+
+def _reverse(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    return _new_list(1, target.extent) if target else None
+
+
+def _flatten(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    if target is None:
+        return None
+    return _new_list(_integer(arguments[0], _MAX) if arguments else 1, target.extent)
+
+
+def _distinct(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    return _new_list(2, target.extent * target.extent) if target else None
+
+
+def _sort(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:
+    keys = arguments[0] if arguments else target
+    if keys is None:
+        return None
+    item = keys.type.list_type.elem_type if keys.type is not None else checked_pb2.Type()
+    of_text = item.primitive in (checked_pb2.Type.STRING, checked_pb2.Type.BYTES)
+    return _new_list(2 + (PER_CHARACTER if of_text else 0), keys.extent * keys.extent)
+
+
 _ORDERINGS = ("less", "less_equals", "greater", "greater_equals")
 _ACCESSORS = (
     *("sign", "asInteger", "isInteger", "asApproximateFloat", "isGreaterThan", "isLessThan", "compareTo", "add", "sub"),
@@ -282,5 +331,13 @@ LIBRARY: Mapping[str, Rule] = {
     "join": _join,
     "replace": _replace,
     "validate": _validate,
+    **dict.fromkeys(("sets.contains", "sets.intersects", "sets.equivalent"), _compare_sets),
+    "slice": _slice,
+    "lists.range": _range,
+    "reverse": _reverse,
+    "flatten": _flatten,
+    "distinct": _distinct,
+    "sort": _sort,
+    "@sortByAssociatedKeys": _sort,
 }
 """Rules by overload or by name of the function."""

@@ -22,6 +22,7 @@ from fairlead.scheduling.allocator.selector_environment import (
     EnvironmentType,
     Features,
     check,
+    check_result,
 )
 from fairlead.scheduling.allocator.selector_evaluation import CostExceeded, Plan, Unsupported, plan
 from fairlead.scheduling.allocator.selector_functions import Fault, type_name
@@ -106,6 +107,7 @@ def compile_selector(
     """
     checked = check(expression, features, environment)
     selector_literals.check_literals(checked)
+    check_result(checked, features)
     return Selector(checked, features)
 
 
