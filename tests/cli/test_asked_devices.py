@@ -21,6 +21,7 @@ def test_a_built_in_fleet_becomes_nodes_and_a_driver(tmp_path: Path) -> None:
     assert [spec.name for spec in parse_nodes(Path(nodes.removeprefix("@")).read_text())] == ["h100-0", "h100-1"]
     both = frozenset({"h100-0", "h100-1"})
     assert devices.pools == {"gpu.nvidia.com": both, "dra.net": both}
+    assert devices.options[devices.options.index("--health-period") + 1] == "0.5"
     assert devices.asked == "h100x8" and "--apply-classes" in devices.options
     fleet = devices.options[devices.options.index("--fleet") + 1]
     assert Path(fleet).name == "h100x8.yaml" and Path(fleet).is_relative_to(tmp_path)
@@ -40,8 +41,10 @@ def test_a_file_is_copied_so_that_an_edit_waits_for_the_next_start(tmp_path: Pat
 def test_a_thousand_nodes_fit_where_an_argument_would_not(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("network: [{name: leaf, nodes: 20}]\nnodes: [{name: a, count: 1000, labels: {x: y}}]")
-    nodes, _ = asked_devices.prepare(tmp_path, str(mine))
+    nodes, devices = asked_devices.prepare(tmp_path, str(mine))
     assert len(nodes) < 1000
+    # Health is looked at less often where there is so much of it.
+    assert devices.options[devices.options.index("--health-period") + 1] == "10"
     assert len(parse_nodes(Path(nodes.removeprefix("@")).read_text())) == 1000
 
 

@@ -17,13 +17,13 @@ PORT: dict[str, object] = {
 GPU: dict[str, object] = {"name": "gpu-0", "attributes": {"productName": {"string": "NVIDIA H100"}}}
 
 
-def slice_of(driver: str, node: str, *devices: dict[str, object]) -> ResourceSlice:
+def slice_of(driver: str, node: str, *devices: dict[str, object], generation: int = 1) -> ResourceSlice:
     body = {
-        "metadata": {"name": f"{node}-{driver}"},
+        "metadata": {"name": f"{node}-{driver}-{generation}"},
         "spec": {
             "driver": driver,
             "nodeName": node,
-            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+            "pool": {"name": node, "generation": generation, "resourceSliceCount": 1},
             "devices": list(devices),
         },
     }
@@ -74,3 +74,9 @@ def test_claims_of_parts_are_counted_at_the_whole() -> None:
         ("b", "npu0"): "-",
         ("b", "npu0pe0"): "-",
     }
+
+
+def test_only_the_newest_generation_of_a_pool_counts() -> None:
+    both = [slice_of("dra.net", "a", PORT, generation=1), slice_of("dra.net", "a", generation=2)]
+    assert shown_devices(both) == [] == shown_devices(both[::-1])
+    assert [one.node for one in shown_devices([*both, slice_of("dra.net", "b", PORT)])] == ["b"]

@@ -9,6 +9,7 @@ so that its claims wait for it, until the driver comes back with a new socket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket as sockets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fairlead.embedded.agent.dra.connection import Observe
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.1, 10.0
+_LOOK_AGAIN_S = 1.0
 _log = logging.getLogger(__name__)
 
 _Identity = tuple[int, int, int]
@@ -54,9 +56,17 @@ class Registrar:
         self._clock = clock
         self._known: dict[str, tuple[_Identity, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
 
     def look(self) -> None:
-        present = _sockets(self._folder)
+        try:
+            present = _sockets(self._folder)
+        except OSError as error:
+            # Such as too many open files: no reason to let go of drivers.
+            _log.warning("%s cannot be looked through, trying again: %s", self._folder, error)
+            self._stop_looking()
+            self._again = asyncio.get_running_loop().call_later(_LOOK_AGAIN_S, self.look)
+            return
         for path, (identity, task) in list(self._known.items()):
             if present.get(path) != identity:
                 del self._known[path]
@@ -71,11 +81,16 @@ class Registrar:
                 self._known[path] = (identity, task)
 
     async def stop(self) -> None:
+        self._stop_looking()
         tasks = [task for _, task in self._known.values()] + list(self._ending)
         self._known.clear()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop_looking(self) -> None:
+        if self._again is not None:
+            self._again.cancel()
 
     async def _keep(self, path: str, before: tuple[asyncio.Task[None], ...]) -> None:
         """Register, and stay registered until cancelled."""
@@ -148,21 +163,20 @@ class Registrar:
 
 
 def _sockets(folder: Path) -> dict[str, _Identity]:
-    """Path -> identity of the sockets in a folder; hidden files are none of ours."""
+    """Path -> identity of the sockets in a folder; hidden files are none of ours. Raises OSError."""
     found: dict[str, _Identity] = {}
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                try:
+                # Gone by now, or a link that leads nowhere.
+                with contextlib.suppress(OSError):
                     status = entry.stat()
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISSOCK(status.st_mode):
-                    found[entry.path] = (status.st_dev, status.st_ino, status.st_mtime_ns)
-    except OSError as error:
-        _log.warning("%s cannot be looked through: %s", folder, error)
+                    if stat.S_ISSOCK(status.st_mode):
+                        found[entry.path] = (status.st_dev, status.st_ino, status.st_mtime_ns)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
     return found
 
 
