@@ -188,6 +188,16 @@ def test_what_vanished_can_be_healed_though_it_is_not_there(told: Told) -> None:
     assert "nothing was ordered on rngd-1" in told("heal", "rngd-1")
 
 
+def test_failures_add_up_and_end_one_by_one(told: Told) -> None:
+    for device in ("npu1", "npu2"):
+        told("fail", "rngd-0", device, "--slow")
+    assert "nothing was ordered" in told("heal", "rngd-0", "--driver", "gpu.amd.com")
+    assert told("heal", "rngd-0", "npu2") == "healed on rngd-0: npu.furiosa.ai/npu2\n"
+    assert "Ordered:   slow since" in told("describe", "rngd-0", "npu1")
+    assert "Ordered:" not in told("describe", "rngd-0", "npu2")
+    assert told("heal", "rngd-0", "--driver", "npu.furiosa.ai") == "healed on rngd-0: npu.furiosa.ai/npu1\n"
+
+
 def test_a_failure_of_limited_time_ends_by_itself(told: Told) -> None:
     told("fail", "amd", "*", "--throttle", "--for", "1s")
     # The taint may have come and gone by the time that anybody looks: Events stay.
