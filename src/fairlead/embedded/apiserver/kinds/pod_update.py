@@ -8,6 +8,11 @@ from typing import Any
 from fairlead.embedded.apiserver.invalid import duplicate, forbidden, invalid, required
 from fairlead.embedded.apiserver.kinds.errors import Errors, add_each, check_immutable
 from fairlead.embedded.apiserver.kinds.names import dns_subdomain, ip, qualified_name, range_message
+from fairlead.embedded.apiserver.kinds.pod_device_status import (
+    check_allocated_resources,
+    check_claim_statuses,
+    check_extended_claim,
+)
 from fairlead.embedded.apiserver.kinds.pod_scheduling import validate_tolerations
 from fairlead.embedded.apiserver.kinds.pod_spec import is_dual_stack
 from fairlead.embedded.apiserver.kinds.spec_change import describe_change
@@ -208,7 +213,7 @@ def validate_status_change(errors: Errors, new: Object, old: Object) -> None:
     for index, condition in enumerate(after.get("conditions") or ()):
         kind = condition.get("type", "")
         if kind not in _SYSTEM_CONDITIONS:
-            add_each(errors, f"metadata.conditions[{index}].Type", kind, qualified_name(kind))
+            add_each(errors, f"status.conditions[{index}].Type", kind, qualified_name(kind))
     if new["spec"].get("nodeName") != old["spec"].get("nodeName"):
         errors.append(forbidden("status.nodeName", "may not be changed directly"))
     nominated = after.get("nominatedNodeName")
@@ -216,13 +221,14 @@ def validate_status_change(errors: Errors, new: Object, old: Object) -> None:
         add_each(errors, "status.nominatedNodeName", nominated, dns_subdomain(nominated))
     check_immutable(errors, after.get("qosClass", ""), before.get("qosClass", ""), "status.qosClass")
     _validate_transitions(errors, after, before, old["spec"])
-    _validate_claim_statuses(errors, after.get("resourceClaimStatuses") or (), new["spec"])
-    _validate_extended_claim(errors, after.get("extendedResourceClaimStatus"), new["spec"])
+    check_claim_statuses(errors, after.get("resourceClaimStatuses") or (), new["spec"])
+    check_extended_claim(errors, after.get("extendedResourceClaimStatus"), new["spec"])
     _validate_addresses(errors, after.get("podIPs") or (), "status.podIPs")
     host_ips = after.get("hostIPs") or ()
     if host_ips and after.get("hostIP", "") != host_ips[0].get("ip", ""):
         errors.append(invalid("status.hostIPs[0].ip", host_ips[0].get("ip", ""), "must be equal to `hostIP`"))
     _validate_addresses(errors, host_ips, "status.hostIPs")
+    check_allocated_resources(errors, after, new["spec"])
 
 
 def _validate_transitions(errors: Errors, after: Object, before: Object, spec: Object) -> None:
@@ -246,51 +252,6 @@ def _validate_transitions(errors: Errors, after: Object, before: Object, spec: O
             if states[name].get("terminated") is None:
                 detail = "may not be transitioned to non-terminated state"
                 errors.append(forbidden(f"status.{key}[{index}].state", detail))
-
-
-def _validate_claim_statuses(errors: Errors, statuses: Sequence[Mapping[str, Any]], spec: Object) -> None:
-    known = {claim.get("name") for claim in spec.get("resourceClaims") or ()}
-    seen: set[str] = set()
-    for index, status in enumerate(statuses):
-        at, name = f"status.resourceClaimStatuses[{index}]", status.get("name", "")
-        if name not in known:
-            detail = "must match the name of an entry in `spec.resourceClaims`"
-            errors.append(invalid(f"{at}.name", name, detail))
-        if name in seen:
-            errors.append(duplicate(f"{at}.name", name))
-        seen.add(name)
-        claim = status.get("resourceClaimName")
-        if claim is not None:
-            add_each(errors, f"{at}.resourceClaimName", claim, dns_subdomain(claim))
-
-
-def _validate_extended_claim(errors: Errors, status: Mapping[str, Any] | None, spec: Object) -> None:
-    if status is None:
-        return
-    path = "status.extendedResourceClaimStatus"
-    claim = status.get("resourceClaimName", "")
-    add_each(errors, f"{path}.resourceClaimName", claim, dns_subdomain(claim))
-    requested = {
-        (container.get("name"), name)
-        for group in ("containers", "initContainers")
-        for container in spec.get(group) or ()
-        for name in (container.get("resources") or {}).get("requests") or ()
-    }
-    containers = {container for container, _ in requested} | {
-        c.get("name") for group in ("containers", "initContainers") for c in spec.get(group) or ()
-    }
-    for index, mapping in enumerate(status.get("requestMappings") or ()):
-        at = f"{path}.requestMappings[{index}]"
-        container, resource = mapping.get("containerName", ""), mapping.get("resourceName", "")
-        if container not in containers:
-            detail = "must match the name of an entry in spec.initContainers.name or spec.containers.name"
-            errors.append(invalid(f"{at}.containerName", container, detail))
-        elif (container, resource) not in requested:
-            detail = (
-                "must match the extended resource name of an entry in spec.initContainers.resources.requests or "
-                "spec.containers.resources.requests"
-            )
-            errors.append(invalid(f"{at}.resourceName", resource, detail))
 
 
 def _validate_addresses(errors: Errors, entries: Sequence[Mapping[str, Any]], path: str) -> None:

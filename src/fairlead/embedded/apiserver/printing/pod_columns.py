@@ -143,7 +143,7 @@ def _readiness_gates(pod: Object) -> str:
 
 POD: tuple[Column, ...] = (
     NAME,
-    computed("Ready", "How many of the pod's containers are ready.", _ready),
+    computed("Ready", "The aggregate readiness state of this pod for accepting traffic.", _ready),
     computed("Status", "What the pod's containers do, or why they do not run.", lambda pod: _Summary(pod).reason),
     Column("Restarts", "string", "How often containers were restarted, and when last.", _restarts),
     AGE,
