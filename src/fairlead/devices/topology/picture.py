@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any, Literal, TypeVar
 
 from fairlead.devices.topology.hostlist import compact, natural
@@ -67,7 +67,7 @@ def _switches(
     for place in places:
         path = topology.path(place.node, fabric)
         on.setdefault(path[0] if path else "", []).append(place)
-        for child, parent in zip(path, [*path[1:], ""], strict=True):
+        for child, parent in zip_longest(path, path[1:], fillvalue=""):
             below.setdefault(parent, {})[child] = None
 
     def build(identifier: str) -> tuple[Part, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from fairlead.devices.topology.errors import SourceError
@@ -206,7 +207,7 @@ def build(found: Iterable[Instance], known: Mapping[str, KnownInstance]) -> Topo
 def add_chain(switches: dict[str, Switch], tiers: Sequence[str]) -> None:
     """Put a node's switches, closest first, into `switches`. Raises SourceError where one has another parent
     already."""
-    for identifier, parent in zip(tiers, [*tiers[1:], ""], strict=True):
+    for identifier, parent in zip_longest(tiers, tiers[1:], fillvalue=""):
         known = switches.get(identifier)
         if known is None or (not known.parent and parent):
             switches[identifier] = replace(known, parent=parent) if known else Switch(identifier, parent)

@@ -6,9 +6,9 @@ A value may repeat under different parents ("rack-1" of two blocks): such a swit
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import pairwise, zip_longest
 
 from fairlead.devices.topology.label_values import CLIQUE, DOMAIN, FABRIC_TIER, REGION, SUB_DOMAIN, ZONE
 from fairlead.devices.topology.model import Place, Switch, Topology
@@ -29,15 +29,16 @@ def topology_from_labels(
     domain_labels: Sequence[str] = (DOMAIN, CLIQUE),
 ) -> Topology:
     """`nodes`: name -> labels. `fabric_labels` are other keys than the usual, closest first; the first of
-    `domain_labels` that a node carries is its accelerator domain. Raises InvalidTopology, where tiers go round in a
-    ring."""
-    chains = {name: _chain(labels, fabric_labels) for name, labels in nodes.items()}
-    ambiguous = _ambiguous(chains.values())
+    `domain_labels` that a node carries is its accelerator domain. Whatever the labels say comes out as a tree: one
+    node's mistake must not hide the others."""
+    seen = {name: _chain(labels, fabric_labels) for name, labels in nodes.items()}
+    filled = _fill_gaps(set(seen.values()))
+    ambiguous = _ambiguous(filled.values())
     switches: dict[str, Switch] = {}
     places: list[Place] = []
     for name, labels in nodes.items():
-        path = _qualified(chains[name], ambiguous)
-        for identifier, parent in zip(path, [*path[1:], ""], strict=True):
+        path = _qualified(filled[seen[name]], ambiguous)
+        for identifier, parent in zip_longest(path, path[1:], fillvalue=""):
             known = switches.get(identifier)
             if known is None or (parent and not known.parent):
                 switches[identifier] = Switch(identifier, parent)
@@ -56,31 +57,98 @@ def topology_from_labels(
     return Topology.of(switches.values(), places)
 
 
-def _chain(labels: Mapping[str, str], fabric_labels: Sequence[str]) -> list[str]:
-    """Values closest first; a tier that is missing in the middle is stepped over."""
+Chain = tuple[tuple[int, str], ...]
+"""(tier, value), closest first."""
+
+
+def _chain(labels: Mapping[str, str], fabric_labels: Sequence[str]) -> Chain:
     if fabric_labels:
-        return [labels[key] for key in fabric_labels if labels.get(key)]
+        return _numbered(labels, fabric_labels)
     tiers = sorted(
         (int(match[1]), value) for key, value in labels.items() if value and (match := _TIER.fullmatch(key)) is not None
     )
     if tiers:
-        return [value for _, value in tiers]
-    for keys in CLOUD_TIERS:
-        if chain := [labels[key] for key in keys if labels.get(key)]:
-            return chain
-    return []
+        return _without_repeats(tiers)
+    return next((chain for keys in CLOUD_TIERS if (chain := _numbered(labels, keys))), ())
 
 
-def _ambiguous(chains: Iterable[Sequence[str]]) -> set[str]:
-    """Values with several parents. Those of one known parent and of none are one switch."""
-    parents: dict[str, set[str]] = defaultdict(set)
+def _numbered(labels: Mapping[str, str], keys: Sequence[str]) -> Chain:
+    return _without_repeats((tier, labels[key]) for tier, key in enumerate(keys) if labels.get(key))
+
+
+def _without_repeats(tiers: Iterable[tuple[int, str]]) -> Chain:
+    """A value that tiers above each other share is one switch."""
+    found: list[tuple[int, str]] = []
+    for tier, value in tiers:
+        if not found or found[-1][1] != value:
+            found.append((tier, value))
+    return tuple(found)
+
+
+def _fill_gaps(chains: Collection[Chain]) -> dict[Chain, tuple[str, ...]]:
+    """Values of each chain. Where a node lacks a tier in the middle, the neighbours on the same switch tell it, if
+    they agree; else it is stepped over."""
+    above: dict[tuple[int, str], set[str]] = defaultdict(set)
     for chain in chains:
-        for value, parent in pairwise(chain):
-            parents[value].add(parent)
-    return {value for value, above in parents.items() if len(above) > 1}
+        for (tier, value), (upper, parent) in pairwise(chain):
+            if upper == tier + 1:
+                above[tier, value].add(parent)
+    filled: dict[Chain, tuple[str, ...]] = {}
+    for chain in chains:
+        values = [value for _, value in chain[:1]]
+        for (tier, value), (upper, parent) in pairwise(chain):
+            values += [*_between(above, tier, value, upper, parent), parent]
+        filled[chain] = tuple(values)
+    return filled
+
+
+def _between(
+    above: Mapping[tuple[int, str], set[str]], tier: int, value: str, upper: int, parent: str
+) -> tuple[str, ...]:
+    found: list[str] = []
+    while tier + 1 < upper:
+        known = above.get((tier, value), ())
+        if len(known) != 1:
+            return ()
+        tier, value = tier + 1, next(iter(known))
+        found.append(value)
+    return tuple(found) if found and parent in above.get((tier, value), ()) else ()
+
+
+def _ambiguous(chains: Iterable[tuple[str, ...]]) -> set[str]:
+    """Values that stand for several switches: they have several parents (also because a parent is ambiguous itself),
+    stand twice in one chain, or hang from each other in a ring. Those of one known parent and of none are one
+    switch."""
+    distinct = set(chains)
+    ambiguous = {value for chain in distinct for value, count in Counter(chain).items() if count > 1}
+    while True:
+        parents: dict[str, set[str]] = defaultdict(set)
+        for chain in distinct:
+            for identifier, parent in pairwise(_qualified(chain, ambiguous)):
+                parents[identifier].add(parent)
+        found = {value for value, over in parents.items() if len(over) > 1}
+        found |= _in_a_ring({value: next(iter(over)) for value, over in parents.items()}) - ambiguous
+        found = {identifier for identifier in found if "/" not in identifier}
+        if not found:
+            return ambiguous
+        ambiguous |= found
+
+
+def _in_a_ring(parents: Mapping[str, str]) -> set[str]:
+    ring: set[str] = set()
+    done: set[str] = set()
+    for start in parents:
+        walked: dict[str, int] = {}
+        current = start
+        while current in parents and current not in done and current not in walked:
+            walked[current] = len(walked)
+            current = parents[current]
+        if current in walked:
+            ring.update(list(walked)[walked[current] :])
+        done.update(walked)
+    return ring
 
 
 def _qualified(chain: Sequence[str], ambiguous: set[str]) -> list[str]:
-    if not ambiguous.intersection(chain):
-        return list(chain)
+    """Ids: an ambiguous value goes by its whole path."""
     return ["/".join(reversed(chain[index:])) if value in ambiguous else value for index, value in enumerate(chain)]
