@@ -28,6 +28,7 @@ from devices.driver.driver_rig import (
     deallocate,
     get_claim,
     kubelet_of,
+    widgets,
 )
 from fairlead.devices.cdi import SpecCache
 from fairlead.devices.cdi.spec import ContainerEdits, Hook
@@ -465,6 +466,39 @@ async def test_a_restart_remembers_and_tells_the_vendor(
         assert vendor.calls == []
         assert (await kubelet.unprepare(claim))[claim.uid].error == ""
         assert vendor.calls == [("release", claim.uid)]
+
+
+async def test_a_device_that_vanished_while_no_driver_ran_is_told_of(
+    dra_client: Client, dra_namespace: str, short_path: Path, node: str
+) -> None:
+    claim = await create_claim(dra_client, dra_namespace, "bereft", [Result("widget-0-a", pool=node)])
+    vendor = WidgetVendor(widgets(halves=True))
+    async with (
+        running(dra_client, short_path, vendor=vendor, node=node) as driver,
+        kubelet_of(driver.registration) as kubelet,
+    ):
+        assert (await kubelet.prepare(claim))[claim.uid].error == ""
+    left = [d for d in widgets(halves=True).devices if not d.name.startswith("widget-0")]
+    vendor = WidgetVendor(Inventory(tuple(left), widgets(halves=True).counters))
+    async with (
+        running(dra_client, short_path, vendor=vendor, node=node) as driver,
+        kubelet_of(driver.registration) as kubelet,
+    ):
+
+        async def published() -> dict[str, list[tuple[str, str]]] | None:
+            found = (await dra_client.list(RESOURCE_SLICES, field_selector=f"spec.nodeName={node}")).items
+            taints = {d.name: [(t.key, t.effect) for t in d.taints] for s in found for d in s.spec.devices}
+            return taints if "widget-0" not in taints else None
+
+        taints = await eventually(published)
+        assert taints["widget-0-a"] == [(f"{DRIVER}/vanished", "NoExecute")]
+        assert "widget-0-b" not in taints
+        assert (await kubelet.unprepare(claim))[claim.uid].error == ""
+
+        async def is_gone() -> bool:
+            return set(await published() or ()) == {d.name for d in left}
+
+        await eventually(is_gone)
 
 
 async def test_a_path_too_long_for_a_socket_is_refused_with_its_length(dra_client: Client, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from fairlead.devices.driver.holders import ClaimLookup
 from fairlead.devices.driver.plugin_server import PluginServer, Registration
 from fairlead.devices.driver.prepare import ClaimPreparer, PrepareSettings
 from fairlead.devices.driver.reactions import HealthReactions
-from fairlead.devices.driver.records import Phase
+from fairlead.devices.driver.records import Phase, devices_of
 from fairlead.devices.driver.rolling import FileLock, LifeLock, clear_dead_instances, places_of
 from fairlead.devices.driver.state import NodeView
 from fairlead.devices.driver.taint_rules import TaintRuleHub
@@ -183,6 +183,7 @@ class NodeDriver:
             claims = {record.uid: record.device_names for record in self._checkpoint.records.values()}
             await self._vendor_call("resume", lambda: self.spec.vendor.resume(claims))
             await self._preparer.settle()
+            self.watch.expect(devices_of(self._checkpoint.records))
             async with asyncio.TaskGroup() as group:
                 self._look(group)
                 await self._first_view.wait()

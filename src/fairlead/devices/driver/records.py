@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fairlead.devices.inventory import Device
 from fairlead.devices.vendor import ClaimReference, DeviceReport, Grant, Preparation
 
 Phase = Literal["preparing", "prepared", "releasing"]
@@ -68,6 +69,15 @@ class ClaimRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 Records = Mapping[str, ClaimRecord]
 """Claim's UID -> its record."""
+
+
+def devices_of(records: Records) -> list[Device]:
+    """The devices that claims hold, as far as the record knows them."""
+    return [
+        Device(device.name, parent=device.parent, consumes=device.consumes, shareable=device.shareable)
+        for record in records.values()
+        for device in record.devices
+    ]
 
 
 def held_device(grant: Grant, cdi_ids: Sequence[str] = ()) -> HeldDevice:

@@ -72,6 +72,14 @@ class NodeView:
         return "\n".join(lines)
 
 
+def view_before_probes(held: Iterable[Device], now_s: float) -> NodeView:
+    """What a process knows before its first look: devices that claims of a process before it hold. One that the probe
+    does not find then is one that vanished."""
+    devices = tuple({device.name: device for device in held}.values())
+    said = unknown(NOT_REPORTED, "not looked at yet")
+    return NodeView(Inventory(devices), {device.name: DeviceCondition(said, said, now_s) for device in devices})
+
+
 def compute_view(
     previous: NodeView | None,
     probed: Inventory | ProbeError,

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.devices.driver.calls import VendorCalls
 from fairlead.devices.driver.damping import VANISHED, DampingSettings
-from fairlead.devices.driver.state import NodeView, compute_view
+from fairlead.devices.driver.state import NodeView, compute_view, view_before_probes
 from fairlead.devices.errors import ProbeError, VendorBusy
 from fairlead.devices.health import Health, unknown
-from fairlead.devices.inventory import Inventory
+from fairlead.devices.inventory import Device, Inventory
 from fairlead.devices.vendor import Vendor
 
 _LOG = logging.getLogger("fairlead.devices.driver.watch")
@@ -77,6 +77,11 @@ class NodeWatch:
         self._asked = 0
         self._answered = 0
         self._round_ended = asyncio.Condition()
+
+    def expect(self, held: Iterable[Device]) -> None:
+        """Name devices that claims hold since before this process, so that those that are gone count as vanished. Call
+        it before `run`."""
+        self.view = view_before_probes(held, self._clock.monotonic_s())
 
     def look(self) -> None:
         """Probe and check health now instead of when it is due. From any thread; returns at once."""
