@@ -6,12 +6,14 @@ device for each evaluation, and it knows the exact cost. `plan` refuses what it 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.api.expr.v1alpha1 import checked_pb2, syntax_pb2
 
+from fairlead.kube.cel_values import Version
 from fairlead.scheduling.allocator import selector_environment as environment
 from fairlead.scheduling.allocator.selector_charges import Charge, charge_of, equality
 from fairlead.scheduling.allocator.selector_cost import MAX_COST, is_binding
@@ -72,7 +74,7 @@ class Plan:
 
 
 def plan(tree: checked_pb2.CheckedExpr) -> Plan:
-    """Raises Unsupported."""
+    """Raises Unsupported, and CompileError for a conversion of a constant that fails."""
     planner = _Planner(tree)
     return Plan(planner.step(tree.expr), planner.locals)
 
@@ -127,7 +129,7 @@ class _Planner:
         operand, name = expr.select_expr.operand, expr.select_expr.field
         container = self.step(operand)
         if expr.select_expr.test_only:
-            return _presence(container, name)
+            return _presence(container, name, 0 if self._is_path(operand) else 1)
         return _constant_path(operand, name) or _select(container, name, 1 if self._is_path(operand) else 2)
 
     def _is_path(self, expr: syntax_pb2.Expr) -> bool:
@@ -151,7 +153,7 @@ class _Planner:
             raise Unsupported("struct")
         pairs = [(self.step(entry.map_key), self.step(entry.value)) for entry in struct.entries]
         keys = [key.value if isinstance(key, _Constant) else None for key, _ in pairs]
-        if any(type(key) is not str for key in keys) or len(set(keys)) != len(keys):
+        if any(type(key) is not str for key in keys):
             raise Unsupported("map key")
         if all(isinstance(value, _Constant) for _, value in pairs):
             return _Constant({key: value(_NOTHING) for key, (_, value) in zip(keys, pairs, strict=True)})
@@ -165,7 +167,9 @@ class _Planner:
             return self._indexing(arguments)
         steps = [self.step(argument) for argument in arguments]
         if name == "_?_:_":
-            return _ternary(steps, [self._is_path(branch) for branch in arguments[1:]])
+            return _ternary(
+                steps, [self._is_path(branch) and branch.call_expr.function != name for branch in arguments[1:]]
+            )
         special = _SPECIAL.get(name)
         if special is not None:
             return special(*steps)
@@ -319,10 +323,9 @@ def _index(container: Step, key: Step, cost: int, key_is_path: bool) -> Step:
 
         def look_up_path(run: Run) -> Any:
             value = container(run)
-            so_far = run.cost
             place = key(run)
-            # A path as key is charged like a name, whatever its length.
-            run.cost = so_far + cost + 1
+            # A path as key is charged as a path, and not as a key too.
+            run.cost += cost - 1
             return index(value, place)
 
         return look_up_path
@@ -336,9 +339,10 @@ def _index(container: Step, key: Step, cost: int, key_is_path: bool) -> Step:
     return look_up
 
 
-def _presence(container: Step, name: str) -> Step:
+def _presence(container: Step, name: str, cost: int) -> Step:
     def present(run: Run) -> bool:
         value = container(run)
+        run.cost += cost
         if value is run.attributes or value is run.capacity:
             return True
         return isinstance(value, dict) and name in value
@@ -366,7 +370,7 @@ def _folded(function: Callable[..., Any], argument: _Constant) -> Step:
     try:
         return _Constant(function(argument.value))
     except Fault as fault:
-        return _raising(fault)
+        raise environment.CompileError(f"program instantiation failed: {fault}") from None
 
 
 def _raising(fault: Fault) -> Step:
@@ -378,11 +382,15 @@ def _raising(fault: Fault) -> Step:
 
 def _membership(value: Step, items: list[Any]) -> Step:
     """Membership in a list of constants, which costs nothing."""
+    if not items:
+        return _Constant(False)
     if all(type(item) is str for item in items):
         members = frozenset(items)
 
         def among(run: Run) -> bool:
             wanted = value(run)
+            if type(wanted) is Version:
+                raise Fault("internal error: runtime error: hash of unhashable type cel.Semver")
             return type(wanted) is str and wanted in members
 
         return among
@@ -410,6 +418,13 @@ def _calling(name: str, function: Callable[..., Any], steps: Sequence[Step], cha
     return call
 
 
+def _charge_after_fault(step: Step, run: Run) -> None:
+    """The other argument of a call that has failed already is evaluated nevertheless."""
+    with contextlib.suppress(Fault):
+        step(run)
+    run.cost += 1
+
+
 def _evaluated(run: Run, steps: Sequence[Step]) -> list[Any]:
     """All arguments are evaluated before the first failure counts; a failed call is charged too."""
     values: list[Any] = []
@@ -429,7 +444,11 @@ def _equals_text(left: Step, text: str) -> Step:
     length = len(text)
 
     def equal(run: Run) -> bool:
-        value = left(run)
+        try:
+            value = left(run)
+        except Fault:
+            run.cost += 1
+            raise
         if type(value) is str:
             run.cost += tenths(min(length, len(value)))
             return value == text
@@ -462,13 +481,12 @@ def _binary(function: Callable[..., Any], left: Step, right: Step, charge: Charg
         def plain(run: Run) -> Any:
             try:
                 first = left(run)
-            except Fault:
-                _evaluated(run, (right,))
-                run.cost += 1
-                raise
-            second = right(run)
+            except Fault as fault:
+                _charge_after_fault(right, run)
+                raise fault from None
+            # Charged whether or not the rest fails.
             run.cost += 1
-            return function(first, second)
+            return function(first, right(run))
 
         return plain
 
@@ -493,13 +511,11 @@ def _deciding(decisive: bool) -> Callable[[Step, Step], Step]:
             try:
                 first = left(run)
             except Fault as fault:
-                if right(run) is decisive:
-                    return decisive
-                raise fault from None
+                return _undecided(right, run, decisive, fault)
             if first is decisive:
                 return decisive
             if type(first) is not bool:
-                return _undecided(right, run, decisive)
+                return _undecided(right, run, decisive, no_overload())
             second = right(run)
             if second is decisive:
                 return decisive
@@ -512,15 +528,12 @@ def _deciding(decisive: bool) -> Callable[[Step, Step], Step]:
     return combine
 
 
-def _undecided(right: Step, run: Run, decisive: bool) -> bool:
-    """The left side is no bool, which is an error unless the right side decides."""
-    try:
-        second = right(run)
-    except Fault:
-        raise no_overload() from None
-    if second is decisive:
-        return decisive
-    raise no_overload()
+def _undecided(right: Step, run: Run, decisive: bool, fault: Fault) -> bool:
+    """The left side has failed, and the whole fails with it unless the right side decides."""
+    with contextlib.suppress(Fault):
+        if right(run) is decisive:
+            return decisive
+    raise fault
 
 
 def _ternary(steps: Sequence[Step], paths: Sequence[bool]) -> Step:

@@ -26,6 +26,10 @@ class Fault(Exception):
     """An evaluation error. `&&`, `||` and macros pass over it where the other side decides."""
 
 
+class NoOverload(Fault):
+    """The function does not take values of these types."""
+
+
 _TYPE_NAMES: Mapping[type, tuple[str, str]] = {
     bool: ("bool", "types.Bool"),
     int: ("int", "types.Int"),
@@ -45,7 +49,9 @@ def type_name(value: Any) -> str:
 
 def no_overload(function: str = "", *values: Any) -> Fault:
     if not function:
-        return Fault("no such overload")
+        return NoOverload("no such overload")
+    if not values:
+        return Fault(f"no such overload: {function}")
     return Fault(f"no such overload: {function}({', '.join(map(type_name, values))})")
 
 
@@ -85,13 +91,12 @@ _DIRECT = frozenset((bool, int, float, str, type(None)))
 _ORDERED = frozenset((bool, int, float, str))
 
 
-def ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+def ordering(name: str, compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     def ordered(left: Any, right: Any) -> bool:
-        kinds = (type(left), type(right))
-        if kinds[0] is kinds[1]:
-            if kinds[0] not in _ORDERED:
-                raise no_overload()
-        elif not (kinds[0] in _NUMBERS and kinds[1] in _NUMBERS):
+        kind, other = type(left), type(right)
+        if kind not in _ORDERED:
+            raise no_overload(name)
+        if kind is not other and not (kind in _NUMBERS and other in _NUMBERS):
             raise no_overload()
         return compare(left, right)
 
@@ -104,10 +109,12 @@ def _whole(value: int, what: str = "integer overflow") -> int:
     return value
 
 
-def _arithmetic(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+def _arithmetic(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def apply(left: Any, right: Any) -> Any:
         kind = type(left)
-        if kind is not type(right) or kind not in _NUMBERS:
+        if kind not in _NUMBERS:
+            raise no_overload() if kind is str else no_overload(name)
+        if kind is not type(right):
             raise no_overload()
         return _whole(compute(left, right)) if kind is int else compute(left, right)
 
@@ -115,12 +122,14 @@ def _arithmetic(compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]
 
 
 def _add(left: Any, right: Any) -> Any:
-    if type(left) is type(right) and isinstance(left, str | list):
+    if isinstance(left, str | list):
+        if type(left) is not type(right):
+            raise no_overload()
         return left + right
     return _PLUS(left, right)
 
 
-_PLUS = _arithmetic(operator.add)
+_PLUS = _arithmetic("_+_", operator.add)
 
 
 def _divide(left: Any, right: Any) -> Any:
@@ -135,7 +144,9 @@ def _divide(left: Any, right: Any) -> Any:
 
 
 def _modulo(left: Any, right: Any) -> Any:
-    if type(left) is not int or type(right) is not int:
+    if type(left) is not int:
+        raise no_overload() if type(left) is str else no_overload("_%_")
+    if type(right) is not int:
         raise no_overload()
     if right == 0:
         raise Fault("modulus by zero")
@@ -148,7 +159,7 @@ def _negate(value: Any) -> Any:
         return _whole(-value)
     if type(value) is float:
         return -value
-    raise no_overload()
+    raise no_overload() if type(value) in (bool, str) else no_overload("-_")
 
 
 def _not(value: Any) -> bool:
@@ -178,6 +189,8 @@ def contained(value: Any, container: Any) -> bool:
 
 def index(container: Any, key: Any) -> Any:
     """`container[key]` and, with a name, `container.key`."""
+    if isinstance(key, Quantity | Version):
+        raise Fault(f"invalid qualifier type: {_TYPE_NAMES[type(key)][1]}")
     if isinstance(container, dict):
         try:
             return container[key]
@@ -270,9 +283,7 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 
 
 def _index_of(text: str, part: str, start: int = 0) -> int:
-    if not 0 <= start <= len(text):
-        if start == len(text) + 1 and not part:
-            return -1
+    if start < 0:
         raise Fault(f"index out of range: {start}")
     return text.find(part, start)
 
@@ -283,6 +294,18 @@ def _last_index_of(text: str, part: str, start: int | None = None) -> int:
     if not 0 <= start <= len(text):
         raise Fault(f"index out of range: {start}")
     return text.rfind(part, 0, start + len(part))
+
+
+def _place(in_text: Callable[..., Any], last: bool) -> Callable[..., Any]:
+    """`indexOf` and `lastIndexOf` of texts and of lists."""
+
+    def find(container: Any, item: Any, *start: Any) -> Any:
+        if not isinstance(container, list) or start:
+            return in_text(container, item, *start)
+        places = [place for place, value in enumerate(container) if _equal_or_not(value, item)]
+        return places[-1 if last else 0] if places else -1
+
+    return find
 
 
 def _split(text: str, separator: str, limit: int = -1) -> list[str]:
@@ -318,8 +341,8 @@ def _sorted(items: list[Any]) -> bool:
     return all(_AT_MOST(a, b) for a, b in itertools.pairwise(items))
 
 
-_AT_MOST = ordering(operator.le)
-_BELOW = ordering(operator.lt)
+_AT_MOST = ordering("_<=_", operator.le)
+_BELOW = ordering("_<_", operator.lt)
 
 
 def _extreme(name: str, better: Callable[[Any, Any], bool]) -> Callable[[list[Any]], Any]:
@@ -332,6 +355,8 @@ def _extreme(name: str, better: Callable[[Any, Any], bool]) -> Callable[[list[An
 
 
 def _sum(items: list[Any]) -> Any:
+    if any(type(item) not in _NUMBERS for item in items):
+        raise no_overload()
     return functools.reduce(_PLUS, items) if items else 0
 
 
@@ -403,6 +428,8 @@ def _quantity_sum(name: str, sign: int) -> Callable[[Any, Any], Any]:
 
 
 def _to_int(value: Any) -> int:
+    if type(value) not in (int, float, str):
+        raise no_overload()
     if type(value) is int:
         return value
     try:
@@ -418,6 +445,8 @@ def _to_int(value: Any) -> int:
 
 
 def _to_double(value: Any) -> float:
+    if type(value) not in (int, float, str):
+        raise no_overload()
     if type(value) in _NUMBERS:
         return float(value)
     try:
@@ -435,32 +464,57 @@ def _to_string(value: Any) -> str:
         return "true" if value else "false"
     if type(value) is int:
         return str(value)
-    raise Fault(f"type conversion error from '{type_name(value)}' to 'string'")
+    if type(value) is float:
+        return _float_text(value)
+    raise no_overload()
+
+
+def _float_text(value: float) -> str:
+    """The shortest text that reads back as the number, with an exponent below 1e-4 and from 1e6 on."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        mantissa, _, exponent = format(Decimal(repr(value)).normalize(), "e").partition("e")
+    return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].zfill(2)}"
 
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "!_": _not,
     "-_": _negate,
     "_+_": _add,
-    "_-_": _arithmetic(operator.sub),
-    "_*_": _arithmetic(operator.mul),
-    "_/_": _arithmetic(_divide),
+    "_-_": _arithmetic("_-_", operator.sub),
+    "_*_": _arithmetic("_*_", operator.mul),
+    "_/_": _arithmetic("_/_", _divide),
     "_%_": _modulo,
     "_<_": _BELOW,
     "_<=_": _AT_MOST,
-    "_>_": ordering(operator.gt),
-    "_>=_": ordering(operator.ge),
+    "_>_": ordering("_>_", operator.gt),
+    "_>=_": ordering("_>=_", operator.ge),
     "_==_": equals,
     "_!=_": lambda left, right: not equals(left, right),
     "@in": contained,
 }
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+
+
+def _naming(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Says which function does not take the values."""
+
+    def apply(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except NoOverload:
+            raise no_overload(name, *arguments) from None
+
+    return apply
+
+
+_UNNAMED: Mapping[str, Callable[..., Any]] = {
     **OPERATORS,
     "dyn": lambda value: value,
     "size": _size,
-    "int": _to_int,
-    "double": _to_double,
-    "string": _to_string,
     "includes": includes,
     "startsWith": _text(str.startswith, str),
     "endsWith": _text(str.endswith, str),
@@ -468,9 +522,14 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "matches": _pattern(cel_patterns.matches),
     "find": _pattern(cel_patterns.find),
     "findAll": _pattern(_find_all),
+}
+_NAMED: Mapping[str, Callable[..., Any]] = {
+    "int": _to_int,
+    "double": _to_double,
+    "string": _to_string,
     "charAt": _text(_char_at, int),
-    "indexOf": _text(_index_of, str, int),
-    "lastIndexOf": _text(_last_index_of, str, int),
+    "indexOf": _place(_text(_index_of, str, int), last=False),
+    "lastIndexOf": _place(_text(_last_index_of, str, int), last=True),
     "substring": _text(_substring, int, int),
     "split": _text(_split, str, int),
     "replace": _text(lambda text, old, new, count=-1: text.replace(old, new, count), str, str, int),
@@ -480,7 +539,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "join": _join,
     "isSorted": _list(_sorted),
     "min": _list(_extreme("min", _BELOW)),
-    "max": _list(_extreme("max", ordering(operator.gt))),
+    "max": _list(_extreme("max", ordering("_>_", operator.gt))),
     "sum": _list(_sum),
     "quantity": _quantity,
     "isQuantity": _parses(_quantity),
@@ -498,5 +557,9 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "major": _of(Version, "major", lambda v: v.numbers[0]),
     "minor": _of(Version, "minor", lambda v: v.numbers[1]),
     "patch": _of(Version, "patch", lambda v: v.numbers[2]),
+}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    **_UNNAMED,
+    **{name: _naming(name, function) for name, function in _NAMED.items()},
 }
 """Functions by name; what is missing here is left to the C++ runtime."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 from collections.abc import Iterator
 
 from google.api.expr.v1alpha1 import checked_pb2
@@ -27,7 +28,7 @@ def check_literals(checked: Checked) -> None:
 
 def _mixed(tree: checked_pb2.CheckedExpr) -> Iterator[tuple[int, str]]:
     for node in cel_rewrite.nodes(tree.expr):
-        yield from _unlike(tree, [element.id for element in node.list_expr.elements])
+        yield from itertools.islice(_unlike(tree, [element.id for element in node.list_expr.elements]), 1)
         entries = node.struct_expr.entries
         if entries and not node.struct_expr.message_name:
             yield from _unlike(tree, [entry.map_key.id for entry in entries])
@@ -37,13 +38,12 @@ def _mixed(tree: checked_pb2.CheckedExpr) -> Iterator[tuple[int, str]]:
 def _unlike(tree: checked_pb2.CheckedExpr, ids: list[int]) -> Iterator[tuple[int, str]]:
     types = [(id_, _spelled(tree.type_map[id_])) for id_ in ids if id_ in tree.type_map]
     for id_, name in types[1:]:
-        if name != types[0][1] and "dyn" not in (name, types[0][1]):
+        if name != types[0][1]:
             yield id_, f"expected type '{types[0][1]}' but found '{name}'"
-            return
 
 
 _PRIMITIVES = {1: "bool", 2: "int", 3: "uint", 4: "double", 5: "string", 6: "bytes"}
-_WELL_KNOWN = {1: "dyn", 2: "google.protobuf.Timestamp", 3: "google.protobuf.Duration"}
+_WELL_KNOWN = {1: "any", 2: "timestamp", 3: "duration"}
 
 
 def _spelled(type_: checked_pb2.Type) -> str:
@@ -58,6 +58,8 @@ def _spelled(type_: checked_pb2.Type) -> str:
         return f"map({_spelled(type_.map_type.key_type)}, {_spelled(type_.map_type.value_type)})"
     if kind == "message_type":
         return str(type_.message_type)
+    if kind == "abstract_type":
+        return f"{type_.abstract_type.name}({', '.join(map(_spelled, type_.abstract_type.parameter_types))})"
     return "null" if kind == "null" else "dyn"
 
 

@@ -57,6 +57,7 @@ def _scale(value: int, factor: float) -> int:
     return min(math.ceil(float(value) * factor), _MAX)
 
 
+_TEXT = (checked_pb2.Type.STRING, checked_pb2.Type.BYTES)
 ONE = UNIT = Estimate(1, 1)
 UNKNOWN = BOUNDLESS = Estimate(0, _MAX)
 
@@ -175,7 +176,7 @@ def _traverse(target: Operand | None, arguments: Sequence[Operand], overload: st
         return Result(target.extent.scaled(PER_CHARACTER))
     item = target.type.list_type.elem_type if target.type is not None else checked_pb2.Type()
     each = UNIT
-    if item.primitive in (checked_pb2.Type.STRING, checked_pb2.Type.BYTES):
+    if item.primitive in _TEXT:
         each += target.items.scaled(PER_CHARACTER)
     return Result(target.extent * each)
 
@@ -292,8 +293,9 @@ def _sort(target: Operand | None, arguments: Sequence[Operand], overload: str) -
     keys = arguments[0] if arguments else target
     if keys is None:
         return None
+    # Items of a type that is not known may be text.
     item = keys.type.list_type.elem_type if keys.type is not None else checked_pb2.Type()
-    of_text = item.primitive in (checked_pb2.Type.STRING, checked_pb2.Type.BYTES)
+    of_text = item.WhichOneof("type_kind") in (None, "dyn") or item.primitive in _TEXT
     return _new_list(2 + (PER_CHARACTER if of_text else 0), keys.extent * keys.extent)
 
 
