@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,15 @@ from dra_bench import USES, Driver, allocate, reserve, run_with_claim, said
 
 Drivers = Callable[..., Driver]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and device nodes of one's own take root")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where every user may write."""
+    made = Path(tempfile.mkdtemp(dir="/tmp", prefix="hooks-"))
+    made.chmod(0o777)
+    yield made
+    shutil.rmtree(made)
 
 
 async def start(cluster: Cluster, driver: Drivers, edits: dict[str, Any], script: str, **spec: Any) -> Driver:
@@ -48,7 +59,7 @@ async def test_mounts_and_device_nodes_appear_where_the_spec_says(cluster: Clust
             {
                 "hostPath": str(tmp_path / "lib"),
                 "containerPath": "/opt/vendor/lib",
-                "options": ["ro", "nosuid", "nodev", "rbind"],
+                "options": ["ro", "nosuid", "nodev", "noexec", "rbind"],
             }
         ],
         "deviceNodes": [{"path": "/dev/vendor/gpu0", "hostPath": "/dev/null", "type": "c", "major": 1, "minor": 3}],
@@ -57,14 +68,16 @@ async def test_mounts_and_device_nodes_appear_where_the_spec_says(cluster: Clust
     }
     script = (
         "cat /opt/vendor/lib/driver.so; touch /opt/vendor/lib/x 2>/dev/null || echo; echo readonly; "
-        "stat -c '%F %t:%T' /dev/vendor/gpu0; echo ok >/dev/vendor/gpu0 && id -G; echo $FAIRLEAD_NET_NET0; sleep 600"
+        "stat -c '%F %t:%T' /dev/vendor/gpu0; echo ok >/dev/vendor/gpu0 && id -G; echo $FAIRLEAD_NET_NET0; "
+        "grep ' /opt/vendor/lib ' /proc/self/mounts | cut -d' ' -f4; sleep 600"
     )
     await start(cluster, driver, edits, script)
     await cluster.until("takes", is_ready)
-    lines = (await said(cluster, "takes", 5)).splitlines()
+    lines = (await said(cluster, "takes", 6)).splitlines()
     assert lines[:3] == ["library", "readonly", "character special file 1:3"]
     assert "4242" in lines[3].split()
     assert lines[4] == "lo"
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(lines[5].split(","))
     assert not on_machine("/opt/vendor")
     assert not on_machine("/dev/vendor")
 
@@ -179,6 +192,39 @@ async def test_a_killed_shim_leaves_the_last_hooks_to_the_agent(cluster: Cluster
     os.kill(json.loads((folder / "state.json").read_text())["shim_pid"], 9)
     await cluster.until("takes", lambda p: "terminated" in container_status(p)["state"])
     assert json.loads(record.read_text())["status"] == "stopped"
+
+
+async def test_a_shim_killed_before_its_program_leaves_the_last_hooks_too(
+    cluster: Cluster, driver: Drivers, tmp_path: Path
+):
+    record = tmp_path / "stopped"
+    hooks = [
+        # The hooks of this stage are the shim's own children.
+        {"hookName": "createRuntime", "path": "/bin/sh", "args": ["sh", "-c", "kill -9 $PPID"]},
+        {
+            "hookName": "poststop",
+            "path": "/bin/sh",
+            "args": ["sh", "-c", f"cat > {record}.new && mv {record}.new {record}"],
+        },
+    ]
+    await start(cluster, driver, {"hooks": hooks}, "sleep 600", restartPolicy="Never")
+    await cluster.until("takes", lambda p: "terminated" in container_status(p)["state"])
+    assert json.loads(record.read_text())["status"] == "stopped"
+
+
+@needs_root
+async def test_only_the_last_hook_before_the_program_runs_as_the_containers_user(
+    cluster: Cluster, driver: Drivers, open_folder: Path
+):
+    stages = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart")
+    hooks = [
+        {"hookName": stage, "path": "/bin/sh", "args": ["sh", "-c", f"/usr/bin/id -u > {open_folder}/{stage}"]}
+        for stage in stages
+    ]
+    await start(cluster, driver, {"hooks": hooks}, "sleep 600", securityContext={"runAsUser": 65534})
+    await cluster.until("takes", is_ready)
+    users = {stage: int((open_folder / stage).read_text()) for stage in stages}
+    assert users == dict.fromkeys(stages, 0) | {"startContainer": 65534}
 
 
 async def test_extended_resources_get_the_claim_that_the_scheduler_made(cluster: Cluster, driver: Drivers):
