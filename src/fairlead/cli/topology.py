@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
 @topology_app.command()
 def show(
     input_: Annotated[
-        Path | None, typer.Option("--input", help="Show a topology file instead of the cluster ('-' reads stdin).")
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Show a topology file instead of the cluster ('-' reads stdin)."),
     ] = None,
     links: Annotated[str, typer.Option("--links", metavar="NODE", help="How close the devices of a node are.")] = "",
     scores: Annotated[bool, typer.Option("--scores", help="With --links: scores of 0 to 70, not words.")] = False,
@@ -78,14 +79,24 @@ def show(
 
 @topology_app.command()
 def generate(
-    provider: Annotated[str, typer.Option(help="Where it is learnt from, such as infiniband-bm, aws, file, labels.")],
-    engine: Annotated[str, typer.Option(help="What it becomes: k8s, slurm, graph, or json and yaml.")] = "yaml",
-    input_: Annotated[Path | None, typer.Option("--input", help="The provider's input ('-' reads stdin).")] = None,
-    endpoint: Annotated[str, typer.Option(help="Address to GET the provider's input from.")] = "",
-    provider_params: Annotated[str, typer.Option(help="The provider's parameters, a JSON object.")] = "{}",
-    engine_params: Annotated[str, typer.Option(help="The engine's parameters, a JSON object.")] = "{}",
+    provider: Annotated[
+        str, typer.Option(metavar="NAME", help="Where it is learnt from, such as infiniband-bm, aws, file, labels.")
+    ],
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="What it becomes: k8s, slurm, graph, or json and yaml.")
+    ] = "yaml",
+    input_: Annotated[
+        Path | None, typer.Option("--input", metavar="FILE", help="The provider's input ('-' reads stdin).")
+    ] = None,
+    endpoint: Annotated[str, typer.Option(metavar="URL", help="Address to GET the provider's input from.")] = "",
+    provider_params: Annotated[
+        str, typer.Option(metavar="JSON", help="The provider's parameters, a JSON object.")
+    ] = "{}",
+    engine_params: Annotated[str, typer.Option(metavar="JSON", help="The engine's parameters, a JSON object.")] = "{}",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Engine k8s: print the labels, write none.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds for the source to answer.")] = 30.0,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Seconds for the source to answer.")
+    ] = 30.0,
     data: DataOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
@@ -143,17 +154,21 @@ def generate(
 
 @topology_app.command()
 def serve(
-    provider: Annotated[str, typer.Option(help="Provider of requests that name none.")] = "",
-    engine: Annotated[str, typer.Option(help="Engine of requests that name none.")] = "",
-    host: Annotated[str, typer.Option(help="Address to listen on; there is no authentication.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 49021,
+    provider: Annotated[str, typer.Option(metavar="NAME", help="Provider of requests that name none.")] = "",
+    engine: Annotated[str, typer.Option(metavar="NAME", help="Engine of requests that name none.")] = "",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on; there is no authentication.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=0, max=65535, help="0 takes a free one.")] = 49021,
     inputs: Annotated[
         Path | None, typer.Option("--inputs", metavar="DIR", help="Folder of files that requests may name.")
     ] = None,
     endpoint: Annotated[
         list[str] | None, typer.Option(metavar="PROVIDER=URL", help="Where a provider reads; may be repeated.")
     ] = None,
-    delay_s: Annotated[float, typer.Option("--delay", min=0, help="Seconds to gather equal requests.")] = 15.0,
+    delay_s: Annotated[
+        float, typer.Option("--delay", metavar="SECONDS", min=0, help="Seconds to gather equal requests.")
+    ] = 15.0,
     no_cluster: Annotated[bool, typer.Option("--no-cluster", help="Without a Kubernetes API.")] = False,
     data: DataOption = None,
     kubeconfig: KubeconfigOption = None,

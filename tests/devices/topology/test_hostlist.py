@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.devices.topology.errors import SourceError
-from fairlead.devices.topology.hostlist import compact, expand
+from fairlead.devices.topology.hostlist import compact, expand, natural
 
 NAMES = st.from_regex(r"[a-z]{1,3}(-[a-z])?[0-9]{0,3}", fullmatch=True)
 
@@ -47,3 +47,23 @@ def test_compact(names: list[str], text: str) -> None:
 def test_what_is_no_host_list_is_refused(text: str) -> None:
     with pytest.raises(SourceError, match="host list"):
         expand(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n" + "[1]" * 5000, "brackets in one name"),
+        (",".join(["n[1-60000]"] * 2000), "more than 100,000 names"),
+        ("n[" + "1" * 5000 + "]", "neither a number nor a range"),
+        ("n" * 5000, "longer than"),
+    ],
+)
+def test_hostile_lists_are_refused(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        expand(text)
+
+
+def test_a_long_run_of_digits_is_no_number() -> None:
+    long = "n" + "1" * 5000
+    assert compact([long, "n1", "n2"]) == f"n[1-2],{long}"
+    assert sorted([long, "n2"], key=natural) == ["n2", long]

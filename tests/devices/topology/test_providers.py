@@ -284,8 +284,73 @@ def test_labels_with_names_that_repeat_go_by_their_path() -> None:
     assert topology.path("n1") == ("a/rack-1", "a")
     assert topology.path("n2") == ("b/rack-1", "b")
     assert topology.path("n3") == ("b",)
-    with pytest.raises(InvalidTopology, match="ring"):
-        labels.topology_from_labels({"n1": tiers("a", "b"), "n2": tiers("b", "a")})
+    # Each says the opposite of the other: both keep their place, and nobody else loses theirs.
+    ring = labels.topology_from_labels({"n1": tiers("a", "b"), "n2": tiers("b", "a"), "n3": tiers("c")})
+    assert {node: ring.path(node) for node in ring.places} == {"n1": ("b/a", "b"), "n2": ("a/b", "a"), "n3": ("c",)}
+
+
+def _tier_labels(**values: str) -> dict[str, str]:
+    return {f"fabric.topograph.run/tier-{key[1:]}": value for key, value in values.items()}
+
+
+def test_leaves_below_racks_of_one_name_are_apart() -> None:
+    topology = labels.topology_from_labels(
+        {"n1": _tier_labels(t0="leaf", t1="rack", t2="a"), "n2": _tier_labels(t0="leaf", t1="rack", t2="b")}
+    )
+    assert topology.path("n1") == ("a/rack/leaf", "a/rack", "a")
+    assert topology.path("n2") == ("b/rack/leaf", "b/rack", "b")
+
+
+def test_a_missing_tier_is_told_by_the_neighbours() -> None:
+    whole = _tier_labels(t0="l", t1="s", t2="c")
+    topology = labels.topology_from_labels({"n1": whole, "n2": _tier_labels(t0="l", t2="c"), "n3": {}})
+    assert topology.path("n2") == topology.path("n1") == ("l", "s", "c")
+    assert topology.path("n3") == ()
+    # Nobody knows, or they do not agree: it is stepped over.
+    assert labels.topology_from_labels({"n": _tier_labels(t1="l", t7="c")}).path("n") == ("l", "c")
+
+
+def test_one_value_on_tiers_above_each_other_is_one_switch() -> None:
+    assert labels.topology_from_labels({"n": _tier_labels(t0="d", t1="d", t2="e")}).path("n") == ("d", "e")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from("abcdef"),
+        st.dictionaries(st.sampled_from(["t0", "t1", "t2", "t3"]), st.sampled_from("uvwx"), max_size=4),
+        max_size=6,
+    )
+)
+def test_whatever_labels_say_comes_out_as_a_tree(nodes: dict[str, dict[str, str]]) -> None:
+    topology = labels.topology_from_labels({node: _tier_labels(**tiers) for node, tiers in nodes.items()})
+    for node, tiers in nodes.items():
+        closest = [tiers[key] for key in sorted(tiers)][:1]
+        assert [switch.rpartition("/")[2] for switch in topology.path(node)[:1]] == closest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested more than"),
+        ('{"switches":' + "[" * 100_000, "nested"),
+        ("nodes: {a: n1, a: n2}", "nodes.a: the key is there twice"),
+        ("nodes: &a {x: *a}", "refers to nothing"),
+        ("blocks:\n- &a {nodes: ['n[1-90000]']}\n" + "- *a\n" * 1000, "more than 300,000 names"),
+        (
+            "nodes:\n  a0: &a0 {x: n1}\n"
+            + "".join(f"  a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(9))}}}\n" for i in range(1, 14)),
+            "values",
+        ),
+    ],
+    ids=["deep-yaml", "deep-json", "duplicate", "self", "names", "aliases"],
+)
+def test_hostile_files_are_refused_at_once(text: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        read_any(text)
+
+
+def test_single_letters_are_names() -> None:
+    assert set(read_any("nodes: {y: n}").places) == {"n"}
 
 
 def test_labels_of_clouds_count_where_there_are_no_tiers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -189,3 +190,39 @@ async def test_only_so_many_answers_are_kept() -> None:
     assert [jobs.answer(str(number)).status for number in range(10)].count(200) == 3
     assert jobs.answer("9") == Answer(200, b"9")
     await jobs.close()
+
+
+async def test_a_request_that_breaks_is_answered_and_forgotten() -> None:
+    async def broken(_: str) -> Answer:
+        raise RuntimeError("out of cheese")
+
+    clock = VirtualClock()
+    jobs: Jobs[str] = Jobs(broken, JobSettings(delay_s=0, most_kept=3), clock)
+    for number in range(9):
+        jobs.submit("x", f"id{number}")
+        while jobs.pending:
+            await asyncio.sleep(0)
+    assert jobs.answer("id8").status == 500 and b"out of cheese" in jobs.answer("id8").body
+    assert jobs.answer("id0").status == 404
+
+
+async def test_answers_that_say_pending_are_forgotten_as_well() -> None:
+    async def pending(_: str) -> Answer:
+        return Answer(202, b"still thinking")
+
+    jobs: Jobs[str] = Jobs(pending, JobSettings(delay_s=0, most_kept=3), VirtualClock())
+    for number in range(9):
+        jobs.submit("x", f"id{number}")
+        while jobs.pending:
+            await asyncio.sleep(0)
+    assert [jobs.answer(f"id{number}").status for number in (0, 8)] == [404, 202]
+
+
+async def test_deep_requests_and_odd_file_names_are_refused(api: aiohttp.ClientSession, tmp_path: Path) -> None:
+    deep = b'{"provider":{"params":{"a":' + b"[" * 100_000
+    async with api.post("/v1/generate", data=deep) as answer:
+        assert answer.status == 400
+    os.mkfifo(tmp_path / "pipe")
+    for name, message in (("pipe", "not an ordinary file"), ("a\0b", "not a file name")):
+        status, text = await _ask(api, {"name": "file", "params": {"input": name}}, {"name": "graph"})
+        assert status == 400 and message in text

@@ -44,9 +44,10 @@ class YamlError(Exception):
         self.problem = problem
 
 
-def load_yaml(text: str) -> tuple[Any, list[Problem]]:
-    """The one document of a text, and its duplicate keys. Raises YamlError."""
-    builder = _Builder()
+def load_yaml(text: str, *, letters: bool = True) -> tuple[Any, list[Problem]]:
+    """The one document of a text, and its duplicate keys. `letters`: whether a bare y or n is a boolean, as in YAML
+    1.1; most parsers take it for text. Raises YamlError."""
+    builder = _Builder(letters)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
@@ -74,7 +75,8 @@ class _Open:
 
 
 class _Builder:
-    def __init__(self) -> None:
+    def __init__(self, letters: bool) -> None:
+        self._letters = letters
         self.document: Any = None
         self.duplicates: list[Problem] = []
         self._documents = 0
@@ -104,7 +106,8 @@ class _Builder:
         if top is not None and isinstance(top.value, dict) and not top.has_key:
             self._key(top, event)
             return
-        value = _plain(event) if event.implicit[0] else _tagged(event)
+        is_text = not event.implicit[0] or (not self._letters and len(event.value) == 1 and event.value.isalpha())
+        value = _tagged(event) if is_text else _plain(event)
         if event.anchor:
             self._anchors[event.anchor] = (value, 1)
         self._place(event, value, 1)
@@ -112,7 +115,7 @@ class _Builder:
     def _key(self, top: _Open, event: Any) -> None:
         key = event.value
         if key == "<<" and event.implicit[0]:
-            raise _refused(event, "merge keys (<<) are not part of CDI specs: write the fields out")
+            raise _refused(event, "merge keys (<<) are not understood: write the fields out")
         if key in top.value:
             path = f"{top.path}.{key}" if top.path else key
             line = event.start_mark.line + 1
@@ -122,7 +125,7 @@ class _Builder:
 
     def _open(self, event: Any, value: dict[str, Any] | list[Any]) -> None:
         if event.tag not in _COLLECTION_TAGS:
-            raise _refused(event, f"tag {event.tag} is not part of CDI specs: leave it out")
+            raise _refused(event, f"tag {event.tag} is not understood: leave it out")
         if len(self._stack) >= MAX_DEPTH:
             raise _refused(event, f"nested more than {MAX_DEPTH} levels deep")
         path = self._path_of_next()
@@ -194,7 +197,7 @@ def _tagged(event: Any) -> Any:
     """A quoted scalar, or one with an explicit tag."""
     if event.tag in (None, "!", "tag:yaml.org,2002:str"):
         return event.value
-    raise _refused(event, f"tag {event.tag} is not part of CDI specs: leave it out")
+    raise _refused(event, f"tag {event.tag} is not understood: leave it out")
 
 
 def _refused(event: Any, reason: str) -> YamlError:

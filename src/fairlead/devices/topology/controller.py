@@ -70,13 +70,23 @@ async def write_labels(
             else:
                 changed.append(node.name)
 
-    async with asyncio.TaskGroup() as tasks:
-        for node in cluster.nodes.values():
-            if body := compute_body(node, wanted.get(node.name, {}), settings):
-                tasks.create_task(patch(node, body))
+    bodies = ((node, compute_body(node, wanted.get(node.name, {}), settings)) for node in cluster.nodes.values())
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for node, body in bodies:
+                if body:
+                    tasks.create_task(patch(node, body))
+    except* Exception as errors:
+        # The first says what is wrong; "a group of errors" says nothing.
+        raise _first(errors) from errors
     unknown = sorted({*gone, *(set(wanted) - set(cluster.nodes))})
     unchanged = sorted(set(cluster.nodes) - set(changed) - set(gone))
     return LabelReport(tuple(sorted(changed)), tuple(unchanged), tuple(unknown))
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
 def compute_body(node: NodeSeen, wanted: Mapping[str, str], settings: LabelSettings) -> dict[str, object]:

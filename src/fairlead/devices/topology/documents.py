@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from fairlead.devices.topology.errors import SourceError
 from fairlead.devices.topology.model import Place, Switch, Topology
+from fairlead.devices.topology.providers.decoding import decode_json, decode_yaml
 
 
 class SwitchDocument(
@@ -98,9 +98,5 @@ def to_yaml(topology: Topology) -> bytes:
 def read(text: bytes | str) -> Topology:
     """From JSON or YAML. Raises SourceError, InvalidTopology."""
     raw = text.encode() if isinstance(text, str) else text
-    try:
-        if raw.lstrip()[:1] == b"{":
-            return from_document(msgspec.json.decode(raw, type=TopologyDocument))
-        return from_document(msgspec.yaml.decode(raw, type=TopologyDocument))
-    except msgspec.MsgspecError as error:
-        raise SourceError(f"topology document: {error}") from error
+    decode = decode_json if raw.lstrip()[:1] == b"{" else decode_yaml
+    return from_document(decode(raw, TopologyDocument, "topology document"))

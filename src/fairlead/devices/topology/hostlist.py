@@ -12,21 +12,47 @@ from collections.abc import Iterable, Iterator
 from fairlead.devices.topology.errors import SourceError
 
 _MOST = 100_000
-_NUMBERS = re.compile(r"(\d+)")
-_TAIL = re.compile(r"(.*?)(\d+)$", re.DOTALL)
+_MOST_DIGITS = 18
+"""A longer run of digits is a word: an id, no number that people count by."""
+_NUMBERS = re.compile(r"([0-9]{1,18})")
+_MOST_BRACKETS = 8
+_LONGEST = 1024
 
 
 def expand(texts: str | Iterable[str]) -> list[str]:
     """All names, in the order written, each once. Raises SourceError for an open bracket, a range that runs
-    backwards, or more than 100,000 names."""
+    backwards, more than 100,000 names (a name that is written twice counts twice) or 8 brackets in one."""
     found: dict[str, None] = {}
+    made = 0
     for text in [texts] if isinstance(texts, str) else texts:
         for item in _items(text):
+            # Brackets are counted before names are: each nests a generator.
+            if item.count("[") > _MOST_BRACKETS:
+                raise SourceError(f'host list "{text[:60]}": more than {_MOST_BRACKETS} brackets in one name')
             for name in _names(item, text):
+                if len(name) > _LONGEST:
+                    raise SourceError(f'host list "{text[:60]}": a name is longer than {_LONGEST} characters')
                 found[name] = None
-                if len(found) > _MOST:
+                made += 1
+                if made > _MOST:
                     raise SourceError(f'host list "{text[:60]}": stands for more than {_MOST:,} names')
     return list(found)
+
+
+class HostLists:
+    """The host lists of one file, with one limit over all of them: few lines can stand for many names."""
+
+    def __init__(self, most: int = 3 * _MOST) -> None:
+        self._most = most
+        self._made = 0
+
+    def expand(self, texts: str | Iterable[str]) -> list[str]:
+        """Raises SourceError as `expand`, and where the file's limit is reached."""
+        names = expand(texts)
+        self._made += len(names) + 1
+        if self._made > self._most:
+            raise SourceError(f"the file's host lists stand for more than {self._most:,} names")
+        return names
 
 
 def _items(text: str) -> Iterator[str]:
@@ -63,8 +89,8 @@ def _names(item: str, text: str) -> Iterator[str]:
 
 def _numbers(part: str, text: str) -> Iterator[str]:
     first, dash, last = part.partition("-")
-    if not first.isdecimal() or (dash and not last.isdecimal()):
-        raise SourceError(f'host list "{text[:60]}": "{part}" is neither a number nor a range such as 1-8')
+    if len(part) > 40 or not first.isdecimal() or (dash and not last.isdecimal()):
+        raise SourceError(f'host list "{text[:60]}": "{part[:40]}" is neither a number nor a range such as 1-8')
     low, high = int(first), int(last or first)
     if high < low:
         raise SourceError(f'host list "{text[:60]}": the range "{part}" runs backwards')
@@ -79,14 +105,14 @@ def compact(names: Iterable[str]) -> str:
     groups: dict[tuple[str, int], list[int]] = {}
     parts: list[tuple[str, int, str]] = []
     for name in sorted(set(names)):
-        match = _TAIL.fullmatch(name)
-        if match is None:
+        prefix = name.rstrip("0123456789")
+        digits = name[len(prefix) :]
+        if not 0 < len(digits) <= _MOST_DIGITS:
             parts.append((name, -1, name))
             continue
-        digits = match[2]
         # Numbers of one width go together when any of them has a leading zero; others whatever their width.
         width = len(digits) if digits.startswith("0") and len(digits) > 1 else 0
-        groups.setdefault((match[1], width), []).append(int(digits))
+        groups.setdefault((prefix, width), []).append(int(digits))
     padded = {(prefix, width) for prefix, width in groups if width}
     for prefix, width in padded:
         # 09 and 10 belong to one list of width two.
@@ -114,4 +140,8 @@ def _bracket(numbers: list[int], width: int) -> str:
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A sort key by which leaf2 comes before leaf10."""
-    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _NUMBERS.split(name) if part)
+    return tuple(
+        (0, int(part), "") if part.isascii() and part.isdecimal() else (1, 0, part)
+        for part in _NUMBERS.split(name)
+        if part
+    )

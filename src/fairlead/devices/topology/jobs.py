@@ -8,6 +8,7 @@ burst (one per node that joins) costs one discovery; asked again later, it is a 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.devices.topology.label_values import fnv64a
 
 R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
 
 OK, PENDING, NOT_FOUND = 200, 202, 404
 
@@ -45,7 +48,7 @@ class Answer:
 class _Entry:
     answer: Answer
     since_s: float
-    run: int
+    is_over: bool = False
 
 
 class QueueFull(Exception):
@@ -66,7 +69,6 @@ class Jobs(Generic[R]):
         self._waiting: dict[str, asyncio.Task[None]] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self._runs = 0
 
     @property
     def pending(self) -> int:
@@ -79,10 +81,7 @@ class Jobs(Generic[R]):
             old.cancel()
         elif self.pending >= self.settings.most_waiting:
             raise QueueFull(f"{self.pending} requests wait already; try again later")
-        self._runs += 1
-        entry = _Entry(
-            Answer(PENDING, f"request ID {identifier} has been created".encode()), self._clock.monotonic_s(), self._runs
-        )
+        entry = _Entry(Answer(PENDING, f"request ID {identifier} has been created".encode()), self._clock.monotonic_s())
         self._entries[identifier] = entry
         self._entries.move_to_end(identifier)
         self._waiting[identifier] = asyncio.create_task(self._wait(request, identifier, entry))
@@ -109,10 +108,14 @@ class Jobs(Generic[R]):
         self._running.add(task)
         try:
             async with self._turn:
-                answer = await self._attempts(request)
+                entry.answer = await self._attempts(request)
+        except Exception as error:
+            # Whatever went wrong, who asks gets an answer and does not wait for ever.
+            _log.exception("topology request %s failed", identifier)
+            entry.answer = Answer(500, f"the request failed in an unforeseen way: {error!r}".encode())
         finally:
             self._running.discard(task)
-        entry.answer = answer
+        entry.is_over = True
         entry.since_s = self._clock.monotonic_s()
 
     async def _attempts(self, request: R) -> Answer:
@@ -127,15 +130,11 @@ class Jobs(Generic[R]):
 
     def _forget(self) -> None:
         now_s = self._clock.monotonic_s()
-        done = [key for key, entry in self._entries.items() if key not in self._waiting and self._is_over(entry)]
+        done = [key for key, entry in self._entries.items() if entry.is_over]
         old = [key for key in done if now_s - self._entries[key].since_s > self.settings.keep_s]
         surplus = len(self._entries) - self.settings.most_kept
         for key in {*old, *done[: max(0, surplus)]}:
             del self._entries[key]
-
-    @staticmethod
-    def _is_over(entry: _Entry) -> bool:
-        return entry.answer.status != PENDING or not entry.answer.body
 
 
 def identifier_of(

@@ -6,6 +6,8 @@ Everything has a size limit (64 MiB) and a time limit (30 s by default): a sourc
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,18 +68,22 @@ class Inputs:
         if not isinstance(name, str) or not name or name != Path(name).name or name in (".", ".."):
             raise Unsupported(f'{field_name} "{name}" must be a bare file name, not a path')
         try:
-            return read_file(self.folder / name)
+            return read_file(self.folder / name, ordinary=True)
         except SourceError as error:
             raise Unsupported(f"{field_name}: {error}") from error
 
 
-def read_file(path: Path) -> bytes:
-    """Raises SourceError."""
+def read_file(path: Path, *, ordinary: bool = False) -> bytes:
+    """`ordinary`: pipes and devices are refused, which might never end. Raises SourceError."""
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if ordinary else 0)), "rb") as file:
+            if ordinary and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SourceError(f"{path.name}: is not an ordinary file")
             raw = file.read(LIMIT_BYTES + 1)
     except OSError as error:
         raise SourceError(f"{path.name}: {error.strerror}") from error
+    except ValueError as error:
+        raise SourceError(f"{path.name!r}: not a file name ({error})") from error
     if len(raw) > LIMIT_BYTES:
         raise SourceError(f"{path.name}: larger than {LIMIT_BYTES >> 20} MiB")
     return raw

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from fairlead.devices.topology.errors import SourceError
-from fairlead.devices.topology.hostlist import expand
+from fairlead.devices.topology.hostlist import HostLists
 from fairlead.devices.topology.model import Place, Switch, Topology
 from fairlead.devices.topology.providers.decoding import decode_yaml
 
@@ -37,6 +37,7 @@ class RackFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def topology_from_racks(raw: bytes | str, source: str = "rack file") -> Topology:
     """From YAML or JSON. Raises SourceError, InvalidTopology."""
     file = decode_yaml(raw, RackFile, source)
+    lists = HostLists()
     switches: dict[str, Switch] = {}
     places: list[Place] = []
 
@@ -56,7 +57,7 @@ def topology_from_racks(raw: bytes | str, source: str = "rack file") -> Topology
         if not all(isinstance(text, str) for text in texts):
             raise SourceError(f'{source}: {where}: expected a host list such as "n[1-8]", found {value!r}')
         leaf = _add(switches, path)
-        places.extend(Place(node, leaf, zone=file.zone, region=file.region) for node in expand(texts))
+        places.extend(Place(node, leaf, zone=file.zone, region=file.region) for node in lists.expand(texts))
 
     walk(file.nodes, ())
     return Topology.of(switches.values(), places)
@@ -65,6 +66,7 @@ def topology_from_racks(raw: bytes | str, source: str = "rack file") -> Topology
 def topology_from_csv(text: str, source: str = "CSV") -> Topology:
     """Raises SourceError with the line, InvalidTopology."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    lists = HostLists()
     switches: dict[str, Switch] = {}
     places: list[Place] = []
     header: list[str] = []
@@ -87,7 +89,9 @@ def topology_from_csv(text: str, source: str = "CSV") -> Topology:
             leaf = _add(switches, path)
             domain, sub_domain = named.get("domain", ""), named.get("subDomain", "")
             zone, region, instance = named.get("zone", ""), named.get("region", ""), named.get("instance", "")
-            places += [Place(node, leaf, domain, sub_domain, zone, region, instance) for node in expand(named["node"])]
+            places += [
+                Place(node, leaf, domain, sub_domain, zone, region, instance) for node in lists.expand(named["node"])
+            ]
     except csv.Error as error:
         raise SourceError(f"{source}, line {rows.line_num}: {error}") from error
     return Topology.of(switches.values(), places)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from fairlead.devices.topology.errors import InvalidTopology, Problem, SourceError
-from fairlead.devices.topology.hostlist import expand
+from fairlead.devices.topology.hostlist import HostLists
 from fairlead.devices.topology.label_values import REGION, ZONE
 from fairlead.devices.topology.model import Place, Switch, Topology
 from fairlead.devices.topology.providers.decoding import decode_yaml
@@ -44,6 +44,7 @@ class SimulationModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def topology_from_model(raw: bytes | str, source: str = "model") -> Topology:
     """Raises SourceError, InvalidTopology."""
     model = decode_yaml(raw, SimulationModel, source)
+    lists = HostLists()
     parents: dict[str, str] = {}
     problems: list[Problem] = []
     for name, switch in model.switches.items():
@@ -58,7 +59,7 @@ def topology_from_model(raw: bytes | str, source: str = "model") -> Topology:
     tree = Topology.of(Switch(name, parents.get(name, "")) for name in names)
     places: list[Place] = []
     for index, block in enumerate(model.blocks):
-        nodes = expand(block.nodes)
+        nodes = lists.expand(block.nodes)
         if not nodes:
             raise SourceError(f"{source}: blocks[{index}] has no nodes; name at least one")
         if block.switch and block.switch not in names:

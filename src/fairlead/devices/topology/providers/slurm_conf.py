@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fairlead.devices.topology.errors import SourceError
-from fairlead.devices.topology.hostlist import expand
+from fairlead.devices.topology.hostlist import HostLists
 from fairlead.devices.topology.model import Place, Switch, Topology
 
 
 def topology_from_slurm(text: str) -> Topology:
     """A comment `# name=id` right before a line, as Topograph and `engines.slurm` write it, gives the switch's or
     block's id. Raises SourceError, InvalidTopology."""
+    lists = HostLists()
     parents: dict[str, str] = {}
     leaves: dict[str, list[str]] = {}
     domains: dict[str, str] = {}
@@ -24,16 +25,16 @@ def topology_from_slurm(text: str) -> Topology:
         fields = _fields(line, number)
         if name := fields.get("switchname", ""):
             switches[name] = None
-            for child in expand(fields.get("switches", "")):
+            for child in lists.expand(fields.get("switches", "")):
                 switches[child] = None
                 if parents.setdefault(child, name) != name:
                     raise SourceError(
                         f'topology.conf, line {number}: switch "{child}" is also below "{parents[child]}"'
                     )
-            for node in expand(fields.get("nodes", "")):
+            for node in lists.expand(fields.get("nodes", "")):
                 leaves.setdefault(node, []).append(name)
         elif name := fields.get("blockname", ""):
-            for node in expand(fields.get("nodes", "")):
+            for node in lists.expand(fields.get("nodes", "")):
                 if domains.setdefault(node, name) != name:
                     raise SourceError(f'topology.conf, line {number}: node "{node}" is also in block "{domains[node]}"')
     return Topology.of(
