@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+import pytest
+
 from fairlead.devices.driver.rolling import LifeLock, clear_dead_instances, places_of
+from fairlead.devices.errors import TwoDrivers
 
 DRIVER = "widget.example.com"
 _INSTANCE = """
-import socket, sys
+import resource, socket, sys
 from pathlib import Path
 from fairlead.devices.driver.rolling import LifeLock, places_of
 places = places_of(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
 life = LifeLock(places)
+if sys.argv[3] == "full-disk":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
 life.take()
 kept = []
 for path in (places.registration, places.dra):
@@ -68,3 +77,32 @@ def test_what_killed_instances_left_goes_and_the_living_stay(short_path: Path) -
     finally:
         life.release()
     assert files(short_path) == {*others, of_another, "driver-pod-4.lock"}
+
+
+def test_a_full_disk_does_not_keep_an_instance_from_living(short_path: Path) -> None:
+    with instance(short_path, "full-disk"), pytest.raises(TwoDrivers, match="another process"):
+        LifeLock(places_of(short_path, DRIVER, "full-disk")).take()
+
+
+def test_a_lock_that_was_cleared_away_while_it_was_taken_keeps_others_out(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = places_of(short_path, DRIVER, "pod-1")
+    flock, cleared = fcntl.flock, []
+
+    def flock_late(descriptor: int, operation: int) -> None:
+        if not cleared:
+            cleared.append(places.life_lock)
+            places.life_lock.unlink()
+        flock(descriptor, operation)
+
+    first = LifeLock(places)
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock_late)
+        first.take()
+    assert cleared
+    try:
+        with pytest.raises(TwoDrivers, match=f"process {os.getpid()} serves driver"):
+            LifeLock(places).take()
+    finally:
+        first.release()

@@ -78,20 +78,30 @@ class LifeLock:
     def take(self) -> None:
         """Raises TwoDrivers, ServeError."""
         path, driver = self._places.life_lock, self._places.driver
-        try:
-            path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ServeError(f"{path}: cannot be made: {error.strerror}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pid = _read_pid(descriptor)
+        while True:
+            try:
+                path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise ServeError(f"{path}: cannot be made: {error.strerror}") from error
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = _read_pid(descriptor)
+                os.close(descriptor)
+                raise _two_drivers(driver, path, pid) from None
+            except OSError as error:
+                os.close(descriptor)
+                raise ServeError(f"{path}: cannot be locked: {error.strerror}") from error
+            if _is_at(descriptor, path):
+                break
+            # Another instance cleared it away in between (`clear_dead_instances`): it would keep nobody out.
             os.close(descriptor)
-            raise _two_drivers(driver, path, pid) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
+        # The pid is for people only: a full disk is no reason not to serve.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -202,6 +212,14 @@ def listener_of(path: Path) -> int | None:
             return 0  # its queue is full: somebody is there
         credentials = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[0])
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _read_pid(descriptor: int) -> int:
