@@ -8,7 +8,7 @@ from typing import Any
 
 from fairlead.kube.cel_values import Version
 from fairlead.kube.quantity import Quantity
-from fairlead.scheduling.allocator.selector_functions import size_of, tenths
+from fairlead.scheduling.allocator.selector_values import size_of, tenths
 
 Charge = Callable[[Sequence[Any], Any], int]
 """Arguments (the target first) and result of a call -> its cost."""

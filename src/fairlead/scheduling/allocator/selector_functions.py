@@ -1,7 +1,6 @@
-"""The operators and functions of device selectors on plain Python values, and what each call costs at run time.
+"""The functions that device selectors may call, on the values of `selector_values`.
 
-Values are bool, int (64 bits), float, str, None, list, dict, `Quantity` and `Version`. Failures are `Fault`s, worded as
-cel-go words them. Costs are those of cel-go's runtime (interpreter/runtimecost.go) and of Kubernetes' function library.
+What is missing in `FUNCTIONS` is left to the C++ runtime.
 """
 
 from __future__ import annotations
@@ -17,212 +16,23 @@ from typing import Any
 from fairlead.kube import cel_patterns, cel_values
 from fairlead.kube.cel_values import Version
 from fairlead.kube.quantity import Quantity
-from fairlead.scheduling.allocator.selector_environment import MAX_LIST_VALUES
-
-_LOWEST, _HIGHEST = -(2**63), 2**63 - 1
-
-
-class Fault(Exception):
-    """An evaluation error. `&&`, `||` and macros pass over it where the other side decides."""
-
-
-class NoOverload(Fault):
-    """The function does not take values of these types."""
-
-
-_TYPE_NAMES: Mapping[type, tuple[str, str]] = {
-    bool: ("bool", "types.Bool"),
-    int: ("int", "types.Int"),
-    float: ("double", "types.Double"),
-    str: ("string", "types.String"),
-    list: ("list", "*types.baseList"),
-    dict: ("map", "*types.baseMap"),
-    type(None): ("null_type", "types.Null"),
-    Quantity: ("kubernetes.Quantity", "cel.Quantity"),
-    Version: ("kubernetes.Semver", "cel.Semver"),
-}
-
-
-def type_name(value: Any) -> str:
-    return _TYPE_NAMES.get(type(value), ("map", ""))[0]
-
-
-def no_overload(function: str = "", *values: Any) -> Fault:
-    if not function:
-        return NoOverload("no such overload")
-    if not values:
-        return Fault(f"no such overload: {function}")
-    return Fault(f"no such overload: {function}({', '.join(map(type_name, values))})")
-
-
-def not_iterable(value: Any) -> Fault:
-    return Fault(f"got '{_TYPE_NAMES[type(value)][1]}', expected iterable type")
-
-
-def size_of(value: Any) -> int:
-    """The size that costs are counted by: one for what has no length."""
-    return len(value) if isinstance(value, str | list | dict) else 1
-
-
-def tenths(count: int) -> int:
-    """The cost of looking at so many characters."""
-    return math.ceil(count * 0.1)
-
-
-def equals(left: Any, right: Any) -> bool:
-    kind = type(left)
-    if kind is type(right) and kind in _DIRECT:
-        return bool(left == right)
-    if kind in _NUMBERS and type(right) in _NUMBERS:
-        return bool(left == right)
-    if kind is Quantity or kind is Version:
-        if kind is not type(right):
-            raise no_overload()
-        return bool(left == right)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(equals, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(equals(value, right[key]) for key, value in left.items())
-    return False
-
-
-_NUMBERS = frozenset((int, float))
-_DIRECT = frozenset((bool, int, float, str, type(None)))
-_ORDERED = frozenset((bool, int, float, str))
-
-
-def ordering(name: str, compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def ordered(left: Any, right: Any) -> bool:
-        kind, other = type(left), type(right)
-        if kind not in _ORDERED:
-            raise no_overload(name)
-        if kind is not other and not (kind in _NUMBERS and other in _NUMBERS):
-            raise no_overload()
-        return compare(left, right)
-
-    return ordered
-
-
-def _whole(value: int, what: str = "integer overflow") -> int:
-    if not _LOWEST <= value <= _HIGHEST:
-        raise Fault(what)
-    return value
-
-
-def _arithmetic(name: str, compute: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    def apply(left: Any, right: Any) -> Any:
-        kind = type(left)
-        if kind not in _NUMBERS:
-            raise no_overload() if kind is str else no_overload(name)
-        if kind is not type(right):
-            raise no_overload()
-        return _whole(compute(left, right)) if kind is int else compute(left, right)
-
-    return apply
-
-
-def _add(left: Any, right: Any) -> Any:
-    if isinstance(left, str | list):
-        if type(left) is not type(right):
-            raise no_overload()
-        return left + right
-    return _PLUS(left, right)
-
-
-_PLUS = _arithmetic("_+_", operator.add)
-
-
-def _divide(left: Any, right: Any) -> Any:
-    if isinstance(left, float) and right == 0:
-        return math.nan if left == 0 or math.isnan(left) else math.copysign(math.inf, left) * math.copysign(1, right)
-    if isinstance(left, float):
-        return left / right
-    if right == 0:
-        raise Fault("division by zero")
-    quotient = abs(left) // abs(right)
-    return quotient if (left < 0) == (right < 0) else -quotient
-
-
-def _modulo(left: Any, right: Any) -> Any:
-    if type(left) is not int:
-        raise no_overload() if type(left) is str else no_overload("_%_")
-    if type(right) is not int:
-        raise no_overload()
-    if right == 0:
-        raise Fault("modulus by zero")
-    rest = abs(left) % abs(right)
-    return -rest if left < 0 else rest
-
-
-def _negate(value: Any) -> Any:
-    if type(value) is int:
-        return _whole(-value)
-    if type(value) is float:
-        return -value
-    raise no_overload() if type(value) in (bool, str) else no_overload("-_")
-
-
-def _not(value: Any) -> bool:
-    if value is True:
-        return False
-    if value is False:
-        return True
-    raise no_overload()
-
-
-def contained(value: Any, container: Any) -> bool:
-    if isinstance(container, dict):
-        return isinstance(value, str | int) and not isinstance(value, bool) and value in container
-    if not isinstance(container, list):
-        raise no_overload()
-    fault: Fault | None = None
-    for item in container:
-        try:
-            if equals(item, value):
-                return True
-        except Fault as error:
-            fault = error
-    if fault is not None:
-        raise fault
-    return False
-
-
-def index(container: Any, key: Any) -> Any:
-    """`container[key]` and, with a name, `container.key`."""
-    if isinstance(key, Quantity | Version):
-        raise Fault(f"invalid qualifier type: {_TYPE_NAMES[type(key)][1]}")
-    if isinstance(container, dict):
-        try:
-            return container[key]
-        except (KeyError, TypeError):
-            raise Fault(f"no such key: {key}") from None
-    if not isinstance(container, list):
-        raise Fault(f"no such key: {key}")
-    if isinstance(key, float) and key.is_integer():
-        key = int(key)
-    if type(key) is not int:
-        raise Fault(f"unsupported index type '{type_name(key)}' in list")
-    if not 0 <= key < len(container):
-        raise Fault(f"index out of bounds: {key}")
-    return container[key]
-
-
-def includes(target: Any, value: Any) -> bool:
-    if not isinstance(target, list):
-        return _equal_or_not(target, value)
-    for place, item in enumerate(target):
-        if place >= MAX_LIST_VALUES:
-            raise Fault(f"'includes' function cannot be applied to lists longer than {MAX_LIST_VALUES} values")
-        if _equal_or_not(item, value):
-            return True
-    return False
-
-
-def _equal_or_not(left: Any, right: Any) -> bool:
-    try:
-        return equals(left, right)
-    except Fault:
-        return False
+from fairlead.scheduling.allocator.selector_values import (
+    AT_MOST,
+    BELOW,
+    HIGHEST,
+    LOWEST,
+    NUMBERS,
+    OPERATORS,
+    PLUS,
+    Fault,
+    NoOverload,
+    equal_or_not,
+    includes,
+    no_overload,
+    ordering,
+    type_name,
+    whole,
+)
 
 
 def _size(value: Any) -> int:
@@ -283,6 +93,8 @@ def _substring(text: str, start: int, end: int | None = None) -> str:
 
 
 def _index_of(text: str, part: str, start: int = 0) -> int:
+    if not part:
+        return start
     if start < 0:
         raise Fault(f"index out of range: {start}")
     return text.find(part, start)
@@ -291,9 +103,11 @@ def _index_of(text: str, part: str, start: int = 0) -> int:
 def _last_index_of(text: str, part: str, start: int | None = None) -> int:
     if start is None:
         return text.rfind(part)
-    if not 0 <= start <= len(text):
+    if not part:
+        return start
+    if start < 0:
         raise Fault(f"index out of range: {start}")
-    return text.rfind(part, 0, start + len(part))
+    return -1 if start >= len(text) else text.rfind(part, 0, start + len(part))
 
 
 def _place(in_text: Callable[..., Any], last: bool) -> Callable[..., Any]:
@@ -302,7 +116,7 @@ def _place(in_text: Callable[..., Any], last: bool) -> Callable[..., Any]:
     def find(container: Any, item: Any, *start: Any) -> Any:
         if not isinstance(container, list) or start:
             return in_text(container, item, *start)
-        places = [place for place, value in enumerate(container) if _equal_or_not(value, item)]
+        places = [place for place, value in enumerate(container) if equal_or_not(value, item)]
         return places[-1 if last else 0] if places else -1
 
     return find
@@ -338,11 +152,7 @@ def _list(function: Callable[[list[Any]], Any]) -> Callable[[Any], Any]:
 
 
 def _sorted(items: list[Any]) -> bool:
-    return all(_AT_MOST(a, b) for a, b in itertools.pairwise(items))
-
-
-_AT_MOST = ordering("_<=_", operator.le)
-_BELOW = ordering("_<_", operator.lt)
+    return all(AT_MOST(a, b) for a, b in itertools.pairwise(items))
 
 
 def _extreme(name: str, better: Callable[[Any, Any], bool]) -> Callable[[list[Any]], Any]:
@@ -355,9 +165,9 @@ def _extreme(name: str, better: Callable[[Any, Any], bool]) -> Callable[[list[An
 
 
 def _sum(items: list[Any]) -> Any:
-    if any(type(item) not in _NUMBERS for item in items):
+    if any(type(item) not in NUMBERS for item in items):
         raise no_overload()
-    return functools.reduce(_PLUS, items) if items else 0
+    return functools.reduce(PLUS, items) if items else 0
 
 
 def _quantity(text: Any) -> Quantity:
@@ -409,7 +219,7 @@ def _of(kind: type, name: str, compute: Callable[[Any], Any]) -> Callable[[Any],
 
 def _is_integer(value: Quantity) -> bool:
     amount = value.amount
-    return amount == amount.to_integral_value() and _LOWEST <= amount <= _HIGHEST
+    return amount == amount.to_integral_value() and LOWEST <= amount <= HIGHEST
 
 
 def _as_integer(value: Quantity) -> int:
@@ -434,9 +244,9 @@ def _to_int(value: Any) -> int:
         return value
     try:
         if type(value) is float and math.isfinite(value):
-            return _whole(int(value))
+            return whole(int(value))
         if type(value) is str and value.strip() == value and "_" not in value:
-            return _whole(int(value))
+            return whole(int(value))
     except ValueError:
         pass
     if type(value) is float:
@@ -447,7 +257,7 @@ def _to_int(value: Any) -> int:
 def _to_double(value: Any) -> float:
     if type(value) not in (int, float, str):
         raise no_overload()
-    if type(value) in _NUMBERS:
+    if type(value) in NUMBERS:
         return float(value)
     try:
         if type(value) is str and value.strip() == value and "_" not in value:
@@ -479,24 +289,6 @@ def _float_text(value: float) -> str:
     if not exponent:
         mantissa, _, exponent = format(Decimal(repr(value)).normalize(), "e").partition("e")
     return f"{mantissa.removesuffix('.0')}e{exponent[0]}{exponent[1:].zfill(2)}"
-
-
-OPERATORS: Mapping[str, Callable[..., Any]] = {
-    "!_": _not,
-    "-_": _negate,
-    "_+_": _add,
-    "_-_": _arithmetic("_-_", operator.sub),
-    "_*_": _arithmetic("_*_", operator.mul),
-    "_/_": _arithmetic("_/_", _divide),
-    "_%_": _modulo,
-    "_<_": _BELOW,
-    "_<=_": _AT_MOST,
-    "_>_": ordering("_>_", operator.gt),
-    "_>=_": ordering("_>=_", operator.ge),
-    "_==_": equals,
-    "_!=_": lambda left, right: not equals(left, right),
-    "@in": contained,
-}
 
 
 def _naming(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -538,7 +330,7 @@ _NAMED: Mapping[str, Callable[..., Any]] = {
     "trim": _text(str.strip),
     "join": _join,
     "isSorted": _list(_sorted),
-    "min": _list(_extreme("min", _BELOW)),
+    "min": _list(_extreme("min", BELOW)),
     "max": _list(_extreme("max", ordering("_>_", operator.gt))),
     "sum": _list(_sum),
     "quantity": _quantity,

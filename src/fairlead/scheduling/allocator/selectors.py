@@ -24,8 +24,9 @@ from fairlead.scheduling.allocator.selector_environment import (
     check,
     check_result,
 )
-from fairlead.scheduling.allocator.selector_evaluation import CostExceeded, Plan, Unsupported, plan
-from fairlead.scheduling.allocator.selector_functions import Fault, type_name
+from fairlead.scheduling.allocator.selector_evaluation import Plan, Unsupported, plan
+from fairlead.scheduling.allocator.selector_steps import CostExceeded
+from fairlead.scheduling.allocator.selector_values import Fault, type_name
 
 __all__ = [
     "CompileError",
