@@ -358,7 +358,8 @@ class Objects:
 
     def _refuse_invalid(self, type_: ResourceType, obj: Object, errors: Sequence[FieldError]) -> None:
         if errors:
-            raise invalid_object(type_.group, obj.get("kind", type_.kind), obj["metadata"].get("name", ""), errors)
+            group = type_.storage_resource[0] if type_.storage_resource else type_.group
+            raise invalid_object(group, obj.get("kind", type_.kind), obj["metadata"].get("name", ""), errors)
 
 
 def _keep(new: Object, old: Object, key: str) -> None:

@@ -99,5 +99,6 @@ def _refuse_unknown(type_: ResourceType, field: str) -> None:
     if field in (NAME, NAMESPACE) or field in type_.selectable_fields:
         return
     if type_.selectable_fields or type_.is_custom:
-        raise bad_request(f"field label not supported: {field}")
+        named = f" for {type_.group}/{type_.version}, Kind={type_.kind}" if type_.kind == "ResourceSlice" else ""
+        raise bad_request(f"field label not supported{named}: {field}")
     raise bad_request(f'"{field}" is not a known field selector: only "{NAME}", "{NAMESPACE}"')

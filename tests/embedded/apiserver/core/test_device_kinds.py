@@ -68,3 +68,31 @@ async def test_parameters_of_any_type_reach_validation_through_apply(client: Any
     status, answer = await client("PATCH", f"{CLASSES}/p", body, headers=headers, fieldManager="m")
     assert status == 422
     assert answer["message"].endswith("must be a valid JSON object")
+
+
+async def test_the_owner_of_a_deallocated_device_stays(client: Any) -> None:
+    claims = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims"
+    request = {"name": "r", "exactly": {"deviceClassName": "c"}}
+    await client("POST", claims, {"metadata": {"name": "c"}, "spec": {"devices": {"requests": [request]}}})
+    device = {"driver": "a.b", "pool": "p", "device": "d"}
+    status = {"allocation": {"devices": {"results": [{"request": "r", **device}]}}, "devices": [device]}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    code, _ = await client("PATCH", f"{claims}/c/status", {"status": status}, headers=headers)
+    assert code == 200
+    _, freed = await client("PATCH", f"{claims}/c/status", {"status": {"allocation": None}}, headers=headers)
+    assert freed["status"] == {}
+    (entry,) = (e for e in freed["metadata"]["managedFields"] if e.get("subresource") == "status")
+    assert "f:devices" in entry["fieldsV1"]["f:status"]
+
+
+async def test_unknown_field_selectors_of_slices_name_the_kind(client: Any) -> None:
+    status, answer = await client("GET", SLICES, fieldSelector="spec.pool=p")
+    assert status == 400
+    assert answer["message"].endswith("not supported for resource.k8s.io/v1, Kind=ResourceSlice: spec.pool")
+
+
+async def test_newer_events_are_refused_as_events_of_core(client: Any) -> None:
+    path = "/apis/events.k8s.io/v1/namespaces/default/events"
+    status, answer = await client("POST", path, {"metadata": {"name": "e"}})
+    assert status == 422
+    assert answer["message"].startswith('Event "e" is invalid')

@@ -141,6 +141,7 @@ def test_deallocation_forgets_what_drivers_reported() -> None:
     obj["status"] = {"allocation": {"devices": {"results": [RESULT]}}, "devices": [device]}
     new = copy.deepcopy({**obj, "status": {"devices": [device]}})
     STRATEGY.prepare_status_update(new, obj, CONTEXT)
+    STRATEGY.admit(new, obj, CONTEXT)
     assert new["status"] == {}
 
 

@@ -50,10 +50,14 @@ class ClaimStrategy(StatusStrategy):
             return ()
         return (invalid("spec", dra_layouts.claim_spec(new.get("spec")), IMMUTABLE),)
 
+    def admit(self, obj: Object, old: Object | None, context: RequestContext) -> None:
+        # After ownership is recorded: who wrote a device's status goes on owning it.
+        if old is not None:
+            drop_deallocated_devices(obj, old)
+
     def prepare_status_update(self, new: Object, old: Object, context: RequestContext) -> None:
         super().prepare_status_update(new, old, context)
         keep_metadata(new, old)
-        drop_deallocated_devices(new, old)
 
     def validate_status(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
         errors: Errors = []

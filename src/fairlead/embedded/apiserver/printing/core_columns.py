@@ -153,11 +153,7 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
     ),
     ("", "ResourceQuota"): (NAME, _quota(limits=False), _quota(limits=True), AGE),
     ("", "Secret"): (NAME, text("Type", "What the secret is for.", "type"), _data_size("data"), AGE),
-    ("", "ServiceAccount"): (
-        NAME,
-        computed("Secrets", "How many secrets the account lists.", lambda obj: len(obj.get("secrets") or ())),
-        AGE,
-    ),
+    ("", "ServiceAccount"): (NAME, AGE),
     ("autoscaling", "Scale"): (
         Column(NAME.name, NAME.type, NAME.description, NAME.cell),
         number("Desired", "replicas is the desired number of instances for the scaled object.", "spec", "replicas"),

@@ -133,11 +133,6 @@ COLUMNS: Mapping[tuple[str, str], tuple[Column, ...]] = {
         ),
         AGE,
     ),
-    ("storage.k8s.io", "CSIStorageCapacity"): (
-        NAME,
-        text("StorageClassName", "The class that it is about.", "storageClassName"),
-        text("Capacity", "What there is left.", "capacity", default=UNSET),
-    ),
     ("storage.k8s.io", "StorageClass"): (
         Column(NAME.name, NAME.type, NAME.description, lambda obj, now: _class_name(obj), format=NAME.format),
         text("Provisioner", "Who makes the volumes.", "provisioner"),
