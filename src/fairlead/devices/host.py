@@ -17,6 +17,9 @@ _BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _ROOT = re.compile(r"pci[0-9a-f]{4,}:[0-9a-f]{2}")
 _LIMIT_BYTES = 1 << 16
 _WORD = 1 << 63
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,19}|0[xX][0-9a-fA-F]{1,16})")
+_ABSENT = " "
+"""What no file's text can be, as it is read without blanks at its ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,11 @@ class Host:
         return self.root / path.lstrip("/")
 
     def exists(self, path: str) -> bool:
-        return self.path(path).exists()
+        """Whether something is there. What cannot be looked at is: only "no such file" means that a device is gone."""
+        try:
+            return self.path(path).exists()
+        except OSError:
+            return True
 
     def names(self, folder: str) -> list[str]:
         """Names in a folder, sorted; empty where it is not there."""
@@ -87,14 +94,12 @@ class Host:
 
     def number(self, path: str, default: int | None = None) -> int:
         """A file that holds one number, decimal or 0x…. An empty (truncated) file raises, absent or not."""
-        text = self.text(path, None if default is None else "\0")
-        if text == "\0":
-            assert default is not None
+        text = self.text(path, None if default is None else _ABSENT)
+        if default is not None and text == _ABSENT:
             return default
-        try:
-            value = int(text, 0)
-        except ValueError:
-            raise ProbeError(f'{path}: expected a number, found "{text[:40]}"') from None
+        if not _NUMBER.fullmatch(text):
+            raise ProbeError(f'{path}: expected a number, found "{text[:40]}"')
+        value = int(text, 0)
         if abs(value) >= _WORD:
             raise ProbeError(f"{path}: expected a number of 64 bits, found {text[:40]}")
         return value

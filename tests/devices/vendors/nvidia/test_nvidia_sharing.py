@@ -234,6 +234,32 @@ def test_a_daemon_that_cannot_start_is_told(node: Node) -> None:
         node.prepare(CLAIM, "gpu-0", config=mps())
 
 
+def test_a_daemon_that_ended_before_its_start_was_read_is_not_taken_to_run(node: Node) -> None:
+    node.prepare(CLAIM, "gpu-0", config=mps())
+    pid = node.pid()
+    os.kill(pid, signal.SIGKILL)
+    await_end(pid)
+    (folder,) = node.daemons()
+    record = msgspec.json.decode((folder / "daemon.json").read_bytes())
+    (folder / "daemon.json").write_bytes(msgspec.json.encode(record | {"started": -1}))
+    node.vendor = node.start()
+    node.prepare(CLAIM, "gpu-0", config=mps())
+    assert node.pid() != pid and runs(node.pid())
+
+
+def test_a_dead_daemon_does_not_keep_its_claim(node: Node) -> None:
+    node.prepare(CLAIM, "gpu-0", config=mps())
+    pid = node.pid()
+    os.kill(pid, signal.SIGKILL)
+    await_end(pid)
+    (folder,) = node.daemons()
+    record = msgspec.json.decode((folder / "daemon.json").read_bytes())
+    (folder / "daemon.json").write_bytes(msgspec.json.encode(record | {"started": -1}))
+    node.vendor = node.start()
+    node.vendor.release(CLAIM, ["gpu-0"])
+    assert node.daemons() == []
+
+
 def test_claims_that_share_a_gpu_share_its_daemon(tmp_path: Path) -> None:
     node = Node(tmp_path, Offer(shares=4))
     first = node.prepare(CLAIM, "gpu-0", config=mps(), consumed={"memory": "8Gi", "shares": "1"})
@@ -308,6 +334,13 @@ INTERVALS = "sharing.timeSlicingConfig.interval is one of Default, Short, Medium
         (mps(threads=3), "unknown field `threads` - at `$.sharing.mpsConfig`; mpsConfig has the fields defaultActive"),
         (mps(defaultPinnedDeviceMemoryLimit="some"), 'defaultPinnedDeviceMemoryLimit: "some" is no quantity'),
         (mps(defaultPinnedDeviceMemoryLimit="512Ki"), "is less than 1Mi"),
+        (mps(defaultPinnedDeviceMemoryLimit="1e999999"), "is more than any GPU has"),
+        (mps(defaultPinnedDeviceMemoryLimit=10**30), "is more than any GPU has"),
+        (mps(defaultPinnedDeviceMemoryLimit="9" * 6000), "is no quantity"),
+        (mps(defaultPinnedDeviceMemoryLimit="1Gi\nquit"), "is no quantity"),
+        (mps(defaultPerDevicePinnedMemoryLimit={"²": "1Gi"}), 'no device "²"; name one by UUID'),
+        (mps(defaultPerDevicePinnedMemoryLimit={"9" * 5000: "1Gi"}), "name one by UUID or by its number"),
+        (mps(defaultPerDevicePinnedMemoryLimit={"0\nquit": "1Gi"}), "name one by UUID or by its number"),
         (mps(defaultPerDevicePinnedMemoryLimit={"2": "1Gi"}), 'no device "2"; name one by UUID or by its number'),
     ],
 )

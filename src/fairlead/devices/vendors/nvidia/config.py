@@ -20,6 +20,10 @@ API_VERSION: Final = "resource.nvidia.com/v1beta1"
 INTERVALS: Final[Mapping[str, int]] = {"Default": 0, "Short": 1, "Medium": 2, "Long": 3}
 """Interval -> what `nvidia-smi compute-policy --set-timeslice` calls it."""
 _MIB: Final = 1 << 20
+_MOST_MIB: Final = 1 << 30
+"""More than this (a PiB) no device has, and MPS does not read."""
+_SHOWN: Final = 60
+"""Characters of a user's text that an error repeats."""
 
 Interval = Literal["Default", "Short", "Medium", "Long"]
 
@@ -104,7 +108,7 @@ def pinned_limits(claim: ClaimReference, config: MpsConfig, uuids: Sequence[str]
         limit = _megabytes(claim, "defaultPinnedDeviceMemoryLimit", config.default_pinned_device_memory_limit)
         limits = dict.fromkeys(uuids, limit)
     for device, amount in config.default_per_device_pinned_memory_limit.items():
-        field = f"defaultPerDevicePinnedMemoryLimit[{device}]"
+        field = f"defaultPerDevicePinnedMemoryLimit[{device[:_SHOWN]}]"
         limits[_device(claim, field, device, uuids)] = _megabytes(claim, field, amount)
     return limits
 
@@ -168,19 +172,26 @@ def _fields(kind: type[msgspec.Struct]) -> str:
 def _device(claim: ClaimReference, field: str, device: str, uuids: Sequence[str]) -> str:
     if device in uuids:
         return device
-    if device.isdigit() and int(device) < len(uuids):
-        return uuids[int(device)]
+    number = next((number for number in range(len(uuids)) if device == str(number)), None)
+    if number is not None:
+        return uuids[number]
     raise ConfigError(
-        f'claim {claim}: {field}: the claim has no device "{device}"; name one by UUID or by its number, '
+        f'claim {claim}: {field}: the claim has no device "{device[:_SHOWN]}"; name one by UUID or by its number, '
         f"0 to {len(uuids) - 1}"
     )
 
 
 def _megabytes(claim: ClaimReference, field: str, amount: str | int) -> str:
     try:
-        megabytes = Quantity.parse(str(amount)).value // _MIB
+        written = str(amount)
+        megabytes = Quantity.parse(written).value // _MIB
     except ValueError as error:
-        raise ConfigError(f'claim {claim}: {field}: "{amount}" is no quantity such as 4Gi: {error}') from error
+        shown = str(amount)[:_SHOWN] if isinstance(amount, str) else "a number of thousands of digits"
+        raise ConfigError(f'claim {claim}: {field}: "{shown}" is no quantity such as 4Gi: {error}') from error
     if megabytes < 1:
-        raise ConfigError(f'claim {claim}: {field}: "{amount}" is less than 1Mi, the least that MPS can limit to')
+        raise ConfigError(
+            f'claim {claim}: {field}: "{written[:_SHOWN]}" is less than 1Mi, the least that MPS can limit to'
+        )
+    if megabytes > _MOST_MIB:
+        raise ConfigError(f'claim {claim}: {field}: "{written[:_SHOWN]}" is more than any GPU has')
     return f"{megabytes}M"

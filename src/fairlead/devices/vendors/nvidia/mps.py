@@ -81,7 +81,7 @@ class MpsDaemons:
         record = self._record(key)
         if record is None:
             return False
-        if record.pid and record.started == _started(record.pid):
+        if _is_same(record):
             return True
         # Killed after the start and before its id was written down: it answers all the same.
         return record.pid == 0 and self._answers(key)
@@ -239,8 +239,13 @@ def _started(pid: int) -> int:
     return -1 if fields[0] in ("Z", "X") else int(fields[19])
 
 
+def _is_same(record: _Record) -> bool:
+    """Whether the recorded process runs. One that ended before its start could be read (-1) never does."""
+    return record.pid > 0 and record.started > 0 and record.started == _started(record.pid)
+
+
 def _kill(record: _Record, number: signal.Signals) -> None:
-    if record.pid and record.started == _started(record.pid):
+    if _is_same(record):
         try:
             os.killpg(record.pid, number)
         except (ProcessLookupError, PermissionError) as error:
