@@ -10,6 +10,7 @@ import pytest
 from devices.driver.driver_rig import DRIVER, Result, config, widgets
 from fairlead.devices.driver.allocation import grants_of, parameters_for
 from fairlead.devices.errors import ClaimError
+from fairlead.devices.inventory import Device, Inventory
 from fairlead.devices.vendor import ClaimReference, Grant
 from fairlead.kube.objects import DeviceAllocationConfiguration, OpaqueDeviceConfiguration, ResourceClaim
 
@@ -61,6 +62,14 @@ def test_what_cannot_be_prepared_says_why(found: ResourceClaim, says: str, retry
         grants(found)
     assert raised.value.retry is retry
     assert "team/claim" in str(raised.value)
+
+
+def test_of_devices_with_one_name_none_is_given() -> None:
+    doubled = Inventory((*widgets().devices, Device("widget-0", attributes={"index": 9})))
+    found = claim([Result("widget-1"), Result("widget-0")])
+    with pytest.raises(ClaimError, match='2 devices on node node-a have the name "widget-0"'):
+        grants_of(found, WANTED, driver=DRIVER, pool="node-a", inventory=doubled)
+    assert grants_of(claim([Result("widget-1")]), WANTED, driver=DRIVER, pool="node-a", inventory=doubled)
 
 
 def test_classes_come_first_whatever_the_order_in_the_allocation() -> None:

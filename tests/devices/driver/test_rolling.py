@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-import pytest
-
 from fairlead.devices.driver.rolling import LifeLock, clear_dead_instances, places_of
 from fairlead.devices.errors import TwoDrivers
 

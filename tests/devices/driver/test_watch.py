@@ -12,7 +12,7 @@ import pytest
 
 from fairlead.clock import SYSTEM, Clock, VirtualClock
 from fairlead.devices.cdi.spec import NO_EDITS, ContainerEdits
-from fairlead.devices.driver.calls import VendorCalls
+from fairlead.devices.driver.calls import CallThreads, VendorCalls
 from fairlead.devices.driver.damping import DampingSettings
 from fairlead.devices.driver.state import NodeView
 from fairlead.devices.driver.watch import NodeWatch, WatchSettings
@@ -294,6 +294,19 @@ async def test_a_call_that_is_stuck_is_named_to_those_after_it() -> None:
                 break
             await asyncio.sleep(0.01)
     assert await calls.call("health", lambda: 1, limit_s=10) == 1
+
+
+async def test_a_machine_without_threads_left_blocks_no_vendor_for_good() -> None:
+    calls = VendorCalls("gpu on n1", threads=CallThreads())
+    size = threading.stack_size(2**46)  # more than an address space has: the thread cannot be started
+    try:
+        for _ in range(2):
+            with pytest.raises(ProbeError, match="gpu on n1: probe has no thread to run in: can't start new thread"):
+                await calls.call("probe", lambda: 1, limit_s=10)
+    finally:
+        threading.stack_size(size)
+    assert (calls.stuck, calls.is_busy) == ("", False)
+    assert await calls.call("probe", lambda: 1, limit_s=10) == 1
 
 
 async def test_what_a_call_raises_comes_out() -> None:

@@ -7,6 +7,7 @@ and name no request, the result's request, or (for a subrequest, "parent/sub") i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -79,6 +80,13 @@ def grants_of(
             f"claim {wanted}: no device {names} on node {pool} now; it vanished after the claim was allocated; delete "
             f"the pod and the claim to have it allocated anew, or bring the device back"
         )
+    counts = Counter(device.name for device in inventory.devices)
+    for result in results:
+        if counts[result.device] > 1:
+            raise ClaimError(
+                f'claim {wanted}: {counts[result.device]} devices on node {pool} have the name "{result.device}", so '
+                f"none of them is given to anybody; names must be unique"
+            )
     configs = own_configs(allocation.config, driver)
     return tuple(
         Grant(

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.devices.errors import VendorBusy, VendorTimeout
+from fairlead.devices.errors import ProbeError, VendorBusy, VendorTimeout
 
 T = TypeVar("T")
 _Job = tuple[Callable[[], Any], "asyncio.Future[Any]", asyncio.AbstractEventLoop]
@@ -32,15 +32,16 @@ class CallThreads:
         self._started = 0
 
     def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
-        """Run `call` in a thread. The future belongs to the running loop."""
+        """Run `call` in a thread. The future belongs to the running loop. Raises RuntimeError where no thread
+        can be started."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
             else:
+                threading.Thread(target=self._work, name=f"vendor calls {self._started + 1}", daemon=True).start()
                 self._started += 1
-                threading.Thread(target=self._work, name=f"vendor calls {self._started}", daemon=True).start()
         self._jobs.put((call, future, loop))
         return future
 
@@ -88,7 +89,8 @@ class VendorCalls:
     async def call(self, what: str, call: Callable[[], T], *, limit_s: float) -> T:
         """The result of `call`, or what it raises. It may wait for its turn as long as it may then take.
 
-        Raises VendorTimeout when it takes longer, or when a call before it is stuck; VendorBusy when it got no turn.
+        Raises VendorTimeout when it takes longer, or when a call before it is stuck; VendorBusy when it got no turn;
+        ProbeError when the machine gives no thread for it.
         """
         if self.stuck:
             raise VendorTimeout(f"{self.name}: {what} is not tried: {self.stuck}")
@@ -99,8 +101,14 @@ class VendorCalls:
             kind = VendorTimeout if self.stuck else VendorBusy
             why = self.stuck or f"{self._running or 'another call'} took its turn"
             raise kind(f"{self.name}: {what} did not begin within {limit_s:g} s: {why}") from None
+        try:
+            future = self._threads.submit(call)
+        except RuntimeError as error:
+            self._turn.release()
+            raise ProbeError(
+                f"{self.name}: {what} has no thread to run in: {error}; raise the limit of tasks"
+            ) from error
         self._running, self._started_s, self._limit_s = what, self._clock.monotonic_s(), limit_s
-        future = self._threads.submit(call)
         future.add_done_callback(self._ended)
         # Not cancelled with us: the thread goes on, and the vendor is taken until it is done.
         done, _ = await asyncio.wait([future], timeout=limit_s)
