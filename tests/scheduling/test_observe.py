@@ -66,8 +66,9 @@ def test_a_pod_waits_for_gates_and_claims_by_name() -> None:
     assert "gates: hold" in observe_pod(pod(schedulingGates=[{"name": "hold"}]), {}).waits_for
     claimed = pod(resourceClaims=[{"name": "gpu", "resourceClaimName": "c1"}])
     assert "does not exist" in observe_pod(claimed, {}).waits_for
-    claim = msgspec.convert({"metadata": {"name": "c1"}}, ResourceClaim)
-    assert "to be allocated" in observe_pod(claimed, {"c1": claim}).waits_for
+    assert not observe_pod(claimed, {"c1": msgspec.convert({"metadata": {"name": "c1"}}, ResourceClaim)}).waits_for
+    leaving = {"metadata": {"name": "c1", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert "being deleted" in observe_pod(claimed, {"c1": msgspec.convert(leaving, ResourceClaim)}).waits_for
     templated = pod(resourceClaims=[{"name": "gpu", "resourceClaimTemplateName": "t"}])
     assert "made from its template" in observe_pod(templated, {}).waits_for
 

@@ -1,25 +1,32 @@
 """The scheduler as a process: pods without a node in, bindings and reasons out. Decisions are in `placement.py`.
 
 One cycle takes every waiting pod in order of priority and age, decides on the ledger's state, and binds concurrently;
-decisions never wait for writes. Pods that fit nowhere are tried again when something that matters has changed.
+decisions never wait for writes. Pods that fit nowhere are tried again when something that matters has changed. Claims
+without devices get them with the node: the allocation and the reservation are written before the pod is bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.kube.client import Client
+from fairlead.kube.discovery import Discovery
 from fairlead.kube.errors import ApiError, Conflict, NotFound
 from fairlead.kube.events import EventRecorder
-from fairlead.kube.informer import Handler, Informers
-from fairlead.kube.kinds import NODES, PODS, RESOURCE_CLAIMS
-from fairlead.kube.objects import Pod
+from fairlead.kube.informer import Handler, Informer, Informers
+from fairlead.kube.kinds import DEVICE_CLASSES, DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from fairlead.kube.objects import Pod, ResourceClaim
+from fairlead.kube.objects.devices import AllocationResult
 from fairlead.kube.store import by_namespace
 from fairlead.kube.transport import Unreachable
+from fairlead.scheduling.allocator import Allocated
+from fairlead.scheduling.devices import Devices, Wish
 from fairlead.scheduling.ledger import Ledger
 from fairlead.scheduling.observe import observe_node, observe_pod
 from fairlead.scheduling.placement import Placement, place
@@ -33,6 +40,13 @@ RETRY_S = 1.0
 
 RECHECK_S = 30.0
 """Everything is looked at again this often, whatever events say."""
+
+FINALIZER = "resource.kubernetes.io/delete-protection"
+"""Keeps a claim for as long as it has devices, as kube-scheduler does; the claim controller takes it off."""
+
+
+class AllocatedOtherwise(Exception):
+    """A claim got other devices than were decided, from somebody else."""
 
 
 class Scheduler:
@@ -48,6 +62,10 @@ class Scheduler:
         self._pods = informers.informer(PODS, indexes={"namespace": by_namespace})
         self._nodes = informers.informer(NODES)
         self._claims = informers.informer(RESOURCE_CLAIMS, indexes={"namespace": by_namespace})
+        self._slices = informers.informer(RESOURCE_SLICES)
+        self._classes = informers.informer(DEVICE_CLASSES)
+        self._informers = informers
+        self._devices = Devices(self._slices.store, self._classes.store, (), self._claims.store)
         self._changed = asyncio.Event()
         self._ledger = Ledger(self._changed.set)
         self._waiting: dict[str, Pod] = {}  # uid -> pod without a node
@@ -59,9 +77,14 @@ class Scheduler:
         """Schedule until cancelled."""
         self._pods.add_handler(Handler(self._seen, lambda _, new: self._seen(new), self._gone))
         wake: Handler[Any] = Handler.every(lambda _: self._changed.set())
-        self._nodes.add_handler(wake)
-        self._claims.add_handler(wake)
-        for informer in (self._pods, self._nodes, self._claims):
+        copies: list[Informer[Any]] = [self._nodes, self._claims, self._slices, self._classes]
+        rules = await self._taint_rules()
+        if rules is not None:
+            self._devices = Devices(self._slices.store, self._classes.store, rules.store, self._claims.store)
+            copies.append(rules)
+        for informer in copies:
+            informer.add_handler(wake)
+        for informer in (self._pods, *copies):
             await informer.wait_synced(60.0)
         try:
             while True:
@@ -104,27 +127,68 @@ class Scheduler:
         nodes = {n.metadata.name: observe_node(n, {}, frozenset()) for n in self._nodes.store}
         for name in nodes:
             nodes[name] = self._with_usage(nodes[name])
+        self._devices.refresh()
         for pod, view in self._in_order(undecided):
-            placement = place(view, nodes.values())
+            # What was decided in this cycle may have given a shared claim its devices.
+            current = observe_pod(pod, self._claims_of(pod.metadata.namespace)) if view.claims else view
+            placement, allocations = self._decide(current, nodes)
             if placement.node is None:
                 self._start(self._say_why_not(pod, placement))
                 continue
             self._ledger.assume(pod, placement.node)
             nodes[placement.node] = _with_pod(nodes[placement.node], view)
-            self._start(self._bind(pod, placement.node, view.claims))
+            self._start(self._bind(pod, placement.node, view.claims, allocations))
+
+    def _decide(self, view: PodView, nodes: Mapping[str, NodeView]) -> tuple[Placement, Mapping[str, AllocationResult]]:
+        """Where the pod goes, and the allocations that its claims get there."""
+        claims = self._claims_of(view.namespace) if view.claims and not view.waits_for else {}
+        wish = self._devices.wish([claims[name] for name in view.claims if name in claims])
+        if wish is None:
+            return place(view, nodes.values()), {}
+        given: dict[str, Allocated] = {}
+
+        def lacks_devices(node: NodeView, wish: Wish = wish) -> str | None:
+            decision = self._devices.decide(wish, node)
+            if isinstance(decision, Allocated):
+                given[node.name] = decision
+                return None
+            return f"cannot allocate all claims: {decision}"
+
+        placement = place(view, nodes.values(), lacks_devices)
+        if placement.node is None:
+            return placement, {}
+        return placement, self._devices.assume(wish, given[placement.node])
+
+    def _claims_of(self, namespace: str) -> dict[str, ResourceClaim]:
+        """Claims by name, with the devices that were decided for them."""
+        found = self._claims.store.by_index("namespace", namespace)
+        return {claim.metadata.name: self._devices.with_decided(claim) for claim in found}
+
+    async def _taint_rules(self) -> Informer[Any] | None:
+        """Copies of the DeviceTaintRules, where the API server has them."""
+        version = f"{DEVICE_TAINT_RULES.group}/{DEVICE_TAINT_RULES.version}"
+        while True:
+            try:
+                await Discovery(self._client).resource_for(version, DEVICE_TAINT_RULES.kind)
+                break
+            except ApiError as error:
+                _LOG.info("taints in ResourceSlices count, rules for more are not served here: %s", error)
+                return None
+            except (Unreachable, TimeoutError):
+                await self._clock.sleep(RETRY_S)
+        return self._informers.informer(DEVICE_TAINT_RULES)
 
     def _with_usage(self, node: NodeView) -> NodeView:
         return _replace_usage(node, self._ledger.used(node.name), self._ledger.host_ports(node.name))
 
     def _in_order(self, pods: Iterable[Pod]) -> list[tuple[Pod, PodView]]:
-        claims: dict[str, dict[str, object]] = {}
+        claims: dict[str, dict[str, ResourceClaim]] = {}
         views = []
         for pod in pods:
             namespace = pod.metadata.namespace
             if namespace not in claims and pod.spec.resource_claims:
-                found = self._claims.store.by_index("namespace", namespace)
-                claims[namespace] = {c.metadata.name: c for c in found}
-            views.append((pod, observe_pod(pod, claims.get(namespace, {}))))  # type: ignore[arg-type]
+                claims[namespace] = self._claims_of(namespace)
+            views.append((pod, observe_pod(pod, claims.get(namespace, {}))))
         return sorted(views, key=lambda item: (-item[1].priority, item[1].created_s, item[1].namespace, item[1].name))
 
     def _start(self, work: object) -> None:
@@ -132,8 +196,12 @@ class Scheduler:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _bind(self, pod: Pod, node: str, claims: Sequence[str]) -> None:
+    async def _bind(
+        self, pod: Pod, node: str, claims: Sequence[str], allocations: Mapping[str, AllocationResult]
+    ) -> None:
+        """Write what was decided: the pod's claims first. `allocations`: claim name -> its devices, where new."""
         meta = pod.metadata
+        is_written = False
         body = {
             "apiVersion": "v1",
             "kind": "Binding",
@@ -144,13 +212,15 @@ class Scheduler:
             try:
                 # The node starts a pod only when its claims are reserved for it.
                 for claim in claims:
-                    await self._reserve(claim, pod)
+                    await self._reserve(claim, pod, allocations.get(claim))
+                is_written = True
                 path = PODS.path(meta.namespace, meta.name, "binding")
                 await self._client.request("POST", path, body=body)
-            except (NotFound, Conflict) as error:
+            except (NotFound, Conflict, AllocatedOtherwise) as error:
                 # Deleted, replaced or bound by somebody else: the informer says which.
                 _LOG.info("pod %s/%s is not bound to %s: %s", meta.namespace, meta.name, node, error)
                 self._ledger.forget(meta.uid)
+                self._changed.set()
                 return
             except (ApiError, Unreachable, TimeoutError) as error:
                 _LOG.warning("pod %s/%s is not bound to %s: %s; trying again", meta.namespace, meta.name, node, error)
@@ -158,18 +228,37 @@ class Scheduler:
                 await self._clock.sleep(RETRY_S)
                 self._changed.set()
                 return
+            finally:
+                if not is_written:
+                    self._devices.forget(self._uids_of(allocations, meta.namespace))
         self._waiting.pop(meta.uid, None)
         self._events.normal(PODS, pod, "Scheduled", f"Successfully assigned {meta.namespace}/{meta.name} to {node}")
 
-    async def _reserve(self, claim: str, pod: Pod) -> None:
-        """Enter the pod among the consumers of a claim. Raises NotFound, Invalid (the claim is full)."""
+    def _uids_of(self, claims: Iterable[str], namespace: str) -> list[str]:
+        found = (self._claims.store.get(name, namespace) for name in claims)
+        return [claim.metadata.uid for claim in found if claim is not None]
+
+    async def _reserve(self, claim: str, pod: Pod, allocation: AllocationResult | None) -> None:
+        """Enter the pod among the consumers of a claim, with its devices where it has none yet. Raises NotFound,
+        Invalid (the claim is full), AllocatedOtherwise."""
         consumer = {"resource": "pods", "name": pod.metadata.name, "uid": pod.metadata.uid}
+        wanted = msgspec.to_builtins(allocation) if allocation is not None else None
+
+        def protect(obj: dict[str, Any]) -> None:
+            finalizers = obj["metadata"].setdefault("finalizers", [])
+            if FINALIZER not in finalizers:
+                finalizers.append(FINALIZER)
 
         def enter(obj: dict[str, Any]) -> None:
-            consumers = obj.setdefault("status", {}).setdefault("reservedFor", [])
+            status = obj.setdefault("status", {})
+            if wanted is not None and _devices_of(status.setdefault("allocation", wanted)) != _devices_of(wanted):
+                raise AllocatedOtherwise(f'claim "{claim}" has got other devices from another scheduler')
+            consumers = status.setdefault("reservedFor", [])
             if all(c["uid"] != consumer["uid"] for c in consumers):
                 consumers.append(consumer)
 
+        if wanted is not None:
+            await self._client.modify(RESOURCE_CLAIMS, claim, pod.metadata.namespace, protect)
         await self._client.modify(RESOURCE_CLAIMS, claim, pod.metadata.namespace, enter, subresource="status")
 
     async def _say_why_not(self, pod: Pod, placement: Placement) -> None:
@@ -205,6 +294,12 @@ class Scheduler:
                 return
         if reason == "Unschedulable":
             self._events.warning(PODS, pod, "FailedScheduling", message)
+
+
+def _devices_of(allocation: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What an allocation gives, whatever defaults the server has added to it."""
+    results = (allocation.get("devices") or {}).get("results") or ()
+    return [tuple(r.get(key) for key in ("request", "driver", "pool", "device", "shareID")) for r in results]
 
 
 def _replace_usage(node: NodeView, used: dict[str, int], ports: frozenset[tuple[str, int]]) -> NodeView:

@@ -120,6 +120,6 @@ def _waits_for(pod: Pod, claims: Mapping[str, ResourceClaim]) -> str:
             return f"waits for resource claim {use.name!r} to be made from its template"
         if name and name not in claims:
             return f'waits for resource claim "{name}", which does not exist'
-        if name and claims[name].status.allocation is None:
-            return f'waits for resource claim "{name}" to be allocated'
+        if name and claims[name].metadata.is_deleting:
+            return f'waits for resource claim "{name}", which is being deleted, to be there anew'
     return ""

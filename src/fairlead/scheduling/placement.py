@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.scheduling.filters import FILTERS
@@ -35,23 +35,34 @@ class Placement:
         return f"0/{total} nodes are available: {', '.join(f'{n} {reason}' for reason, n in counted)}."
 
 
-def place(pod: PodView, nodes: Iterable[NodeView]) -> Placement:
-    """The best node for a pod: of those that pass every filter, the emptiest after placing; ties by node name."""
+DeviceCheck = Callable[[NodeView], str | None]
+"""Why the pod's claims get no devices on a node; None where they do."""
+
+
+def place(pod: PodView, nodes: Iterable[NodeView], lacks_devices: DeviceCheck | None = None) -> Placement:
+    """The best node for a pod: of those that pass every filter, the emptiest after placing; ties by node name.
+
+    Devices, the dearest question, are asked for of the best nodes first, until a node has them.
+    """
     if pod.waits_for:
         return Placement(None, waits_for=pod.waits_for)
     rejections: dict[str, str] = {}
-    best: tuple[float, str] | None = None
+    fitting: list[tuple[float, str, NodeView]] = []
     for node in nodes:
         reason = next((r for f in FILTERS if (r := f(pod, node)) is not None), None)
         if reason is not None:
             rejections[node.name] = reason
             continue
-        score = compute_score(pod, node)
-        if best is None or (-score, node.name) < (-best[0], best[1]):
-            best = (score, node.name)
-    if best is None:
-        return Placement(None, rejections=rejections)
-    return Placement(best[1], best[0], rejections)
+        fitting.append((-compute_score(pod, node), node.name, node))
+    if lacks_devices is None:
+        best = min(fitting, default=None, key=lambda found: found[:2])
+        return Placement(best[1], -best[0], rejections) if best else Placement(None, rejections=rejections)
+    for negative, name, node in sorted(fitting, key=lambda found: found[:2]):
+        reason = lacks_devices(node)
+        if reason is None:
+            return Placement(name, -negative, rejections)
+        rejections[name] = reason
+    return Placement(None, rejections=rejections)
 
 
 def compute_score(pod: PodView, node: NodeView) -> float:

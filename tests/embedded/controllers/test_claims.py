@@ -6,7 +6,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.embedded.controllers.claims import ANNOTATION, compute_claim, compute_pod_claims, needs_claims
+from fairlead.embedded.controllers.claims import (
+    ANNOTATION,
+    FINALIZER,
+    compute_claim,
+    compute_pod_claims,
+    needs_claims,
+    release,
+)
 
 Object = dict[str, Any]
 TEMPLATES = {"t": {"metadata": {"name": "t"}, "spec": {"metadata": {"labels": {"a": "b"}}, "spec": {"devices": {}}}}}
@@ -66,3 +73,18 @@ def test_a_claim_made_for_a_pod_goes_with_it() -> None:
     step = compute_claim(claim("a", owner="a"), {"a": ended})
     assert step.delete and step.deallocate
     assert compute_claim(claim("a", owner="a"), {"a": pod(phase="Running", uid="a")}).reserved_for is None
+
+
+def test_the_finalizer_goes_with_the_allocation_and_not_before() -> None:
+    held = claim("a")
+    held["metadata"]["finalizers"] = [FINALIZER, "other"]
+    assert not compute_claim(held, {"a": pod(phase="Running", uid="a")}).release
+    assert compute_claim(held, {}).release
+    release(held)
+    assert held["metadata"]["finalizers"] == [FINALIZER, "other"]
+    about_to_be = {"metadata": held["metadata"], "status": {}}
+    assert not compute_claim(about_to_be, {}).release
+    deleted = {"metadata": {**held["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    assert compute_claim(deleted, {}).release
+    release(deleted)
+    assert deleted["metadata"]["finalizers"] == ["other"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fairlead.clock import parse_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
-from fairlead.embedded.controllers.claims import compute_claim, compute_pod_claims, needs_claims
+from fairlead.embedded.controllers.claims import compute_claim, compute_pod_claims, needs_claims, release
 from fairlead.embedded.controllers.disruption import DELETION_TIMEOUT_S, compute_budget, failed_budget
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.embedded.controllers.recent import Recent
@@ -198,6 +199,9 @@ class ClaimUsers:
             status.pop("devices", None)
         if status != (claim.get("status") or {}):
             await c.client.replace(a.RESOURCE_CLAIMS, {**claim, "status": status}, subresource="status")
+        if step.release:
+            with contextlib.suppress(NotFound):
+                await c.client.modify(a.RESOURCE_CLAIMS, key.name, key.namespace, release)
         if step.delete:
             await c.delete(a.RESOURCE_CLAIMS, key)
         return None

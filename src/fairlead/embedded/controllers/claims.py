@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from fairlead.embedded.controllers.pods import Object, controller_of, is_deleting, phase
 
 ANNOTATION = "resource.kubernetes.io/pod-claim-name"
+FINALIZER = "resource.kubernetes.io/delete-protection"
+"""What a scheduler puts on a claim before it allocates it: the claim stays for as long as devices are held."""
 
 
 @dataclass(slots=True)
@@ -79,11 +81,12 @@ def _claim(pod: Object, use: str, template: Object) -> Object:
 
 @dataclass(frozen=True, slots=True)
 class ClaimStep:
-    """`reserved_for` is the new consumer list (None: unchanged); `deallocate` clears the allocation; `delete` because
-    the pod that owns the claim is done with it."""
+    """`reserved_for` is the new consumer list (None: unchanged); `deallocate` clears the allocation; `release` takes the
+    finalizer off; `delete` because the pod that owns the claim is done with it."""
 
     reserved_for: list[Object] | None = None
     deallocate: bool = False
+    release: bool = False
     delete: bool = False
 
 
@@ -98,11 +101,21 @@ def compute_claim(claim: Object, pods_by_uid: Mapping[str, Object]) -> ClaimStep
     done = owned_by_pod and not _uses(pod)
     # Only claims made for one pod (or being deleted) lose their allocation: others keep it for the next consumer.
     free = not kept and status.get("allocation") is not None
+    deallocate = free and (bool(consumers) or done or is_deleting(claim))
+    # Without an allocation the finalizer may be that of a scheduler which is about to write one.
+    protected = FINALIZER in (claim["metadata"].get("finalizers") or ())
     return ClaimStep(
         reserved_for=kept if kept != consumers else None,
-        deallocate=free and (bool(consumers) or done or is_deleting(claim)),
+        deallocate=deallocate,
+        release=protected and (deallocate or (is_deleting(claim) and not kept)),
         delete=done and pod is not None and not is_deleting(claim),
     )
+
+
+def release(claim: Object) -> None:
+    """Take the finalizer off a claim without an allocation, in place."""
+    if not (claim.get("status") or {}).get("allocation"):
+        claim["metadata"]["finalizers"] = [f for f in claim["metadata"].get("finalizers") or () if f != FINALIZER]
 
 
 def _uses(pod: Object | None) -> bool:

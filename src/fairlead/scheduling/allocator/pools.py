@@ -94,7 +94,10 @@ class Catalogue:
     """Slices of one node's own devices, by node name."""
     remote: tuple[PreparedSlice, ...]
     """All other slices."""
-    _built: dict[tuple[PreparedSlice, ...], Pool] = field(default_factory=dict, repr=False)
+    # Which slices reach the node, which do not -> the pool: the same slices make another pool for another node.
+    _built: dict[tuple[tuple[PreparedSlice, ...], tuple[PreparedSlice, ...]], Pool] = field(
+        default_factory=dict, repr=False
+    )
 
     def view(self, node: NodePlace) -> NodePools:
         """The pools of a node. Raises AllocationError where a slice names its nodes in a way that cannot be read."""
@@ -136,10 +139,10 @@ class Catalogue:
                 return Pool(id_, is_incomplete=True)
             seen = {slice_.name for slice_ in slices}
             others = tuple(slice_ for slice_ in current if slice_.name not in seen)
-        key = (*sorted(slices, key=lambda slice_: slice_.name), *others)
+        key = (tuple(sorted(slices, key=lambda slice_: slice_.name)), others)
         pool = self._built.get(key)
         if pool is None:
-            pool = self._built[key] = _build_pool(id_, key[: len(slices)], others, self.features)
+            pool = self._built[key] = _build_pool(id_, *key, self.features)
         return pool
 
 
