@@ -58,11 +58,9 @@ def allocate(case: Mapping[str, Any]) -> dict[str, Any]:
         return {"allocated": False, "results": [], "error": f"gather pool information: {error}"}
     decision = decide(plan, view, _in_use(case), budget=_BUDGET)
     if isinstance(decision, Allocated):
-        return {
-            "allocated": True,
-            "results": [msgspec.to_builtins(each) for each in decision.allocations],
-            "error": None,
-        }
+        results = [msgspec.to_builtins(each) for each in decision.allocations]
+        # Without claims nothing is allocated, as the cases see it.
+        return {"allocated": bool(results), "results": results, "error": None}
     return {"allocated": False, "results": [], "error": None if isinstance(decision, DoesNotFit) else str(decision)}
 
 

@@ -29,7 +29,7 @@ def untolerated(taints: Sequence[DeviceTaint], tolerations: Sequence[DeviceToler
 
 
 def taints_by_rule(rules: Iterable[DeviceTaintRule], driver: str, pool: str, device: str) -> tuple[DeviceTaint, ...]:
-    """The taints that rules put on a device. Each field that a selector sets must match; without a selector none does."""
+    """The taints that rules put on a device. Each field that a selector sets must match; no selector, no device."""
     return tuple(rule.spec.taint for rule in rules if _selects(rule, driver, pool, device))
 
 
