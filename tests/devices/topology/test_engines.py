@@ -10,6 +10,7 @@ from hypothesis import given
 from devices.topology.topology_strategies import trees
 from fairlead.devices.topology.engines.graph import graph_json
 from fairlead.devices.topology.engines.labels import LabelSettings, compute_labels, compute_patch
+from fairlead.devices.topology.engines.matching import expand_matches
 from fairlead.devices.topology.engines.slurm import BlockName, block_conf, tree_conf
 from fairlead.devices.topology.errors import Unsupported
 from fairlead.devices.topology.label_values import fnv64a, is_label_key, label_value
@@ -116,3 +117,10 @@ def test_block_names_come_from_node_names() -> None:
         block_conf(topology, naming=BlockName("r", "same"))
     with pytest.raises(Unsupported, match="blockSizes"):
         block_conf(topology, [4, 2])
+
+
+def test_an_expression_that_never_ends_is_ended() -> None:
+    with pytest.raises(Unsupported, match="takes longer than"):
+        expand_matches(r"(a+)+$", "x", ["a" * 40 + "b"], timeout_s=0.5)
+    with pytest.raises(Unsupported, match=r"nodeNameRegexp.*unterminated"):
+        expand_matches("(", "x", ["a"])

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fairlead.devices.topology.engines.matching import expand_matches
 from fairlead.devices.topology.errors import Unsupported
 from fairlead.devices.topology.hostlist import compact
 from fairlead.devices.topology.model import Topology
@@ -78,8 +79,9 @@ def block_conf(topology: Topology, sizes: Sequence[int] = (), naming: BlockName 
         raise Unsupported("topology/block needs accelerator domains, and the topology has none; use topology/tree", 502)
     lines: list[str] = []
     used: set[str] = set()
-    for number, (domain, nodes) in enumerate(blocks, 1):
-        name = _block_name(naming, nodes) if naming is not None else f"block{number:03d}"
+    numbered = [f"block{number:03d}" for number in range(1, len(blocks) + 1)]
+    names = _block_names(naming, blocks) if naming is not None else numbered
+    for name, (domain, nodes) in zip(names, blocks, strict=True):
         if name in used:
             raise Unsupported(f'blockName: two blocks come out as "{name}"; let the format tell them apart')
         used.add(name)
@@ -104,21 +106,13 @@ def _blocks(topology: Topology) -> list[tuple[str, list[str]]]:
     return [(sub or domain, nodes) for (domain, sub), nodes in sorted(found.items())]
 
 
-def _block_name(naming: BlockName, nodes: Sequence[str]) -> str:
-    try:
-        expression = re.compile(naming.expression)
-    except re.error as error:
-        raise Unsupported(f'blockName.nodeNameRegexp: "{naming.expression}": {error}') from error
+def _block_names(naming: BlockName, blocks: Sequence[tuple[str, list[str]]]) -> list[str]:
     template = re.sub(r"\$\{(\w+)\}|\$(\w+)", lambda match: rf"\g<{match[1] or match[2]}>", naming.template)
-    names: set[str] = set()
-    for node in nodes:
-        match = expression.search(node)
-        if match is None:
-            raise Unsupported(f'blockName.nodeNameRegexp: "{naming.expression}" does not match node "{node}"')
-        try:
-            names.add(match.expand(template))
-        except (re.error, IndexError) as error:
-            raise Unsupported(f'blockName.format: "{naming.template}": {error}') from error
-    if len(names) != 1 or "" in names:
-        raise Unsupported(f"blockName: the nodes of one block come out as {', '.join(sorted(names)) or 'nothing'}")
-    return _BAD_NAME.sub("-", names.pop())
+    expanded = iter(expand_matches(naming.expression, template, [node for _, nodes in blocks for node in nodes]))
+    names: list[str] = []
+    for _, nodes in blocks:
+        found = {next(expanded) for _ in nodes}
+        if len(found) != 1 or "" in found:
+            raise Unsupported(f"blockName: the nodes of one block come out as {', '.join(sorted(found)) or 'nothing'}")
+        names.append(_BAD_NAME.sub("-", found.pop()))
+    return names
