@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from agent_builders import container, pod
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fairlead.embedded.agent.agent import NodeAgent
 from fairlead.embedded.agent.dra import state
 from fairlead.embedded.agent.dra.absence import Absences
 from fairlead.embedded.agent.dra.answers import ClaimAnswer, judge_prepared, judge_unprepared
@@ -245,3 +247,10 @@ def test_a_driver_that_came_back_counts_again(registers: bool):
         assert absences.look({"a": True}, 40.0) == []
     assert absences.look({"a": False}, 50.0) == []
     assert absences.look({"a": False}, 80.0) == ["a"]
+
+
+def test_a_pod_is_there_until_the_files_of_its_containers_are_gone(tmp_path: Path):
+    agent = cast(NodeAgent, SimpleNamespace(workers={"runs": None}, context=SimpleNamespace(folder=tmp_path)))
+    (tmp_path / "pods" / "deleted-but-running").mkdir(parents=True)
+    active = {uid: NodeAgent.is_active(agent, uid) for uid in ("runs", "deleted-but-running", "gone")}
+    assert active == {"runs": True, "deleted-but-running": True, "gone": False}
