@@ -19,6 +19,8 @@ from fairlead.embedded.agent.dra.answers import ClaimAnswer, judge_prepared, jud
 from fairlead.embedded.agent.dra.checkpoint import Checkpoint, CheckpointError
 from fairlead.embedded.agent.dra.health import DEFAULT_TIMEOUT_S, DeviceHealth, HealthTable
 from fairlead.embedded.agent.dra.metrics import BUCKETS_S, DraMetrics
+from fairlead.embedded.agent.dra.plugins import Plugins
+from fairlead.embedded.agent.dra.preparer import ClaimPreparer, PrepareError
 from fairlead.embedded.agent.dra.selection import MissingClaim, allocated_resources, cdi_ids
 from fairlead.embedded.agent.dra.services import HEALTH_VERSIONS, PluginInfo, RegistrationError, choose
 from fairlead.embedded.agent.dra.state import ClaimRecord, PreparedDevice, WantedClaim
@@ -254,3 +256,15 @@ def test_a_pod_is_there_until_the_files_of_its_containers_are_gone(tmp_path: Pat
     (tmp_path / "pods" / "deleted-but-running").mkdir(parents=True)
     active = {uid: NodeAgent.is_active(agent, uid) for uid in ("runs", "deleted-but-running", "gone")}
     assert active == {"runs": True, "deleted-but-running": True, "gone": False}
+
+
+async def test_a_claim_waits_for_an_older_one_of_its_name(tmp_path: Path):
+    older = state.hold({}, "pod-1", [WantedClaim("old", "default", "one", {GPU: frozenset({("p", "d")})})])
+    preparer = ClaimPreparer(Checkpoint(tmp_path), older, Plugins(lambda driver: None), DraMetrics())
+    newer = {"metadata": {"uid": "new", "namespace": "default", "name": "one"}, "status": {"allocation": {}}}
+    with pytest.raises(PrepareError, match=r"an older ResourceClaim one \(UID old\) is not unprepared yet"):
+        await preparer.prepare("pod-2", [newer])
+    assert dict(preparer.claims) == dict(older)
+    elsewhere = {**newer, "metadata": {**newer["metadata"], "namespace": "other"}}
+    await preparer.prepare("pod-2", [elsewhere])
+    assert preparer.holds("pod-2")
