@@ -69,8 +69,8 @@ async def discover(provider: str, query: Query) -> Folded:
     """Raises Unsupported for an unknown name, SourceError, InvalidTopology, ApiError."""
     found = PROVIDERS.get(provider)
     if found is None:
-        remedy = _ELSEWHERE.get(provider)
-        raise Unsupported(f"unsupported provider {provider}" + (f"; {remedy}" if remedy else ""))
+        remedy = _ELSEWHERE.get(provider, f"one of {', '.join(PROVIDERS)}")
+        raise Unsupported(f"unsupported provider {provider}; {remedy}")
     return await found(query)
 
 
