@@ -231,6 +231,42 @@ async def test_claims_that_everyone_forgot_are_released_in_time(
     assert found.checkpoint.records.keys() == {alive.uid}
 
 
+class HeldReader(ClaimReader):
+    """Reads claims once `gate` is open."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.asked = asyncio.Event()
+
+    async def read(self, claim: ClaimReference) -> ResourceClaim | None:
+        self.asked.set()
+        await self.gate.wait()
+        return await super().read(claim)
+
+
+async def test_a_claim_that_is_given_back_while_its_spec_is_restored_stays_so(
+    dra_client: Client, dra_namespace: str, tmp_path: Path
+) -> None:
+    vendor, reader = WidgetVendor(), HeldReader(dra_client)
+    vendor.preparation = Preparation(edits=ContainerEdits(env=("A=1",)))
+    found = await Bench(tmp_path, reader, vendor).start()
+    claim = await create_claim(dra_client, dra_namespace, "leaving", [Result("widget-0")])
+    assert isinstance(await found.prepare(claim), ClaimRecord)
+    spec = next(found.cdi.glob(f"*{claim.uid}*"))
+    assert await found.preparer.restore() == {}
+    spec.unlink()
+    reader.gate.clear()
+    reader.asked.clear()
+    restoring = asyncio.create_task(found.preparer.restore())
+    await reader.asked.wait()
+    assert await found.preparer.unprepare([claim]) == {claim.uid: None}
+    reader.gate.set()
+    assert await restoring == {}
+    assert (found.checkpoint.records, spec.exists(), vendor.prepared) == ({}, False, {})
+
+
 async def test_a_half_prepared_claim_that_is_gone_is_in_nobodys_way(
     dra_client: Client, dra_namespace: str, tmp_path: Path
 ) -> None:

@@ -247,6 +247,29 @@ async def test_edits_of_a_claim_become_a_spec_of_its_own(
         assert not spec.exists()
 
 
+async def test_specs_that_someone_removes_come_back_unasked(
+    dra_client: Client, dra_namespace: str, short_path: Path, node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.devices.driver.node_driver._FILES_PERIOD_S", 0.05)
+    vendor = WidgetVendor()
+    vendor.preparation = Preparation(edits=ContainerEdits(env=("A=1",)))
+    async with (
+        running(dra_client, short_path, vendor=vendor, node=node) as driver,
+        kubelet_of(driver.registration) as kubelet,
+    ):
+        claim = await create_claim(dra_client, dra_namespace, "lasting", [Result("widget-0", pool=node)])
+        ids = (await kubelet.prepare(claim))[claim.uid].devices[0].cdi_device_ids
+        written = {path: path.read_bytes() for path in driver.cdi.iterdir()}
+        assert len(written) == 2
+        for path in written:
+            path.unlink()
+        await eventually(lambda: all(path.exists() for path in written))
+        assert {path: path.read_bytes() for path in driver.cdi.iterdir()} == written
+        assert (await kubelet.prepare(claim))[claim.uid].devices[0].cdi_device_ids == ids
+        assert (await kubelet.unprepare(claim))[claim.uid].error == ""
+        assert len(list(driver.cdi.iterdir())) == 1
+
+
 async def test_reports_reach_the_claims_status(
     dra_client: Client, dra_namespace: str, short_path: Path, node: str
 ) -> None:

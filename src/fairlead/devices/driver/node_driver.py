@@ -41,6 +41,7 @@ from fairlead.kube.events import EventRecorder
 
 _LOG = logging.getLogger("fairlead.devices.driver")
 _SOCKETS_PERIOD_S: Final = 5.0
+_FILES_PERIOD_S: Final = 5.0
 _TIDY_PERIOD_S: Final = 60.0
 _WITHDRAW_LIMIT_S: Final = 10.0
 _SPEC_RETRY_S: Final = 2.0
@@ -112,6 +113,7 @@ class NodeDriver:
         self._calls = VendorCalls(self._name, clock=clock)
         self._first_view = asyncio.Event()
         self._specs_due = asyncio.Event()
+        self._spec_problem = ""
         self._places = places_of(spec.kubelet_root, driver, options.instance_id)
         self._life = LifeLock(self._places)
         self._lock = FileLock(self._places.call_lock, clock=clock)
@@ -208,6 +210,7 @@ class NodeDriver:
             "status": self._status.run,
             "specs": self._keep_specs,
             "sockets": self._keep_sockets,
+            "files": self._keep_files,
             "tidy": self._tidy,
         }
         for what, loop in loops.items():
@@ -248,9 +251,12 @@ class NodeDriver:
         try:
             await self._vendor_call("edits", lambda: self._device_specs.update(view.inventory))
         except Exception as error:
-            _LOG.error("driver %s: the CDI spec is not up to date: %s", self._name, error)
+            if str(error) != self._spec_problem:
+                self._spec_problem = str(error)
+                _LOG.error("driver %s: the CDI spec is not up to date: %s", self._name, error)
             self._warn("CDISpecNotWritten", str(error))
             return False
+        self._spec_problem = ""
         return True
 
     async def _vendor_call(self, what: str, call: Callable[[], None]) -> None:
@@ -267,6 +273,19 @@ class NodeDriver:
                 except ServeError as error:
                     self._warn("DriverUnreachable", str(error))
                     raise
+
+    async def _keep_files(self) -> None:
+        """Specs that someone removes are written again: a container that starts anew needs them, and the kubelet does
+        not ask for them twice."""
+        while True:
+            await self._clock.sleep(_FILES_PERIOD_S)
+            if not self._device_specs.is_there:
+                self._specs_due.set()
+            for uid, outcome in (await self._preparer.restore()).items():
+                if isinstance(outcome, DeviceError):
+                    _LOG.debug("claim %s: its CDI spec is not written again yet: %s", uid, outcome)
+                else:
+                    _LOG.warning("claim %s: its CDI spec was removed; it is written again", outcome.reference)
 
     async def _tidy(self) -> None:
         while True:

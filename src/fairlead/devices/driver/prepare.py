@@ -138,13 +138,20 @@ class ClaimPreparer:
 
     async def prepare(self, claims: Sequence[ClaimReference]) -> dict[str, ClaimRecord | DeviceError]:
         """By UID: the record with the devices' CDI ids, or why there is none."""
+        return await self._prepare(claims, lambda uid: True)
+
+    async def _prepare(
+        self, claims: Sequence[ClaimReference], is_due: Callable[[str], bool]
+    ) -> dict[str, ClaimRecord | DeviceError]:
+        """As `prepare`; `is_due` is asked by UID once it is this call's turn, when another may have given it back."""
         found = await asyncio.gather(*(self._read(claim) for claim in claims))
         round_ = _Round()
         try:
             async with self._lock.held(self._settings.turn_limit_s):
                 await self._refresh()
                 for claim, read in zip(claims, found, strict=True):
-                    await self._sort(claim, read, round_)
+                    if is_due(claim.uid):
+                        await self._sort(claim, read, round_)
                 await self._make_all_ready(round_)
         except DeviceError as error:
             # It concerns no claim in particular: the lock, or the record.
@@ -155,6 +162,17 @@ class ClaimPreparer:
         for uid, record in round_.ready.items():
             self._on_prepared(record, objects.get(uid))
         return {**round_.failed, **round_.ready}
+
+    async def restore(self) -> dict[str, ClaimRecord | DeviceError]:
+        """Make claims ready again whose CDI specs are gone, by UID as `prepare` does. Call it now and then."""
+        lost = [record.reference for uid, record in self._checkpoint.records.items() if self._is_spec_lost(uid)]
+        return await self._prepare(lost, self._is_spec_lost) if lost else {}
+
+    def _is_spec_lost(self, uid: str) -> bool:
+        record = self._checkpoint.records.get(uid)
+        return (
+            record is not None and record.phase == "prepared" and record.has_spec and not self._claim_specs.exists(uid)
+        )
 
     async def unprepare(self, claims: Sequence[ClaimReference]) -> dict[str, DeviceError | None]:
         """By UID: None, or why the claim is not given back. One that is not known here is."""
