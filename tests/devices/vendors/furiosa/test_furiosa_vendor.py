@@ -265,3 +265,23 @@ def test_create_and_classes(server: RngdServer) -> None:
     assert [cls["metadata"]["name"] for cls in cards_alone.device_classes()] == ["npu.furiosa.ai"]
     assert len(cards_alone.probe().devices) == 2
     assert len(cards_alone.health()) == 2
+
+
+def test_a_device_file_that_comes_or_goes_changes_the_edits(tmp_path: Path) -> None:
+    RngdServer(tmp_path, cards=1)
+    vendor = FuriosaVendor(Host(tmp_path))
+    (card,) = (device for device in vendor.probe().devices if device.name == "npu0")
+    before = [node.path for node in vendor.edits(card).device_nodes]
+    gone = next(path for path in before if "ch0" in path)
+    (tmp_path / gone.lstrip("/")).unlink()
+    vendor.probe()
+    assert [node.path for node in vendor.edits(card).device_nodes] == [path for path in before if path != gone]
+
+
+def test_parts_are_not_found_where_none_are_offered(tmp_path: Path) -> None:
+    RngdServer(tmp_path, cards=1)
+    (part, *_) = (device for device in FuriosaVendor(Host(tmp_path)).probe().devices if device.parent)
+    vendor = FuriosaVendor(Host(tmp_path), partitions=False)
+    assert [device.name for device in vendor.probe().devices] == ["npu0"]
+    with pytest.raises(ClaimError, match=f'has no device "{part.name}"'):
+        vendor.edits(part)

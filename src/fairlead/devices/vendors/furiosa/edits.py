@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 from fairlead.devices.cdi.spec import ContainerEdits, DeviceNode
 from fairlead.devices.vendors.furiosa.facts import WHOLE_CARD, Card, PeRange
@@ -19,7 +20,10 @@ VARIABLE = "FURIOSA_DEVICES"
 _ELEMENT = re.compile(r"npu\d+pe(\d+)(?:-(\d+))?")
 
 
+@lru_cache(maxsize=1024)
 def device_edits(card: Card, part: PeRange) -> ContainerEdits:
+    """The device files of a part of a card. Remembered: a node has 120 parts, and a claim waits for all of them to be
+    asked for."""
     nodes = (f"{DEVICES}/{name}" for name in card.nodes if _belongs(name, part))
     return ContainerEdits(device_nodes=[DeviceNode(path=path, host_path=path, permissions="rw") for path in nodes])
 

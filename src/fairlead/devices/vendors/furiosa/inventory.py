@@ -7,6 +7,8 @@ by PEs, exactly: a PE has an eighth.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from itertools import combinations
 
 from fairlead.devices.inventory import (
@@ -46,9 +48,18 @@ def device_name(card: Card, part: PeRange) -> str:
     return card.name if part == WHOLE_CARD else f"{card.name}pe{part}"
 
 
+@lru_cache(maxsize=256)
 def available_parts(card: Card) -> tuple[PeRange, ...]:
-    """The groups of PEs that the card's driver has a device file for."""
-    return tuple(part for part in FUSIONS if f"{card.name}pe{part}" in card.nodes)
+    """The groups of PEs that the card's driver has a device file for. Remembered, as it is asked for with each look at
+    a card's health."""
+    nodes = frozenset(card.nodes)
+    return tuple(part for part in FUSIONS if f"{card.name}pe{part}" in nodes)
+
+
+@lru_cache(maxsize=256)
+def parts_by_name(card: Card) -> Mapping[str, PeRange]:
+    """The card as a whole and its parts by device name."""
+    return {device_name(card, part): part for part in (WHOLE_CARD, *available_parts(card))}
 
 
 def link_between(a: Card, b: Card) -> tuple[str, int]:

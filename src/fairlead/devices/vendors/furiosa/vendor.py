@@ -18,7 +18,7 @@ from fairlead.devices.vendors.furiosa.classes import device_classes
 from fairlead.devices.vendors.furiosa.edits import claim_edits, device_edits
 from fairlead.devices.vendors.furiosa.facts import WHOLE_CARD, Card, Cards, PeRange
 from fairlead.devices.vendors.furiosa.health import compute_health
-from fairlead.devices.vendors.furiosa.inventory import available_parts, build, device_name
+from fairlead.devices.vendors.furiosa.inventory import available_parts, build, device_name, parts_by_name
 from fairlead.devices.vendors.furiosa.probe import CardState, read_cards, read_state
 from fairlead.devices.vendors.parameters import read_parameters
 
@@ -126,8 +126,8 @@ class FuriosaVendor(Vendor):
     def _find(self, name: str) -> tuple[Card, PeRange]:
         card_name, _, _ = name.partition("pe")
         card = self._seen.get(card_name)
-        part = None if card is None else next((p for p in self._parts(card) if device_name(card, p) == name), None)
-        if card is None or part is None:
+        part = None if card is None else parts_by_name(card).get(name)
+        if card is None or part is None or (part != WHOLE_CARD and not self._partitions):
             raise ClaimError(
                 f'driver "{self.driver}" has no device "{name}" on this node; it may have dropped', retry=False
             )
