@@ -134,6 +134,47 @@ def test_a_pod_gets_what_its_claim_was_allocated(platform: Platform, kubectl: Ku
     kubectl.run("delete", "resourceclaim", "two", "--wait=false")
 
 
+def test_the_scheduler_gives_four_cards_under_one_socket(platform: Platform, kubectl: Kubectl) -> None:
+    """Two nodes of two sockets of four cards: four pods fit, the fifth says why not until one of them goes."""
+    example = (EXAMPLES / "one-socket.yaml").read_text()
+    names = [f"s{number}" for number in range(5)]
+    for name in names:
+        kubectl.run("apply", "-f", "-", stdin=example.replace("name: one-socket", f"name: {name}"))
+
+    def pods() -> dict[str, dict[str, Any]]:
+        return {p["metadata"]["name"]: p for p in kubectl.json("get", "pods")["items"]}
+
+    def running() -> list[str]:
+        return [name for name, pod in pods().items() if name in names and pod["status"]["phase"] == "Running"]
+
+    until(lambda: len(running()) == 4, timeout_s=60)
+    sockets = {
+        (one["spec"]["nodeName"], device["name"]): device["attributes"]["fairlead.dev/socket"]["int"]
+        for one in kubectl.json("get", "resourceslices")["items"]
+        for device in one["spec"].get("devices") or ()
+    }
+    given = {}
+    for one in kubectl.json("get", "resourceclaims")["items"]:
+        results = one.get("status", {}).get("allocation", {}).get("devices", {}).get("results") or ()
+        places = {(r["pool"], sockets[r["pool"], r["device"]]) for r in results}
+        assert len(places) <= 1, "all under one socket"
+        for result in results:
+            device = (result["pool"], result["device"])
+            assert device not in given, "no device in two claims"
+            given[device] = one["metadata"]["name"]
+            (user,) = one["status"]["reservedFor"]
+            assert pods()[user["name"]]["spec"]["nodeName"] == result["pool"]
+    assert len(given) == 16
+    (left,) = set(names) - set(running())
+    (condition,) = until(lambda: [c for c in pods()[left]["status"].get("conditions") or () if c["status"] == "False"])
+    assert "cannot allocate all claims" in condition["message"] and "8 in use" in condition["message"]
+    kubectl.run("delete", "pod", running()[0], "--grace-period=1")
+    until(lambda: left in running(), timeout_s=60)
+    kubectl.run("delete", "pod", *running(), "--grace-period=1")
+    until(lambda: not kubectl.json("get", "resourceclaims")["items"])
+    kubectl.run("delete", "resourceclaimtemplate", "four-under-one-socket")
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_an_example_of_devices_is_accepted(kubectl: Kubectl, path: Path) -> None:
     if path.stem == "fleet":
