@@ -76,11 +76,12 @@ class Host:
         except OSError as error:
             raise ProbeError(f"{folder}: cannot be listed: {error.strerror}") from error
 
-    def text(self, path: str, default: str | None = None) -> str:
-        """A small file's text without its trailing newline. Absent: `default`, or ProbeError where there is none."""
+    def text(self, path: str, default: str | None = None, *, limit_bytes: int = _LIMIT_BYTES) -> str:
+        """A file's text, up to a limit, without blanks at its ends. Absent: `default`, or ProbeError where there is
+        none."""
         try:
             with open(self.path(path), "rb") as file:
-                raw = file.read(_LIMIT_BYTES)
+                raw = file.read(limit_bytes)
         except (FileNotFoundError, NotADirectoryError):
             if default is not None:
                 return default

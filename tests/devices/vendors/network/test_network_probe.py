@@ -65,7 +65,10 @@ def test_the_second_port_of_the_nodes_card_is_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize("family", ["route", "ipv6_route"])
 def test_the_default_route_of_either_family(tmp_path: Path, family: str) -> None:
     server = HgxServer(tmp_path, rails=0)
+    # IPv4's table keeps its heading; IPv6's goes with IPv6.
     server.remove(f"/proc/net/{family}")
+    if family == "route":
+        server.write("/proc/net/route", "Iface\tDestination\tGateway\n")
     assert reasons(server.host) == {"pci-0000-02-00-0": "ens1f0np0: the node's default route runs over it"}
 
 
@@ -219,3 +222,22 @@ def test_ports_as_they_are_now(tmp_path: Path) -> None:
     assert (found.interface, found.rdma) == (None, taken.rdma)
     assert isinstance(now[cut.name], ProbeError)
     assert now[NetworkPort.name_of(f"{NODE_CARD}.1")] in ports
+
+
+def test_a_default_route_far_down_a_long_table_is_found(tmp_path: Path) -> None:
+    server = HgxServer(tmp_path, rails=1, infiniband=False)
+    name = next(port.interface.name for port in read_ports(server.host).ports if port.interface is not None)
+    flags = "00000400 00000001 00000000 00000001"
+    line = f"20010db8000000000000000000{{:06x}} 80 {'0' * 32} 00 {'0' * 32} {flags} eth9\n"
+    last = f"{'0' * 32} 00 {'0' * 32} 00 {'fe80':032} 00000400 00000001 00000000 00000003 {name}\n"
+    server.write("/proc/net/ipv6_route", "".join(line.format(number) for number in range(2000)) + last)
+    assert all(port.interface is None or port.interface.name != name for port in read_ports(server.host).ports)
+
+
+@pytest.mark.parametrize("table", ["", "eth0\t00000000\n", "Iface\tDestination\neth0\t0000"])
+def test_without_a_sound_route_table_nothing_is_offered(tmp_path: Path, table: str) -> None:
+    """Which of the interfaces the node itself lives by would be a guess."""
+    server = HgxServer(tmp_path, rails=1, infiniband=False)
+    server.write("/proc/net/route", table)
+    with pytest.raises(ProbeError, match=r"^/proc/net/route: "):
+        read_ports(server.host)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fairlead.clock import VirtualClock, format_micro_time
-from fairlead.devices.inventory import PCIE_SWITCH, SOCKET
+from fairlead.devices.inventory import PCI_BUS_ID, PCIE_SWITCH, SOCKET
 from fairlead.devices.vendor import ClaimReference, Grant
 from fairlead.devices.vendors.simulated.failures import Failure
 from fairlead.devices.vendors.simulated.fleet import builtin_fleets, parse_fleet
@@ -142,3 +142,28 @@ def test_gpus_of_one_hive_are_joined_each_with_every_other() -> None:
     assert [node.path for node in vendor.edits(device).device_nodes] == ["/dev/dri/card1", "/dev/dri/renderD128"]
     grants = [Grant(found.devices[n], "r") for n in (3, 5)]
     assert "ROCR_VISIBLE_DEVICES=0,1" in vendor.prepare(CLAIM, grants).edits.env
+
+
+def test_an_amd_gpu_has_the_attributes_of_the_rocm_driver() -> None:
+    (vendor,) = (vendor for vendor in create_fleet("mi300x8")[:2] if vendor.driver == "gpu.amd.com")
+    device = vendor.probe().devices[0]
+    assert device.name == f"gpu-{device.attributes['cardIndex']}-{device.attributes['renderIndex']}"
+    assert device.attributes["productName"] == "AMD_Instinct_MI300X_OAM"
+    assert device.attributes["pciAddr"] == device.attributes[PCI_BUS_ID]
+    assert device.attributes["family"] == "AI"
+
+
+def test_engines_of_an_a100_are_those_that_nvidia_smi_lists() -> None:
+    """Video engines are scarce there: a 1g.10gb has none, and there are five decoders for all."""
+    text = "nodes: [{name: n, devices: [{model: a100-sxm-80gb, mig: true}]}]"
+    (vendor,) = create_fleet(parse_fleet(text, "f"))
+    decoders = {d.attributes["profile"]: d.capacity["decoders"].value for d in vendor.probe().devices}
+    assert decoders == {
+        "1g.10gb": "0",
+        "1g.10gb+me": "1",
+        "1g.20gb": "1",
+        "2g.20gb": "1",
+        "3g.40gb": "2",
+        "4g.40gb": "2",
+        "7g.80gb": "5",
+    }

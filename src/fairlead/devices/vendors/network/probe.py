@@ -38,6 +38,11 @@ _NETWORK_CLASS = "0x02"
 _INFINIBAND_TYPE = 32
 _IS_UP = 0x1
 _IPV6_ANY = "0" * 32
+_ROUTES = "/proc/net/route"
+_ROUTES_IPV6 = "/proc/net/ipv6_route"
+_ROUTES_LIMIT_BYTES = 64 << 20
+"""Nodes that learn routes from a fabric have hundreds of thousands of them, 128 to 160 bytes each."""
+_ROUTE_BYTES = 512
 
 
 def read_ports(host: Host) -> NetworkPorts:
@@ -171,8 +176,11 @@ def _rdma_by_function(host: Host) -> dict[str, str]:
 
 def _needed_by_node(host: Host) -> dict[str, str]:
     """Interface -> why the node needs it."""
+    names = host.names(NET)
+    if not names:
+        return {}
     needed = {name: f"{name}: the node's default route runs over it" for name in _default_route_interfaces(host)}
-    for name in host.names(NET):
+    for name in names:
         entries = host.names(f"{NET}/{name}")
         uppers = {entry.removeprefix("upper_") for entry in entries if entry.startswith("upper_")}
         if "master" in entries:
@@ -190,17 +198,38 @@ def _master(host: Host, name: str) -> str:
 
 
 def _default_route_interfaces(host: Host) -> set[str]:
-    """Interfaces of routes to everywhere, from the kernel's route tables (IPv4, then IPv6)."""
+    """Interfaces of routes to everywhere, from the kernel's route tables (IPv4, then IPv6).
+
+    Raises ProbeError for a table that is cut off or makes no sense: the node's own uplink must not be offered because
+    a file could not be read. A kernel always has IPv4's table, with a heading; IPv6 may be off.
+    """
     found: set[str] = set()
-    for line in host.text("/proc/net/route", "").splitlines()[1:]:
-        fields = line.split()
-        if len(fields) >= 8 and fields[1] == "00000000" and fields[7] == "00000000":
+    heading, *routes = _route_table(host, _ROUTES).splitlines() or [""]
+    if not heading.startswith("Iface"):
+        raise ProbeError(f'{_ROUTES}: expected a heading that begins with Iface, found "{heading[:40]}"')
+    for line in routes:
+        fields = _route(_ROUTES, line, 8)
+        if fields[1] == "00000000" and fields[7] == "00000000":
             found.add(fields[0])
-    for line in host.text("/proc/net/ipv6_route", "").splitlines():
-        fields = line.split()
-        if len(fields) >= 10 and fields[0] == _IPV6_ANY and fields[1] == "00" and fields[9] != "lo":
+    for line in _route_table(host, _ROUTES_IPV6, "").splitlines():
+        fields = _route(_ROUTES_IPV6, line, 10)
+        if fields[0] == _IPV6_ANY and fields[1] == "00" and fields[9] != "lo":
             found.add(fields[9])
     return found
+
+
+def _route_table(host: Host, path: str, default: str | None = None) -> str:
+    text = host.text(path, default, limit_bytes=_ROUTES_LIMIT_BYTES)
+    if len(text) >= _ROUTES_LIMIT_BYTES - _ROUTE_BYTES:
+        raise ProbeError(f"{path}: has more than {_ROUTES_LIMIT_BYTES >> 20} MiB; a default route may be further down")
+    return text
+
+
+def _route(path: str, line: str, least: int) -> list[str]:
+    fields = line.split()
+    if len(fields) < least:
+        raise ProbeError(f'{path}: expected routes of {least} and more fields, found "{line[:40]}"')
+    return fields
 
 
 def _read_interface(host: Host, name: str) -> tuple[int, Interface]:

@@ -1,7 +1,8 @@
 """AMD Instinct GPUs, as the ROCm DRA driver publishes them: a driver of the simulated fleets only.
 
-Source of names: ROCm/k8s-gpu-dra-driver, docs/driver-attributes.md (device gpu-<card>-<render>, type amdgpu,
-capacities memory, computeUnits and simdUnits). Beside them stand the standard numaNode, and switch and socket as every
+Source of names and of how values are written: ROCm/k8s-gpu-dra-driver (docs/driver-attributes.md, deviceinfo.go,
+discovery of pkg/amdgpu). Its driverSrcVersion is left out: it is a hash of a driver's source. Its deviceID may be the
+GPU's unique id instead of the PCI id, depending on the version; here it is the PCI id. Beside its attributes stand the standard numaNode, and switch and socket as every
 vendor has them, and `xgmiHive`: equal for GPUs that are joined over Infinity Fabric.
 """
 
@@ -36,6 +37,8 @@ CDI_KIND = "amd.com/gpu"
 _FIRST_RENDER_NODE = 128
 _SIMD_UNITS_PER_COMPUTE_UNIT = 4
 _XGMI_SCORE = 70
+_FAMILY = "AI"
+"""libdrm's family of Instinct GPUs from the MI100 on (AMDGPU_FAMILY_AI)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +76,13 @@ def build(gpus: Sequence[AmdGpu]) -> Inventory:
 def _device(gpu: AmdGpu) -> Device:
     attributes: dict[str, Attribute] = {
         "type": "amdgpu",
+        "pciAddr": gpu.seat.bus_id,
+        "cardIndex": gpu.card,
+        "renderIndex": gpu.render,
+        "family": _FAMILY,
         "deviceID": f"0x{gpu.device_id}",
-        "productName": gpu.title,
+        # As the driver writes it, which puts underscores for blanks.
+        "productName": gpu.title.replace(" ", "_"),
         "driverVersion": Version(gpu.driver_version),
         "partitionProfile": "spx_nps1",
         "numaNode": gpu.seat.numa_node,

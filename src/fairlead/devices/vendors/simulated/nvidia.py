@@ -1,8 +1,13 @@
 """NVIDIA GPUs that are not there: facts as NVML would tell them, of boards with NVSwitch, racks and plain PCIe cards.
 
 Partitions follow NVIDIA's MIG user guide: seven compute slices over eight memory slices, and for each profile where it
-may lie. A profile's memory is its memory slices' share less what the firmware keeps, rounded down to 128 MiB as the
-guide's tables are; multiprocessors of Blackwell profiles are in proportion to Hopper's.
+may lie. Ampere's and Hopper's engines are those that `nvidia-smi mig -lgip` lists on an A100 and an H100 of 80 GB. Of
+Blackwell's, those of profiles up to two slices are from such lists of a B200 (NVIDIA/mig-parted), copy engines from the
+guide, and the multiprocessors, decoders and JPEG engines of larger ones are what the smaller ones' add up to: no list
+of them was found. GB200 is taken to be as B200, whose 1g.45gb and 2g.45gb have two multiprocessors less each. A
+profile's memory is its memory slices' share less what the firmware keeps, rounded down to 128 MiB: that is within 1 GiB
+of the lists for A100, H100, B200 and GB200, and 1.3 and 2.6 GiB more than an H200's 1g.18gb and 1g.35gb; it differs
+between driver versions, too.
 """
 
 from __future__ import annotations
@@ -28,8 +33,8 @@ _NUMBERED_FROM_ZERO = 1
 
 @dataclass(frozen=True, slots=True)
 class _Size:
-    """One profile whatever the model: its id, compute slices, memory slices, where it may begin, and its engines beside
-    multiprocessors. `media` is the one with the engines that are there once."""
+    """One profile whatever the model: its id, compute slices, memory slices and where it may begin. `media` is the one
+    with the engines that are there once."""
 
     id: int
     compute: int
@@ -47,12 +52,37 @@ _SIZES = (
     _Size(5, 4, 4, (0,)),
     _Size(0, 7, 8, (0,)),
 )
-_MULTIPROCESSORS = {
-    "Ampere": {19: 14, 20: 14, 15: 14, 14: 28, 9: 42, 5: 56, 0: 98},
-    "Hopper": {19: 16, 20: 16, 15: 26, 14: 32, 9: 60, 5: 64, 0: 132},
-    "Blackwell": {19: 18, 20: 18, 15: 30, 14: 36, 9: 70, 5: 72, 0: 148},
+_ENGINES = {
+    # Multiprocessors, copy engines, decoders, JPEG engines, OFA engines.
+    "Ampere": {
+        19: (14, 1, 0, 0, 0),
+        20: (14, 1, 1, 1, 1),
+        15: (14, 1, 1, 0, 0),
+        14: (28, 2, 1, 0, 0),
+        9: (42, 3, 2, 0, 0),
+        5: (56, 4, 2, 0, 0),
+        0: (98, 7, 5, 1, 1),
+    },
+    "Hopper": {
+        19: (16, 1, 1, 1, 0),
+        20: (16, 1, 1, 1, 1),
+        15: (26, 1, 1, 1, 0),
+        14: (32, 2, 2, 2, 0),
+        9: (60, 3, 3, 3, 0),
+        5: (64, 4, 4, 4, 0),
+        0: (132, 8, 7, 7, 1),
+    },
+    "Blackwell": {
+        19: (18, 2, 1, 1, 0),
+        20: (18, 2, 1, 1, 1),
+        15: (30, 2, 1, 1, 0),
+        14: (36, 4, 2, 2, 0),
+        9: (70, 6, 3, 3, 0),
+        5: (72, 8, 4, 4, 0),
+        0: (148, 16, 7, 7, 1),
+    },
 }
-"""Architecture -> profile -> multiprocessors."""
+"""Architecture -> profile -> what it computes with."""
 
 
 def gpus(placed: Sequence[Placed], identity: Identity) -> facts.Gpus:
@@ -132,11 +162,11 @@ def mig_profiles(model: NvidiaModel) -> tuple[facts.MigProfile, ...]:
 
 
 def _engines(model: NvidiaModel, size: _Size) -> facts.Engines:
-    whole = size.compute == _MEMORY_SLICES - 1
+    multiprocessors, copy_engines, decoders, jpeg_engines, ofa_engines = _ENGINES[model.architecture][size.id]
     return facts.Engines(
-        multiprocessors=_MULTIPROCESSORS[model.architecture][size.id],
-        copy_engines=_MEMORY_SLICES if whole else size.compute,
-        decoders=size.compute,
-        jpeg_engines=size.compute,
-        ofa_engines=1 if whole or size.media else 0,
+        multiprocessors=multiprocessors,
+        copy_engines=copy_engines,
+        decoders=decoders,
+        jpeg_engines=jpeg_engines,
+        ofa_engines=ofa_engines,
     )
