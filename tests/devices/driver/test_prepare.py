@@ -143,6 +143,19 @@ async def test_an_api_server_that_is_away(dra_client: Client, dra_namespace: str
         assert await alone.preparer.unprepare([known]) == {known.uid: None}
 
 
+async def test_a_prepared_claim_that_was_deleted_is_not_answered_from_the_record(
+    dra_client: Client, dra_namespace: str, tmp_path: Path
+) -> None:
+    found = await bench(dra_client, tmp_path)
+    claim = await create_claim(dra_client, dra_namespace, "claim", [Result("widget-0")])
+    assert isinstance(await found.prepare(claim), ClaimRecord)
+    await dra_client.delete(RESOURCE_CLAIMS, claim.name, claim.namespace)
+    outcome = await found.prepare(claim)
+    assert isinstance(outcome, ClaimError)
+    assert "is not there any more" in str(outcome)
+    assert not outcome.retry
+
+
 @contextmanager
 def full_disk(is_hit: Callable[[str], bool]) -> Iterator[None]:
     """Opening files for writing whose path is hit fails as on a full disk."""
