@@ -2,8 +2,9 @@
 
 Source of names and of how values are written: ROCm/k8s-gpu-dra-driver (docs/driver-attributes.md, deviceinfo.go,
 discovery of pkg/amdgpu). Its driverSrcVersion is left out: it is a hash of a driver's source. Its deviceID may be the
-GPU's unique id instead of the PCI id, depending on the version; here it is the PCI id. Beside its attributes stand the standard numaNode, and switch and socket as every
-vendor has them, and `xgmiHive`: equal for GPUs that are joined over Infinity Fabric.
+GPU's unique id instead of the PCI id, depending on the version; here it is the PCI id. Beside its attributes stand the
+standard numaNode, and switch and socket as every vendor has them, and `xgmiHive`: equal for GPUs that are joined over
+Infinity Fabric.
 """
 
 from __future__ import annotations
