@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, cast
 from urllib.parse import SplitResult, urlsplit
@@ -92,6 +92,13 @@ class Version:
 
     numbers: tuple[int, int, int]
     pre_release: tuple[str, ...]
+    rank: tuple[Any, ...] = field(init=False, compare=False, repr=False)
+    """Orders as the versions do."""
+
+    def __post_init__(self) -> None:
+        # A release outranks its pre-releases; numeric identifiers rank below alphanumeric ones.
+        parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre_release)
+        object.__setattr__(self, "rank", (*self.numbers, not self.pre_release, parts))
 
     @classmethod
     def parse(cls, text: str) -> Version:
@@ -102,12 +109,7 @@ class Version:
         return cls(numbers, tuple(match[4].split(".")) if match[4] else ())
 
     def __lt__(self, other: Version) -> bool:
-        return self._rank() < other._rank()
-
-    def _rank(self) -> tuple[Any, ...]:
-        # A release outranks its pre-releases; numeric identifiers rank below alphanumeric ones.
-        parts = tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in self.pre_release)
-        return (*self.numbers, not self.pre_release, parts)
+        return self.rank < other.rank
 
     def __str__(self) -> str:
         release = ".".join(map(str, self.numbers))

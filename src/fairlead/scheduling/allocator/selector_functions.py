@@ -201,9 +201,12 @@ def _parses(parse: Callable[..., Any]) -> Callable[..., bool]:
 def _comparison(name: str, judge: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     def compare(left: Any, right: Any) -> Any:
         kind = type(left)
-        if kind is not type(right) or (kind is not Quantity and kind is not Version):
-            raise no_overload(name, left, right)
-        return judge(left, right)
+        if kind is type(right):
+            if kind is Quantity:
+                return judge(left.amount, right.amount)
+            if kind is Version:
+                return judge(left.rank, right.rank)
+        raise no_overload(name, left, right)
 
     return compare
 
@@ -314,6 +317,9 @@ _UNNAMED: Mapping[str, Callable[..., Any]] = {
     "matches": _pattern(cel_patterns.matches),
     "find": _pattern(cel_patterns.find),
     "findAll": _pattern(_find_all),
+    "isGreaterThan": _comparison("isGreaterThan", operator.gt),
+    "isLessThan": _comparison("isLessThan", operator.lt),
+    "compareTo": _comparison("compareTo", lambda a, b: int(a > b) - int(a < b)),
 }
 _NAMED: Mapping[str, Callable[..., Any]] = {
     "int": _to_int,
@@ -337,9 +343,6 @@ _NAMED: Mapping[str, Callable[..., Any]] = {
     "isQuantity": _parses(_quantity),
     "semver": _semver,
     "isSemver": _parses(_semver),
-    "isGreaterThan": _comparison("isGreaterThan", operator.gt),
-    "isLessThan": _comparison("isLessThan", operator.lt),
-    "compareTo": _comparison("compareTo", lambda a, b: int(a > b) - int(a < b)),
     "isInteger": _of(Quantity, "isInteger", _is_integer),
     "asInteger": _of(Quantity, "asInteger", _as_integer),
     "asApproximateFloat": _of(Quantity, "asApproximateFloat", lambda q: float(q.amount)),
