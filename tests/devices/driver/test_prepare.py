@@ -25,11 +25,13 @@ from fairlead.devices.driver.calls import VendorCalls
 from fairlead.devices.driver.checkpoint import Checkpoint
 from fairlead.devices.driver.claim_specs import ClaimSpecs, DeviceSpecs
 from fairlead.devices.driver.claims import ClaimReader, ClaimUnreadable
+from fairlead.devices.driver.damping import DampingSettings
 from fairlead.devices.driver.prepare import ClaimPreparer, PrepareSettings
 from fairlead.devices.driver.records import ClaimRecord
 from fairlead.devices.driver.rolling import FileLock
-from fairlead.devices.driver.state import NodeView
+from fairlead.devices.driver.state import NodeView, compute_view
 from fairlead.devices.errors import CheckpointError, ClaimError, DeviceError, VendorTimeout
+from fairlead.devices.inventory import Inventory
 from fairlead.devices.vendor import ClaimReference, Preparation
 from fairlead.kube import Client, Credentials, RetryPolicy
 from fairlead.kube.kinds import RESOURCE_CLAIMS
@@ -60,12 +62,13 @@ class Bench:
         limits: PrepareSettings | None = None,
     ) -> None:  # fmt: skip
         self.vendor = vendor
+        self.view: NodeView | None = None
         self.cdi = folder / "cdi"
         self.checkpoint = Checkpoint(folder)
         self.device_specs = DeviceSpecs(self.cdi, vendor)
         self.preparer = ClaimPreparer(
             vendor, VendorCalls(f"{DRIVER} on {node}"), driver=DRIVER, pool=node,
-            view=lambda: NodeView(inventory=vendor.inventory, is_probed=True), claims=reader,
+            view=lambda: self.view or NodeView(inventory=vendor.inventory, is_probed=True), claims=reader,
             checkpoint=self.checkpoint, lock=FileLock(folder / "serialize.lock"),
             device_specs=self.device_specs, claim_specs=ClaimSpecs(self.cdi, DRIVER),
             settings=limits, clock=clock,
@@ -141,6 +144,29 @@ async def test_an_api_server_that_is_away(dra_client: Client, dra_namespace: str
         assert isinstance(outcomes[known.uid], ClaimRecord), "a kubelet that restarts gets its answer"
         assert isinstance(outcomes[unknown.uid], ClaimUnreadable)
         assert await alone.preparer.unprepare([known]) == {known.uid: None}
+
+
+async def test_a_shared_device_that_vanished_under_a_claim_is_given_to_no_other(
+    dra_client: Client, dra_namespace: str, tmp_path: Path
+) -> None:
+    found = await bench(dra_client, tmp_path)
+    shares = [
+        [Result("hub-0", share_id=f"{n}0000000-0000-4000-8000-000000000000", consumed={"lanes": "1"})] for n in range(2)
+    ]
+    first, second = [await create_claim(dra_client, dra_namespace, f"c{n}", share) for n, share in enumerate(shares)]
+    assert isinstance(await found.prepare(first), ClaimRecord)
+    before = NodeView(found.vendor.inventory, is_probed=True)
+    rest = Inventory(tuple(d for d in found.vendor.inventory.devices if d.name != "hub-0"))
+    held = found.checkpoint.held_devices()
+    seen = compute_view(
+        before, Inventory(found.vendor.inventory.devices), {}, held, 0.0, DampingSettings(), driver=DRIVER
+    )
+    found.view = compute_view(seen, rest, {}, held, 1.0, DampingSettings(), driver=DRIVER)
+    assert found.view.inventory.find("hub-0"), "it is held"
+    outcome = await found.prepare(second)
+    assert isinstance(outcome, ClaimError)
+    assert 'device "hub-0" vanished from this node' in str(outcome)
+    assert isinstance(await found.prepare(first), ClaimRecord), "its holder keeps what it has"
 
 
 async def test_a_prepared_claim_that_was_deleted_is_not_answered_from_the_record(
