@@ -134,7 +134,10 @@ def _split(text: str, separator: str, limit: int = -1) -> list[str]:
 def _join(items: Any, separator: Any = "") -> str:
     if not isinstance(items, list):
         raise no_overload()
-    _require_text(separator, *items)
+    _require_text(separator)
+    for item in items:
+        if type(item) is not str:
+            raise Fault(f"join: invalid input: {str(item).lower() if type(item) is bool else item}")
     return str(separator).join(items)
 
 
