@@ -58,7 +58,7 @@ def allocate(case: Mapping[str, Any]) -> dict[str, Any]:
         return {"allocated": False, "results": [], "error": f"gather pool information: {error}"}
     decision = decide(plan, view, _in_use(case), budget=_BUDGET)
     if isinstance(decision, Allocated):
-        results = [msgspec.to_builtins(each) for each in decision.allocations]
+        results = [msgspec.json.decode(msgspec.json.encode(each)) for each in decision.allocations]
         # Without claims nothing is allocated, as the cases see it.
         return {"allocated": bool(results), "results": results, "error": None}
     return {"allocated": False, "results": [], "error": None if isinstance(decision, DoesNotFit) else str(decision)}

@@ -115,6 +115,12 @@ class Eligibility:
         grant = self.state.take_back(trial.claim, self._view.pool_of[position], holds=self._holds(trial.alternative))
         self._release(trial, grant.before, len(grant.before))
 
+    def is_for(self, trial: Trial, position: int) -> bool:
+        """Whether the request could have the device if no other request of the search took anything."""
+        if self.held[position] and not trial.alternative.admin_access:
+            return False
+        return self.is_chosen(trial, position) and not self.is_tainted(trial, self._candidates[position].device)
+
     def is_open(self, trial: Trial, position: int) -> bool:
         """Whether nothing but counters, constraints and shares may speak against the device now."""
         if self._is_busy(trial, position) is not None or not self.is_chosen(trial, position):

@@ -20,7 +20,7 @@ from fairlead.scheduling.allocator.in_use import InUse
 from fairlead.scheduling.allocator.pools import NodePools
 from fairlead.scheduling.allocator.progress import Progress, Tally
 from fairlead.scheduling.allocator.requests import MAX_RESULTS, Plan
-from fairlead.scheduling.allocator.shortcuts import DeadEnds, Twins
+from fairlead.scheduling.allocator.shortcuts import DeadEnds, Twins, find_hopeless
 
 _WARM_UP: Final = 256
 """Steps before shortcuts are looked for."""
@@ -106,9 +106,14 @@ class Search:
     def run(self) -> bool:
         """Whether all claims fit. Raises AllocationError for a broken selector, or when the budget is used up."""
         outcome = self._descend(_Place(0))
+        is_hopeless: bool | None = None
         while self._stack:
             if outcome is Outcome.DONE:
                 return True
+            if self.steps > _WARM_UP and is_hopeless is None:
+                is_hopeless = find_hopeless(self._trials, self._eligibility, self._count)
+                if is_hopeless:
+                    return False
             outcome = self._resume(outcome)
         return outcome is Outcome.DONE
 
@@ -140,7 +145,8 @@ class Search:
             self._eligibility.take_back(frame.trial, position)
             if outcome is Outcome.EXCEEDED:
                 return self._leave(frame, Outcome.EXCEEDED)
-            if frame.failed is not None:
+            if frame.failed is not None or self._learns(frame.trial):
+                frame.failed = frame.failed or set()
                 frame.failed.add(self._twins.likeness(position))
         if frame.trial.alternative.takes_all:
             return self._try_all(frame)
@@ -236,7 +242,7 @@ class Search:
             exceeded, after = known
             states[:] = after
             return Outcome.EXCEEDED if exceeded else Outcome.FAILED
-        if not self._twins.apply() or place.subrequest < 0 or frame.trial.alternative.takes_all:
+        if not self._learns(frame.trial):
             return None
         frame.failed = set()
         missing = frame.trial.needed - place.index
@@ -244,6 +250,10 @@ class Search:
         if missing > 1 and frame.tally is None and not self._has_open(frame.trial, place.start, missing):
             return Outcome.FAILED
         return None
+
+    def _learns(self, trial: Trial) -> bool:
+        """Whether devices like one that did not lead on need not be tried."""
+        return self.steps > _WARM_UP and not trial.alternative.takes_all and self._twins.apply()
 
     def _has_open(self, trial: Trial, start: int, missing: int) -> bool:
         """Whether so many devices from `start` on could be given to the request. Asks all, so that errors are met."""

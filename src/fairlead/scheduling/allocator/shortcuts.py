@@ -18,6 +18,25 @@ from fairlead.scheduling.allocator.requests import Plan
 _MOST_REMEMBERED: Final = 100_000
 
 
+def find_hopeless(trials: list[list[list[Trial]]], eligibility: Eligibility, candidates: int) -> bool:
+    """Whether some request has too few devices for it even if it got all that are free.
+
+    Not known, thus False, where looking further could have ended in an error instead.
+    """
+    flat = [trial for claim in trials for request in claim for trial in request]
+    if any(trial.alternative.takes_all for trial in flat):
+        return False
+    try:
+        enough = {id(trial): _has_enough(trial, eligibility, candidates) for trial in flat}
+    except AllocationError:
+        return False
+    return any(not any(enough[id(trial)] for trial in request) for claim in trials for request in claim)
+
+
+def _has_enough(trial: Trial, eligibility: Eligibility, candidates: int) -> bool:
+    return sum([eligibility.is_for(trial, position) for position in range(candidates)]) >= trial.needed
+
+
 class DeadEnds:
     """Situations from which the search came back empty-handed.
 
