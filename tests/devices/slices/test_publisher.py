@@ -393,8 +393,8 @@ async def test_a_server_that_lost_its_gates_is_not_told_of_overlapping_partition
     create, change = client.create, client.replace
 
     def without(sent: ResourceSlice) -> ResourceSlice:
-        devices = [structs.replace(d, taints=[], consumes_counters=[]) for d in sent.spec.devices]
-        return structs.replace(sent, spec=structs.replace(sent.spec, devices=devices, shared_counters=[]))
+        devices = tuple(structs.replace(d, taints=(), consumes_counters=()) for d in sent.spec.devices)
+        return structs.replace(sent, spec=structs.replace(sent.spec, devices=devices, shared_counters=()))
 
     async def created(resource: Any, obj: Any, *args: Any, **options: Any) -> Any:
         return await create(resource, obj if are_gates_on else without(obj), *args, **options)
