@@ -1,7 +1,7 @@
 """Random small instances: what is given out exists, is free and is allowed; and a plain exhaustive search agrees.
 
-The exhaustive search knows nothing of shortcuts, states or undoing: it tries every assignment of devices to requests,
-each checked from scratch against the rules of the API.
+The exhaustive search knows nothing of shortcuts, states or undoing: it tries every assignment of devices, each checked
+from scratch against the rules of the API.
 """
 
 from __future__ import annotations
