@@ -1,4 +1,4 @@
-"""Programs start in containers while the agent speaks gRPC with a driver, whose threads are no part of the new process."""
+"""Programs start in containers while the agent speaks gRPC with a driver: its threads are no part of a new process."""
 
 from __future__ import annotations
 
