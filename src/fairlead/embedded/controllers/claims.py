@@ -81,8 +81,8 @@ def _claim(pod: Object, use: str, template: Object) -> Object:
 
 @dataclass(frozen=True, slots=True)
 class ClaimStep:
-    """`reserved_for` is the new consumer list (None: unchanged); `deallocate` clears the allocation; `release` takes the
-    finalizer off; `delete` because the pod that owns the claim is done with it."""
+    """`reserved_for` is the new consumer list (None: unchanged); `deallocate` clears the allocation; `release` takes
+    the finalizer off; `delete` because the pod that owns the claim is done with it."""
 
     reserved_for: list[Object] | None = None
     deallocate: bool = False
