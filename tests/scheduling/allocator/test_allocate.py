@@ -390,3 +390,25 @@ def test_use_is_tallied_from_allocations_without_admin_access() -> None:
 def test_the_same_share_has_the_same_id_again() -> None:
     first, again = (decide([slice_of([shared()])], share("1", "one")) for _ in range(2))
     assert first == again
+
+
+def test_a_request_beyond_all_numbers_is_more_than_the_device_has() -> None:
+    for asked in ("1e2000000000", "9E", "1e40"):
+        decision = decide([slice_of([shared()])], share("1", "one"), share(asked, "two"))
+        assert obstacle_reasons(decision) == {"r": Reason.CAPACITY}
+
+
+def test_a_selector_that_does_not_compile_is_named_with_its_place() -> None:
+    decision = decide([slice_of(gpus(1))], claim(request(selectors=[{"cel": {"expression": "device.drivr == 1"}}])))
+    assert isinstance(decision, Failed)
+    assert decision.fault is Fault.SELECTOR
+    assert decision.message.startswith("claim claim: selector #0: CEL compile error: ")
+    assert "<input>:1:7" in decision.message
+
+
+def test_what_a_search_granted_does_not_touch_the_next_one() -> None:
+    slices = [
+        counters_of({"slices": "2"}, count=2),
+        slice_of([device("a", consumesCounters=consumes(slices="2"))], count=2),
+    ]
+    assert [names(decide(slices, claim(request()))) for _ in range(2)] == [["a"], ["a"]]

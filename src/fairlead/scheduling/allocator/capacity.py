@@ -92,7 +92,11 @@ def misfit(
         share = capacity.consume(requested.get(capacity.name))
         if capacity.violates_policy(share):
             return Misfit.POLICY
-        total = share + in_use.get(capacity.name, ZERO) + allocating.get(capacity.name, ZERO)
+        try:
+            total = share + in_use.get(capacity.name, ZERO) + allocating.get(capacity.name, ZERO)
+        except ArithmeticError:
+            # A short text can denote a number that no sum can hold.
+            return Misfit.EXCEEDED
         if total > capacity.value:
             return Misfit.EXCEEDED
     return None
