@@ -261,7 +261,7 @@ def _new_list(factor: float, turns: Estimate) -> Result:
 def _integer(operand: Operand, otherwise: int) -> int:
     if operand.expr.const_expr.WhichOneof("constant_kind") != "int64_value":
         return otherwise
-    return max(operand.expr.const_expr.int64_value, 0)
+    return max(int(operand.expr.const_expr.int64_value), 0)
 
 
 def _slice(target: Operand | None, arguments: Sequence[Operand], overload: str) -> Result | None:

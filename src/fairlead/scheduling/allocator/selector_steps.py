@@ -345,12 +345,12 @@ def _deciding(decisive: bool) -> Callable[[Step, Step], Step]:
             except Fault as fault:
                 return _undecided(right, run, decisive, fault)
             if first is decisive:
-                return decisive
+                return bool(decisive)
             if type(first) is not bool:
                 return _undecided(right, run, decisive, no_overload())
             second = right(run)
             if second is decisive:
-                return decisive
+                return bool(decisive)
             if type(second) is not bool:
                 raise no_overload()
             return not decisive
@@ -364,7 +364,7 @@ def _undecided(right: Step, run: Run, decisive: bool, fault: Fault) -> bool:
     """The left side has failed, and the whole fails with it unless the right side decides."""
     with contextlib.suppress(Fault):
         if right(run) is decisive:
-            return decisive
+            return bool(decisive)
     raise fault
 
 

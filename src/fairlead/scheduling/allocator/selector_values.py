@@ -121,7 +121,7 @@ def _add(left: Any, right: Any) -> Any:
     if isinstance(left, str | list):
         if type(left) is not type(right):
             raise no_overload()
-        return left + right
+        return operator.add(left, right)
     return PLUS(left, right)
 
 
