@@ -109,7 +109,7 @@ def check(found: Inventory, vendor: Vendor, whole: Inventory) -> None:
 
 
 @pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("name", ["furiosa", "tpu"])
+@pytest.mark.parametrize("name", ["furiosa", "tpu", "network"])
 def test_any_one_file_spoiled(name: str, how: str) -> None:
     kind: Kind = KINDS[name]
     spoiled_files = 0

@@ -12,6 +12,8 @@ pipe, log = os.environ["CUDA_MPS_PIPE_DIRECTORY"], os.environ["CUDA_MPS_LOG_DIRE
 path = os.path.join(pipe, "control")
 
 def serve():
+    if os.path.exists(os.path.join(log, "deaf")):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if os.path.exists(os.path.join(log, "refuse")):
         sys.exit("Cannot start: no device")
     with open(os.path.join(log, "control.log"), "a") as file:
@@ -21,14 +23,18 @@ def serve():
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen()
+    held = []
     while True:
         peer, _ = server.accept()
         command = peer.recv(4096).decode().strip()
         with open(os.path.join(log, "control.log"), "a") as file:
             file.write(command + "\\n")
+        if command == "quit" and os.path.exists(os.path.join(log, "mute")):
+            held.append(peer)
+            continue
         peer.sendall(b"bad" if command.startswith("set_default_device_pinned_mem_limit GPU-bad") else b"ok")
         peer.close()
-        if command == "quit":
+        if command == "quit" and not os.path.exists(os.path.join(log, "deaf")):
             os.unlink(path)
             return
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from devices.vendors.nvidia.driver_tools import install
 from devices.vendors.nvidia.nvml_machine import H100, NvidiaMachine, uuid
 from fairlead.devices.errors import ClaimError, ConfigError
 from fairlead.devices.vendor import ClaimReference, Grant, Preparation
+from fairlead.devices.vendors.nvidia import mps as mps_module
 from fairlead.devices.vendors.nvidia.inventory import ONE_CLAIM, Offer
 from fairlead.devices.vendors.nvidia.vendor import NvidiaVendor
 
@@ -219,6 +221,56 @@ def test_a_stopped_daemon_is_ended_by_force(node: Node) -> None:
     (folder / "pipe/control").unlink()
     node.vendor.release(CLAIM, ["gpu-0"])
     assert not runs(pid) and node.daemons() == []
+
+
+@pytest.mark.parametrize("how", ["deaf", "mute"])
+@pytest.mark.parametrize("record", ["whole", "torn"])
+def test_a_daemon_that_ignores_quit_and_being_ended_is_killed(
+    node: Node, monkeypatch: pytest.MonkeyPatch, how: str, record: str
+) -> None:
+    """It says yes to "quit" and goes on, and ignores SIGTERM; or it takes the command and never answers."""
+    node.prepare(CLAIM, "gpu-0", config=mps())
+    (folder,) = node.daemons()
+    os.kill(node.pid(), signal.SIGKILL)
+    await_end(node.pid())
+    (folder / "log/deaf").touch()
+    (folder / "log" / how).touch()
+    node.vendor.health()
+    pid = node.pid()
+    assert runs(pid)
+    if record == "torn":
+        (folder / "daemon.json").write_text('{"devices": ["GP')
+    monkeypatch.setattr(mps_module, "_COMMAND_S", 0.3)
+    monkeypatch.setattr(mps_module, "_STOP_STEPS", 5)
+    node.vendor.release(CLAIM, ["gpu-0"])
+    assert not runs(pid) and node.daemons() == []
+    assert node.modes()[-1] == f"{uuid(1)} 0"
+
+
+def test_a_server_that_outlives_its_killed_daemon_ends_before_the_next_one_starts_and_with_the_claim(
+    node: Node,
+) -> None:
+    node.prepare(CLAIM, "gpu-0", config=mps())
+    (folder,) = node.daemons()
+
+    def server() -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "CUDA_MPS_PIPE_DIRECTORY": str(folder / "pipe")}
+        return subprocess.Popen(["sleep", "300"], env=environment, start_new_session=True)
+
+    with server() as orphan:
+        first = node.pid()
+        os.kill(first, signal.SIGKILL)
+        await_end(first)
+        node.vendor.health()
+        assert orphan.wait(timeout=30) == -signal.SIGTERM
+    assert node.pid() != first and runs(node.pid())
+    second = node.pid()
+    with server() as orphan:
+        os.kill(second, signal.SIGKILL)
+        await_end(second)
+        node.vendor.release(CLAIM, ["gpu-0"])
+        assert orphan.wait(timeout=30) == -signal.SIGTERM
+    assert node.daemons() == []
 
 
 def test_a_daemon_that_cannot_start_is_told(node: Node) -> None:

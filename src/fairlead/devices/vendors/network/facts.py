@@ -9,11 +9,13 @@ names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fairlead.devices.host import PciFunction
 
+VFIO_DRIVER = "vfio-pci"
 LinkLayer = Literal["ethernet", "infiniband"]
 
 
@@ -100,8 +102,9 @@ class Skipped:
 @dataclass(frozen=True, slots=True)
 class NetworkPorts:
     """Every port and virtual function of a node, in the order of bus ids. `common_nodes`: files below /dev that every
-    RDMA user needs ("/dev/infiniband/rdma_cm")."""
+    RDMA user needs ("/dev/infiniband/rdma_cm"). `needed`: PCI functions that the node itself needs, and why."""
 
     ports: tuple[NetworkPort, ...] = ()
     common_nodes: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    needed: Mapping[str, str] = field(default_factory=dict)

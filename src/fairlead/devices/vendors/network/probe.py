@@ -9,61 +9,87 @@ interface does), functions without a driver, and what cannot be described. Inter
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from fairlead.devices.errors import ProbeError
 from fairlead.devices.host import Host
 from fairlead.devices.vendors.network.facts import (
+    VFIO_DRIVER,
     Interface,
     NetworkPort,
     NetworkPorts,
     Skipped,
     VirtualFunction,
 )
+from fairlead.devices.vendors.network.needed import NET, PCI, Needed, UnresolvedError, function_of, read_needed
 from fairlead.devices.vendors.network.rdma import DEVICES as RDMA_DEVICES
 from fairlead.devices.vendors.network.rdma import read_rdma_again, read_rdma_ports
 
-NET = "/sys/class/net"
-PCI = "/sys/bus/pci/devices"
 RDMA_CM = "/dev/infiniband/rdma_cm"
-VFIO_DRIVER = "vfio-pci"
 
-_BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _REPRESENTOR = re.compile(r"(?:c\d+)?pf\d+(?:vf|sf)\d+")
 _VIRTUAL = re.compile(r"virtfn(\d{1,5})")
 _SPEED = re.compile(r"[1-9]\d{0,8}", re.ASCII)
-_SUBFUNCTION = ".sf."
 _NETWORK_CLASS = "0x02"
 _INFINIBAND_TYPE = 32
 _IS_UP = 0x1
-_IPV6_ANY = "0" * 32
-_ROUTES = "/proc/net/route"
-_ROUTES_IPV6 = "/proc/net/ipv6_route"
-_ROUTES_LIMIT_BYTES = 64 << 20
-"""Nodes that learn routes from a fabric have hundreds of thousands of them, 128 to 160 bytes each."""
-_ROUTE_BYTES = 512
+_ATTEMPTS = 3
 
 
-def read_ports(host: Host) -> NetworkPorts:
-    """Every port and virtual function there is now. Raises ProbeError where a class folder cannot be listed."""
-    interfaces = _interfaces_by_function(host)
+def read_ports(host: Host, needed_before: Mapping[str, str] | None = None) -> NetworkPorts:
+    """Every port and virtual function there is now. `needed_before`: `needed` of the last look.
+
+    Raises ProbeError where a class folder cannot be listed, or where it cannot be told what the node itself needs.
+    """
     rdma = _rdma_by_function(host)
-    needed = _needed_by_node(host)
+    functions = {*rdma, *_network_functions(host)}
+    interfaces, needed = _interfaces_and_needed(host, functions)
+    physical_of = _physical_functions(host, functions | interfaces.keys())
     ports: list[NetworkPort] = []
     skipped: list[Skipped] = []
-    for bus_id in sorted({*interfaces, *rdma, *_network_functions(host)}):
+    still_needed = dict(needed.functions)
+    for bus_id in sorted(functions | interfaces.keys()):
+        before = (needed_before or {}).get(bus_id)
         try:
-            for port in read_function(host, bus_id, interfaces.get(bus_id, ()), rdma.get(bus_id)):
-                reason = None if port.interface is None else needed.get(port.interface.name)
-                if reason is None:
-                    ports.append(port)
-                else:
-                    skipped.append(Skipped(port.name, reason, by_rule=True))
+            found = read_function(host, bus_id, interfaces.get(bus_id, ()), rdma.get(bus_id))
+            if bus_id in physical_of and any(port.virtual is None for port in found):
+                raise ProbeError(
+                    f"{PCI}/{bus_id}: does not tell that it is a virtual function of {physical_of[bus_id]}"
+                )
         except ProbeError as error:
             skipped.append(Skipped(NetworkPort.name_of(bus_id), str(error)))
+            if before is not None:
+                still_needed.setdefault(bus_id, before)
+            continue
+        for port in found:
+            reason = needed.why(port, before)
+            if reason is None:
+                ports.append(port)
+                continue
+            skipped.append(Skipped(port.name, reason, by_rule=True))
+            if port.interface is None:
+                still_needed.setdefault(bus_id, reason)
     common = (RDMA_CM,) if host.device_node(RDMA_CM) is not None else ()
-    return NetworkPorts(tuple(ports), common, tuple(skipped))
+    return NetworkPorts(tuple(ports), common, tuple(skipped), still_needed)
+
+
+def _interfaces_and_needed(host: Host, functions: Iterable[str]) -> tuple[dict[str, list[str]], Needed]:
+    """Interfaces by function, and what the node needs, of one moment: an interface that is renamed between the two
+    looks would be offered under the one name and needed under the other. Raises ProbeError."""
+    problem = ProbeError(f"{NET}: interfaces are renamed again and again while they are looked at")
+    for _ in range(_ATTEMPTS):
+        interfaces = _interfaces_by_function(host, functions)
+        if not interfaces and not functions:
+            return {}, Needed()
+        try:
+            needed = read_needed(host, interfaces)
+        except UnresolvedError as error:
+            problem = error
+            continue
+        if interfaces == _interfaces_by_function(host, functions):
+            return interfaces, needed
+    raise problem
 
 
 def read_current(host: Host, ports: Iterable[NetworkPort]) -> dict[str, NetworkPort | ProbeError | None]:
@@ -92,10 +118,9 @@ def _read_again(host: Host, port: NetworkPort, path: str) -> NetworkPort:
 
 def _name_now(host: Host, port: NetworkPort, path: str) -> str | None:
     """The interface of the port: under its known name, else under whatever name its function has one."""
-    if port.interface is not None and _function_of(host, f"{NET}/{port.interface.name}") == port.pci.bus_id:
+    if port.interface is not None and _function_or_none(host, f"{NET}/{port.interface.name}") == port.pci.bus_id:
         return port.interface.name
-    folders = [f"{path}/net", *(f"{path}/{entry}/net" for entry in host.names(path) if entry.startswith("virtio"))]
-    names = [name for folder in folders for name in host.names(folder) if not _is_representor(host, name)]
+    names = [name for name in _names_at(host, path) if not _is_representor(host, name)]
     if len(names) <= 1:
         return names[0] if names and (port.rdma is None or port.rdma.port == port.port + 1) else None
     return next((name for name in names if host.number(f"{NET}/{name}/dev_port", 0) == port.port), None)
@@ -144,92 +169,57 @@ def _network_functions(host: Host) -> list[str]:
     return found
 
 
-def _function_of(host: Host, path: str) -> str | None:
-    """The PCI function that a class entry hangs off; None for what is virtual, a subfunction's, or just went."""
-    try:
-        parts = host.target(path).split("/")
-    except ProbeError:
-        return None
-    if any(_SUBFUNCTION in part for part in parts):
-        return None
-    return next((part for part in reversed(parts) if _BUS_ID.fullmatch(part)), None)
-
-
-def _interfaces_by_function(host: Host) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _interfaces_by_function(host: Host, functions: Iterable[str]) -> dict[str, list[str]]:
+    """From the class folder, and from the functions' own: either may fail to tell."""
+    found: dict[str, set[str]] = {}
     for name in host.names(NET):
-        bus_id = _function_of(host, f"{NET}/{name}")
+        bus_id = _function_or_none(host, f"{NET}/{name}")
         if bus_id is not None and not _is_representor(host, name):
-            found.setdefault(bus_id, []).append(name)
+            found.setdefault(bus_id, set()).add(name)
+    for bus_id in functions:
+        for name in _names_at(host, f"{PCI}/{bus_id}"):
+            if name not in found.get(bus_id, ()) and not _is_representor(host, name, bus_id):
+                found.setdefault(bus_id, set()).add(name)
+    return {bus_id: sorted(names) for bus_id, names in found.items()}
+
+
+def _names_at(host: Host, path: str) -> list[str]:
+    """Interfaces in a function's own folder, or in that of its virtio device."""
+    folders = [f"{path}/net", *(f"{path}/{entry}/net" for entry in host.names(path) if entry.startswith("virtio"))]
+    return [name for folder in folders for name in host.names(folder)]
+
+
+def _physical_functions(host: Host, functions: Iterable[str]) -> dict[str, str]:
+    """Virtual function -> physical one, as the physical ones tell it."""
+    found: dict[str, str] = {}
+    for bus_id in functions:
+        for entry in host.names(f"{PCI}/{bus_id}"):
+            if _VIRTUAL.fullmatch(entry):
+                try:
+                    found[host.target(f"{PCI}/{bus_id}/{entry}").rsplit("/", 1)[-1]] = bus_id
+                except ProbeError:
+                    continue
     return found
 
 
-def _is_representor(host: Host, name: str) -> bool:
-    return _REPRESENTOR.fullmatch(_told(host, f"{NET}/{name}/phys_port_name")) is not None
+def _function_or_none(host: Host, path: str) -> str | None:
+    """The PCI function that a class entry hangs off; None also for one that cannot be followed or just went."""
+    try:
+        return function_of(host, path)
+    except ProbeError:
+        return None
+
+
+def _is_representor(host: Host, name: str, bus_id: str = "") -> bool:
+    """`bus_id`: look in the function's own folder."""
+    folder = f"{PCI}/{bus_id}/net" if bus_id else NET
+    return _REPRESENTOR.fullmatch(_told(host, f"{folder}/{name}/phys_port_name")) is not None
 
 
 def _rdma_by_function(host: Host) -> dict[str, str]:
     """Bus id -> RDMA device."""
-    found = ((_function_of(host, f"{RDMA_DEVICES}/{name}"), name) for name in host.names(RDMA_DEVICES))
+    found = ((_function_or_none(host, f"{RDMA_DEVICES}/{name}"), name) for name in host.names(RDMA_DEVICES))
     return {bus_id: name for bus_id, name in found if bus_id is not None}
-
-
-def _needed_by_node(host: Host) -> dict[str, str]:
-    """Interface -> why the node needs it."""
-    names = host.names(NET)
-    if not names:
-        return {}
-    needed = {name: f"{name}: the node's default route runs over it" for name in _default_route_interfaces(host)}
-    for name in names:
-        entries = host.names(f"{NET}/{name}")
-        uppers = {entry.removeprefix("upper_") for entry in entries if entry.startswith("upper_")}
-        if "master" in entries:
-            uppers.add(_master(host, name))
-        if uppers:
-            needed.setdefault(name, f"{name}: is part of {', '.join(sorted(uppers))}")
-    return needed
-
-
-def _master(host: Host, name: str) -> str:
-    try:
-        return host.target(f"{NET}/{name}/master").rsplit("/", 1)[-1]
-    except ProbeError:
-        return "another interface"
-
-
-def _default_route_interfaces(host: Host) -> set[str]:
-    """Interfaces of routes to everywhere, from the kernel's route tables (IPv4, then IPv6).
-
-    Raises ProbeError for a table that is cut off or makes no sense: the node's own uplink must not be offered because
-    a file could not be read. A kernel always has IPv4's table, with a heading; IPv6 may be off.
-    """
-    found: set[str] = set()
-    heading, *routes = _route_table(host, _ROUTES).splitlines() or [""]
-    if not heading.startswith("Iface"):
-        raise ProbeError(f'{_ROUTES}: expected a heading that begins with Iface, found "{heading[:40]}"')
-    for line in routes:
-        fields = _route(_ROUTES, line, 8)
-        if fields[1] == "00000000" and fields[7] == "00000000":
-            found.add(fields[0])
-    for line in _route_table(host, _ROUTES_IPV6, "").splitlines():
-        fields = _route(_ROUTES_IPV6, line, 10)
-        if fields[0] == _IPV6_ANY and fields[1] == "00" and fields[9] != "lo":
-            found.add(fields[9])
-    return found
-
-
-def _route_table(host: Host, path: str, default: str | None = None) -> str:
-    text = host.text(path, default, limit_bytes=_ROUTES_LIMIT_BYTES)
-    if len(text) >= _ROUTES_LIMIT_BYTES - _ROUTE_BYTES:
-        raise ProbeError(f"{path}: has more than {_ROUTES_LIMIT_BYTES >> 20} MiB; a default route may be further down")
-    return text
-
-
-def _route(path: str, line: str, least: int) -> list[str]:
-    fields = line.split()
-    if len(fields) < least:
-        raise ProbeError(f'{path}: expected routes of {least} and more fields, found "{line[:40]}"')
-    return fields
 
 
 def _read_interface(host: Host, name: str) -> tuple[int, Interface]:

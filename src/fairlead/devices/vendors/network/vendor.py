@@ -52,7 +52,7 @@ class NetworkVendor(Vendor):
         self.cdi_kind = CDI_KIND
         self._host = host or Host()
         self._is_simulated = facts is not None
-        self._read_ports = facts or (lambda: read_ports(self._host))
+        self._read_ports = facts or (lambda: read_ports(self._host, self._facts.needed))
         self._links: Links = links or NetlinkLinks()
         self._facts = NetworkPorts()
         # name -> port: every one ever seen, with its interface as it was on the host.
@@ -81,7 +81,7 @@ class NetworkVendor(Vendor):
             first = unreadable[0]
             raise ProbeError(f"none of {len(unreadable)} network cards can be described; {first.name}: {first.reason}")
         ordered = tuple(sorted(ports.values(), key=lambda port: (port.pci.bus_id, port.port)))
-        self._facts = NetworkPorts(ordered, facts.common_nodes, facts.skipped)
+        self._facts = NetworkPorts(ordered, facts.common_nodes, facts.skipped, facts.needed)
         self._seen |= ports
         return build(self._facts)
 

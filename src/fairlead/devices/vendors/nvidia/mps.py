@@ -2,7 +2,9 @@
 
 A daemon is a process of its own session, so that it outlives this one: its clients would end with it. It is found again
 by its folder (`daemon.json`: process id and the time that process started, so that a reused id is not taken for it).
-`nvidia-cuda-mps-control` is asked through its own command line, as an operator would.
+`nvidia-cuda-mps-control` is asked through its own command line, as an operator would. It starts servers of its own; all
+of them are known by the pipe folder in their environment (clients in containers see it under another path), which
+finds those whose id was never written down and servers whose control daemon was killed.
 
 Source: NVIDIA's MPS documentation (control daemon commands, environment); the DRA driver's daemon template.
 """
@@ -83,22 +85,28 @@ class MpsDaemons:
             return False
         if _is_same(record):
             return True
-        # Killed after the start and before its id was written down: it answers all the same.
-        return record.pid == 0 and self._answers(key)
+        # This process was killed after the start and before the id was written down.
+        return record.pid == 0 and bool(self._processes(key))
 
     def stop(self, key: str) -> None:
-        """Ask it to end, then make it, and remove its folder. Nothing to do where there is none."""
-        record = self._record(key)
-        if record is not None and self.is_running(key):
-            self._ask_quietly(key, "quit")
-            if not self._wait_end(key):
-                for number in (signal.SIGTERM, signal.SIGKILL):
-                    _kill(record, number)
-                    if self._wait_end(key):
-                        break
-                else:
-                    raise ClaimError(f"MPS control daemon {record.pid} does not end; see {self._place(key) / 'log'}")
+        """Ask it to end, then make it and its servers, and remove its folder. Nothing to do where there is none. Takes
+        a bounded time; raises ClaimError where even a kill does not end it (a process that hangs in the kernel)."""
+        if self._place(key).exists():
+            if self._processes(key):
+                self._ask_quietly(key, "quit")
+            self._end(key, patient=True)
         shutil.rmtree(self._place(key), ignore_errors=True)
+
+    def _end(self, key: str, *, patient: bool) -> None:
+        if patient and self._wait_end(key):
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for pid in self._processes(key):
+                _kill(pid, number)
+            if self._wait_end(key):
+                return
+        left = ", ".join(str(pid) for pid in self._processes(key))
+        raise ClaimError(f"MPS processes {left} do not end; see {self._place(key) / 'log'}")
 
     def dead(self) -> list[str]:
         """Keys of daemons that should run and do not."""
@@ -148,6 +156,9 @@ class MpsDaemons:
         return environment | ({"LD_LIBRARY_PATH": self._libraries} if self._libraries else {})
 
     def _launch(self, key: str, control: Path, devices: Sequence[str], settings: MpsSettings) -> None:
+        # Servers of a control daemon that was killed still hold the devices.
+        if self._processes(key):
+            self._end(key, patient=False)
         self._write(key, _Record(list(devices), settings))
         arguments = [str(control), "-f", *(["-M"] if settings.multi_user else [])]
         with open(self._place(key) / "log" / "daemon.log", "ab") as log:
@@ -209,10 +220,18 @@ class MpsDaemons:
 
     def _wait_end(self, key: str) -> bool:
         for _ in range(_STOP_STEPS):
-            if not self.is_running(key):
+            if not self._processes(key):
                 return True
             _pause()
         return False
+
+    def _processes(self, key: str) -> list[int]:
+        """The control daemon and its servers."""
+        child = self._children.get(key)
+        if child is not None and child.poll() is not None:
+            del self._children[key]
+        mark = f"CUDA_MPS_PIPE_DIRECTORY={self._place(key) / 'pipe'}".encode()
+        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if mark in _environment_of(pid)]
 
     def _record(self, key: str) -> _Record | None:
         try:
@@ -244,12 +263,19 @@ def _is_same(record: _Record) -> bool:
     return record.pid > 0 and record.started > 0 and record.started == _started(record.pid)
 
 
-def _kill(record: _Record, number: signal.Signals) -> None:
-    if _is_same(record):
-        try:
-            os.killpg(record.pid, number)
-        except (ProcessLookupError, PermissionError) as error:
-            _LOG.warning("MPS control daemon %d cannot be ended: %s", record.pid, error)
+def _environment_of(pid: int) -> list[bytes]:
+    """What a process was started with; empty for one that ended, and for one of another user."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError) as error:
+        _LOG.warning("MPS process %d cannot be ended: %s", pid, error)
 
 
 def _pause() -> None:
