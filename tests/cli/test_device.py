@@ -114,7 +114,7 @@ def test_all_devices_are_listed_without_their_parts(told: Told) -> None:
     assert lines[0].split()[:6] == ["NODE", "DEVICE", "DRIVER", "MODEL", "MEMORY", "STATE"]
     assert len(lines) == 1 + 16 + 4
     assert lines[1].split() == [
-        "amd", "gpu-1-128", "gpu.amd.com", "AMD", "Instinct", "MI300X", "OAM", "192Gi", "untainted", "-",
+        "amd", "gpu-1-128", "gpu.amd.com", "AMD_Instinct_MI300X_OAM", "192Gi", "untainted", "-",
     ]  # fmt: skip
     assert len(told("list", "rngd-1", "--parts").splitlines()) == 1 + 120
 

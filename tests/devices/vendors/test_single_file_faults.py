@@ -101,6 +101,11 @@ def check(found: Inventory, vendor: Vendor, whole: Inventory) -> None:
     known = {device.name: device.attributes.get(PCI_BUS_ID) for device in whole.devices}
     for device in found.devices:
         assert device.attributes.get(PCI_BUS_ID) == known.get(device.name, device.attributes.get(PCI_BUS_ID)), device
+        # One that takes from no counters any more could be given away beside those that it is a part of.
+        before = whole.find(device.name)
+        assert before is not None
+        shared = before.consumes.keys() & {name for other in found.devices for name in other.consumes}
+        assert shared <= device.consumes.keys(), device
     functions: dict[object, str] = {}
     for device in found.devices:
         function = device.attributes.get(PCI_BUS_ID)

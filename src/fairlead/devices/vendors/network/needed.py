@@ -83,13 +83,19 @@ def function_of(host: Host, path: str) -> str | None:
 
 
 def _resolve(host: Host, name: str, reason: str) -> str | None:
+    """Raises UnresolvedError also for an entry that does not say what sysfs says ("../../devices/…/net/<name>")."""
+    path = f"{NET}/{name}"
     try:
-        return function_of(host, f"{NET}/{name}")
+        parts = host.target(path).split("/")
+        if parts[-1] == name and "devices" in parts:
+            return function_of(host, path)
+        problem = f"{path}: leads to {'/'.join(parts)[:60]}"
     except ProbeError as error:
-        raise UnresolvedError(
-            f"no port can be given away while it is not known which card is the node's own. {reason}, and {error}; "
-            "the driver must see the node's network namespace in /proc and in /sys"
-        ) from None
+        problem = str(error)
+    raise UnresolvedError(
+        f"no port can be given away while it is not known which card is the node's own. {reason}, and {problem}; "
+        "the driver must see the node's network namespace in /proc and in /sys"
+    )
 
 
 def _parts(host: Host, owners: Mapping[str, str]) -> dict[str, set[str]]:
