@@ -42,6 +42,9 @@ class RecordedLinks:
         if mtu is not None:
             self.server.write(f"/sys/class/net/{name}/mtu", f"{mtu}\n")
 
+    def remove(self, name: str, addresses: Sequence[str]) -> None:
+        self.done.append(("remove", name, tuple(addresses)))
+
     def rename(self, name: str, new_name: str) -> None:
         self.done.append(("rename", name, new_name))
         self.server.take_interface(self.folder, name)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 TIMEOUT_S = 5.0
 
-_SETLINK, _NEWADDR, _GETADDR = 19, 20, 22
+_SETLINK, _NEWADDR, _DELADDR, _GETADDR = 19, 20, 21, 22
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _REPLACE, _CREATE = 0x1, 0x4, 0x300, 0x100, 0x400
 _IFLA_IFNAME, _IFLA_MTU = 3, 4
@@ -39,6 +39,9 @@ class Links(Protocol):
 
     def configure(self, name: str, mtu: int | None, addresses: Sequence[str]) -> None:
         """Take the interface down and give it this MTU (None: as it is) and these addresses, beside those it has."""
+
+    def remove(self, name: str, addresses: Sequence[str]) -> None:
+        """Take these addresses away; one that is not there is no error."""
 
     def rename(self, name: str, new_name: str) -> None: ...
 
@@ -70,12 +73,16 @@ class NetlinkLinks:
         attributes = b"" if mtu is None else _attribute(_IFLA_MTU, struct.pack("=I", mtu))
         _call(_SETLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, index, 0, _IFF_UP) + attributes)
         for address in addresses:
-            parsed = ip_interface(address)
-            family = socket.AF_INET if isinstance(parsed, IPv4Interface) else socket.AF_INET6
-            packed = parsed.ip.packed
-            body = _ADDRESS.pack(family, parsed.network.prefixlen, 0, 0, index)
-            body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
-            _call(_NEWADDR, _CREATE | _REPLACE, body)
+            _call(_NEWADDR, _CREATE | _REPLACE, _address(index, address))
+
+    def remove(self, name: str, addresses: Sequence[str]) -> None:
+        index = _index(name)
+        for address in addresses:
+            try:
+                _call(_DELADDR, 0, _address(index, address))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
 
     def rename(self, name: str, new_name: str) -> None:
         index = _index(name)
@@ -90,6 +97,14 @@ def _index(name: str) -> int:
         if known == name:
             return index
     raise OSError(errno.ENODEV, f'no interface "{name}"')
+
+
+def _address(index: int, address: str) -> bytes:
+    parsed = ip_interface(address)
+    family = socket.AF_INET if isinstance(parsed, IPv4Interface) else socket.AF_INET6
+    packed = parsed.ip.packed
+    body = _ADDRESS.pack(family, parsed.network.prefixlen, 0, 0, index)
+    return body + _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
 
 
 def _attribute(kind: int, value: bytes) -> bytes:

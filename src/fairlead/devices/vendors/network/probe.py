@@ -116,6 +116,20 @@ def _read_again(host: Host, port: NetworkPort, path: str) -> NetworkPort:
     )
 
 
+def current_name(host: Host, bus_id: str, number: int, known: str) -> str | None:
+    """The interface of a port of a function now: its known name, else whatever the function shows; None for none, and
+    where it cannot be read."""
+    try:
+        if _function_or_none(host, f"{NET}/{known}") == bus_id:
+            return known
+        names = [name for name in _names_at(host, f"{PCI}/{bus_id}") if not _is_representor(host, name)]
+        if len(names) <= 1:
+            return names[0] if names else None
+        return next((name for name in names if host.number(f"{NET}/{name}/dev_port", 0) == number), None)
+    except ProbeError:
+        return None
+
+
 def _name_now(host: Host, port: NetworkPort, path: str) -> str | None:
     """The interface of the port: under its known name, else under whatever name its function has one."""
     if port.interface is not None and _function_or_none(host, f"{NET}/{port.interface.name}") == port.pci.bus_id:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fairlead.devices.cdi.spec import ContainerEdits
@@ -13,6 +14,7 @@ from fairlead.devices.health import HEALTHY, Health
 from fairlead.devices.host import Host, PciLink
 from fairlead.devices.inventory import Device, Inventory
 from fairlead.devices.vendor import ClaimReference, DeviceReport, Grant, NetworkData, Preparation, Vendor
+from fairlead.devices.vendors.network.changed import Before, Changes
 from fairlead.devices.vendors.network.classes import device_classes
 from fairlead.devices.vendors.network.edits import (
     VHOST_NODES,
@@ -26,11 +28,12 @@ from fairlead.devices.vendors.network.health import compute_health
 from fairlead.devices.vendors.network.inventory import build
 from fairlead.devices.vendors.network.links import Links, NetlinkLinks
 from fairlead.devices.vendors.network.parameters import Move, NetworkParameters, Wish, plan_moves
-from fairlead.devices.vendors.network.probe import read_current, read_ports
+from fairlead.devices.vendors.network.probe import current_name, read_current, read_ports
 from fairlead.devices.vendors.parameters import read_parameters
 
 DRIVER = "dra.net"
 CDI_KIND = "dra.net/port"
+STATE_FOLDER = "/run/fairlead/network"
 CONDITIONS = ("Ready", "NetworkReady")
 
 _LOG = logging.getLogger("fairlead.devices.network")
@@ -47,6 +50,7 @@ class NetworkVendor(Vendor):
         *,
         links: Links | None = None,
         facts: Callable[[], NetworkPorts] | None = None,
+        state_folder: Path | None = None,
     ) -> None:
         self.driver = DRIVER
         self.cdi_kind = CDI_KIND
@@ -60,8 +64,7 @@ class NetworkVendor(Vendor):
         self._reported: Mapping[str, str] = {}
         # claim uid -> names of its devices.
         self._held: dict[str, frozenset[str]] = {}
-        # device -> its interface's name and MTU before a claim changed them.
-        self._before: dict[str, tuple[str, int]] = {}
+        self._changes = Changes(state_folder)
 
     def probe(self) -> Inventory:
         """Ports that can be given away. One that a claim has keeps its interface's description while the interface is
@@ -194,10 +197,11 @@ class NetworkVendor(Vendor):
                     return move.addresses
                 raise ClaimError(f"claim {claim}: interface {move.host_name} of {move.device} is not on the host now")
             if move.mtu is not None or move.addresses:
-                self._remember(move.device)
+                there = self._links.addresses(move.host_name)
+                self._remember(move.device, [address for address in move.addresses if address not in there])
                 self._links.configure(move.host_name, move.mtu, move.addresses)
             elif move.name != move.host_name:
-                self._remember(move.device)
+                self._remember(move.device, ())
             return move.addresses or self._links.addresses(move.host_name)
         except OSError as error:
             raise ClaimError(
@@ -205,26 +209,40 @@ class NetworkVendor(Vendor):
                 f"{'; the driver needs CAP_NET_ADMIN' if isinstance(error, PermissionError) else ''}"
             ) from error
 
-    def _remember(self, device: str) -> None:
-        interface = self._seen[device].interface
-        if interface is not None:
-            self._before.setdefault(device, (interface.name, interface.mtu))
+    def _remember(self, device: str, added: Sequence[str]) -> None:
+        port = self._seen[device]
+        if port.interface is not None:
+            name, mtu = port.interface.name, port.interface.mtu
+            self._changes.note(Before(port.pci.bus_id, port.port, name, mtu, tuple(added)))
 
     def _restore_returned(self) -> None:
         """Interfaces that no claim has any more and that are back on the host."""
-        free = [self._seen[name] for name in self._before.keys() - self._held_names()]
-        for name, now in read_current(self._host, free).items() if free else ():
-            if isinstance(now, NetworkPort) and now.interface is not None:
-                self._restore(now.interface.name, *self._before.pop(name))
+        held = self._held_names()
+        for device, before in self._changes.all().items():
+            if device in held:
+                continue
+            name = current_name(self._host, before.bus_id, before.port, before.name)
+            if name is not None:
+                self._restore(name, before)
+                self._changes.forget(device)
 
-    def _restore(self, name: str, old_name: str, old_mtu: int) -> None:
+    def _restore(self, name: str, before: Before) -> None:
         try:
-            if name != old_name:
-                self._links.rename(name, old_name)
-            self._links.configure(old_name, old_mtu, ())
+            if name != before.name:
+                self._links.rename(name, before.name)
+            if before.added:
+                self._links.remove(before.name, before.added)
+            self._links.configure(before.name, before.mtu, ())
         except OSError as error:
             # The port is free all the same: who gets it next names it for himself.
-            _LOG.warning("interface %s cannot be made %s (MTU %d) again: %s", name, old_name, old_mtu, error)
+            _LOG.warning(
+                "interface %s cannot be made %s again (MTU %d, without %s): %s",
+                name,
+                before.name,
+                before.mtu,
+                ", ".join(before.added) or "addresses",
+                error,
+            )
 
     def _report(self, reasons: Mapping[str, str]) -> None:
         """Say once what is left out and why, not with every look."""
@@ -234,9 +252,10 @@ class NetworkVendor(Vendor):
         self._reported = dict(reasons)
 
 
-def create(host: Host, node: str) -> Sequence[Vendor]:
-    """The vendor of this machine, or of the tree below `host`."""
-    return (NetworkVendor(host),)
+def create(host: Host, node: str, *, state_folder: str = STATE_FOLDER) -> Sequence[Vendor]:
+    """The vendor of this machine, or of the tree below `host`. `state_folder` must outlive the process and need not
+    outlive the machine's start: an interface is then as it always was."""
+    return (NetworkVendor(host, state_folder=Path(state_folder) / node),)
 
 
 def _claim_edits(move: Move | None, asked: NetworkParameters) -> ContainerEdits:
