@@ -89,8 +89,19 @@ def test_while_nothing_tells_whose_the_uplink_is_nothing_is_offered(
 def test_a_route_over_an_interface_of_another_namespace_is_an_error(server: HgxServer) -> None:
     """A pod's /proc beside the node's /sys: the table says nothing of the node's uplink."""
     server.route("eth0")
-    with pytest.raises(ProbeError, match="the driver must see the node's network namespace"):
+    with pytest.raises(ProbeError, match="the driver must run in the node's network namespace"):
         read_ports(server.host)
+
+
+def test_the_routes_of_another_namespace_with_the_same_names_are_an_error(server: HgxServer) -> None:
+    """A pod's interface has the name of a port that is not the node's uplink."""
+    server.route("ens10np0")
+    head = "Inter-|   Receive\n face |bytes\n    lo: 0 0\n"
+    server.write("/proc/net/dev", f"{head}ens10np0: 0 0\n")
+    with pytest.raises(ProbeError, match="/sys/class/net shows ens1f0np0 and /proc/net/dev does not"):
+        read_ports(server.host)
+    server.write("/proc/net/dev", f"{head}ens10np0: 0 0\nens1f0np0: 0 0\nens1f1np1: 0 0\n")
+    assert offered(read_ports(server.host)) == {f"{NODE_CARD}.0", f"{NODE_CARD}.1"}
 
 
 def test_a_part_of_a_bond_is_known_by_the_bond(server: HgxServer) -> None:

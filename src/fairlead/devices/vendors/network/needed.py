@@ -22,6 +22,8 @@ PCI = "/sys/bus/pci/devices"
 _BUS_ID = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _SUBFUNCTION = ".sf."
 _IPV6_ANY = "0" * 32
+_INTERFACES = "/proc/net/dev"
+_REMEDY = "the driver must run in the node's network namespace (hostNetwork)"
 _ROUTES = "/proc/net/route"
 _ROUTES_IPV6 = "/proc/net/ipv6_route"
 _ROUTES_LIMIT_BYTES = 64 << 20
@@ -58,6 +60,7 @@ def read_needed(host: Host, interfaces: Mapping[str, Sequence[str]]) -> Needed:
     """`interfaces`: PCI function -> its interfaces. Raises ProbeError (UnresolvedError), as it is no answer that a file
     which cannot be read names nothing."""
     owners = {name: bus_id for bus_id, names in interfaces.items() for name in names}
+    _check_namespace(host, owners)
     reasons = {name: f"{name}: the node's default route runs over it" for name in _default_route_interfaces(host)}
     for name, over in _parts(host, owners).items():
         reasons.setdefault(name, f"{name}: is part of {', '.join(sorted(over))}")
@@ -82,6 +85,18 @@ def function_of(host: Host, path: str) -> str | None:
     return next((part for part in reversed(parts) if _BUS_ID.fullmatch(part)), None)
 
 
+def _check_namespace(host: Host, owners: Mapping[str, str]) -> None:
+    """/proc tells the namespace of this process, /sys that of whoever mounted it: a pod's routes say nothing about the
+    node's uplink, even where names are alike."""
+    listed = {line.split(":")[0].strip() for line in host.text(_INTERFACES, "").splitlines() if ":" in line}
+    strangers = owners.keys() - listed
+    if listed and strangers:
+        raise UnresolvedError(
+            f"no port can be given away while it is not known which card is the node's own. {NET} shows "
+            f"{min(strangers)} and {_INTERFACES} does not; {_REMEDY}"
+        )
+
+
 def _resolve(host: Host, name: str, reason: str) -> str | None:
     """Raises UnresolvedError also for an entry that does not say what sysfs says ("../../devices/…/net/<name>")."""
     path = f"{NET}/{name}"
@@ -94,7 +109,7 @@ def _resolve(host: Host, name: str, reason: str) -> str | None:
         problem = str(error)
     raise UnresolvedError(
         f"no port can be given away while it is not known which card is the node's own. {reason}, and {problem}; "
-        "the driver must see the node's network namespace in /proc and in /sys"
+        + _REMEDY
     )
 
 
