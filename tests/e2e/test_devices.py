@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,10 +25,14 @@ DRIVER = "npu.furiosa.ai"
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    data = tmp_path_factory.mktemp("devices")
-    yield start_up(data, "--devices", "rngdx8")
-    stop_up(data)
+def platform() -> Iterator[Platform]:
+    # The drivers' sockets lie below it, and a socket's path is short.
+    data = Path(tempfile.mkdtemp(dir="/tmp", prefix="fl-"))
+    try:
+        yield start_up(data, "--devices", "rngdx8")
+        stop_up(data)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
 
 
 @pytest.fixture

@@ -424,7 +424,7 @@ class TestPods:
         allocation = {"devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [term]}}
         patch = json.dumps({"status": {"allocation": allocation}})
         kubectl.run("patch", "resourceclaim", "mine", "--subresource=status", "--type=merge", "-p", patch)
-        kubectl.wait_for("condition=Ready", "pod/user", timeout=30)
+        kubectl.wait_for("condition=PodScheduled", "pod/user", timeout=30)
         assert kubectl.json("get", "pod", "user")["spec"]["nodeName"] == node
         reserved = kubectl.json("get", "resourceclaim", "mine")["status"]["reservedFor"]
         assert [c["name"] for c in reserved] == ["user"]

@@ -53,6 +53,9 @@ class ProcessRuntime:
 
     async def wait(self, container: Container) -> None:
         """Return once the container's shim is gone and `container.exit` is known."""
+        if container.exit is not None:
+            # It ended before it was seen to run: nobody has tidied up after it yet.
+            await asyncio.to_thread(self._conclude, container)
         while container.exit is None:
             if container.shim_pid == 0 and container.is_shim_alive():
                 # A shim that a former agent had just begun has yet to say which processes are its own.
@@ -173,8 +176,10 @@ class ProcessRuntime:
 
 
 def _await_acknowledgement(read: int, shim: subprocess.Popen[bytes], timeout_s: float) -> None:
-    ready, _, _ = select.select([read], [], [], timeout_s)
-    if not ready:
+    # Not select(): an agent of many nodes has more descriptors than that can name.
+    answered = select.poll()
+    answered.register(read, select.POLLIN)
+    if not answered.poll(timeout_s * 1000):
         shim.kill()
         raise StartError(f"the container's shim did not start within {timeout_s:g} s")
     answer = os.read(read, 8192)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,17 @@ async def test_paths_are_linked_and_announced(tmp_path: Path):
 async def test_mounts_that_a_process_cannot_have_are_refused(tmp_path: Path, mount: Mount, expected: str):
     with pytest.raises(EditsError, match=expected):
         await container_config(blueprint(tmp_path, "true", ContainerEdits(mounts=[mount])), POOR, nothing)
+
+
+async def test_links_go_though_the_program_ended_before_it_was_seen(tmp_path: Path):
+    library, target = tmp_path / "library", tmp_path / "gpu.so"
+    library.write_text("library")
+    folder = tmp_path / "container"
+    edits = ContainerEdits(mounts=[Mount(str(library), str(target))])
+    runtime = ProcessRuntime()
+    started = await runtime.start(folder, await container_config(blueprint(folder, "true", edits), POOR, nothing))
+    while started.exit is None:
+        await asyncio.sleep(0.01)
+        started.refresh()
+    await runtime.wait(started)
+    assert not target.is_symlink()

@@ -110,7 +110,7 @@ async def test_two_drivers_in_one_claim(cluster: Cluster, driver: Drivers):
     nic.kill(signal.SIGTERM)
     await cluster.client.delete(PODS, "pair", "default", grace_period_s=1)
     await gpu.until(lambda: gpu.calls("unprepare"))
-    assert set(checkpoint(cluster)[0]["drivers"]) == {nic.name}
+    await gpu.until(lambda: set(checkpoint(cluster)[0]["drivers"]) == {nic.name})
     assert await cluster.get("pair") is not None
     nic.start()
     await cluster.until_gone("pair")
