@@ -140,3 +140,36 @@ ports = st.builds(
 @given(st.lists(ports, max_size=20, unique_by=lambda port: port.name))
 def test_whatever_the_files_say_the_inventory_keeps_the_rules_of_the_api(found: list[NetworkPort]) -> None:
     check_inventory(build(NetworkPorts(tuple(found))), driver="dra.net")
+
+
+cards = st.lists(
+    st.tuples(st.booleans(), st.integers(0, 5), st.sets(st.integers(0, 3), max_size=4)), min_size=1, max_size=2
+)
+
+
+@given(cards)
+def test_every_set_that_the_counters_admit_is_physically_disjoint(
+    found: list[tuple[bool, int, set[int]]],
+) -> None:
+    """Every set of devices of up to two cards: whether the card itself is offered, how many virtual functions it says
+    it has, and which are there, need not agree."""
+    members: list[NetworkPort] = []
+    for number, (is_offered, told, virtual) in enumerate(found):
+        bus = f"0000:{number + 16:02x}"
+        card = PciFunction(f"{bus}:00.0", "pci0000:10", None, "15b3", "1021", 0, 0)
+        if is_offered:
+            members.append(NetworkPort(card, driver="mlx5_core", total_vfs=16, vfs=told))
+        for index in sorted(virtual):
+            pci = PciFunction(f"{bus}:01.{index}", "pci0000:10", None, "15b3", "101e", 0, 0)
+            members.append(NetworkPort(pci, driver="mlx5_core", virtual=VirtualFunction(card.bus_id, index)))
+    inventory = build(NetworkPorts(tuple(members)))
+    limits = {name: int(counters["vfs"]) for name, counters in inventory.counters.items()}
+    for mask in range(1, 1 << len(members)):
+        chosen = [port for bit, port in enumerate(members) if mask >> bit & 1]
+        used: dict[str, int] = {}
+        for bit, device in enumerate(inventory.devices):
+            for name, amounts in device.consumes.items() if mask >> bit & 1 else ():
+                used[name] = used.get(name, 0) + int(amounts["vfs"])
+        whole = {port.pci.bus_id for port in chosen if port.virtual is None}
+        parts = {port.virtual.physical for port in chosen if port.virtual is not None}
+        assert all(amount <= limits[name] for name, amount in used.items()) is whole.isdisjoint(parts)

@@ -39,7 +39,8 @@ GENERATION_BY_DEVICE: Mapping[str, Generation] = {
     "006f": V6E,
     "0076": TPU7X,
 }
-"""PCI device id -> generation. v2 and v3 share one id and differ by subsystem."""
+"""PCI device id -> generation, as in Google's tpu-info and in JAX's hardware_utils. v2 and v3 share one id, and differ
+by subsystem."""
 _V2_SUBSYSTEM = "004e"
 _ACCEL = re.compile(r"accel\d+")
 
