@@ -92,6 +92,9 @@ class Vendor(ABC):
     is_quick: ClassVar[bool] = False
     """Whether `probe` and `health` touch memory only (simulated hardware): the driver then makes them without a thread,
     which lets one process host a thousand nodes."""
+    outlives_machine: ClassVar[bool] = False
+    """Whether what `prepare` does may still be there after the machine stopped (partitions that hardware remembers):
+    the record of a claim is then on the disk before, which costs the disk's time."""
 
     @abstractmethod
     def probe(self) -> Inventory:

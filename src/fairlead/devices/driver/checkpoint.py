@@ -4,8 +4,8 @@
     checkpoint.json.previous  what was there before the last write
 
 Whether a write is forced to the disk at once matters only where the machine itself stops: what a process has written
-outlives the process. That a claim is about to be prepared is forced, since hardware may remember it when the machine is
-back; the rest is forced soon after, as a restart of the machine undoes it in any case.
+outlives the process. That a claim is about to be prepared is forced where hardware may remember it when the machine is
+back (`Vendor.outlives_machine`); the rest is forced soon after, as a restart of the machine undoes it in any case.
 
 The checksum is over the bytes of `data` as they are in the file. A write goes to a temporary file and takes the name in
 one step, so that a reader finds the old record or the new one wherever the process dies. A damaged file is never

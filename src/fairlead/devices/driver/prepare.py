@@ -295,7 +295,10 @@ class ClaimPreparer:
             return
         begun = [work.record for work in round_.work]
         if any(self._checkpoint.records.get(record.uid) != record for record in begun):
-            await asyncio.to_thread(self._checkpoint.save, self._checkpoint.updated(begun))
+            if self._vendor.outlives_machine:
+                await asyncio.to_thread(self._checkpoint.save, self._checkpoint.updated(begun))
+            else:
+                self._save(begun)
         done: list[ClaimRecord] = []
         for work in round_.work:
             try:

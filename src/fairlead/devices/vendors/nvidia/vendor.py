@@ -68,6 +68,7 @@ class NvidiaVendor(Vendor):
     set CUDA_VISIBLE_DEVICES, for processes that no device cgroup confines."""
 
     name = "nvidia"
+    outlives_machine = True
 
     def __init__(
         self,
