@@ -14,6 +14,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+from fairlead.cli.arguments import port
+
 
 def apiserver(argv: list[str]) -> int:
     from fairlead.embedded.apiserver.__main__ import run
@@ -150,7 +152,7 @@ def envoy(argv: list[str]) -> int:
     """Writes Envoy's configuration and becomes Envoy: the process that the supervisor watches is Envoy itself."""
     parser = argparse.ArgumentParser(prog="fairlead envoy", description="Run Envoy in front of the endpoint picker.")
     parser.add_argument("--data", type=Path, required=True, help="folder shared with `fairlead gateway`")
-    parser.add_argument("--port", type=_port, required=True, help="port for requests to models")
+    parser.add_argument("--port", type=port, required=True, help="port for requests to models")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen on; 0.0.0.0 or :: for everybody")
     parser.add_argument("--tls-cert", type=Path, help="certificate (PEM): serve HTTPS")
     parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
@@ -205,8 +207,8 @@ def supervise(argv: list[str]) -> int:
         prog="fairlead supervise", description="Supervise the components of a data folder."
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--api-port", type=_port, required=True)
-    parser.add_argument("--gateway-port", type=_port, required=True)
+    parser.add_argument("--api-port", type=port, required=True)
+    parser.add_argument("--gateway-port", type=port, required=True)
     parser.add_argument("--nodes", required=True)
     parser.add_argument("--devices", default="", help="a fleet or a vendor, as for `fairlead up`; it names the nodes")
     arguments = parser.parse_args(argv)
@@ -234,13 +236,7 @@ def _kubeconfig(parser: argparse.ArgumentParser) -> None:
 
 
 def _metrics_port(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--metrics-port", type=_port, help="serve Prometheus metrics on 127.0.0.1 at this port")
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text}")
-    return int(text)
+    parser.add_argument("--metrics-port", type=port, help="serve Prometheus metrics on 127.0.0.1 at this port")
 
 
 def _place(text: str) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairlead.cli.arguments import port
+
 if TYPE_CHECKING:
     from fairlead.devices.driver.node_driver import DriverOptions, DriverSpec
     from fairlead.devices.vendor import Vendor
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-taint-rules", action="store_true", help="write no DeviceTaintRules; the slices' taints say it too"
     )
-    parser.add_argument("--metrics-port", type=_port, help="serve Prometheus metrics on 127.0.0.1 at this port")
+    parser.add_argument("--metrics-port", type=port, help="serve Prometheus metrics on 127.0.0.1 at this port")
     times = parser.add_argument_group("times, in seconds")
     times.add_argument("--probe-period", type=_seconds, default=5.0, help="between looks for devices [%(default)s]")
     times.add_argument("--health-period", type=_seconds, default=0.5, help="between looks at health [%(default)s]")
@@ -231,12 +233,6 @@ def _value(text: str) -> Any:
     if text in ("true", "false"):
         return text == "true"
     return int(text) if text.isdigit() else text
-
-
-def _port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"a port is a number from 0 to 65535, got {text}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -22,7 +22,7 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Handler, Informer, Informers
 from fairlead.kube.kinds import DEVICE_CLASSES, DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.objects import Pod, ResourceClaim
-from fairlead.kube.objects.devices import AllocationResult
+from fairlead.kube.objects.devices import DELETE_PROTECTION, AllocationResult
 from fairlead.kube.store import by_namespace
 from fairlead.kube.transport import Unreachable
 from fairlead.scheduling.allocator import Allocated
@@ -40,9 +40,6 @@ RETRY_S = 1.0
 
 RECHECK_S = 30.0
 """Everything is looked at again this often, whatever events say."""
-
-FINALIZER = "resource.kubernetes.io/delete-protection"
-"""Keeps a claim for as long as it has devices, as kube-scheduler does; the claim controller takes it off."""
 
 
 class AllocatedOtherwise(Exception):
@@ -130,8 +127,9 @@ class Scheduler:
         self._devices.refresh()
         for pod, view in self._in_order(undecided):
             # What was decided in this cycle may have given a shared claim its devices.
-            current = observe_pod(pod, self._claims_of(pod.metadata.namespace)) if view.claims else view
-            placement, allocations = self._decide(current, nodes)
+            claims = self._own_claims(view)
+            current = observe_pod(pod, claims) if view.claims else view
+            placement, allocations = self._decide(current, claims, nodes)
             if placement.node is None:
                 self._start(self._say_why_not(pod, placement))
                 continue
@@ -139,10 +137,11 @@ class Scheduler:
             nodes[placement.node] = _with_pod(nodes[placement.node], view)
             self._start(self._bind(pod, placement.node, view.claims, allocations))
 
-    def _decide(self, view: PodView, nodes: Mapping[str, NodeView]) -> tuple[Placement, Mapping[str, AllocationResult]]:
-        """Where the pod goes, and the allocations that its claims get there."""
-        claims = self._claims_of(view.namespace) if view.claims and not view.waits_for else {}
-        wish = self._devices.wish([claims[name] for name in view.claims if name in claims])
+    def _decide(
+        self, view: PodView, claims: Mapping[str, ResourceClaim], nodes: Mapping[str, NodeView]
+    ) -> tuple[Placement, Mapping[str, AllocationResult]]:
+        """Where the pod goes, and the allocations that its claims (by name) get there."""
+        wish = None if view.waits_for else self._devices.wish(tuple(claims.values()))
         if wish is None:
             return place(view, nodes.values()), {}
         given: dict[str, Allocated] = {}
@@ -163,6 +162,11 @@ class Scheduler:
         """Claims by name, with the devices that were decided for them."""
         found = self._claims.store.by_index("namespace", namespace)
         return {claim.metadata.name: self._devices.with_decided(claim) for claim in found}
+
+    def _own_claims(self, view: PodView) -> dict[str, ResourceClaim]:
+        """A pod's own claims, in its order, with the devices that were decided for them."""
+        found = (self._claims.store.get(name, view.namespace) for name in view.claims)
+        return {claim.metadata.name: self._devices.with_decided(claim) for claim in found if claim is not None}
 
     async def _taint_rules(self) -> Informer[Any] | None:
         """Copies of the DeviceTaintRules, where the API server has them."""
@@ -246,8 +250,8 @@ class Scheduler:
 
         def protect(obj: dict[str, Any]) -> None:
             finalizers = obj["metadata"].setdefault("finalizers", [])
-            if FINALIZER not in finalizers:
-                finalizers.append(FINALIZER)
+            if DELETE_PROTECTION not in finalizers:
+                finalizers.append(DELETE_PROTECTION)
 
         def enter(obj: dict[str, Any]) -> None:
             status = obj.setdefault("status", {})

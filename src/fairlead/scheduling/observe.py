@@ -9,9 +9,8 @@ from fairlead.kube.objects import Node, Pod, ResourceClaim
 from fairlead.kube.objects.placement import NodeSelector, NodeSelectorRequirement
 from fairlead.kube.quantity import Quantity
 from fairlead.kube.selectors import Requirement
+from fairlead.scheduling.allocator.nodes import OPERATORS
 from fairlead.scheduling.snapshot import NodeView, PodView, Taint, Term, Toleration, add
-
-_OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}
 
 
 def observe_node(node: Node, used: Mapping[str, int], host_ports: frozenset[tuple[str, int]]) -> NodeView:
@@ -106,7 +105,7 @@ def _claim_names(pod: Pod) -> tuple[str, ...]:
 
 
 def _requirements(expressions: Iterable[NodeSelectorRequirement]) -> tuple[Requirement, ...]:
-    return tuple(Requirement(e.key, _OPERATORS.get(e.operator, "in"), tuple(e.values)) for e in expressions)
+    return tuple(Requirement(e.key, OPERATORS.get(e.operator, "in"), tuple(e.values)) for e in expressions)
 
 
 def _waits_for(pod: Pod, claims: Mapping[str, ResourceClaim]) -> str:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from fairlead.embedded.controllers.claims import (
     ANNOTATION,
-    FINALIZER,
     compute_claim,
     compute_pod_claims,
     needs_claims,
     release,
 )
+from fairlead.kube.objects.devices import DELETE_PROTECTION
 
 Object = dict[str, Any]
 TEMPLATES = {"t": {"metadata": {"name": "t"}, "spec": {"metadata": {"labels": {"a": "b"}}, "spec": {"devices": {}}}}}
@@ -77,11 +77,11 @@ def test_a_claim_made_for_a_pod_goes_with_it() -> None:
 
 def test_the_finalizer_goes_with_the_allocation_and_not_before() -> None:
     held = claim("a")
-    held["metadata"]["finalizers"] = [FINALIZER, "other"]
+    held["metadata"]["finalizers"] = [DELETE_PROTECTION, "other"]
     assert not compute_claim(held, {"a": pod(phase="Running", uid="a")}).release
     assert compute_claim(held, {}).release
     release(held)
-    assert held["metadata"]["finalizers"] == [FINALIZER, "other"]
+    assert held["metadata"]["finalizers"] == [DELETE_PROTECTION, "other"]
     about_to_be = {"metadata": held["metadata"], "status": {}}
     assert not compute_claim(about_to_be, {}).release
     deleted = {"metadata": {**held["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}

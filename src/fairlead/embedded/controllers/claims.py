@@ -11,10 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.embedded.controllers.pods import Object, controller_of, is_deleting, phase
+from fairlead.kube.objects.devices import DELETE_PROTECTION
 
 ANNOTATION = "resource.kubernetes.io/pod-claim-name"
-FINALIZER = "resource.kubernetes.io/delete-protection"
-"""What a scheduler puts on a claim before it allocates it: the claim stays for as long as devices are held."""
 
 
 @dataclass(slots=True)
@@ -103,7 +102,7 @@ def compute_claim(claim: Object, pods_by_uid: Mapping[str, Object]) -> ClaimStep
     free = not kept and status.get("allocation") is not None
     deallocate = free and (bool(consumers) or done or is_deleting(claim))
     # Without an allocation the finalizer may be that of a scheduler which is about to write one.
-    protected = FINALIZER in (claim["metadata"].get("finalizers") or ())
+    protected = DELETE_PROTECTION in (claim["metadata"].get("finalizers") or ())
     return ClaimStep(
         reserved_for=kept if kept != consumers else None,
         deallocate=deallocate,
@@ -115,7 +114,9 @@ def compute_claim(claim: Object, pods_by_uid: Mapping[str, Object]) -> ClaimStep
 def release(claim: Object) -> None:
     """Take the finalizer off a claim without an allocation, in place."""
     if not (claim.get("status") or {}).get("allocation"):
-        claim["metadata"]["finalizers"] = [f for f in claim["metadata"].get("finalizers") or () if f != FINALIZER]
+        claim["metadata"]["finalizers"] = [
+            f for f in claim["metadata"].get("finalizers") or () if f != DELETE_PROTECTION
+        ]
 
 
 def _uses(pod: Object | None) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from fairlead.kube.objects.meta import Condition, KubernetesObject, ObjectMeta, Part
 from fairlead.kube.objects.placement import NodeSelector
+
+DELETE_PROTECTION: Final = "resource.kubernetes.io/delete-protection"
+"""The finalizer that a scheduler puts on a claim before it allocates it, so that the claim stays for as long as devices
+are held. The claim controller takes it off with the allocation."""
 
 
 class CELDeviceSelector(Part, frozen=True, gc=False):

@@ -11,9 +11,10 @@ from fairlead.kube.objects.placement import NodeSelector, NodeSelectorRequiremen
 from fairlead.kube.selectors import Requirement
 from fairlead.scheduling.allocator.errors import AllocationError, Fault
 
-_OPERATORS: Final = {
+OPERATORS: Final = {
     "In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt",
 }  # fmt: skip
+"""Operator in a node selector -> operator of a `Requirement`."""
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
@@ -114,9 +115,9 @@ def _add_missing(into: list[NodeSelectorRequirement], requirements: Iterable[Nod
 
 
 def _label_requirement(requirement: NodeSelectorRequirement) -> Requirement:
-    operator = _OPERATORS.get(requirement.operator)
+    operator = OPERATORS.get(requirement.operator)
     if operator is None:
-        raise _unreadable(requirement, f"operator must be one of {', '.join(_OPERATORS)}")
+        raise _unreadable(requirement, f"operator must be one of {', '.join(OPERATORS)}")
     values = requirement.values
     if operator in ("in", "notin") and not values:
         raise _unreadable(requirement, "values must not be empty")
@@ -132,7 +133,7 @@ def _field_requirement(requirement: NodeSelectorRequirement) -> Requirement:
         raise _unreadable(requirement, "operator must be In or NotIn for a field")
     if len(requirement.values) != 1:
         raise _unreadable(requirement, "values must have one element for a field")
-    return Requirement(requirement.key, _OPERATORS[requirement.operator], tuple(requirement.values))
+    return Requirement(requirement.key, OPERATORS[requirement.operator], tuple(requirement.values))
 
 
 def _unreadable(requirement: NodeSelectorRequirement, why: str) -> AllocationError:
