@@ -1,4 +1,4 @@
-"""What a placement decision sees: nodes with what is left on them, and a pod with what it asks for.
+"""What a placement decision sees: nodes, and pods with what they ask for. Plain values; who holds what is in `fleet`.
 
 Amounts are integers in base units: cpu in millicores, everything else in units (bytes, pods, devices).
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from fairlead.kube.selectors import Requirement
+from fairlead.kube.objects.devices import ResourceClaim
+from fairlead.kube.selectors import Requirement, Selector
 
 Amounts = Mapping[str, int]
 """Resource name -> amount; "cpu" in millicores, "memory" in bytes, "pods" in pods."""
+
+HOST = "kubernetes.io/hostname"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,48 +58,155 @@ class Term:
         return all(r.matches(node.labels) for r in self.labels) and all(r.matches(named) for r in self.fields)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NodeView:
-    """A node at one moment. `used` counts every pod bound or assumed to be bound to it."""
+    """A node as its object describes it. Compared by identity: a changed node has a new one."""
 
     name: str
     allocatable: Amounts
-    used: Amounts = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     unschedulable: bool = False
-    host_ports: frozenset[tuple[str, int]] = frozenset()
-    """(protocol, port) pairs taken by pods of the host network."""
+    images: Mapping[str, int] = field(default_factory=dict)
+    """Image name -> size in bytes, of what is on the node already."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
-    def free(self, resource: str) -> int:
-        return self.allocatable.get(resource, 0) - self.used.get(resource, 0)
+    def value(self, level: str) -> str | None:
+        """Its domain at a topology level; a node without the label is in none. Every node is its own host."""
+        return self.labels.get(level, self.name if level == HOST else None)
+
+
+HostPort = tuple[str, str, int]
+"""Host IP ("0.0.0.0" for all), protocol, port."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodTerm:
+    """Pods that a pod wants near, or far: those of the namespaces that the selector matches, in the same domain."""
+
+    selector: Selector
+    namespaces: frozenset[str]
+    """Already resolved (namespaceSelector too); empty for all."""
+    level: str
+    """The node label that makes the domain."""
+    weight: int = 0
+    """0 where required; else 1 to 100, negative for preferred anti-affinity."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadConstraint:
+    """A topology spread constraint; labels of `matchLabelKeys` are in the selector already."""
+
+    level: str
+    max_skew: int
+    is_required: bool
+    selector: Selector
+    min_domains: int = 1
+    honours_affinity: bool = True
+    honours_taints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeUse:
+    """A persistent volume claim of a pod, as far as it binds the pod to nodes."""
+
+    name: str
+    terms: tuple[Term, ...] | None = None
+    """Where the volume can be used (any of them); None for everywhere."""
+    is_late: bool = False
+    """It gets its volume once a node is chosen (WaitForFirstConsumer); `terms` are then its class's topologies."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """All of a pod that a placement depends on. Pods of one template share one: compared by identity.
+
+    `observe` interns shapes; everything remembered per shape is remembered by this object.
+    """
+
+    namespace: str
+    requests: Amounts
+    """"pods": 1 and the overhead included."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    affinity_terms: tuple[Term, ...] | None = None
+    """Required node affinity: any of the terms; None where there is none."""
+    preferred_terms: tuple[tuple[int, Term], ...] = ()
+    """Weight and term of preferred node affinity."""
+    tolerations: tuple[Toleration, ...] = ()
+    host_ports: frozenset[HostPort] = frozenset()
+    near: tuple[PodTerm, ...] = ()
+    """Pod affinity: all required ones (weight 0), preferred ones by weight."""
+    far: tuple[PodTerm, ...] = ()
+    """Pod anti-affinity; preferred ones with their positive weights."""
+    spread: tuple[SpreadConstraint, ...] = ()
+    volumes: tuple[VolumeUse, ...] = ()
+    images: tuple[str, ...] = ()
+    own_claims: tuple[ResourceClaim, ...] = ()
+    """Claims made for such a pod alone that have no devices yet, in the pod's order: any pod's will do, they are alike.
+    `PodView.own_claims` names the actual ones."""
+    shared_claims: tuple[tuple[str, str], ...] = ()
+    """Namespace and name of the claims that it shares with others, allocated or not: `Fleet.claims` knows."""
+    devices: Amounts = field(default_factory=dict)
+    """What its own claims count for in quotas: `CLASS.deviceclass.resource.k8s.io/devices` -> devices."""
+
+    @property
+    def demand(self) -> Amounts:
+        """What it counts for in quotas."""
+        return {**self.requests, **self.devices}
 
 
 @dataclass(frozen=True, slots=True)
 class PodView:
-    """A pod that wants a node. `requests` includes "pods": 1 and the pod overhead."""
+    """A pod, bound or not."""
 
     namespace: str
     name: str
     uid: str
-    requests: Amounts
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    affinity_terms: tuple[Term, ...] | None = None
-    """Required node affinity: any of the terms; None where there is none."""
-    tolerations: tuple[Toleration, ...] = ()
-    host_ports: frozenset[tuple[str, int]] = frozenset()
+    shape: Shape
     priority: int = 0
+    own_claims: tuple[str, ...] = ()
+    """Names of the claims that `shape.own_claims` stand for, in their order."""
     claims: tuple[str, ...] = ()
-    """Names of the resource claims that the pod uses."""
-    claim_terms: tuple[tuple[Term, ...], ...] = ()
-    """Where the allocated devices can be used: for each claim that says so, any of its terms."""
+    """Names of all its claims."""
     waits_for: str = ""
-    """Why the pod cannot be placed yet whatever the nodes are (a gate, an unallocated claim); empty if nothing."""
+    """Why the pod cannot be placed yet whatever the nodes are (a gate, a claim that is not there); empty if nothing."""
     created_s: float = 0.0
+    node: str = ""
+    """Where it is bound; empty if nowhere."""
+    nominated: str = ""
+    """The node that was cleared for it."""
+    is_leaving: bool = False
+    """Whether it is being deleted: it still takes its place, but not for long."""
+    started_s: float | None = None
+    """When it began to run."""
+    may_preempt: bool = True
+    """Whether its preemptionPolicy lets others be evicted for it."""
+    facts: PodFacts | None = None
+    """What matters when pods are weighed against each other."""
 
     @property
     def key(self) -> tuple[str, str]:
         return self.namespace, self.name
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """What evicting a pod would cost, as its owner tells in annotations and status."""
+
+    grace_s: float = 30.0
+    progress: float | None = None
+    """Share of its work that is done, 0 to 1 (`fairlead.dev/progress`); None where nobody says."""
+    warmth: float | None = None
+    """How much of value it holds in memory, 0 to 1 (`fairlead.dev/cache-warmth`); None where nobody says."""
+    work: Literal["serving", "batch", ""] = ""
+    """`fairlead.dev/work`: serving, or batch that yields; "" for neither."""
+    is_mirror_or_daemon: bool = False
+    """Static pods and those of DaemonSets are never evicted."""
 
 
 def add(left: Amounts, right: Amounts) -> dict[str, int]:
