@@ -19,6 +19,12 @@ SERVICE_ACCOUNTS: Final = Resource.of("v1", "serviceaccounts", "ServiceAccount",
 PERSISTENT_VOLUME_CLAIMS: Final = Resource.of(
     "v1", "persistentvolumeclaims", "PersistentVolumeClaim", o.PersistentVolumeClaim
 )
+PERSISTENT_VOLUMES: Final = Resource.of(
+    "v1", "persistentvolumes", "PersistentVolume", o.PersistentVolume, namespaced=False
+)
+STORAGE_CLASSES: Final = Resource.of(
+    "storage.k8s.io/v1", "storageclasses", "StorageClass", o.StorageClass, namespaced=False
+)
 ENDPOINT_SLICES: Final = Resource.of("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", o.EndpointSlice)
 DEPLOYMENTS: Final = Resource.of("apps/v1", "deployments", "Deployment", o.Deployment)
 REPLICA_SETS: Final = Resource.of("apps/v1", "replicasets", "ReplicaSet", o.ReplicaSet)
@@ -64,6 +70,8 @@ ALL: Final[tuple[Resource[Any], ...]] = (
     NAMESPACES,
     SERVICE_ACCOUNTS,
     PERSISTENT_VOLUME_CLAIMS,
+    PERSISTENT_VOLUMES,
+    STORAGE_CLASSES,
     ENDPOINT_SLICES,
     DEPLOYMENTS,
     REPLICA_SETS,
