@@ -85,7 +85,13 @@ class Gang:
 
     @property
     def key(self) -> str:
+        """As people name it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """What no other gang shares: a pod and a group may have the same name."""
+        return self.kind, self.namespace, self.name
 
     @property
     def pods(self) -> tuple[PodView, ...]:
