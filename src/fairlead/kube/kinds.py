@@ -39,6 +39,18 @@ POD_DISRUPTION_BUDGETS: Final = Resource.of(
 PRIORITY_CLASSES: Final = Resource.of(
     "scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", o.PriorityClass, namespaced=False
 )
+POD_GROUP_VERSIONS: Final = tuple(
+    Resource.of(f"scheduling.k8s.io/{version}", "podgroups", "PodGroup", o.PodGroup)
+    for version in ("v1beta1", "v1alpha3", "v1alpha2")
+)
+"""The best first: which of them an API server has, if any, is for discovery to say. All decode to the same struct."""
+WORKLOAD_VERSIONS: Final = tuple(
+    Resource.of(f"scheduling.k8s.io/{version}", "workloads", "Workload", o.Workload)
+    for version in ("v1beta1", "v1alpha3", "v1alpha2")
+)
+COMPOSITE_POD_GROUPS: Final = Resource.of(
+    "scheduling.k8s.io/v1alpha3", "compositepodgroups", "CompositePodGroup", o.CompositePodGroup
+)
 HORIZONTAL_POD_AUTOSCALERS: Final = Resource.of(
     "autoscaling/v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", o.HorizontalPodAutoscaler
 )
@@ -82,6 +94,7 @@ ALL: Final[tuple[Resource[Any], ...]] = (
     LEASES,
     POD_DISRUPTION_BUDGETS,
     PRIORITY_CLASSES,
+    COMPOSITE_POD_GROUPS,
     HORIZONTAL_POD_AUTOSCALERS,
     RESOURCE_CLAIMS,
     RESOURCE_CLAIM_TEMPLATES,
