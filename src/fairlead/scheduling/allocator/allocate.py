@@ -7,6 +7,8 @@ out more than exists or refuses what is there.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from fairlead.scheduling.allocator.eligibility import Eligibility, Trial
@@ -16,24 +18,57 @@ from fairlead.scheduling.allocator.pools import NodePools
 from fairlead.scheduling.allocator.requests import MAX_RESULTS, Plan
 from fairlead.scheduling.allocator.result import ShareIds, build_result, derive_share_id
 from fairlead.scheduling.allocator.search import Search
-from fairlead.scheduling.allocator.state import SearchState
+from fairlead.scheduling.allocator.state import Grant, SearchState
 from fairlead.scheduling.allocator.verdict import Allocated, Decision, DoesNotFit, Failed, Pick
 
 DEFAULT_BUDGET: Final = 250_000
 """Steps of one search, each a look at one device or a move to the next one wanted: about a quarter of a second."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Devices for all claims, by their places among the node's candidates."""
+
+    grants: tuple[tuple[Grant, ...], ...]
+    """By claim."""
+    alternatives: Mapping[tuple[int, int], int]
+    """Which alternative each prioritized request got, by claim and request."""
+    steps: int
+
+
 def allocate(
     plan: Plan, view: NodePools, in_use: InUse, *, budget: int = DEFAULT_BUDGET, share_ids: ShareIds = derive_share_id
 ) -> Decision:
     """Devices for all claims of the plan on one node, the first that do; or what stands in the way."""
+    found = find_first(plan, view, in_use, budget=budget)
+    if not isinstance(found, Found):
+        return found
+    try:
+        allocations = tuple(
+            build_result(plan, i, grants, found.alternatives, view, share_ids) for i, grants in enumerate(found.grants)
+        )
+    except AllocationError as error:
+        return Failed(error.fault, str(error), error.on_this_node, found.steps)
+    picks = tuple(
+        Pick(i, grant.alternative.name, view.candidates[grant.position].device.id)
+        for i, grants in enumerate(found.grants)
+        for grant in grants
+    )
+    return Allocated(allocations, picks, found.steps)
+
+
+def find_first(
+    plan: Plan, view: NodePools, in_use: InUse, *, budget: int = DEFAULT_BUDGET
+) -> Found | DoesNotFit | Failed:
+    """The search of `allocate` alone."""
     search: Search | None = None
     try:
         eligibility = Eligibility(plan, view, in_use, SearchState.empty(plan))
         trials = _prepare_trials(plan, eligibility)
         search = Search(plan, view, in_use, trials, eligibility, budget)
         if search.run():
-            return _allocated(plan, view, search, eligibility.state, share_ids)
+            grants = tuple(map(tuple, eligibility.state.grants))
+            return Found(grants, search.chosen_alternatives(), search.steps)
     except AllocationError as error:
         return Failed(error.fault, str(error), error.on_this_node, search.steps if search is not None else 0)
     invalid = view.invalid
@@ -66,16 +101,3 @@ def _prepare_trials(plan: Plan, eligibility: Eligibility) -> list[list[list[Tria
             raise claim.constraint_error
         trials.append(of_claim)
     return trials
-
-
-def _allocated(plan: Plan, view: NodePools, search: Search, state: SearchState, share_ids: ShareIds) -> Allocated:
-    alternatives = search.chosen_alternatives()
-    allocations = tuple(
-        build_result(plan, i, grants, alternatives, view, share_ids) for i, grants in enumerate(state.grants)
-    )
-    picks = tuple(
-        Pick(i, grant.alternative.name, view.candidates[grant.position].device.id)
-        for i, grants in enumerate(state.grants)
-        for grant in grants
-    )
-    return Allocated(allocations, picks, search.steps)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fairlead.kube.objects.devices import AllocationResult
 from fairlead.kube.quantity import ZERO, Quantity, parse_quantity
 from fairlead.scheduling.allocator.capacity import Amounts
-from fairlead.scheduling.allocator.devices import DeviceId
+from fairlead.scheduling.allocator.devices import DeviceId, PoolId
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class InUse:
     """Share ids of devices that are held in shares."""
     capacity: Mapping[DeviceId, Amounts] = field(default_factory=dict)
     """What the shares of a device consume together."""
+    gone: Mapping[PoolId, Mapping[tuple[str, str], int]] = field(default_factory=dict)
+    """What devices that are held and that no slice lists any more take of their pool's counters: counter set and
+    counter -> billionths."""
 
     def holds(self, device: DeviceId) -> bool:
         """Whether anything of the device is held; then its counters are taken."""

@@ -8,8 +8,8 @@ with binding conditions come last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from fairlead.scheduling.allocator.counters import (
     NO_COUNTERS,
@@ -26,6 +26,8 @@ from fairlead.scheduling.allocator.nodes import NodePlace
 
 Consumption = tuple[tuple[int, int], ...]
 """Counters a device takes: place in the pool's table, amount in billionths."""
+
+_Slices = tuple[tuple[PreparedSlice, ...], tuple[PreparedSlice, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +67,10 @@ class Pool:
             if candidate.consumes and in_use.holds(candidate.device.id):
                 for slot, amount in candidate.consumes:
                     remaining[slot] -= amount
+        for counter, amount in in_use.gone.get(self.id, {}).items():
+            place = self.counters.slots.get(counter)
+            if place is not None:
+                remaining[place] -= amount
         return remaining
 
 
@@ -84,27 +90,56 @@ class NodePools:
         return tuple(pool for pool in self.pools if pool.defect)
 
 
-@dataclass(slots=True)
 class Catalogue:
-    """All slices of a cluster, by pool. Views of the same slices from different nodes share their pools."""
+    """All slices of a cluster, by pool. Views of the same slices from different nodes share their pools.
 
-    features: Features
-    slices: Mapping[PoolId, tuple[PreparedSlice, ...]]
-    local: Mapping[str, tuple[PreparedSlice, ...]]
-    """Slices of one node's own devices, by node name."""
-    remote: tuple[PreparedSlice, ...]
-    """All other slices."""
-    # Which slices reach the node, which do not -> the pool: the same slices make another pool for another node.
-    _built: dict[tuple[tuple[PreparedSlice, ...], tuple[PreparedSlice, ...]], Pool] = field(
-        default_factory=dict, repr=False
-    )
+    Kubernetes' scheduler shows every node the slices that define counters, whosever they are; so a pool that is invalid
+    on one node troubles all. `is_narrow` shows a node only those of pools that it has devices of.
+    """
+
+    def __init__(self, features: Features, *, is_narrow: bool = False) -> None:
+        self._features = features
+        self._is_narrow = is_narrow
+        self._slices: dict[PoolId, list[PreparedSlice]] = {}
+        self._local: dict[str, list[PreparedSlice]] = {}  # node name -> slices of its own devices
+        self._remote: list[PreparedSlice] = []  # other slices of devices
+        self._counting: dict[PoolId, list[PreparedSlice]] = {}  # slices that define counters
+        # Which slices reach the node, which do not -> the pool: the same slices make another pool for another node.
+        self._built: dict[PoolId, dict[_Slices, Pool]] = {}
+
+    @property
+    def has_remote(self) -> bool:
+        """Whether there are devices that more than one node may reach."""
+        return bool(self._remote)
+
+    def add(self, slice_: PreparedSlice) -> None:
+        """One more slice."""
+        for books in self._books_of(slice_):
+            books.append(slice_)
+        self._built.pop(slice_.pool, None)
+
+    def remove(self, slice_: PreparedSlice) -> None:
+        """A slice that was added is gone."""
+        for books in self._books_of(slice_):
+            books.remove(slice_)
+        self._built.pop(slice_.pool, None)
+        if not self._slices[slice_.pool]:
+            del self._slices[slice_.pool]
+
+    def slices_of(self, pool: PoolId) -> tuple[PreparedSlice, ...]:
+        """All slices of a pool, of whatever generation."""
+        return tuple(self._slices.get(pool, ()))
 
     def view(self, node: NodePlace) -> NodePools:
         """The pools of a node. Raises AllocationError where a slice names its nodes in a way that cannot be read."""
         found: dict[PoolId, list[PreparedSlice]] = {}
-        for slice_ in (*self.local.get(node.name, ()), *self.remote):
+        for slice_ in (*self._local.get(node.name, ()), *self._remote):
             if self._concerns(slice_, node):
                 _add_newest(found, slice_)
+        if self._features.partitionable_devices:
+            for id_ in tuple(found) if self._is_narrow else self._counting:
+                for slice_ in self._counting.get(id_, ()):
+                    _add_newest(found, slice_)
         pools = [pool for id_, slices in found.items() if (pool := self._pool(id_, slices)) is not None]
         pools.sort(key=lambda pool: (pool.has_binding_conditions, pool.id))
         pairs = [(candidate, i) for i, pool in enumerate(pools) for candidate in pool.candidates]
@@ -112,10 +147,16 @@ class Catalogue:
             node, tuple(pools), tuple(candidate for candidate, _ in pairs), tuple(position for _, position in pairs)
         )
 
-    def _concerns(self, slice_: PreparedSlice, node: NodePlace) -> bool:
+    def _books_of(self, slice_: PreparedSlice) -> tuple[list[PreparedSlice], ...]:
+        everything = self._slices.setdefault(slice_.pool, [])
         if slice_.counter_sets:
-            return self.features.partitionable_devices
-        if slice_.has_per_device_field and not self.features.partitionable_devices:
+            return everything, self._counting.setdefault(slice_.pool, [])
+        if slice_.reach.node_name:
+            return everything, self._local.setdefault(slice_.reach.node_name, [])
+        return everything, self._remote
+
+    def _concerns(self, slice_: PreparedSlice, node: NodePlace) -> bool:
+        if slice_.has_per_device_field and not self._features.partitionable_devices:
             return False
         try:
             if slice_.reach.is_stated:
@@ -131,7 +172,7 @@ class Catalogue:
         first = slices[0]
         others: tuple[PreparedSlice, ...] = ()
         if len(slices) != first.slices_in_pool:
-            everywhere = self.slices[id_]
+            everywhere = self._slices[id_]
             if any(slice_.generation > first.generation for slice_ in everywhere):
                 return None
             current = tuple(slice_ for slice_ in everywhere if slice_.generation == first.generation)
@@ -140,29 +181,19 @@ class Catalogue:
             seen = {slice_.name for slice_ in slices}
             others = tuple(slice_ for slice_ in current if slice_.name not in seen)
         key = (tuple(sorted(slices, key=lambda slice_: slice_.name)), others)
-        pool = self._built.get(key)
+        built = self._built.setdefault(id_, {})
+        pool = built.get(key)
         if pool is None:
-            pool = self._built[key] = _build_pool(id_, *key, self.features)
+            pool = built[key] = _build_pool(id_, *key, self._features)
         return pool
 
 
 def build_catalogue(slices: Iterable[PreparedSlice], features: Features) -> Catalogue:
     """Sorts slices by pool and by the nodes they can concern."""
-    by_pool: dict[PoolId, list[PreparedSlice]] = {}
-    local: dict[str, list[PreparedSlice]] = {}
-    remote: list[PreparedSlice] = []
+    catalogue = Catalogue(features)
     for slice_ in slices:
-        by_pool.setdefault(slice_.pool, []).append(slice_)
-        if slice_.reach.node_name and not slice_.counter_sets:
-            local.setdefault(slice_.reach.node_name, []).append(slice_)
-        else:
-            remote.append(slice_)
-    return Catalogue(
-        features,
-        {id_: tuple(found) for id_, found in by_pool.items()},
-        {name: tuple(found) for name, found in local.items()},
-        tuple(remote),
-    )
+        catalogue.add(slice_)
+    return catalogue
 
 
 def _add_newest(found: dict[PoolId, list[PreparedSlice]], slice_: PreparedSlice) -> None:
