@@ -45,6 +45,15 @@ class Choice:
                 return False
         return True
 
+    def find_error(self) -> AllocationError | None:
+        """What is wrong with a selector that does not compile; None where all do."""
+        try:
+            for use in self.uses:
+                self._compile(use)
+        except AllocationError as error:
+            return error
+        return None
+
     def _compile(self, use: SelectorUse) -> Selector:
         try:
             return compile_selector(use.expression, features=self.features)

@@ -109,6 +109,19 @@ def plan_claims(
     return Plan(tuple(planned), features, exact)
 
 
+def find_error(plan: Plan) -> AllocationError | None:
+    """What is wrong with the plan on whatever node: a claim in error, or a selector that does not compile."""
+    for claim in plan.claims:
+        for request in claim.requests:
+            for alternative in request.alternatives:
+                error = alternative.choice.find_error()
+                if error is not None:
+                    return error
+        if claim.request_error or claim.constraint_error:
+            return claim.request_error or claim.constraint_error
+    return None
+
+
 def claim_key(claim: ResourceClaim) -> str:
     metadata = claim.metadata
     return f"{metadata.namespace}/{metadata.name}" if metadata.namespace else metadata.name

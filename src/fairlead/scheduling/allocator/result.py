@@ -15,8 +15,10 @@ from fairlead.kube.objects.devices import (
     ResourceClaim,
 )
 from fairlead.kube.objects.placement import NodeSelector
+from fairlead.scheduling.allocator.capacity import NOTHING, consumed_by
 from fairlead.scheduling.allocator.devices import DeviceId
 from fairlead.scheduling.allocator.errors import AllocationError
+from fairlead.scheduling.allocator.held import Given
 from fairlead.scheduling.allocator.nodes import Reach, merge_reaches
 from fairlead.scheduling.allocator.pools import NodePools
 from fairlead.scheduling.allocator.requests import Alternative, Plan, PlannedClaim
@@ -44,22 +46,46 @@ def build_result(
     alternatives: Mapping[tuple[int, int], int],
     view: NodePools,
     share_ids: ShareIds,
+    owner: ResourceClaim | None = None,
 ) -> AllocationResult:
     """The allocation of one claim. Raises AllocationError where its devices cannot be described by one node selector.
 
-    `alternatives` says which alternative each prioritized request got, by claim and request.
+    `alternatives` says which alternative each prioritized request got, by claim and request. `owner` is the claim that
+    gets the shares if it is not the plan's own.
     """
     claim = plan.claims[claim_index]
     chosen = [request.alternatives[alternatives.get((claim_index, i), 0)] for i, request in enumerate(claim.requests)]
     devices = DeviceAllocationResult(
         config=tuple([*_class_configs(chosen), *_claim_configs(claim, chosen)]),
-        results=tuple(_device_result(plan, claim, grant, view, share_ids) for grant in grants),
+        results=tuple(_device_result(plan, owner or claim.claim, grant, view, share_ids) for grant in grants),
     )
     return AllocationResult(devices=devices, node_selector=_node_selector(claim, grants, view))
 
 
+def write_results(
+    plan: Plan,
+    given: Iterable[Given],
+    view: NodePools,
+    claims: Sequence[ResourceClaim],
+    share_ids: ShareIds = derive_share_id,
+) -> tuple[AllocationResult, ...]:
+    """The allocations of `claims`, which have the specs of the plan's. Raises AllocationError as `build_result`."""
+    grants: list[list[Grant]] = [[] for _ in plan.claims]
+    alternatives: dict[tuple[int, int], int] = {}
+    for claim, request, choice, position in given:
+        alternative = plan.claims[claim].requests[request].alternatives[choice]
+        device = view.candidates[position].device
+        is_share = plan.features.consumable_capacity and device.is_shared
+        consumed = consumed_by(device.capacities, alternative.capacity) if is_share else NOTHING
+        grants[claim].append(Grant(alternative, position, is_share, consumed, (), ()))
+        alternatives[claim, request] = choice
+    return tuple(
+        build_result(plan, i, grants[i], alternatives, view, share_ids, owner) for i, owner in enumerate(claims)
+    )
+
+
 def _device_result(
-    plan: Plan, claim: PlannedClaim, grant: Grant, view: NodePools, share_ids: ShareIds
+    plan: Plan, owner: ResourceClaim, grant: Grant, view: NodePools, share_ids: ShareIds
 ) -> DeviceRequestAllocationResult:
     device = view.candidates[grant.position].device
     alternative = grant.alternative
@@ -73,7 +99,7 @@ def _device_result(
         driver=device.id.driver,
         pool=device.id.pool,
         request=alternative.name,
-        share_id=share_ids(claim.claim, alternative.name, device.id) if grant.is_share else "",
+        share_id=share_ids(owner, alternative.name, device.id) if grant.is_share else "",
         tolerations=alternative.tolerations,
     )
 
