@@ -21,6 +21,7 @@ from fairlead.kube.objects.devices import (
     ResourceSlice,
 )
 from fairlead.scheduling.allocator import DeviceId, Failed, Features, plan_claims
+from fairlead.scheduling.allocator.held import NOTHING_HELD
 from fairlead.scheduling.allocator.requests import find_error
 from fairlead.scheduling.allocator.result import write_results
 from fairlead.scheduling.fleet.device_facts import DeviceFacts
@@ -98,6 +99,10 @@ class DeviceBook:
 
     # Questions
 
+    def has_devices(self, node: str) -> bool:
+        """Whether a slice has devices of this node alone."""
+        return self._facts.has_devices(node)
+
     def wants(self, claims: Sequence[ResourceClaim]) -> Wants:
         """What these claims want together: one object for all claims of equal specs (and equal names for them in
         their pods). Never fails: what is wrong with them is in its `refusal`, and so in every answer."""
@@ -132,6 +137,13 @@ class DeviceBook:
         if wants.refusal is not None or isinstance(seat, Refusal):
             return 0
         return self._profile(wants, node, seat).room(seat.held(), limit)
+
+    def idle_room(self, wants: Wants, node: str, limit: int) -> int:
+        """`room` as it would be if no claim held anything."""
+        seat = self._facts.seat(node)
+        if wants.refusal is not None or isinstance(seat, Refusal):
+            return 0
+        return self._profile(wants, node, seat).room(NOTHING_HELD, limit)
 
     def device_table(self, node: str) -> tuple[DeviceRow, ...]:
         """All devices that the node reaches, and who holds them."""
