@@ -68,7 +68,8 @@ class Gang:
     name: str
     root: Group
     kind: str = "Pod"
-    """What describes it: Pod, PodGroup, LeaderWorkerSet, ModelService, Job or Annotations."""
+    """What describes it: Pod, PodGroup, CompositePodGroup, LeaderWorkerSet, ModelService, Job, Annotations (our own), or
+    KAI PodGroup, Volcano PodGroup, Coscheduling PodGroup, Kueue pod group."""
     queue: str = ""
     """The queue that it says it belongs to; "" for the default one."""
     priority: int = 0
