@@ -90,7 +90,7 @@ class PodTerm:
     level: str
     """The node label that makes the domain."""
     weight: int = 0
-    """0 where required; else 1 to 100, negative for preferred anti-affinity."""
+    """0 where required, else 1 to 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,16 @@ class SpreadConstraint:
 
 @dataclass(frozen=True, slots=True)
 class VolumeUse:
-    """A persistent volume claim of a pod, as far as it binds the pod to nodes."""
+    """A persistent volume claim of a pod, as far as it binds the pod to nodes. Without a name: pods of a stateful set
+    whose volumes are in one zone are alike."""
 
-    name: str
     terms: tuple[Term, ...] | None = None
     """Where the volume can be used (any of them); None for everywhere."""
+    zones: tuple[Requirement, ...] = ()
+    """Zone and region that the volume's labels name: what binds volumes without a node affinity."""
     is_late: bool = False
-    """It gets its volume once a node is chosen (WaitForFirstConsumer); `terms` are then its class's topologies."""
+    """It gets its volume once a node is chosen (WaitForFirstConsumer); `terms` are then its class's topologies and the
+    places of free volumes that would do. `PodView.late_volumes` has the names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +131,8 @@ class Shape:
     requests: Amounts
     """"pods": 1 and the overhead included."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Those that affinities or spread constraints of some pod ask about; `PodView.labels` has all. Others would make
+    pods differ that are placed alike, such as those of two gangs."""
     node_selector: Mapping[str, str] = field(default_factory=dict)
     affinity_terms: tuple[Term, ...] | None = None
     """Required node affinity: any of the terms; None where there is none."""
@@ -138,7 +143,7 @@ class Shape:
     near: tuple[PodTerm, ...] = ()
     """Pod affinity: all required ones (weight 0), preferred ones by weight."""
     far: tuple[PodTerm, ...] = ()
-    """Pod anti-affinity; preferred ones with their positive weights."""
+    """Pod anti-affinity; preferred ones with the weight that the pod spec gives, 1 to 100."""
     spread: tuple[SpreadConstraint, ...] = ()
     volumes: tuple[VolumeUse, ...] = ()
     images: tuple[str, ...] = ()
@@ -169,6 +174,10 @@ class PodView:
     """Names of the claims that `shape.own_claims` stand for, in their order."""
     claims: tuple[str, ...] = ()
     """Names of all its claims."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """All its labels."""
+    late_volumes: tuple[str, ...] = ()
+    """Names of its persistent volume claims that get their volumes once a node is chosen."""
     waits_for: str = ""
     """Why the pod cannot be placed yet whatever the nodes are (a gate, a claim that is not there); empty if nothing."""
     created_s: float = 0.0

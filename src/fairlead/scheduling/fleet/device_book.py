@@ -21,6 +21,7 @@ from fairlead.kube.objects.devices import (
     ResourceSlice,
 )
 from fairlead.scheduling.allocator import DeviceId, Failed, Features, plan_claims
+from fairlead.scheduling.allocator.devices import PreparedDevice
 from fairlead.scheduling.allocator.held import NOTHING_HELD
 from fairlead.scheduling.allocator.requests import find_error
 from fairlead.scheduling.allocator.result import write_results
@@ -158,6 +159,11 @@ class DeviceBook:
         """For each request of the claims: which devices of the node are its kind, and which of these are free."""
         seat = self._facts.seat(node)
         return () if isinstance(seat, Refusal) else list_supply(wants.plan, seat.view, seat.held())
+
+    def devices_of(self, node: str) -> Sequence[PreparedDevice]:
+        """The devices that the node can use, held or not."""
+        seat = self._facts.seat(node)
+        return () if isinstance(seat, Refusal) else tuple(each.device for each in seat.view.candidates)
 
     # What is held
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from fairlead.kube.objects.devices import DeviceTaintRule, ResourceSlice, ResourceSliceSpec
@@ -33,6 +34,7 @@ class DeviceFacts:
         self._seats: dict[str, Seat | Refusal] = {}
         self._states: dict[PoolId, dict[Pool, PoolState]] = {}
         self._nodes_of: dict[PoolId, set[str]] = {}  # pool -> nodes whose seats show it
+        self._local: Counter[str] = Counter()  # node -> devices in slices of its own
         self._changed: set[str] | None = None
 
     def take_changed(self) -> set[str] | None:
@@ -87,6 +89,10 @@ class DeviceFacts:
         if self._nodes.pop(name, None) is not None:
             self._leave(name)
 
+    def has_devices(self, node: str) -> bool:
+        """Whether slices of the node's own list devices."""
+        return self._local[node] > 0
+
     def seat(self, node: str) -> Seat | Refusal:
         """The node's devices; a refusal where they cannot be told."""
         found = self._seats.get(node)
@@ -119,11 +125,13 @@ class DeviceFacts:
         touched: list[PreparedSlice] = []
         if before is not None:
             touched.append(before[1])
+            self._local[before[1].reach.node_name] -= len(before[1].devices)
             self._holdings.note_leaving(before[1].pool, before[1].devices)
             self._catalogue.remove(before[1])
         if slice_ is not None:
             prepared = prepare_slice(slice_, self._rules.values())
             self._slices[name] = slice_, prepared
+            self._local[prepared.reach.node_name] += len(prepared.devices)
             self._catalogue.add(prepared)
             touched.append(prepared)
         for each in touched:
