@@ -110,10 +110,13 @@ class Cleared:
     nominations: Mapping[str, str]
     """Pod uid -> node: where the gang will be placed."""
     kind: str
-    """preemption (higher priority), reclaim (the queue's own share), consolidation (victims have a new place too)."""
+    """preemption (higher priority), reclaim (the queue's own share), consolidation (victims have a new place too),
+    leaving (nobody is evicted: pods that are leaving already make room)."""
     moves: tuple[Assignment, ...] = ()
     """Where the victims of a consolidation would go."""
     why: str = ""
+    assignments: tuple[Assignment, ...] = ()
+    """The places of `nominations` with the devices that the gang had in the proof."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,120 @@
+"""Room that was cleared for a gang, held until it is placed: pods on the fleet that stand for those to come.
+
+They take what the proof gave them, devices included, beside the victims that are still leaving, so that nobody else
+gets what these leave behind. Gangs of a higher priority do not see them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fairlead.scheduling.fleet.fleet import Fleet
+from fairlead.scheduling.gangs.model import Gang
+from fairlead.scheduling.snapshot import PodView
+from fairlead.scheduling.verdict import Assignment, Cleared
+
+PREFIX: Final = "room-for/"
+"""Of the uids of stand-ins and of what they hold; the rest is the uid of the pod, or of its claim's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What is held for one gang."""
+
+    gang: Gang
+    assignments: tuple[Assignment, ...]
+    nominations: Mapping[str, str]
+    until_s: float
+
+
+class Reservations:
+    """All that is held on a fleet. What is held counts as a fact there: an undo does not take it back."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._held: dict[str, Reservation] = {}
+        self._standing: set[str] = set()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
+    def __iter__(self) -> Iterator[Reservation]:
+        return iter(self._held.values())
+
+    def get(self, key: str) -> Reservation | None:
+        """What is held for the gang of a key ("namespace/name")."""
+        return self._held.get(key)
+
+    def hold(self, cleared: Cleared, until_s: float) -> None:
+        """Holds the places of a verdict until then; what was held for the gang before is dropped."""
+        key = cleared.gang.key
+        self.drop(key)
+        self._held[key] = Reservation(cleared.gang, cleared.assignments, cleared.nominations, until_s)
+        self._put(key)
+
+    def drop(self, key: str) -> bool:
+        """Nothing is held for the gang any more: it is placed, gone, or has had its time. False: nothing was."""
+        if key not in self._held:
+            return False
+        self._lift(key)
+        del self._held[key]
+        return True
+
+    def expire(self, now_s: float) -> tuple[str, ...]:
+        """Drops what is over; whose it was."""
+        over = tuple(key for key, each in self._held.items() if now_s >= each.until_s)
+        for key in over:
+            self.drop(key)
+        return over
+
+    @contextmanager
+    def opened(self, gang: Gang) -> Iterator[None]:
+        """Inside, the room held for the gang itself and for those of lower priority is free.
+
+        At the end all of it is held again but for the gang's own if it was placed meanwhile (drop it inside); what a
+        gang of higher priority took is held all the same, and falls to whoever comes first when the victims are gone.
+        """
+        aside = [key for key, each in self._held.items() if key == gang.key or each.gang.priority < gang.priority]
+        for key in aside:
+            self._lift(key)
+        try:
+            yield
+        finally:
+            for key in aside:
+                if key in self._held:
+                    self._put(key)
+
+    def _put(self, key: str) -> None:
+        self._standing.add(key)
+        for each in self._held[key].assignments:
+            row = self._fleet.row_of.get(each.node)
+            if row is None:
+                continue
+            self._fleet.put(_stand_in(each.pod), row)
+            for name, allocation in each.allocations.items():
+                self._fleet.devices.hold(_claim_uid(each.pod, name), allocation)
+
+    def _lift(self, key: str) -> None:
+        if key not in self._standing:
+            return
+        self._standing.discard(key)
+        for each in self._held[key].assignments:
+            self._fleet.lift(PREFIX + each.pod.uid)
+            for name in each.allocations:
+                self._fleet.devices.release(_claim_uid(each.pod, name))
+
+
+def is_stand_in(pod: PodView) -> bool:
+    """Whether a pod on the fleet only stands for one to come."""
+    return pod.uid.startswith(PREFIX)
+
+
+def _stand_in(pod: PodView) -> PodView:
+    return replace(pod, uid=PREFIX + pod.uid, claims=(), own_claims=())
+
+
+def _claim_uid(pod: PodView, name: str) -> str:
+    return f"{PREFIX}{pod.namespace}/{name}"

@@ -1,0 +1,177 @@
+"""Whether a running gang may be evicted, or moved, for another, and why not.
+
+Here is what holds whatever the queues are, and a plain rule by priority for clusters without queues. Shares, reclaim
+and runtimes that a queue guarantees are the queues' business: `queue_rights` asks them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.gangs.model import Gang
+from fairlead.scheduling.snapshot import PodView
+
+YIELDING: Final = -(2**31) - 1
+"""The level of batch work that gives way to serving: below every priority."""
+SYSTEM_CRITICAL: Final = 2_000_000_000
+"""The priority of `system-cluster-critical`; user classes end at one billion."""
+
+
+class Cause(enum.Enum):
+    """The kind of thing that protects a gang; machine-readable."""
+
+    PREEMPTOR = "preemptor"
+    """The gang that wants its place does not evict others."""
+    PINNED = "pinned"
+    """It belongs to its node: static pods, DaemonSets."""
+    FIXED = "fixed"
+    """It said that it is not preemptible."""
+    PRIORITY = "priority"
+    MIN_RUNTIME = "min-runtime"
+    """It has not yet had the time that its queue guarantees it."""
+    SHARE = "share"
+    """Its queue holds no more than it should, or the other's would hold more."""
+    BUDGET = "budget"
+    """A PodDisruptionBudget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """It may not. `sentence` follows on "2 held by QUEUE, ": "not reclaimable: within its min-runtime"."""
+
+    cause: Cause
+    sentence: str
+    until_s: float | None = None
+    """Until when that holds at the latest; None where time alone changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """It may."""
+
+    kind: Literal["preemption", "reclaim", "consolidation"]
+    level: int
+    """Gangs of lower levels go strictly first: the victim's priority, unless a rule says otherwise."""
+    why: str
+    """Told to the victim's owner: "its priority 0 is below 100"."""
+
+
+class Ledger(Protocol):
+    """What has been taken so far in a plan: rights that hold for one may not hold for many together."""
+
+    def take(self, other: Bystander, pods: Sequence[PodView]) -> Denial | None:
+        """Pods of a gang are to go. None: noted; else nothing is changed, and why not."""
+
+    def give_back(self, other: Bystander, pods: Sequence[PodView]) -> None:
+        """They stay after all."""
+
+
+class Rights(Protocol):
+    """What one gang may do to others, as far as queues and priorities say. `objection` has been asked before."""
+
+    def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        """Whether all of `other` may be evicted for `gang`."""
+
+    def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        """Whether `other` may be restarted elsewhere for `gang`. Priorities and shares do not matter: it loses nothing
+        but its start; a runtime that it was guaranteed does."""
+
+    def ledger(self, gang: Gang) -> Ledger:
+        """An empty one."""
+
+
+def serves(gang: Gang) -> bool:
+    """Whether its pods serve requests (`fairlead.dev/work: serving`), all of them."""
+    return _all_work(gang, "serving")
+
+
+def yields(gang: Gang) -> bool:
+    """Whether a gang is batch work that may use what is idle of others' quotas, and gives way to serving."""
+    return gang.is_preemptible and _all_work(gang, "batch")
+
+
+def objection(gang: Gang, other: Bystander) -> Denial | None:
+    """What protects `other` from `gang` whatever the queues are."""
+    if other.is_pinned:
+        return Denial(Cause.PINNED, "never evicted: static pods and those of DaemonSets belong to their node")
+    if not other.gang.is_preemptible:
+        return Denial(Cause.FIXED, "not preemptible")
+    if not all(pod.may_preempt for pod in gang.pods):
+        return Denial(Cause.PREEMPTOR, f"not asked: the preemptionPolicy of {gang.key} is Never")
+    return None
+
+
+class BackfillRights:
+    """Rights of queues, and above them: serving takes back what batch work has filled.
+
+    Neither the priority of batch work nor a guaranteed runtime protects it from serving: it has its grace period to
+    write down what it has done. What its own queue is entitled to stays its own.
+    """
+
+    def __init__(self, rights: Rights) -> None:
+        self._rights = rights
+
+    def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        answer = self._rights.to_evict(gang, other, now_s)
+        if not (yields(other.gang) and serves(gang)):
+            return answer
+        if isinstance(answer, Denial) and answer.cause not in (Cause.PRIORITY, Cause.MIN_RUNTIME):
+            return answer
+        grace_s = max((pod.facts.grace_s for pod in other.pods if pod.facts is not None), default=30.0)
+        return Right("reclaim", YIELDING, f"batch work gives way to serving, within its grace period of {grace_s:g} s")
+
+    def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        return self._rights.to_move(gang, other, now_s)
+
+    def ledger(self, gang: Gang) -> Ledger:
+        return self._rights.ledger(gang)
+
+
+class PriorityRights:
+    """Rights where there are no queues: the lower priority goes, once it has run for long enough."""
+
+    def __init__(self, min_runtime_s: float = 0.0) -> None:
+        self.min_runtime_s = min_runtime_s
+
+    def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        theirs, ours = other.gang.priority, gang.priority
+        if theirs >= ours:
+            return Denial(Cause.PRIORITY, f"not preemptible: its priority {theirs} is not below {ours}")
+        denial = self._too_early(other, now_s, "preemptible")
+        return denial or Right("preemption", theirs, f"its priority {theirs} is below {ours}")
+
+    def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
+        denial = self._too_early(other, now_s, "movable")
+        return denial or Right("consolidation", 0, "it has a place elsewhere")
+
+    def ledger(self, gang: Gang) -> Ledger:
+        return NoLedger()
+
+    def _too_early(self, other: Bystander, now_s: float, what: str) -> Denial | None:
+        if other.started_s is None or now_s >= other.started_s + self.min_runtime_s:
+            return None
+        return Denial(Cause.MIN_RUNTIME, f"not {what}: within its min-runtime", other.started_s + self.min_runtime_s)
+
+
+class NoLedger:
+    """Where rights over many are no different from rights over each."""
+
+    def take(self, other: Bystander, pods: Sequence[PodView]) -> Denial | None:
+        return None
+
+    def give_back(self, other: Bystander, pods: Sequence[PodView]) -> None:
+        return None
+
+
+def _all_work(gang: Gang, work: str) -> bool:
+    found = False
+    for group in gang.root.walk():
+        for pod in (*group.pods, *group.bound):
+            if pod.facts is None or pod.facts.work != work:
+                return False
+            found = True
+    return found

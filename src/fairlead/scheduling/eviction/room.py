@@ -1,0 +1,120 @@
+"""Making room for a gang: whose leaving, or moving, lets it fit. A pure decision, proven on the fleet and undone.
+
+In this order, the first that helps is the answer:
+
+1. pods that are leaving anyway: the gang waits for them, and nobody else is evicted, as in kube-scheduler;
+2. consolidation: small work is moved elsewhere and loses nothing but its start;
+3. eviction of those whose place the gang has a right to: the fewest and cheapest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fairlead.scheduling.eviction.budgets import Budgets
+from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.case import Case, Plan
+from fairlead.scheduling.eviction.consolidation import consolidate
+from fairlead.scheduling.eviction.needs import Need, need_of
+from fairlead.scheduling.eviction.outcome import cleared_by, cleared_by_waiting
+from fairlead.scheduling.eviction.reasons import NoRoom, Reasons
+from fairlead.scheduling.eviction.rights import SYSTEM_CRITICAL, Rights
+from fairlead.scheduling.eviction.search import find_plan
+from fairlead.scheduling.eviction.steps import OutOfSteps, Steps
+from fairlead.scheduling.eviction.units import Units, units_to_evict
+from fairlead.scheduling.fleet.options import Outlook
+from fairlead.scheduling.gangs.model import Gang
+from fairlead.scheduling.gangs.search import Limits, place_gang
+from fairlead.scheduling.snapshot import PodView
+from fairlead.scheduling.verdict import Cleared, Placed
+
+DEFAULT_BUDGET: Final = 400_000
+"""Steps of one search: a look at a node, or a pod put somewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvictionLimits:
+    """What bounds a search for room."""
+
+    budget: int = DEFAULT_BUDGET
+    moves: bool = True
+    """Whether work may be moved (consolidation)."""
+    evicts: bool = True
+    """Whether work may be evicted without a new place."""
+
+
+def find_room(
+    outlook: Outlook,
+    gang: Gang,
+    candidates: Sequence[Bystander],
+    rights: Rights,
+    budgets: Budgets,
+    now_s: float,
+    limits: EvictionLimits = EvictionLimits(),
+) -> Cleared | NoRoom:
+    """Whose leaving makes room for a gang that has none; call it once `place_gang` has refused it.
+
+    The fleet is as before afterwards; `Reservations` holds the room for as long as the victims take to leave.
+    """
+    reasons, steps = Reasons(), Steps(limits.budget)
+    if gang.waits_for:
+        return NoRoom(f"{gang.key} {gang.waits_for}")
+    fleet = outlook.fleet
+    leaving = [standing.pod for standing in fleet.pods.values() if standing.pod.is_leaving]
+    try:
+        with fleet.trial():
+            for pod in leaving:
+                fleet.lift(pod.uid, frees_claims=True)
+            found = _wait(outlook, gang, leaving, steps) if leaving else None
+            if found is None and not all(pod.may_preempt for pod in gang.pods):
+                return NoRoom(f"{gang.key} evicts nobody: its preemptionPolicy is Never", steps=steps.spent)
+            need = need_of(gang)
+            if found is None and limits.moves:
+                found = consolidate(outlook, gang, need, candidates, rights, budgets, steps, now_s)
+            if found is None and limits.evicts:
+                found = _evict(outlook, gang, need, candidates, rights, budgets, reasons, steps, now_s)
+            return found or reasons.verdict(_sentence(gang, candidates), steps.spent)
+    except OutOfSteps:
+        sentence = f"the search for room for {gang.key} was cut off after {limits.budget} steps: raise its budget"
+        return reasons.verdict(sentence, steps.spent, is_cut_off=True)
+
+
+def _wait(outlook: Outlook, gang: Gang, leaving: Sequence[PodView], steps: Steps) -> Cleared | None:
+    """The gang fits once those are gone that are leaving."""
+    with outlook.fleet.trial():
+        verdict = place_gang(outlook, gang, Limits(budget=max(1, steps.left), explains=False))
+        if isinstance(verdict, Placed):
+            return cleared_by_waiting(gang, verdict, leaving)
+        steps.spend(max(1, verdict.explanation.steps))
+        return None
+
+
+def _evict(
+    outlook: Outlook,
+    gang: Gang,
+    need: Need,
+    candidates: Sequence[Bystander],
+    rights: Rights,
+    budgets: Budgets,
+    reasons: Reasons,
+    steps: Steps,
+    now_s: float,
+) -> Cleared | None:
+    units = units_to_evict(outlook.fleet, gang, candidates, rights, reasons, now_s)
+    case = Case(outlook, gang, need, units, rights, budgets, reasons, steps)
+    plan = _plan(case, units)
+    if plan is None and gang.priority >= SYSTEM_CRITICAL and budgets.all:
+        plan = _plan(Case(outlook, gang, need, units, rights, budgets, reasons, steps, binds=False), units)
+    return None if plan is None else cleared_by(gang, plan, now_s)
+
+
+def _plan(case: Case, units: Units) -> Plan | None:
+    return find_plan(case) if units.all else None
+
+
+def _sentence(gang: Gang, candidates: Sequence[Bystander]) -> str:
+    if not candidates:
+        return f"nobody else runs who could make room for {gang.key}"
+    return f"{gang.key} would not fit even if all left that may be evicted for it"
