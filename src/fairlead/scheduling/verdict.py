@@ -75,7 +75,9 @@ class Explanation:
     """By nearness, the nearest first."""
     remedy: str = ""
     """What would make it fit."""
-    steps: int = 0
+    held_back: tuple[str, ...] = ()
+    """Why nobody makes room, most pods first: "2 held by batch/queue-b, not reclaimable: within its min-runtime …"."""
+    steps: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ the fleet (`Options`) reads the log of changes to know which rows to look at aga
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -164,8 +164,11 @@ class Fleet:
 
     def put(self, pod: PodView, row: int, taken: tuple[ClaimKey, ...] = ()) -> None:
         """A pod stands on a row (bound, assumed, or on trial). One that stands elsewhere moves."""
-        if pod.uid in self.pods:
-            if self.pods[pod.uid].row == row:
+        known = self.pods.get(pod.uid)
+        if known is not None:
+            if known.row == row and known.pod.shape is pod.shape and known.pod.claims == pod.claims:
+                # The same place in other words: how far it is, whether it is leaving.
+                self.pods[pod.uid] = self.on[row][pod.uid] = Standing(pod, row, known.taken or taken)
                 return
             self.lift(pod.uid)
         self._stand(Standing(pod, row, taken))
@@ -182,9 +185,7 @@ class Fleet:
             for key in ((standing.pod.namespace, name) for name in standing.pod.claims):
                 state = self.claims.get(key)
                 if state is not None and not self.users.get(key) and state.allocation is not None:
-                    before = state.allocation
-                    self._set_allocation(state, None)
-                    self._note(lambda state=state, before=before: self._set_allocation(state, before))  # type: ignore[misc]
+                    self._give_up(state, state.allocation)
         return standing.pod
 
     def wants(self, shape: Shape) -> Wants | None:
@@ -227,6 +228,42 @@ class Fleet:
             self._gave(state, made[state.uid])
         self.put(pod, row, tuple(keys))
         return {state.claim.metadata.name: made[state.uid] for state in states}
+
+    def place_together(self, pods: Sequence[PodView], row: int) -> None:
+        """Puts pods on a row with devices that are chosen for all of them at once: what one could take from another
+        goes to the one that needs it. Raises LookupError where there are none, as `place` does."""
+        node = self.nodes[row]
+        if node is None:
+            raise LookupError(f"there is no node in row {row}")
+        shared = dict.fromkeys(key for pod in pods for key in pod.shape.shared_claims if self.is_lacking(key))
+        objects = [*(claim for pod in pods for claim in pod.shape.own_claims), *(self.claims[key].claim for key in shared)]
+        taken = {pod.uid: tuple((pod.namespace, name) for name in pod.own_claims) for pod in pods}
+        if objects:
+            wants = self.devices.wants(objects)
+            offer = self.devices.offer(wants, node.name)
+            if isinstance(offer, Refusal):
+                raise LookupError(f"pods {', '.join(pod.full_name for pod in pods)} on node {node.name}: {offer}")
+            states = [self.claims[key] for key in (*(key for keys in taken.values() for key in keys), *shared)]
+            made = self.devices.take(wants, node.name, offer, [state.claim for state in states])
+            for state in states:
+                self._gave(state, made[state.uid])
+        for pod in pods:
+            mine = tuple(key for key in pod.shape.shared_claims if key in shared)
+            for key in mine:
+                del shared[key]
+            self.put(pod, row, (*taken[pod.uid], *mine))
+
+    def take_back(self, uid: str) -> PodView | None:
+        """A pod is no longer there, nor are the devices that claims got with it, unless others use them."""
+        standing = self.pods.get(uid)
+        if standing is None:
+            return None
+        self.lift(uid)
+        for key in standing.taken:
+            state = self.claims.get(key)
+            if state is not None and state.allocation is not None and not self.users.get(key):
+                self._give_up(state, state.allocation)
+        return standing.pod
 
     def free(self, row: int, resource: str) -> int:
         node = self.nodes[row]
@@ -274,6 +311,11 @@ class Fleet:
         state.allocation = allocation
         self.shared_version += 1
         self._note(lambda: self._set_allocation(state, None))
+
+    def _give_up(self, state: ClaimState, held: AllocationResult) -> None:
+        """A claim has devices no longer, on trial."""
+        self._set_allocation(state, None)
+        self._note(lambda: self._set_allocation(state, held))
 
     def _set_allocation(self, state: ClaimState, allocation: AllocationResult | None) -> None:
         if state.allocation is not None:

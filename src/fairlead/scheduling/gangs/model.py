@@ -86,8 +86,9 @@ class Gang:
 
     @property
     def key(self) -> str:
-        """As people name it."""
-        return f"{self.namespace}/{self.name}"
+        """As sentences name it, and no other gang: `batch/p-1` is a pod, `PodGroup batch/p-1` is not."""
+        kind = _WORDS.get(self.kind, f"{self.kind} ")
+        return f"{kind}{self.namespace}/{self.name}"
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -106,6 +107,9 @@ class Gang:
     def is_single(self) -> bool:
         """Whether it is one plain pod."""
         return self.kind == "Pod"
+
+
+_WORDS = {"Pod": "", "Annotations": "gang "}
 
 
 def gang_of_one(pod: PodView, queue: str = "") -> Gang:

@@ -1,0 +1,274 @@
+"""The planner: API objects in, verdicts about gangs out. Pure: no I/O, no clock.
+
+The live scheduler feeds it from informers and writes what it decides; simulations, explanations, benchmarks and tests
+feed it from lists. What is decided counts at once: the next decision sees it, whether it is written yet or not.
+
+A gang that is refused is asked again when something has happened that may help it, and not sooner than a growing pause
+after its last refusal. Plain pods of one shape are refused together: what stood in the way of the first stands in the
+way of all of them until then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from fairlead.scheduling.eviction.budgets import Budgets
+from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.queue_rights import demand_of
+from fairlead.scheduling.eviction.reasons import NoRoom
+from fairlead.scheduling.eviction.reservations import Reservations
+from fairlead.scheduling.eviction.room import EvictionLimits, find_room
+from fairlead.scheduling.fleet.device_book import DeviceBook
+from fairlead.scheduling.fleet.fleet import Fleet
+from fairlead.scheduling.fleet.options import Outlook
+from fairlead.scheduling.gangs.model import Gang
+from fairlead.scheduling.gangs.search import Limits, place_gang
+from fairlead.scheduling.intake import Intake
+from fairlead.scheduling.roster import Identity
+from fairlead.scheduling.settings import Settings
+from fairlead.scheduling.snapshot import Shape
+from fairlead.scheduling.supply import capacity_of
+from fairlead.scheduling.turns import Turns
+from fairlead.scheduling.verdict import Because, Cleared, Explanation, Placed, Refused, Verdict
+
+_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 10.0
+_MAKES_ROOM: Final = frozenset([Because.NODES, Because.DEVICES, Because.ROOM, Because.TOPOLOGY])
+"""What the leaving of others may help against."""
+
+
+@dataclass(slots=True)
+class _Pause:
+    """How often a gang was refused in a row, and until when it is left alone."""
+
+    refusals: int
+    until_s: float
+
+
+class Planner:
+    """Decisions about one fleet."""
+
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self.settings = settings
+        self.fleet = Fleet(DeviceBook(mode=settings.mode))
+        self.outlook = Outlook(self.fleet)
+        self.intake = Intake(self.fleet, settings.names)
+        self.roster = self.intake.roster
+        self.turns = Turns()
+        self.reservations = Reservations(self.fleet)
+        self._stirred = -1
+        self._pauses: dict[str, _Pause] = {}
+        self._paused: dict[str, float] = {}  # gang key -> when it may be offered again though nothing happens
+        self._refused_shapes: dict[tuple[Shape, str, int], Explanation] = {}
+        self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
+        self._ready: deque[Verdict] = deque()
+        self._bystanders: dict[str, Bystander] = {}
+        self._keys: dict[Identity, str] = {}
+
+    # Facts
+
+    def see(self, obj: Any) -> None:
+        """An API object is there, or is different. Raises TypeError for a kind that scheduling does not look at."""
+        self.intake.see(obj)
+
+    def lose(self, obj: Any) -> None:
+        """An API object is gone."""
+        self.intake.lose(obj)
+
+    @property
+    def gangs(self) -> Mapping[str, Gang]:
+        """All gangs, pending and placed, as people name them (`Gang.key`)."""
+        self.intake.settle()
+        return {gang.key: gang for gang in self.roster.gangs()}
+
+    def find(self, namespace: str, name: str) -> list[Gang]:
+        """The gangs of a name, and the gang of the pod of that name."""
+        self.intake.settle()
+        return self.roster.find(namespace, name)
+
+    def failed(self, uids: Iterable[str], now_s: float) -> None:
+        """What was decided for these pods is not written, or not known to be: it is taken back and decided anew."""
+        for uid in uids:
+            standing = self.fleet.pods.get(uid)
+            if standing is None or standing.pod.node:
+                continue
+            self.fleet.lift(uid)
+            # Devices that another pod was given with the same claim stay.
+            self.fleet.forget_decided(key for key in standing.taken if not self.fleet.users.get(key))
+            self.intake.observe_again(uid)
+            self.roster.touch_pod(uid)
+        self.intake.stirred += 1
+
+    # Decisions
+
+    def decide(self, now_s: float) -> Verdict | None:
+        """The verdict about the next gang whose turn it is; None when there is nothing to decide until something
+        happens, or until `next_s`."""
+        self._sync(now_s)
+        while not self._ready:
+            waiting = self.turns.next()
+            if waiting is None:
+                return None
+            pause = self._pauses.get(waiting.key)
+            if pause is not None and now_s < pause.until_s <= now_s + _LONGEST_PAUSE_S:
+                self._paused[waiting.key] = pause.until_s
+                continue
+            verdict = self._decide(waiting.gang, now_s)
+            self._note(waiting.key, verdict, now_s)
+            if isinstance(verdict, Refused):
+                if self._told.get(waiting.key) == verdict.explanation:
+                    continue
+                self._told[waiting.key] = verdict.explanation
+            return verdict
+        return self._ready.popleft()
+
+    def next_s(self) -> float | None:
+        """When a gang may be asked about again that was refused a moment ago; None for never of itself."""
+        times = [*self._paused.values(), *(each.until_s for each in self.reservations)]
+        return min(times, default=None)
+
+    def verdict_of(self, gang: Gang, now_s: float) -> Verdict:
+        """What would be decided about a gang now. Nothing is changed; nobody else's turn is considered."""
+        self._sync(now_s)
+        with self.trial():
+            return self._decide(gang, now_s, explains=True)
+
+    @contextmanager
+    def trial(self) -> Iterator[None]:
+        """Whatever is put on the fleet inside is taken off again."""
+        with self.fleet.trial():
+            yield
+
+    def _decide(self, gang: Gang, now_s: float, explains: bool = False) -> Verdict:
+        if gang.waits_for:
+            return Refused(gang, Explanation(Because.GATE, gang.waits_for))
+        right = self.turns.rules.may_start(self.turns.queue_of(gang), demand_of(gang.pods), gang.is_preemptible)
+        if not right.is_allowed:
+            return Refused(gang, Explanation(Because.QUOTA, right.sentence))
+        memo = None
+        if gang.is_single and not gang.pods[0].nominated:
+            shape = gang.pods[0].shape
+            if not (shape.near or shape.far or shape.spread):
+                memo = (shape, self.turns.queue_of(gang), gang.priority)
+                known = self._refused_shapes.get(memo)
+                if known is not None and not explains:
+                    return Refused(gang, known)
+        with self.reservations.opened(gang):
+            verdict: Verdict = place_gang(self.outlook, gang, Limits(self.settings.search_budget))
+            if isinstance(verdict, Placed):
+                self.reservations.drop(gang.key)
+                return verdict
+            if gang.key in self.reservations and not explains:
+                return verdict
+            if self.settings.evicts and isinstance(verdict, Refused) and verdict.explanation.because in _MAKES_ROOM:
+                verdict = self._make_room(gang, verdict, now_s)
+        if memo is not None and isinstance(verdict, Refused):
+            self._refused_shapes[memo] = verdict.explanation
+        return verdict
+
+    def _make_room(self, gang: Gang, refused: Refused, now_s: float) -> Verdict:
+        found = find_room(
+            self.outlook,
+            gang,
+            self._candidates(),
+            self.turns.eviction_rights(),
+            Budgets.of_objects(self.intake.budgets.values()),
+            now_s,
+            EvictionLimits(),
+        )
+        if isinstance(found, Cleared):
+            return found
+        return Refused(gang, _with_reasons(refused.explanation, found))
+
+    def _candidates(self) -> list[Bystander]:
+        """All that run, as what could make room."""
+        kept: dict[str, Bystander] = {}
+        for gang in self.roster.gangs():
+            if not gang.bound:
+                continue
+            known = self._bystanders.get(gang.key)
+            if known is None or known.gang is not gang:
+                known = Bystander(gang, self.turns.queue_of(gang))
+            kept[gang.key] = known
+        self._bystanders = kept
+        return list(kept.values())
+
+    def _note(self, key: str, verdict: Verdict, now_s: float) -> None:
+        """What a verdict means for turns, pauses and rooms held."""
+        if isinstance(verdict, Placed):
+            self._forget(key)
+            self.turns.backlog.placed(key, demand_of([each.pod for each in verdict.assignments]))
+            for assignment in verdict.assignments:
+                self.roster.touch_pod(assignment.pod.uid)
+            if _is_asked_for(verdict):
+                self.intake.stirred += 1
+            return
+        if isinstance(verdict, Cleared):
+            self.reservations.hold(verdict, now_s + self.settings.hold_s)
+            self.turns.backlog.refused(key)
+            return
+        because = verdict.explanation.because
+        self.turns.backlog.refused(key, can_wait=because not in (Because.CLAIM, Because.GATE))
+        before = self._pauses.get(key)
+        refusals = 1 if before is None else before.refusals + 1
+        pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(refusals - 1, 10))
+        self._pauses[key] = _Pause(refusals, now_s + pause_s)
+
+    def _sync(self, now_s: float) -> None:
+        """Everything that has changed since the last decision."""
+        self.intake.settle()
+        if self.intake.queues_changed:
+            self.intake.queues_changed = False
+            self.turns.set_queues(self.intake.queues, now_s)
+        expired = self.reservations.expire(now_s)
+        has_new = bool(expired)
+        for identity in self.roster.take_changed():
+            has_new = self._sync_gang(identity) or has_new
+        due = [key for key, until_s in self._paused.items() if not now_s < until_s <= now_s + _LONGEST_PAUSE_S]
+        if self._stirred != self.intake.stirred or due or (has_new and self.turns.is_stale(now_s)) or expired:
+            self._stirred = self.intake.stirred
+            self._refused_shapes.clear()
+            self._paused.clear()
+            if self.turns.has_queues:
+                self.turns.set_capacity(capacity_of(self.fleet, self.turns.resources()))
+            self.turns.renew(now_s)
+
+    def _sync_gang(self, identity: Identity) -> bool:
+        """A gang was touched. Whether it waits."""
+        gang = self.roster.gang(identity)
+        key = self._keys.get(identity)
+        if gang is None:
+            if key is not None:
+                del self._keys[identity]
+                self._forget(key)
+                self.turns.drop(key)
+                if self.reservations.drop(key):
+                    self.intake.stirred += 1
+            return False
+        self._keys[identity] = gang.key
+        why_not = self.turns.put(gang)
+        if why_not:
+            explanation = Explanation(Because.GATE if gang.waits_for else Because.QUOTA, why_not)
+            if self._told.get(gang.key) != explanation:
+                self._told[gang.key] = explanation
+                self._ready.append(Refused(gang, explanation))
+        return bool(gang.pods)
+
+    def _forget(self, key: str) -> None:
+        self._pauses.pop(key, None)
+        self._paused.pop(key, None)
+        self._told.pop(key, None)
+
+
+def _with_reasons(explanation: Explanation, found: NoRoom) -> Explanation:
+    """Why it has no place, and why nobody makes one."""
+    return replace(explanation, held_back=found.lines, steps=explanation.steps + found.steps)
+
+
+def _is_asked_for(verdict: Placed) -> bool:
+    """Whether others may wish to be near its pods: what was refused for lack of them may fit now."""
+    return any(assignment.pod.shape.labels for assignment in verdict.assignments)
