@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.embedded.apiserver.kinds.scheduling import default_class
+from fairlead.embedded.apiserver.kinds.priority_class import default_class
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 from fairlead.kube.errors import Forbidden
 from fairlead.kube.quantity import parse_quantity

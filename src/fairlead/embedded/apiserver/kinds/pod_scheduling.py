@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead.embedded.apiserver.invalid import duplicate, forbidden, invalid, not_supported, required
 from fairlead.embedded.apiserver.kinds.errors import NOT_POSITIVE, Errors, add_each
-from fairlead.embedded.apiserver.kinds.names import dns_label, label_value, qualified_name
+from fairlead.embedded.apiserver.kinds.names import dns_label, dns_subdomain, label_value, qualified_name
 from fairlead.embedded.apiserver.kinds.selectors import (
     validate_label_selector,
     validate_node_selector,
@@ -174,3 +174,11 @@ def validate_scheduling_gates(errors: Errors, gates: Sequence[Mapping[str, Any]]
         if name in seen:
             errors.append(duplicate(f"{path}[{index}]", name))
         seen.add(name)
+
+
+def validate_scheduling_group(errors: Errors, group: Mapping[str, Any], path: str) -> None:
+    name = group.get("podGroupName")
+    if name is None:
+        errors.append(invalid(path, "", "must specify one of: `podGroupName`"))
+    else:
+        add_each(errors, f"{path}.podGroupName", name, dns_subdomain(name))

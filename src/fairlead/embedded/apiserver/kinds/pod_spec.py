@@ -22,6 +22,7 @@ from fairlead.embedded.apiserver.kinds.pod_resources import validate_pod_resourc
 from fairlead.embedded.apiserver.kinds.pod_scheduling import (
     validate_affinity,
     validate_scheduling_gates,
+    validate_scheduling_group,
     validate_spread,
     validate_tolerations,
 )
@@ -110,6 +111,8 @@ def validate_pod_spec(errors: Errors, spec: Mapping[str, Any], pod_name: str, pa
         add_each(errors, f"{path}.readinessGates[{index}].conditionType", kind, qualified_name(kind))
     if spec.get("schedulingGates"):
         validate_scheduling_gates(errors, spec["schedulingGates"], f"{path}.schedulingGates")
+    if spec.get("schedulingGroup") is not None:
+        validate_scheduling_group(errors, spec["schedulingGroup"], f"{path}.schedulingGroup")
     if spec.get("topologySpreadConstraints"):
         validate_spread(errors, spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
     validate_host_users(errors, spec, path)
