@@ -167,7 +167,7 @@ async def run(options: argparse.Namespace) -> list[Figure]:
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        config.write_text(_CONFIG.replace("KUBECONFIG", str(Path(options.kubeconfig).resolve())))
+        config.write_text(_CONFIG.replace("KUBECONFIG", options.kubeconfig))
         commands = {
             "upstream": [options.kube_scheduler, f"--config={config}", "--secure-port=0", *options.kube_arguments],
             "fairlead": [
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--pods", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    options.kubeconfig = str(Path(options.kubeconfig).resolve())
     report(asyncio.run(run(options)), options.json)
 
 

@@ -52,7 +52,7 @@ class _Pause:
 class Planner:
     """Decisions about one fleet."""
 
-    def __init__(self, settings: Settings = Settings()) -> None:
+    def __init__(self, settings: Settings = Settings()) -> None:  # noqa: B008 (frozen)
         self.settings = settings
         self.fleet = Fleet(DeviceBook(mode=settings.mode))
         self.outlook = Outlook(self.fleet)

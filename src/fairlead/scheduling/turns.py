@@ -38,7 +38,7 @@ class Place:
 class Turns:
     """All gangs that hold something or wait for it."""
 
-    def __init__(self, policy: OrderPolicy = OrderPolicy()) -> None:
+    def __init__(self, policy: OrderPolicy = OrderPolicy()) -> None:  # noqa: B008 (frozen)
         self.policy = policy
         self.faults: Mapping[str, str] = {}
         """Queue -> why its object cannot be read."""
