@@ -20,6 +20,7 @@ from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
 from fairlead.scheduling.controller import Scheduler
+from fairlead.scheduling.settings import Settings
 from fairlead.serving.controller import model_service_controller
 
 LEASE = ("fairlead-controllers", "kube-system")
@@ -70,5 +71,5 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
         if only != "cluster":
             await _install_definitions(client)
             controllers.append(model_service_controller(client, informers, serving))
-            loops.append(Scheduler(client, informers, scheduler_names, places).run)
+            loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
         await run_controllers(informers, controllers, beside=loops)
