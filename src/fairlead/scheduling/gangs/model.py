@@ -53,10 +53,14 @@ class Group:
 
     @property
     def all_pods(self) -> tuple[PodView, ...]:
+        if not self.groups:
+            return self.pods
         return tuple(pod for group in self.walk() for pod in group.pods)
 
     @property
     def all_bound(self) -> tuple[PodView, ...]:
+        if not self.groups:
+            return self.bound
         return tuple(pod for group in self.walk() for pod in group.bound)
 
 
@@ -81,14 +85,12 @@ class Gang:
     """What an eviction takes: always all of it, or pods beyond the minimum one by one and then the rest at once."""
     recovery: Literal["gang", "member"] = "gang"
     """What a lost pod costs: the whole gang anew, or one replacement."""
-    failed_before_s: float | None = field(default=None, compare=False)
-    """When it last could not be placed; for fairness among equals."""
+    key: str = field(init=False)
+    """As sentences name it, and no other gang: `batch/p-1` is a pod, `PodGroup batch/p-1` is not."""
 
-    @property
-    def key(self) -> str:
-        """As sentences name it, and no other gang: `batch/p-1` is a pod, `PodGroup batch/p-1` is not."""
+    def __post_init__(self) -> None:
         kind = _WORDS.get(self.kind, f"{self.kind} ")
-        return f"{kind}{self.namespace}/{self.name}"
+        object.__setattr__(self, "key", f"{kind}{self.namespace}/{self.name}")
 
     @property
     def identity(self) -> tuple[str, str, str]:
