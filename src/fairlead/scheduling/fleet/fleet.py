@@ -236,7 +236,10 @@ class Fleet:
         if node is None:
             raise LookupError(f"there is no node in row {row}")
         shared = dict.fromkeys(key for pod in pods for key in pod.shape.shared_claims if self.is_lacking(key))
-        objects = [*(claim for pod in pods for claim in pod.shape.own_claims), *(self.claims[key].claim for key in shared)]
+        objects = [
+            *(claim for pod in pods for claim in pod.shape.own_claims),
+            *(self.claims[key].claim for key in shared),
+        ]
         taken = {pod.uid: tuple((pod.namespace, name) for name in pod.own_claims) for pod in pods}
         if objects:
             wants = self.devices.wants(objects)
