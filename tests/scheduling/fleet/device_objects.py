@@ -76,7 +76,7 @@ def take(book: DeviceBook, claim: ResourceClaim, node: str) -> tuple[str, ...] |
     if not isinstance(offer, Offer):
         return None
     book.take(wants, node, offer, [claim])
-    return tuple(each.device for each in book.devices_of(claim.metadata.uid))
+    return tuple(each.device for each in book.held_by(claim.metadata.uid))
 
 
 __all__ = ["DRIVER", "Wants", "book_of", "claim_of", "device_class", "gpus", "halves", "node_slice", "take"]

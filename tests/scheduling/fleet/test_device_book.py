@@ -198,4 +198,4 @@ def test_claims_of_several_pods_are_planned_together() -> None:
     assert isinstance(offer, Offer)
     made = book.take(wants, "a", offer, claims)
     assert made.keys() == {"c0", "c1"}
-    assert sorted(each.device for uid in made for each in book.devices_of(uid)) == [f"gpu-{i}" for i in range(4)]
+    assert sorted(each.device for uid in made for each in book.held_by(uid)) == [f"gpu-{i}" for i in range(4)]

@@ -17,6 +17,3 @@ class Cost(NamedTuple):
 
     def __str__(self) -> str:
         return f"ranks {self.ranks}, link {self.link}, waste {self.waste}"
-
-
-FREE_OF_CHARGE = Cost()

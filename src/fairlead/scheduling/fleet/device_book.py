@@ -23,12 +23,13 @@ from fairlead.kube.objects.devices import (
 from fairlead.scheduling.allocator import DeviceId, Failed, Features, plan_claims
 from fairlead.scheduling.allocator.devices import PreparedDevice
 from fairlead.scheduling.allocator.held import NOTHING_HELD
+from fairlead.scheduling.allocator.problem import judge, pose
 from fairlead.scheduling.allocator.requests import find_error
 from fairlead.scheduling.allocator.result import write_results
 from fairlead.scheduling.fleet.device_facts import DeviceFacts
 from fairlead.scheduling.fleet.device_holdings import Holdings, device_id
 from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
-from fairlead.scheduling.fleet.device_profiles import Mode, Profile
+from fairlead.scheduling.fleet.device_profiles import Mode, Profile, trim
 from fairlead.scheduling.fleet.device_seats import Seat
 from fairlead.scheduling.fleet.device_table import DeviceRow, Supply, list_devices, list_supply
 from fairlead.scheduling.fleet.device_wants import Wants, stand_in
@@ -200,7 +201,7 @@ class DeviceBook:
         """What a claim holds."""
         return self._holdings.allocation_of(uid)
 
-    def devices_of(self, uid: str) -> tuple[DeviceId, ...]:
+    def held_by(self, uid: str) -> tuple[DeviceId, ...]:
         """The devices that a claim keeps from others, whole or in shares."""
         return tuple(device_id(hold) for hold in self._holdings.holds_of(uid))
 
@@ -208,7 +209,14 @@ class DeviceBook:
         known = wants.at.get(node)
         if known is not None and known[0] is seat:
             return known[1]
-        profile = Profile(wants.plan, seat.view, self.mode)
+        judgement = judge(wants.plan, seat.view)
+        # An answer that may name devices or pools is for the one node.
+        likeness = (seat.layout, judgement) if judgement.is_clear else (seat, judgement)
+        profile = wants.profiles.get(likeness)
+        if profile is None:
+            problem = pose(wants.plan, seat.view, seat.layout, judgement)
+            profile = wants.profiles[likeness] = Profile(wants.plan, seat.view, problem, self.mode)
+            trim(wants.profiles)
         wants.at[node] = seat, profile
         return profile
 

@@ -16,6 +16,7 @@ from fairlead.scheduling.allocator import (
     prepare_slice,
 )
 from fairlead.scheduling.allocator.devices import PreparedSlice
+from fairlead.scheduling.allocator.layout import Layouts
 from fairlead.scheduling.allocator.pools import Pool
 from fairlead.scheduling.fleet.device_holdings import Holdings, PoolState
 from fairlead.scheduling.fleet.device_offers import Refusal, refusal_of
@@ -28,6 +29,7 @@ class DeviceFacts:
     def __init__(self, features: Features, holdings: Holdings) -> None:
         self._holdings = holdings
         self._catalogue = Catalogue(features, is_narrow=True)
+        self._layouts = Layouts(features)
         self._slices: dict[str, tuple[ResourceSlice, PreparedSlice]] = {}
         self._rules: dict[str, DeviceTaintRule] = {}
         self._nodes: dict[str, NodePlace] = {}
@@ -110,7 +112,7 @@ class DeviceFacts:
             return refusal_of(Failed(error.fault, str(error), error.on_this_node, 0))
         for pool in view.pools:
             self._nodes_of.setdefault(pool.id, set()).add(name)
-        return Seat(view, [self._state(pool) for pool in view.pools])
+        return Seat(view, self._layouts.of(view), [self._state(pool) for pool in view.pools])
 
     def _state(self, pool: Pool) -> PoolState:
         states = self._states.setdefault(pool.id, {})

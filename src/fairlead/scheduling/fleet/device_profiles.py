@@ -6,23 +6,25 @@ from typing import Any, Final, Literal
 
 from fairlead.scheduling.allocator import NodePools, Plan
 from fairlead.scheduling.allocator.allocate import Found, find_first
-from fairlead.scheduling.allocator.cost import FREE_OF_CHARGE
+from fairlead.scheduling.allocator.best import Best, cost_of, find_best
 from fairlead.scheduling.allocator.held import Given, Held, hold_more, in_use_of
+from fairlead.scheduling.allocator.problem import Problem
 from fairlead.scheduling.allocator.state import Grant
 from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
 
 Mode = Literal["upstream", "best"]
 
-_MOST_ANSWERS: Final = 4096
-"""Answers kept of one profile; the one that was not asked for longest goes first."""
+_MOST_REMEMBERED: Final = 4096
+"""Answers kept of one profile, and profiles of one wish; the oldest goes first."""
 
 
 class Profile:
     """Answers by what is held, for nodes whose devices are the same to some claims. `view` is that of one of them."""
 
-    def __init__(self, plan: Plan, view: NodePools, mode: Mode) -> None:
+    def __init__(self, plan: Plan, view: NodePools, problem: Problem, mode: Mode) -> None:
         self._plan = plan
         self._view = view
+        self._problem = problem
         self._mode = mode
         self._answers: dict[Held, Offer | Refusal] = {}
         self._rooms: dict[Held, tuple[int, bool]] = {}
@@ -32,7 +34,7 @@ class Profile:
         found = self._answers.get(held)
         if found is None:
             found = self._answers[held] = self._search(held)
-            _trim(self._answers)
+            trim(self._answers)
         return found
 
     def room(self, held: Held, limit: int) -> int:
@@ -50,14 +52,22 @@ class Profile:
                 # They take nothing.
                 count = limit
         self._rooms[held] = count, count < limit
-        _trim(self._rooms)
+        trim(self._rooms)
         return count
 
     def _search(self, held: Held) -> Offer | Refusal:
+        steps = 0
+        if self._mode == "best":
+            best = find_best(self._problem, held)
+            if isinstance(best, Best):
+                return Offer(best.given, best.cost, best.is_proven, best.steps)
+            steps = best.steps
+        # Also to be told what stands in the way, or when the search for the best was cut off with nothing in hand.
         found = find_first(self._plan, self._view, in_use_of(self._view, held))
         if not isinstance(found, Found):
-            return refusal_of(found)
-        return Offer(given_by(self._plan, found), FREE_OF_CHARGE, is_best=False, steps=found.steps)
+            return refusal_of(found, steps)
+        given = given_by(self._plan, found)
+        return Offer(given, cost_of(self._problem, held, given), is_best=False, steps=steps + found.steps)
 
 
 def given_by(plan: Plan, found: Found) -> tuple[Given, ...]:
@@ -77,7 +87,7 @@ def _place(plan: Plan, claim: int, grant: Grant) -> tuple[int, int]:
     raise LookupError(f"claim {plan.claims[claim].key} has no request {grant.alternative.name}")
 
 
-def _trim(remembered: dict[Held, Any]) -> None:
+def trim(remembered: dict[Any, Any]) -> None:
     """Forgets the oldest."""
-    if len(remembered) > _MOST_ANSWERS:
+    if len(remembered) > _MOST_REMEMBERED:
         del remembered[next(iter(remembered))]

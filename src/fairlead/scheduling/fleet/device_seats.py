@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 from fairlead.scheduling.allocator import NodePools
 from fairlead.scheduling.allocator.held import NOTHING_HELD, Held
+from fairlead.scheduling.allocator.layout import Layout
 from fairlead.scheduling.fleet.device_holdings import PoolState
 
 
 class Seat:
     """One node. Made anew when slices that it reaches change."""
 
-    __slots__ = ("_held", "_last", "_offsets", "_states", "view")
+    __slots__ = ("_held", "_last", "_offsets", "_states", "layout", "view")
 
-    def __init__(self, view: NodePools, states: Sequence[PoolState]) -> None:
+    def __init__(self, view: NodePools, layout: Layout, states: Sequence[PoolState]) -> None:
         self.view = view
+        self.layout = layout
         self._states = tuple(states)
         self._offsets: list[int] = []
         start = 0
