@@ -18,6 +18,7 @@ from fairlead.scheduling.verdict import Assignment, Because, Explanation, Placed
 GPU = "nvidia.com/gpu"
 HOUR_S = 3600.0
 NOW_S = 1_000 * HOUR_S
+NO_LIMITS = Limits()
 
 _SHAPES: dict[int, Shape] = {}
 
@@ -117,9 +118,11 @@ def _fits(free: dict[str, int], sizes: Sequence[int]) -> bool:
     return False
 
 
-def place_plainly(outlook: Outlook, wanted: Gang, limits: Limits = Limits()) -> Placed | Refused:
+def place_plainly(outlook: Outlook, wanted: Gang, limits: Limits = NO_LIMITS) -> Placed | Refused:
     """`place_gang` for small flat gangs: every placement is tried."""
-    fleet, pods = outlook.fleet, wanted.root.pods[: max(0, wanted.root.minimum - len(wanted.root.bound))]
+    fleet = outlook.fleet
+    smallest = sorted(wanted.root.pods, key=lambda pod: pod.shape.requests[GPU])
+    pods = smallest[: max(0, wanted.root.minimum - len(wanted.root.bound))]
     rows = [row for row, node in enumerate(fleet.nodes) if node is not None and _may(limits.rows, row)]
     for domain in _domains(fleet, rows, wanted.root):
         with_marks = fleet.mark()

@@ -41,7 +41,7 @@ class Need:
         for pod in self.pods:
             by_shape.setdefault(pod.shape, []).append(pod)
         found = [(shape, tuple(pods)) for shape, pods in by_shape.items()]
-        return sorted(found, key=lambda item: tuple(sorted(item[0].demand.values(), reverse=True)), reverse=True)
+        return sorted(found, key=lambda item: _size(item[0]), reverse=True)
 
 
 def need_of(gang: Gang) -> Need:
@@ -56,12 +56,25 @@ def _need(group: Group) -> Need:
     own: list[PodView] = []
     if missing > 0:
         others = (pod for part in group.groups for pod in part.all_pods if pod.uid not in chosen)
-        own = [*group.pods, *others][:missing]
+        own = _least([*group.pods, *others], missing)
     topology = group.topology
     if topology.slice_size and topology.slice_level and own:
         parts += _slices(own, topology.slice_size, topology.slice_level)
         own = []
     return Need(topology.required, tuple(own), tuple(parts), group.all_bound if topology.required else ())
+
+
+def _least(pods: Sequence[PodView], count: int) -> list[PodView]:
+    """So many of the pods, those first that ask for the least: whichever of them are placed, they are enough."""
+    able = [pod for pod in pods if not pod.waits_for]
+    return able[:count] if len({pod.shape for pod in able}) == 1 else sorted(able, key=lambda p: _size(p.shape))[:count]
+
+
+def _size(shape: Shape) -> tuple[int, ...]:
+    """By which shapes are compared where they differ: devices and the like are asked for in small numbers."""
+    demand = shape.demand
+    scarce = sum(amount for name, amount in demand.items() if "/" in name)
+    return scarce, demand.get("memory", 0), demand.get("cpu", 0)
 
 
 def _need_of_part(group: Group) -> Need | None:
