@@ -157,12 +157,13 @@ class Options:
     def _take_in(self, changes: Iterable[Change]) -> None:
         rows: dict[int, None] = {}
         is_crowd_changed = False
+        is_all = bool(self.shape.images) and self._images_version != self.columns.images_version
         for change in changes:
             row = change.row
             if row < 0:
                 self._wants = self.fleet.wants(self.shape)
                 self._is_known[:] = False
-                rows.update(dict.fromkeys(range(self.columns.size)))
+                is_all = True
             elif change.shape is not None:
                 rows[row] = None
                 is_crowd_changed |= self._neighbours.note(change.shape, row, change.delta)
@@ -172,10 +173,9 @@ class Options:
                 if self.fleet.nodes[row] is not self._nodes[row]:
                     self._see_node(row)
                     is_crowd_changed = True
-        if self.shape.images and self._images_version != self.columns.images_version:
-            rows.update(dict.fromkeys(range(self.columns.size)))
-        if rows:
-            self._look(np.fromiter(rows, np.intp, len(rows)), is_crowd_changed=is_crowd_changed)
+        if rows or is_all:
+            looked_at = np.arange(self.columns.size) if is_all else np.fromiter(rows, np.intp, len(rows))
+            self._look(looked_at, is_crowd_changed=is_crowd_changed)
 
     def _reset(self, size: int) -> None:
         self.scores = np.full(size, NOWHERE)
@@ -287,7 +287,7 @@ class Options:
             plain += weights.DEVICES_SPARED * devices_spared(shape, columns, rows)
         if columns.image_nodes and shape.images:
             plain += weights.IMAGE_LOCALITY * image_locality(shape, columns, rows)
-            self._images_version = columns.images_version
+        self._images_version = columns.images_version
         self._plain[rows] = plain
 
     def _combine(self, fits: Mask) -> None:
