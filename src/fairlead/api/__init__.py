@@ -14,11 +14,13 @@ from fairlead.api.model_service import (
     ModelServiceSpec,
     ModelServiceStatus,
 )
+from fairlead.api.queue import QUEUES, Queue, QueueResource, QueueSpec, QueueStatus
 
 __all__ = [
     "GROUP",
     "INFERENCE_POOLS",
     "MODEL_SERVICES",
+    "QUEUES",
     "VERSION",
     "InferencePool",
     "InferencePoolSpec",
@@ -26,6 +28,10 @@ __all__ = [
     "ModelService",
     "ModelServiceSpec",
     "ModelServiceStatus",
+    "Queue",
+    "QueueResource",
+    "QueueSpec",
+    "QueueStatus",
     "all_crds",
     "is_outdated",
 ]

@@ -11,8 +11,9 @@ from typing import Any
 
 import yaml
 
+from fairlead.api import queue
 from fairlead.api.model_service import GROUP, MAX_NAME_LENGTH, VERSION, ModelServiceSpec, ModelServiceStatus
-from fairlead.api.structural import openapi_schema
+from fairlead.api.structural import QUANTITY, openapi_schema
 
 Json = dict[str, Any]
 
@@ -23,7 +24,7 @@ DIGEST = "fairlead.dev/definition-digest"
 
 def all_crds() -> list[Json]:
     """Every CRD, ready to be applied; callers own the result."""
-    crds = [_model_service(), *_standards()]
+    crds = [_model_service(), _queue(), *_standards()]
     for crd in crds:
         digest = hashlib.sha256(json.dumps(crd["spec"], sort_keys=True).encode()).hexdigest()[:16]
         crd["metadata"].setdefault("annotations", {})[DIGEST] = digest
@@ -39,7 +40,7 @@ def is_outdated(stored: Mapping[str, Any], crd: Mapping[str, Any]) -> bool:
 def _model_service() -> Json:
     spec = openapi_schema(ModelServiceSpec)
     spec["properties"]["resources"]["properties"] = {
-        side: {"type": "object", "additionalProperties": _QUANTITY, "description": f"Resource name to {side[:-1]}."}
+        side: {"type": "object", "additionalProperties": QUANTITY, "description": f"Resource name to {side[:-1]}."}
         for side in ("requests", "limits")
     }
     schema = {
@@ -100,6 +101,83 @@ def _model_service() -> Json:
     )  # fmt: skip
 
 
+def _queue() -> Json:
+    spec = openapi_schema(queue.QueueSpec)
+    resources = spec["properties"]["resources"]
+    resources["x-kubernetes-validations"] = [
+        {
+            # Anything that reads the names costs more than an API server grants: their length is not limited otherwise.
+            "rule": "self.all(name, size(name) > 0 && size(name) <= 317)",
+            "message": "resources are named as in a pod (cpu, memory, nvidia.com/gpu), or "
+            "CLASS.deviceclass.resource.k8s.io/devices for the devices of a class",
+        }
+    ]
+    resources["additionalProperties"]["x-kubernetes-validations"] = [
+        *(_not_negative(field, remedy) for field, remedy in _REMEDIES.items()),
+        {
+            # Texts are not compared: to read quantities costs more than an API server grants.
+            "rule": "!has(self.quota) || !has(self.limit) || type(self.quota) == string || "
+            "type(self.limit) == string || int(self.quota) <= int(self.limit)",
+            "message": "the limit is below the quota: raise limit, or lower quota",
+            "fieldPath": ".limit",
+        },
+    ]
+    schema = {
+        "type": "object",
+        "description": "Part of the cluster that a team can count on, and how it shares the rest.",
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": openapi_schema(queue.QueueStatus),
+        },
+        "x-kubernetes-validations": [
+            {
+                "rule": f"size(self.metadata.name) <= {queue.MAX_NAME_LENGTH}",
+                "message": f"metadata.name may have at most {queue.MAX_NAME_LENGTH} characters: "
+                "pods name their queue in a label",
+            },
+            {
+                "rule": "!has(self.spec) || !has(self.spec.parent) || self.spec.parent != self.metadata.name",
+                "message": "a queue cannot be its own parent: name another, or leave parent out",
+                "fieldPath": ".spec.parent",
+            },
+        ],
+    }
+    columns = [
+        ("Parent", "string", ".spec.parent"),
+        ("Priority", "integer", ".spec.priority"),
+        ("Pending", "integer", ".status.pending"),
+        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+        ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
+        "subresources": {"status": {}},
+    }
+    names = {"plural": "queues", "singular": "queue", "kind": "Queue", "listKind": "QueueList",
+             "shortNames": ["fq"], "categories": ["fairlead"]}  # fmt: skip
+    return _crd(GROUP, names, [version], scope="Cluster")
+
+
+_REMEDIES = {"quota": "leave it out for nothing to count on", "limit": "leave it out for no limit"}
+
+
+def _not_negative(field: str, remedy: str) -> Json:
+    return {
+        "rule": f"!has(self.{field}) || "
+        f"(type(self.{field}) == string ? !self.{field}.startsWith('-') : self.{field} >= 0)",
+        "message": f"{field} may not be negative: {remedy}",
+        "fieldPath": f".{field}",
+    }
+
+
 def _standards() -> list[Json]:
     return [_crd(d["group"], d["names"], d["versions"]) for d in _standard_definitions()]
 
@@ -110,7 +188,9 @@ def _standard_definitions() -> Sequence[Mapping[str, Any]]:
     return tuple(yaml.load(text, Loader=yaml.CSafeLoader))
 
 
-def _crd(group: str, names: Mapping[str, Any], versions: Sequence[Mapping[str, Any]]) -> Json:
+def _crd(
+    group: str, names: Mapping[str, Any], versions: Sequence[Mapping[str, Any]], scope: str = "Namespaced"
+) -> Json:
     # Groups under k8s.io are protected: an API server wants to see an approval, or the word "unapproved".
     protected = group.endswith(".k8s.io")
     annotations = {"api-approved.kubernetes.io": "unapproved, mirrors the published definition"} if protected else {}
@@ -122,13 +202,5 @@ def _crd(group: str, names: Mapping[str, Any], versions: Sequence[Mapping[str, A
             "labels": {"app.kubernetes.io/part-of": "fairlead"},
             **({"annotations": annotations} if annotations else {}),
         },
-        "spec": {"group": group, "scope": "Namespaced", "names": dict(names), "versions": [dict(v) for v in versions]},
+        "spec": {"group": group, "scope": scope, "names": dict(names), "versions": [dict(v) for v in versions]},
     }
-
-
-_NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
-_QUANTITY: Json = {
-    "anyOf": [{"type": "integer"}, {"type": "string"}],
-    "pattern": rf"^(\+|-)?{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{_NUMBER}))?$",
-    "x-kubernetes-int-or-string": True,
-}

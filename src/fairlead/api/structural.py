@@ -13,6 +13,14 @@ from msgspec import NODEFAULT, UNSET, UnsetType, inspect
 
 Json = dict[str, Any]
 
+_NUMBER = r"(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
+QUANTITY: Json = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "pattern": rf"^(\+|-)?{_NUMBER}(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?{_NUMBER}))?$",
+    "x-kubernetes-int-or-string": True,
+}
+"""A Kubernetes quantity, written as an integer or a text."""
+
 _STRING_LIMITS = (("min_length", "minLength"), ("max_length", "maxLength"), ("pattern", "pattern"))
 _NUMBER_LIMITS = (("ge", "minimum"), ("le", "maximum"), ("multiple_of", "multipleOf"))
 _LIST_LIMITS = (("min_length", "minItems"), ("max_length", "maxItems"))
@@ -25,8 +33,10 @@ def openapi_schema(struct: type[msgspec.Struct]) -> Json:
 
 def _schema(info: inspect.Type) -> Json:
     if isinstance(info, inspect.Metadata):
-        schema = _schema(info.type) | dict(info.extra_json_schema or {})
-        return schema | dict(info.extra or {})
+        said = dict(info.extra_json_schema or {})
+        # What is an integer or a text on the wire is a union here: its schema is given whole.
+        schema = {} if "x-kubernetes-int-or-string" in said else _schema(info.type)
+        return schema | said | dict(info.extra or {})
     if isinstance(info, inspect.UnionType):
         members = [m for m in info.types if not isinstance(m, inspect.NoneType) and not _is_unset(m)]
         if len(members) == 1:
