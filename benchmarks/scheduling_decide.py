@@ -149,10 +149,10 @@ def one_big_gang(mode: str, pods: int) -> Json:
 
 
 def refused_gang(mode: str, pods: int) -> Json:
-    """A gang that no rack can hold: twenty nodes of eight each, half of the devices taken."""
+    """A gang that no rack can hold: ten nodes of eight each, all but forty devices taken by work of the same priority."""
     planner = Planner()
     build_fleet(planner, 500, 8, per_rack=10)
-    add_pods(planner, 2000, claim_spec())
+    add_pods(planner, 3960, claim_spec())
     decide_all(planner)
     for labels, annotations in gang_annotations(pods, required="rack"):
         add_gang(planner, "big", pods, labels, annotations)

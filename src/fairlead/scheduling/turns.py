@@ -14,7 +14,8 @@ from fairlead.scheduling.eviction.queue_rights import QueueRights
 from fairlead.scheduling.eviction.queue_rights import demand_of as demand_of_pods
 from fairlead.scheduling.eviction.rights import BackfillRights
 from fairlead.scheduling.gangs.model import Gang
-from fairlead.scheduling.queues.order import Backlog, OrderPolicy, Waiting, demand_of
+from fairlead.scheduling.queues.holds import Waiting
+from fairlead.scheduling.queues.order import Backlog, OrderPolicy, demand_of
 from fairlead.scheduling.queues.read import read_queue
 from fairlead.scheduling.queues.rights import Rights
 from fairlead.scheduling.queues.shares import Shares, fair_shares

@@ -3,6 +3,8 @@
 *Start*: no queue on the way to the root exceeds its limit. Gangs that cannot be preempted stay within the quotas as
 well, since what they borrow could not be taken back. Others may borrow whatever is idle.
 
+Resources that no queue speaks of are not shared out (`Shares.capacity` is without them), and nobody's by right.
+
 *Reclaim*, from another queue: every queue of the reclaimer, up to where the two part, stays within its fair share with
 the gang. Every queue of the victim up to there holds more than its fair share of some resource that the reclaimer needs
 and the victim holds, and the victim itself is on borrowed room: not among the first gangs of its queue that fit in the
@@ -237,7 +239,7 @@ class Rights:
             for resource, wanted in demand.items():
                 after = held.get(resource, 0) + wanted
                 fair = share.get(resource, 0)
-                if wanted and after > fair:
+                if wanted and after > fair and resource in self._shares.capacity:
                     sentence = (
                         f"queue {name} would hold {of_resource(resource, after)}, more than its fair share of "
                         f"{quantity_text(resource, fair)}, and beyond that nothing is taken from others"
@@ -265,7 +267,7 @@ class Rights:
     def _exceeded(self, path: Sequence[str], demand: Amounts, victim: Amounts) -> str:
         """A resource of both of which every queue of the path holds more than its share; "" if none."""
         for resource, wanted in demand.items():
-            if not wanted or not victim.get(resource, 0):
+            if not wanted or not victim.get(resource, 0) or resource not in self._shares.capacity:
                 continue
             for name in path:
                 if self._holdings.of(name).get(resource, 0) <= self._shares.of(name).get(resource, 0):
