@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from fairlead.kube.objects.devices import CapacityRequestPolicy, CapacityRequestPolicyRange, DeviceCapacity
@@ -79,7 +80,15 @@ class Capacity:
 
 def read_capacities(capacities: Mapping[str, DeviceCapacity]) -> tuple[Capacity, ...]:
     """The capacities of a device in the order of their names. Raises ValueError for a text that is no quantity."""
-    return tuple(_read(name, capacities[name]) for name in sorted(capacities))
+    if any(capacity.request_policy is not None for capacity in capacities.values()):
+        return tuple(_read(name, capacities[name]) for name in sorted(capacities))
+    return _read_plain(tuple(sorted([(name, capacity.value) for name, capacity in capacities.items()])))
+
+
+@lru_cache(maxsize=4096)
+def _read_plain(values: tuple[tuple[str, str], ...]) -> tuple[Capacity, ...]:
+    """Thousands of devices have the same capacities: they share one object."""
+    return tuple(_read(name, DeviceCapacity(value=value)) for name, value in values)
 
 
 def misfit(

@@ -38,9 +38,13 @@ class Choice:
             if i == len(self._compiled):
                 self._compiled.append(self._compile(use))
             selector = self._compiled[i]
-            verdict = verdicts.get(selector)
-            if verdict is None:
-                verdict = verdicts[selector] = self._ask(use, selector, device)
+            if selector.reads is not None:
+                # The selector remembers what it said about devices like this.
+                verdict: bool | None = self._ask(use, selector, device)
+            else:
+                verdict = verdicts.get(selector)
+                if verdict is None:
+                    verdict = verdicts[selector] = self._ask(use, selector, device)
             if not verdict:
                 return False
         return True

@@ -18,6 +18,7 @@ and a network card of another driver have a distance, too.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fairlead.kube.objects.devices import DeviceAttribute
@@ -32,6 +33,8 @@ _ROOTS: Final = ("resource.kubernetes.io/pcieRoot", "pcieRoot")
 _NUMA: Final = ("resource.kubernetes.io/numaNode", "numaNode", "numa")
 _SOCKETS: Final = ("fairlead.dev/socket", "socket")
 _FABRICS: Final = ("nvlinkDomain", "xgmiHive")
+_CLUSTERS: Final = ("clusterUUID",)
+_CLIQUES: Final = ("cliqueID",)
 
 
 class Spot(NamedTuple):
@@ -49,15 +52,17 @@ class Spot(NamedTuple):
 
 def spot_of(device: PreparedDevice) -> Spot:
     """From the attributes of one device."""
-    attributes, driver = device.spec.attributes, device.id.driver
-    numa = _find(attributes, driver, _NUMA)
+    attributes = device.spec.attributes
+    names = _names(device.id.driver)
+    found = [_find(attributes, each) for each in names]
+    card, switch, root, numa, socket, fabric, cluster, clique = found
     return Spot(
-        _text(_find(attributes, driver, _CARD)),
-        _fabric(attributes, driver),
-        _text(_find(attributes, driver, _SWITCHES)),
-        _text(_find(attributes, driver, _ROOTS)),
+        _text(card),
+        _text(fabric) or _clique(cluster, clique),
+        _text(switch),
+        _text(root),
         _numbers(numa),
-        next(iter(_numbers(_find(attributes, driver, _SOCKETS))), None),
+        next(iter(_numbers(socket)), None),
     )
 
 
@@ -78,24 +83,26 @@ def distance(one: Spot, other: Spot) -> int:
     return CLOSEST - (_APART if one.numa and other.numa else _UNKNOWN)
 
 
-def _find(attributes: Mapping[str, DeviceAttribute], driver: str, names: tuple[str, ...]) -> DeviceAttribute | None:
-    """The first of these attributes; a name without a domain is the driver's own."""
+@lru_cache(maxsize=256)
+def _names(driver: str) -> tuple[tuple[str, ...], ...]:
+    """The names under which a driver's devices may tell each thing: a name without a domain is the driver's own."""
+    asked = (_CARD, _SWITCHES, _ROOTS, _NUMA, _SOCKETS, _FABRICS, _CLUSTERS, _CLIQUES)
+    return tuple(
+        tuple(full for name in names for full in ((name,) if "/" in name else (name, f"{driver}/{name}")))
+        for names in asked
+    )
+
+
+def _find(attributes: Mapping[str, DeviceAttribute], names: tuple[str, ...]) -> DeviceAttribute | None:
+    """The first of these attributes that is there."""
     for name in names:
-        found = attributes.get(name)
-        if found is None and "/" not in name:
-            found = attributes.get(f"{driver}/{name}")
-        if found is not None:
-            return found
+        if name in attributes:
+            return attributes[name]
     return None
 
 
-def _fabric(attributes: Mapping[str, DeviceAttribute], driver: str) -> Hashable:
-    domain = _text(_find(attributes, driver, _FABRICS))
-    if domain is not None:
-        return domain
-    cluster = _text(_find(attributes, driver, ("clusterUUID",)))
-    clique = _find(attributes, driver, ("cliqueID",))
-    return (cluster, clique.int_) if cluster and clique is not None else None
+def _clique(cluster: DeviceAttribute | None, clique: DeviceAttribute | None) -> Hashable:
+    return (cluster.string, clique.int_) if cluster is not None and cluster.string and clique is not None else None
 
 
 def _text(attribute: DeviceAttribute | None) -> str | None:

@@ -91,6 +91,8 @@ def judge(plan: Plan, view: NodePools) -> Judgement:
                 is_clear = is_clear and not failed
                 chosen.append(mask)
                 eligible.append(_exclude(plan, view, alternative, mask))
+    for candidate in view.candidates:
+        candidate.device.subject.release()
     values = tuple(tuple(_values(view, constraint) for constraint in claim.constraints) for claim in plan.claims)
     return Judgement(tuple(chosen), tuple(eligible), values, is_clear)
 

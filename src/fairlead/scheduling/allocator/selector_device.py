@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,44 @@ class SelectorDevice:
     capacity: Mapping[str, DeviceCapacity] = field(default_factory=dict)
     allow_multiple_allocations: bool = False
     _values: list[Values | SelectorError | None] = field(default_factory=lambda: [None, None], repr=False)
-    _bindings: list[Mapping[str, Any] | None] = field(default_factory=lambda: [None], repr=False)
+    _bindings: Mapping[str, Any] | None = field(default=None, repr=False)
+    _is_sound: tuple[bool | None, bool | None] = field(default=(None, None), repr=False)
+
+    def is_sound(self, lists: bool) -> bool:
+        """Whether all attributes and capacities have usable values, so that `values` raises nothing."""
+        known = self._is_sound[lists]
+        if known is None:
+            known = all(_is_usable(each, lists) for each in self.attributes.values()) and all(
+                _is_quantity(each.value) for each in self.capacity.values()
+            )
+            self._is_sound = (self._is_sound[0], known) if lists else (known, self._is_sound[1])
+        return known
+
+    def attribute(self, domain: str, name: str) -> Hashable | None:
+        """What tells this attribute from another value of it; None where one would have to look at all: it is a list,
+        or given twice. Absent is a value, too."""
+        qualified = self.attributes.get(f"{domain}/{name}")
+        bare = self.attributes.get(name) if domain == self.driver else None
+        found = qualified or bare
+        if found is None:
+            return ()
+        if (qualified and bare) or found.ints or found.bools or found.strings or found.versions:
+            return None
+        return (found.int_, found.bool_, found.string, found.version)
+
+    def amount(self, domain: str, name: str) -> Hashable | None:
+        """The same of a capacity."""
+        qualified = self.capacity.get(f"{domain}/{name}")
+        bare = self.capacity.get(name) if domain == self.driver else None
+        found = qualified or bare
+        if found is None:
+            return ()
+        return None if qualified and bare else found.value
+
+    def release(self) -> None:
+        """Converted values are forgotten: they are large, and made anew at need."""
+        self._values[:] = [None, None]
+        self._bindings = None
 
     def values(self, lists: bool) -> Values:
         """With or without attributes that hold lists. Raises SelectorError naming an attribute without a usable
@@ -72,10 +109,10 @@ class SelectorDevice:
     def bindings(self, lists: bool) -> Mapping[str, Any]:
         """The same for the C++ runtime."""
         values = self.values(lists)
-        bindings = self._bindings[0]
+        bindings = self._bindings
         if bindings is None:
             device = {name: _for_runtime(value) for name, value in values.plain.items()}
-            bindings = self._bindings[0] = {
+            bindings = self._bindings = {
                 "device": device,
                 **{f"device.{name}": value for name, value in device.items()},
             }
@@ -108,6 +145,25 @@ class SelectorDevice:
     def _qualified(self, name: str) -> tuple[str, str]:
         domain, slash, id_ = name.partition("/")
         return (domain, id_) if slash else (self.driver, name)
+
+
+def _is_usable(attribute: DeviceAttribute, lists: bool) -> bool:
+    is_scalar = attribute.int_ is not None or attribute.string is not None or attribute.bool_ is not None
+    if is_scalar and not (lists and attribute.versions):
+        return True
+    try:
+        _attribute_value(attribute, lists)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        Quantity.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _attribute_value(attribute: DeviceAttribute, lists: bool) -> Any:

@@ -11,6 +11,7 @@ iterations then stands for the cost limit.
 from __future__ import annotations
 
 import functools
+from collections.abc import Hashable
 from typing import Any
 
 from fairlead.kube import cel
@@ -25,6 +26,7 @@ from fairlead.scheduling.allocator.selector_environment import (
     check_result,
 )
 from fairlead.scheduling.allocator.selector_evaluation import Plan, Unsupported, plan
+from fairlead.scheduling.allocator.selector_reads import reads_of
 from fairlead.scheduling.allocator.selector_steps import CostExceeded
 from fairlead.scheduling.allocator.selector_values import Fault, type_name
 
@@ -40,13 +42,14 @@ __all__ = [
 ]
 
 _CACHED_SELECTORS = 4096
+_REMEMBERED_VERDICTS = 4096
 _COST_EXCEEDED = "operation cancelled: actual cost limit exceeded"
 
 
 class Selector:
-    """A compiled selector. Immutable; evaluation is thread-safe."""
+    """A compiled selector. Evaluation is thread-safe."""
 
-    __slots__ = ("_checked", "_lists", "_plan", "_program", "expression")
+    __slots__ = ("_checked", "_lists", "_plan", "_program", "_verdicts", "expression", "reads")
 
     def __init__(self, checked: Checked, features: Features) -> None:
         self.expression = checked.expression
@@ -54,6 +57,9 @@ class Selector:
         self._lists = features.list_attributes
         self._plan: Plan | None = None
         self._program: cel.Program | None = None
+        self.reads = reads_of(checked.tree)
+        """All that it reads of a device, driver and sharing apart; None where that cannot be told."""
+        self._verdicts: dict[Hashable, bool] = {}  # what it reads -> its verdict
         try:
             self._plan = plan(checked.tree)
         except Unsupported:
@@ -71,7 +77,28 @@ class Selector:
 
     def matches(self, device: SelectorDevice) -> bool:
         """Whether the device satisfies the selector. Raises SelectorError."""
-        return self.evaluate(device)[0]
+        key = self._key(device)
+        if key is None:
+            return self.evaluate(device)[0]
+        verdict = self._verdicts.get(key)
+        if verdict is None:
+            if len(self._verdicts) >= _REMEMBERED_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[key] = self.evaluate(device)[0]
+            device.release()
+        return verdict
+
+    def _key(self, device: SelectorDevice) -> Hashable | None:
+        """Equal for devices that it cannot tell apart; None where it has to look."""
+        if self.reads is None or not device.is_sound(self._lists):
+            return None
+        values = tuple(
+            [
+                device.amount(domain, name) if is_capacity else device.attribute(domain, name)
+                for is_capacity, domain, name in self.reads
+            ]
+        )
+        return None if None in values else (device.driver, device.allow_multiple_allocations, values)
 
     def evaluate(self, device: SelectorDevice) -> tuple[bool, int | None]:
         """The verdict and what it cost, None where the runtime does not count. Raises SelectorError."""
