@@ -256,3 +256,14 @@ def test_nothing_is_moved_within_its_min_runtime() -> None:
     wanted, limits = gang("new", 4, priority=5), EvictionLimits()
     assert isinstance(clear(fleet, wanted, others, limits=limits), Cleared)
     assert isinstance(clear(fleet, wanted, others, limits=limits, rights=PriorityRights(2 * HOUR_S)), NoRoom)
+
+
+def test_a_budget_is_not_used_up_by_whom_it_does_not_help_to_evict() -> None:
+    fleet = fleet_of(3)
+    low = [gang("small", 1, on=["n0"]), gang("large", 2, on=["n0"])]
+    labelled = [
+        replace(g, root=replace(g.root, bound=tuple(replace(p, labels={"app": "x"}) for p in g.bound))) for g in low
+    ]
+    others = run(fleet, *labelled)
+    one = Budgets([Budget("ns", "keep", from_labels({"app": "x"}), 1)])
+    assert names(clear(fleet, gang("new", 2, priority=5), others, budgets=one)) == ["large-0"]

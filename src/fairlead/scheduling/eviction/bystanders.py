@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 
 from fairlead.scheduling.eviction.cost import Price, price_of
 from fairlead.scheduling.gangs.model import Gang, Group
@@ -42,6 +43,12 @@ class Bystander:
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    def without(self, told: AbstractSet[str]) -> Bystander:
+        """The same where pods with these uids are as good as gone."""
+        if not any(pod.uid in told for pod in self.pods):
+            return self
+        return Bystander(replace(self.gang, root=_leaving(self.gang.root, told)), self.queue)
+
     @property
     def holder(self) -> str:
         """Who it is in a count of who holds what: its queue, or itself where it is in none."""
@@ -74,6 +81,11 @@ def _left(group: Group, gone: Collection[str]) -> int | None:
     if needed is None:
         needed = sum(1 for part in group.groups if part.minimum)
     return None if total < group.minimum or standing < needed else total
+
+
+def _leaving(group: Group, told: AbstractSet[str]) -> Group:
+    bound = tuple(replace(pod, is_leaving=True) if pod.uid in told else pod for pod in group.bound)
+    return replace(group, bound=bound, groups=tuple(_leaving(part, told) for part in group.groups))
 
 
 def _surplus(gang: Gang, pods: Sequence[PodView]) -> tuple[PodView, ...]:

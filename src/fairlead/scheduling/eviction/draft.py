@@ -95,3 +95,4 @@ class Draft:
 
     def _deny(self, unit: Unit, denial: Denial) -> None:
         self._reasons.add(unit.of, denial)
+        self._reasons.is_limited = True

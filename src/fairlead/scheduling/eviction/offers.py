@@ -122,9 +122,11 @@ class Row:
         limit = before + wanted
         found: list[Offer] = []
         taken: list[Part] = []
+        denied = False
         with self._draft.trial():
             for part in parts:
                 if not self._draft.take(part.unit, self.number):
+                    denied = True
                     continue
                 taken.append(part)
                 room = self.room(limit)
@@ -135,6 +137,18 @@ class Row:
                     break
         if len({pod.shape for part in taken for pod in part.pods}) > 1:
             found = [self._reprieved(offer, before, wanted) for offer in found]
+        if denied:
+            # A cheap one may have used up what is allowed, where another would have been of use.
+            found += self._alone(parts, before, limit)
+        return found
+
+    def _alone(self, parts: Sequence[Part], before: int, limit: int) -> list[Offer]:
+        """What each gives by itself."""
+        found = []
+        for part in parts:
+            with self._draft.trial():
+                if self._draft.take(part.unit, self.number) and (room := self.room(limit)) > before:
+                    found.append(Offer(room - before, (part,)))
         return found
 
     def _reprieved(self, offer: Offer, before: int, wanted: int) -> Offer:

@@ -48,7 +48,7 @@ def spare_by_proof(case: Case, plan: Plan) -> Plan:
     return plan
 
 
-def best_of_all_sets(case: Case, plan: Plan) -> Plan:
+def best_of_all_sets(case: Case, plan: Plan | None) -> Plan | None:
     """The best plan there is, where there are few units; `plan` where nothing is better or too much had to be tried.
 
     Sets are tried in the order of their rank, so that the first that is proven is the best.
@@ -56,16 +56,16 @@ def best_of_all_sets(case: Case, plan: Plan) -> Plan:
     units = case.units.all
     if len(units) > MOST_FOR_ALL_SETS:
         return plan
-    for number, chosen in enumerate(_sets(units, plan.rank)):
+    for number, chosen in enumerate(_sets(units, plan.rank if plan is not None else None)):
         if number >= _MOST_PROOFS:
             break
         found = case.prove(chosen)
-        if found is not None and found.rank < plan.rank:
+        if found is not None and (plan is None or found.rank < plan.rank):
             return found
     return plan
 
 
-def _sets(units: Sequence[Unit], bound: Rank) -> Iterator[tuple[Unit, ...]]:
+def _sets(units: Sequence[Unit], bound: Rank | None) -> Iterator[tuple[Unit, ...]]:
     """Sets of units in the order of their rank, as long as it is below the bound. What budgets say of them is left out:
     it can only make them worse."""
     lowest = min((unit.level for unit in units), default=0)
@@ -73,7 +73,7 @@ def _sets(units: Sequence[Unit], bound: Rank) -> Iterator[tuple[Unit, ...]]:
     count = 0
     while heap:
         rank, _, chosen = heapq.heappop(heap)
-        if rank[1:4] > bound[1:4] and rank.violations >= bound.violations:
+        if bound is not None and rank[1:4] > bound[1:4] and rank.violations >= bound.violations:
             return
         yield chosen
         after = chosen[-1].order + 1 if chosen else 0

@@ -39,6 +39,8 @@ class Reasons:
         self._counted: set[str] = set()
         self._pods: dict[tuple[str, str], int] = {}
         self._until_s: dict[tuple[str, str], float] = {}
+        self.is_limited = False
+        """Whether something was denied that would have been allowed alone."""
 
     def add(self, other: Bystander, denial: Denial) -> None:
         if other.gang.key in self._counted:

@@ -6,7 +6,9 @@ gets what these leave behind. Gangs of a higher priority do not see them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -37,6 +39,7 @@ class Reservations:
         self._fleet = fleet
         self._held: dict[str, Reservation] = {}
         self._standing: set[str] = set()
+        self._told: dict[str, float] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self._held
@@ -48,12 +51,18 @@ class Reservations:
         """What is held for the gang of a key ("namespace/name")."""
         return self._held.get(key)
 
+    @property
+    def told(self) -> AbstractSet[str]:
+        """Uids of the pods that were told to leave, for as long as room was to be held for it."""
+        return self._told.keys()
+
     def hold(self, cleared: Cleared, until_s: float) -> None:
         """Holds the places of a verdict until then; what was held for the gang before is dropped."""
         key = cleared.gang.key
         self.drop(key)
         self._held[key] = Reservation(cleared.gang, cleared.assignments, cleared.nominations, until_s)
         self._put(key)
+        self._told |= {pod.uid: until_s for victims in cleared.victims for pod in victims.pods}
 
     def drop(self, key: str) -> bool:
         """Nothing is held for the gang any more: it is placed, gone, or has had its time. False: nothing was."""
@@ -68,24 +77,37 @@ class Reservations:
         over = tuple(key for key, each in self._held.items() if now_s >= each.until_s)
         for key in over:
             self.drop(key)
+        self._told = {uid: until_s for uid, until_s in self._told.items() if now_s < until_s}
         return over
 
     @contextmanager
     def opened(self, gang: Gang) -> Iterator[None]:
         """Inside, the room held for the gang itself and for those of lower priority is free.
 
-        At the end all of it is held again but for the gang's own if it was placed meanwhile (drop it inside); what a
-        gang of higher priority took is held all the same, and falls to whoever comes first when the victims are gone.
+        At the end all of it is held again, but for the gang's own if it was placed meanwhile (drop it inside), and for
+        what others had on nodes where pods have come: theirs is to be decided anew.
         """
         aside = [key for key, each in self._held.items() if key == gang.key or each.gang.priority < gang.priority]
         for key in aside:
             self._lift(key)
+        start = self._fleet.log.end
         try:
             yield
         finally:
+            taken = self._came_since(start) if aside else frozenset()
             for key in aside:
                 if key in self._held:
                     self._put(key)
+                    if key != gang.key and not taken.isdisjoint(self._held[key].nominations.values()):
+                        self.drop(key)
+
+    def _came_since(self, start: int) -> frozenset[str]:
+        """Nodes with more pods than at that point of the log."""
+        more: Counter[int] = Counter()
+        for change in self._fleet.log.since(start) or ():
+            more[change.row] += change.delta
+        nodes = (self._fleet.nodes[row] for row, count in more.items() if count > 0)
+        return frozenset(node.name for node in nodes if node is not None)
 
     def _put(self, key: str) -> None:
         self._standing.add(key)

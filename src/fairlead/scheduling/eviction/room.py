@@ -10,6 +10,7 @@ In this order, the first that helps is the answer:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,16 +54,20 @@ def find_room(
     budgets: Budgets,
     now_s: float,
     limits: EvictionLimits = EvictionLimits(),
+    told: AbstractSet[str] = frozenset(),
 ) -> Cleared | NoRoom:
     """Whose leaving makes room for a gang that has none; call it once `place_gang` has refused it.
 
+    `told`: uids of pods that were told to leave though the API does not show it yet (`Reservations.told`).
     The fleet is as before afterwards; `Reservations` holds the room for as long as the victims take to leave.
     """
     reasons, steps = Reasons(), Steps(limits.budget)
     if gang.waits_for:
         return NoRoom(f"{gang.key} {gang.waits_for}")
     fleet = outlook.fleet
-    leaving = [standing.pod for standing in fleet.pods.values() if standing.pod.is_leaving]
+    leaving = [each.pod for uid, each in fleet.pods.items() if each.pod.is_leaving or uid in told]
+    if told:
+        candidates = [other.without(told) for other in candidates]
     try:
         with fleet.trial():
             for pod in leaving:

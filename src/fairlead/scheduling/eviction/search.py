@@ -13,9 +13,11 @@ def find_plan(case: Case) -> Plan | None:
     plan = _of_choice(case)
     if plan is None:
         plan = _of_everybody(case)
-        if plan is None:
-            return None
-    plan = spare_by_proof(case, plan)
+    if plan is not None:
+        plan = spare_by_proof(case, plan)
+    elif not case.reasons.is_limited:
+        # Not even with all of them gone, and nothing but the gang's own needs was in the way.
+        return None
     return best_of_all_sets(case, plan)
 
 
