@@ -164,6 +164,15 @@ def test_a_queue_never_has_more_than_its_limit():
     assert "queue small" in refused.explanation.sentence
 
 
+def test_a_gang_gets_what_it_needs_where_the_limit_does_not_let_all_of_it_in():
+    gang = gang_of("g", 5, minimum=2, labels={"fairlead.dev/queue": "small"})
+    planner = planner_with(node("a"), queue("small", cpu={"limit": "3"}), *gang)
+    assert len(nodes_of(decide_all(planner))) == 2
+    planner = planner_with(node("a"), queue("small", cpu={"limit": "1"}), *gang)
+    (refused,) = decide_all(planner)
+    assert "limit" in refused.explanation.sentence
+
+
 def test_the_lower_priority_leaves_for_the_higher_and_its_place_is_kept():
     planner = planner_with(
         node("a", cpu="2"), pod("low", cpu="2", bound="a", priority=0), pod("high", cpu="2", priority=100),

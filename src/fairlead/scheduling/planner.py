@@ -11,13 +11,14 @@ way of all of them until then.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.needs import need_of
 from fairlead.scheduling.eviction.queue_rights import demand_of
 from fairlead.scheduling.eviction.reasons import NoRoom
 from fairlead.scheduling.eviction.reservations import Reservations
@@ -28,9 +29,10 @@ from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.gangs.search import Limits, place_gang
 from fairlead.scheduling.intake import Intake
+from fairlead.scheduling.queues.rights import Right
 from fairlead.scheduling.roster import Identity
 from fairlead.scheduling.settings import Settings
-from fairlead.scheduling.snapshot import Shape
+from fairlead.scheduling.snapshot import PodView, Shape
 from fairlead.scheduling.supply import capacity_of
 from fairlead.scheduling.turns import Turns
 from fairlead.scheduling.verdict import Because, Cleared, Explanation, Placed, Refused, Verdict
@@ -146,7 +148,13 @@ class Planner:
     def _decide(self, gang: Gang, now_s: float, explains: bool = False) -> Verdict:
         if gang.waits_for:
             return Refused(gang, Explanation(Because.GATE, gang.waits_for))
-        right = self.turns.rules.may_start(self.turns.queue_of(gang), demand_of(gang.pods), gang.is_preemptible)
+        right = self._right(gang, gang.pods)
+        if not right.is_allowed:
+            # Perhaps the queue lets in what is needed, and no more.
+            needed = need_of(gang).all_pods
+            if len(needed) < len(gang.pods):
+                right = self._right(gang, needed)
+                gang = gang.only({pod.uid for pod in needed})
         if not right.is_allowed:
             return Refused(gang, Explanation(Because.QUOTA, right.sentence))
         memo = None
@@ -169,6 +177,9 @@ class Planner:
         if memo is not None and isinstance(verdict, Refused):
             self._refused_shapes[memo] = verdict.explanation
         return verdict
+
+    def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
+        return self.turns.rules.may_start(self.turns.queue_of(gang), demand_of(pods), gang.is_preemptible)
 
     def _make_room(self, gang: Gang, refused: Refused, now_s: float) -> Verdict:
         found = find_room(

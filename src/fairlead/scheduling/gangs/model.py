@@ -5,8 +5,8 @@ A pod without a group is a gang of one. Every source (PodGroup, LeaderWorkerSet,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fairlead.scheduling.snapshot import PodView
@@ -51,6 +51,11 @@ class Group:
         for group in self.groups:
             yield from group.walk()
 
+    def only(self, uids: Container[str]) -> Group:
+        """Of the pods that need a node only these."""
+        pods = tuple(pod for pod in self.pods if pod.uid in uids)
+        return replace(self, pods=pods, groups=tuple(group.only(uids) for group in self.groups))
+
     @property
     def all_pods(self) -> tuple[PodView, ...]:
         if not self.groups:
@@ -91,6 +96,10 @@ class Gang:
     def __post_init__(self) -> None:
         kind = _WORDS.get(self.kind, f"{self.kind} ")
         object.__setattr__(self, "key", f"{kind}{self.namespace}/{self.name}")
+
+    def only(self, uids: Container[str]) -> Gang:
+        """The gang as if of its pods that need a node only these were there."""
+        return replace(self, root=self.root.only(uids))
 
     @property
     def identity(self) -> tuple[str, str, str]:
