@@ -36,7 +36,7 @@ def drop_by_drop(amount: int, weights: Sequence[int], caps: Sequence[int], drops
     return parts
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.integers(0, 40), _VESSELS)
 def test_pour_agrees_with_progressive_filling(amount: int, vessels: list[tuple[int, int]]) -> None:
     weights, caps = [w for w, _ in vessels], [c for _, c in vessels]
@@ -49,7 +49,7 @@ def test_pour_agrees_with_progressive_filling(amount: int, vessels: list[tuple[i
         assert abs(part - exact) < 1 + slack
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 60), _VESSELS, st.integers(0, 5), st.integers(1, 9))
 def test_a_higher_weight_never_gets_less(amount: int, vessels: list[tuple[int, int]], which: int, more: int) -> None:
     assume(which < len(vessels))
@@ -59,7 +59,7 @@ def test_a_higher_weight_never_gets_less(amount: int, vessels: list[tuple[int, i
     assert pour(amount, weights, caps)[which] >= before
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 60), _VESSELS, st.integers(2, 10**9))
 def test_pour_is_free_of_scale(amount: int, vessels: list[tuple[int, int]], scale: int) -> None:
     weights, caps = [w for w, _ in vessels], [c for _, c in vessels]
@@ -170,7 +170,7 @@ def _forests(draw: st.DrawFn) -> tuple[list[QueueView], dict[str, dict[str, int]
     return views, requested
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(_forests(), st.integers(0, 40), st.booleans())
 def test_shares_of_a_tree(
     forest: tuple[list[QueueView], dict[str, dict[str, int]]], capacity: int, is_aged: bool
@@ -200,7 +200,7 @@ def test_shares_of_a_tree(
     assert shuffled.fair == shares.fair
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(0, 40), st.lists(st.tuples(st.integers(1, 8), st.integers(0, 20)), min_size=2, max_size=5))
 def test_more_weight_in_a_queue_never_lowers_its_share(capacity: int, given_: list[tuple[int, int]]) -> None:
     def share(first_weight: float) -> int:

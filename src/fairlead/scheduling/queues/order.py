@@ -8,10 +8,8 @@ Of two queues with the same parent, each with its best waiting gang, the first i
    fairness, relative to fair shares); holding anything without a share comes last;
 4. whose gang is older; then by name.
 
-A gang that does not fit does not stand in the way of those behind it, unless the policy says so, or it has waited
-long enough: then the first such gang of a queue *holds*. Nothing behind it in its queue is offered, and of other
-queues nothing that borrows what the gang is waiting for. It holds against other queues only while its own stays within
-its fair share with it: what others may count on is never held back.
+A gang that does not fit does not stand in the way of those behind it, unless the policy says so. So that large gangs
+get their turn, those that have waited long hold what they want (`holds`).
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.scheduling.gangs.model import Gang
-from fairlead.scheduling.queues.amounts import of_resource
+from fairlead.scheduling.queues.holds import Holds, Waiting
 from fairlead.scheduling.queues.shares import Shares
 from fairlead.scheduling.queues.standing import Standing, standing
 from fairlead.scheduling.queues.tree import ROOT, QueueTree
@@ -37,23 +35,9 @@ class OrderPolicy:
     """How much order there is beyond the queues' shares."""
 
     hold_after_s: float | None = 600.0
-    """A gang that was refused for this long holds; None for never."""
+    """A gang that was refused for this long holds what it wants; None for never."""
     is_strict: bool = False
     """Whether a refused gang always stands in the way of those behind it in its queue (first in, first out)."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
-    """A gang that waits, in its queue."""
-
-    gang: Gang
-    queue: str
-    demand: Amounts
-    """What it takes, all pods that need a node together."""
-
-    @property
-    def key(self) -> str:
-        return self.gang.key
 
 
 _Entry = tuple[int, float, str, int, Waiting]
@@ -101,14 +85,12 @@ class Backlog:
         self._holdings = holdings
         self._shares = shares
         self._policy = policy
-        self._now_s = now_s
         self._places: dict[str, _Place] = {}
         for name, node in tree.nodes.items():
             parent = self._places[node.view.parent] if name != ROOT else None
             self._places[name] = _Place(name, node.view.priority, parent, name != ROOT and not node.children)
         self._waiting: dict[str, Waiting] = {}
-        self._refused_s: dict[str, float] = {}
-        self._holds: dict[str, Waiting] = {}
+        self._holds = Holds(tree, holdings, shares, now_s, policy.hold_after_s)
         self._entries = 0
         self._offered: set[str] = set()
         """Gangs that had their turn in this round."""
@@ -122,8 +104,8 @@ class Backlog:
 
     @property
     def holds(self) -> Mapping[str, Waiting]:
-        """Queue -> the gang for which room is kept from borrowers."""
-        return self._holds
+        """Queue -> the gang for which room is kept."""
+        return self._holds.by_queue
 
     def pending(self, queue: str) -> int:
         """How many of the queue's own gangs wait."""
@@ -149,24 +131,24 @@ class Backlog:
         place = self._places.get(queue)
         if place is None or not place.is_leaf:
             raise ValueError(f"{gang.key} cannot wait in queue {queue!r}: it is not a leaf of the tree")
-        since_s = self._refused_s.get(gang.key)
-        self.remove(gang.key)
-        if since_s is not None:
-            self._refused_s[gang.key] = since_s
         waiting = Waiting(gang, queue, demand)
+        old = self._waiting.get(gang.key)
+        if old is not None:
+            self._holds.replace(old, waiting)
+            self._refresh(self._forget(old))
         self._waiting[gang.key] = waiting
         place.pending += 1
         _count(place.wanted, demand, 1)
         self._entries += 1
-        heapq.heappush(place.ready, (-gang.priority, gang.created_s, gang.key, self._entries, waiting))
+        heapq.heappush(place.ready, (*waiting.rank, self._entries, waiting))
         self._refresh(place)
 
     def remove(self, key: str) -> None:
         """The gang waits no more; nothing where it did not."""
         waiting = self._waiting.get(key)
         if waiting is not None:
-            place = self._forget(waiting)
-            self._refresh(place)
+            self._holds.release(waiting)
+            self._refresh(self._forget(waiting))
 
     def next(self) -> Waiting | None:
         """The gang whose turn it is; None when every gang was offered or stands behind another in this round."""
@@ -177,7 +159,7 @@ class Backlog:
             place = self._places[waiting.queue]
             place.aside.append(heapq.heappop(place.ready))
             self._offered.add(waiting.key)
-            reason = self._held_back(waiting) if self._holds else ""
+            reason = self._holds.against(waiting)
             self._refresh(place)
             if not reason:
                 self._reasons.pop(waiting.key, None)
@@ -190,6 +172,7 @@ class Backlog:
         Raises KeyError for a gang that does not wait.
         """
         waiting = self._waiting[key]
+        self._holds.release(waiting)
         place = self._forget(waiting)
         gang = waiting.gang
         taken = waiting.demand if demand is None else demand
@@ -211,20 +194,12 @@ class Backlog:
         waiting = self._waiting[key]
         place = self._places[waiting.queue]
         if not can_wait:
-            self._refused_s.pop(key, None)
-            self._release(place, key)
+            self._holds.release(waiting)
+            return
+        self._holds.refuse(waiting)
+        if self._policy.is_strict and not place.blocked_by:
+            place.blocked_by = key
             self._refresh(place)
-            return
-        since_s = min(self._refused_s.get(key, self._now_s), self._now_s)  # a clock set back starts it anew
-        self._refused_s[key] = since_s
-        hold_after_s = self._policy.hold_after_s
-        is_due = hold_after_s is not None and self._now_s - since_s >= hold_after_s
-        if place.blocked_by or not (self._policy.is_strict or is_due):
-            return
-        place.blocked_by = key
-        if is_due and self._standing(waiting) != Standing.BORROWS:
-            self._holds[place.name] = waiting
-        self._refresh(place)
 
     def touch(self, queue: str) -> None:
         """What the queue holds has changed in `holdings`."""
@@ -234,7 +209,7 @@ class Backlog:
     def renew(self, shares: Shares, now_s: float) -> None:
         """Begin another round: every gang may be offered again. Holds stay while they are justified."""
         self._shares = shares
-        self._now_s = now_s
+        self._holds.renew(shares, now_s)
         self._reasons.clear()
         self._offered.clear()
         for place in reversed(list(self._places.values())):
@@ -246,9 +221,6 @@ class Backlog:
             place.blocked_by = ""
             place.version += 1
             place.best.clear()
-        for name, waiting in list(self._holds.items()):
-            if self._standing(waiting) == Standing.BORROWS:
-                del self._holds[name]
         for place in reversed(list(self._places.values())):
             self._enter(place)
 
@@ -265,19 +237,13 @@ class Backlog:
     def _forget(self, waiting: Waiting) -> _Place:
         key, place = waiting.key, self._places[waiting.queue]
         del self._waiting[key]
-        self._refused_s.pop(key, None)
         self._reasons.pop(key, None)
         self._offered.discard(key)
         place.pending -= 1
         _count(place.wanted, waiting.demand, -1)
-        self._release(place, key)
-        return place
-
-    def _release(self, place: _Place, key: str) -> None:
         if place.blocked_by == key:
             place.blocked_by = ""
-        if place.name in self._holds and self._holds[place.name].key == key:
-            del self._holds[place.name]
+        return place
 
     def _head(self, place: _Place) -> Waiting | None:
         """The best gang of a queue and those below it that may be offered."""
@@ -347,27 +313,6 @@ class Backlog:
         """Where a queue would stand with `demand` more."""
         quotas, share = self._tree.quotas[queue], self._shares.of(queue)
         return standing(self._holdings.of(queue), demand, quotas, share, self._tree.governed)[0]
-
-    def _standing(self, waiting: Waiting) -> Standing:
-        """The worst standing of all queues on the gang's way to the root."""
-        return max(self._band(queue, waiting.demand) for queue in self._tree.nodes[waiting.queue].path)
-
-    def _held_back(self, waiting: Waiting) -> str:
-        """Why a gang may not borrow what it wants now; "" if it may."""
-        holds = [hold for queue, hold in self._holds.items() if queue != waiting.queue]
-        if not holds or self._standing(waiting) != Standing.BORROWS:
-            return ""
-        held = self._holdings.of(ROOT)
-        for resource, amount in waiting.demand.items():
-            kept = sum(hold.demand.get(resource, 0) for hold in holds)
-            free = self._shares.capacity.get(resource, 0) - held.get(resource, 0)
-            if amount and kept and amount > free - kept:
-                first = min((hold for hold in holds if hold.demand.get(resource, 0)), key=lambda hold: hold.key)
-                return (
-                    f"its queue borrows, and {of_resource(resource, kept)} are kept for gangs that have waited long "
-                    f"within their fair share, such as {first.key} of queue {first.queue}"
-                )
-        return ""
 
 
 def demand_of(gang: Gang) -> dict[str, int]:

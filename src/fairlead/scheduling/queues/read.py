@@ -6,12 +6,20 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
+from fairlead.api.queue import Queue
 from fairlead.kube.quantity import parse_quantity
 from fairlead.scheduling.queues.tree import Entitlement, QueueView
 
 
+def view_of(queue: Queue) -> QueueView:
+    """The queue that an object describes. Raises ValueError for a quantity that is none."""
+    return read_queue(str(queue.metadata.get("name", "")), msgspec.to_builtins(queue.spec))
+
+
 def read_queue(name: str, spec: Mapping[str, Any]) -> QueueView:
-    """The queue that `spec` (a Queue's, as JSON) describes. Raises ValueError that names the field and its value."""
+    """The queue that `spec` (`QueueSpec` as JSON) describes. Raises ValueError that names the field and its value."""
     resources = _get(spec, "resources", {}, Mapping)
     return QueueView(
         name,

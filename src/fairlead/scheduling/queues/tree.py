@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 DEFAULT_QUEUE = "default"
 """The queue of gangs that name none. It is there even where nobody defines it: no quota, weight 1, no limit."""
@@ -91,6 +92,18 @@ class Membership:
     """Why the gang cannot be scheduled until a queue, or its choice of one, is changed; empty if nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a queue cannot be used."""
+
+    reason: Literal["ParentMissing", "Cycle", "Invalid"]
+    """Machine-readable; that of the queue above where the fault is."""
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
 class QueueTree:
     """Queues that can be used, top-down, and the faults of the others. Immutable: a changed queue makes a new tree."""
 
@@ -168,20 +181,20 @@ class QueueTree:
         )
 
 
-def _sort_out(views: Iterable[QueueView]) -> tuple[dict[str, QueueView], dict[str, str]]:
+def _sort_out(views: Iterable[QueueView]) -> tuple[dict[str, QueueView], dict[str, Problem]]:
     """The queues that can be used, and why the others cannot."""
     known: dict[str, QueueView] = {}
-    errors: dict[str, str] = {}
+    errors: dict[str, Problem] = {}
     for view in views:
         if view.name in known:
-            errors[view.name] = f"there are two queues of the name {view.name}; remove one"
+            errors[view.name] = Problem("Invalid", f"there are two queues of the name {view.name}; remove one")
         known[view.name] = view
     for view in known.values():
         fault = _fault(view)
         if fault:
-            errors[view.name] = fault
+            errors[view.name] = Problem("Invalid", fault)
     above = {name: _fault_above(name, known, errors) for name in known if name not in errors}
-    errors.update((name, fault) for name, fault in above.items() if fault)
+    errors.update((name, problem) for name, problem in above.items() if problem is not None)
     return {name: known[name] for name in sorted(known) if name not in errors}, errors
 
 
@@ -207,22 +220,23 @@ def _fault(view: QueueView) -> str:
     return ""
 
 
-def _fault_above(name: str, known: Mapping[str, QueueView], faults: Mapping[str, str]) -> str:
-    """What is wrong with the queues above one, the nearest first; "" if nothing."""
+def _fault_above(name: str, known: Mapping[str, QueueView], faults: Mapping[str, Problem]) -> Problem | None:
+    """What is wrong with the queues above one, the nearest first."""
     way = {name: None}  # in order
     child = name
     while (parent := known[child].parent) != ROOT:
         who = f"queue {child} above it" if child != name else "it"
         if parent not in known:
-            return f"{who} names the parent {parent}, which is not there; create it or change spec.parent"
+            sentence = f"{who} names the parent {parent}, which is not there; create it or change spec.parent"
+            return Problem("ParentMissing", sentence)
         if parent in way:
-            ring = [*way][[*way].index(parent) :]
-            return f"its parents run in a circle ({' -> '.join([*ring, parent])}); change spec.parent of one of them"
+            ring = " -> ".join([*[*way][[*way].index(parent) :], parent])
+            return Problem("Cycle", f"its parents run in a circle ({ring}); change spec.parent of one of them")
         if parent in faults:
-            return f"queue {parent} above it cannot be used: {faults[parent]}"
+            return Problem(faults[parent].reason, f"queue {parent} above it cannot be used: {faults[parent]}")
         way[parent] = None
         child = parent
-    return ""
+    return None
 
 
 def _nodes(known: Mapping[str, QueueView]) -> dict[str, QueueNode]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fairlead.scheduling.queues.amounts import quantity_texts
 from fairlead.scheduling.queues.order import Backlog
 from fairlead.scheduling.queues.shares import Shares
-from fairlead.scheduling.queues.tree import ROOT, QueueTree
+from fairlead.scheduling.queues.tree import ROOT, Problem, QueueTree
 from fairlead.scheduling.queues.usage import Holdings
 from fairlead.scheduling.snapshot import Amounts
 
@@ -27,11 +27,11 @@ class QueueReport:
     """Gangs that wait."""
     usage: Mapping[str, float]
     """Which part of the cluster it used lately; empty where the past does not matter."""
-    problem: str = ""
-    """Why it cannot be used; empty if it can."""
+    problem: Problem | None = None
+    """Why it cannot be used."""
 
     def as_status(self) -> dict[str, object]:
-        """The fields of `Queue.status`: amounts as Kubernetes quantities, in the order of their names."""
+        """The fields of `QueueStatus` but conditions: amounts as Kubernetes quantities, in the order of their names."""
         return {
             "allocated": quantity_texts(self.allocated),
             "requested": quantity_texts(self.requested),
