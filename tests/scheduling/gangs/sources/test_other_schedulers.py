@@ -37,7 +37,8 @@ def kai(name: str, subgroup: str = "", annotations: dict[str, str] | None = None
 def test_a_flat_group_of_kai() -> None:
     found = with_kai(minMember=2, queue="q", priorityClassName="train", preemptibility="non-preemptible")
     gang = gang_of([kai("a"), kai("b"), kai("c")], found)
-    assert (gang.kind, gang.key, gang.queue, gang.priority) == ("KAI PodGroup", "team/pg", "q", 40)
+    assert (gang.kind, gang.namespace, gang.name) == ("KAI PodGroup", "team", "pg")
+    assert (gang.queue, gang.priority) == ("q", 40)
     assert (gang.root.minimum, gang.is_preemptible, gang.waits_for) == (2, False, "")
     assert gang_of([kai("a")], with_kai(queue="q")).root.minimum == 1
     assert "waits for PodGroup team/pg (scheduling.run.ai/v2alpha2)" in gang_of([kai("a")]).waits_for
@@ -82,6 +83,11 @@ def test_topology_annotations_of_kai() -> None:
         ({"minSubGroup": 3}, "there are 0 sub groups in it: lower minSubGroup"),
         ({"subGroups": [{"name": "a"}, {"name": "a"}]}, "two sub groups of one name"),
         ({"subGroups": [{"name": "a", "parent": "z"}]}, "there is no such sub group"),
+        ({"subGroups": [{"minMember": 1}]}, "has a sub group without a name"),
+        (
+            {"subGroups": [{"name": "g0"}, *({"name": f"g{i + 1}", "parent": f"g{i}"} for i in range(900))]},
+            "nested more than 8 deep",
+        ),
         ({"subGroups": [{"name": "a", "parent": "b"}, {"name": "b", "parent": "a"}]}, "go in a circle (a, b)"),
         ({"topologyConstraint": {"requiredTopologyLevel": "hall"}}, "there is no topology level 'hall'"),
     ],
@@ -223,7 +229,8 @@ def test_bad_groups_of_kueue_say_what_is_wrong(pods: list[Member], said: str) ->
 FIELDS = [
     "minMember", "minSubGroup", "subGroups", "name", "parent", "topologyConstraint", "requiredTopologyLevel", "queue",
     "networkTopology", "highestTierAllowed", "subGroupPolicy", "labelSelector", "matchLabels", "minTaskMember",
-    "matchLabelKeys", "subGroupSize", "minSubGroups", "priorityClassName", "levels",
+    "matchLabelKeys", "subGroupSize", "minSubGroups", "priorityClassName", "levels", "leaderWorkerTemplate", "size",
+    "startupPolicy", "restartPolicy",
 ]  # fmt: skip
 ANY_SPEC = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["", "a", "rack", "hard"]),
@@ -234,10 +241,12 @@ ANY_SPEC = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY_SPEC, max_size=6) | ANY_SPEC)
 def test_whatever_an_object_holds_is_no_exception(spec: Any) -> None:
+    of_group = {"leaderworkerset.sigs.k8s.io/name": "pg", "leaderworkerset.sigs.k8s.io/group-index": "0"}
     for resource, pods in (
         ("podgroups.scheduling.run.ai", [kai("a"), kai("b", "a")]),
         ("podgroups.scheduling.volcano.sh", [volcano("a", "a"), volcano("b")]),
         ("podgroups.scheduling.x-k8s.io", [member("a", labels={"scheduling.x-k8s.io/pod-group": "pg"})]),
+        ("leaderworkersets.leaderworkerset.x-k8s.io", [member("a", labels=of_group)]),
     ):
         gang = gang_of(pods, with_group(resource, spec))
         assert len(gang.pods) <= len(pods)

@@ -33,7 +33,7 @@ def pod(name: str, spec: Any = None, group: str = "", **more: Any) -> Member:
 
 def test_a_flat_gang() -> None:
     gang = gang_of([pod("a-10", {"min": 3}, priority=5), pod("a-2", priority=7, created_s=3), pod("a-1", node="n")])
-    assert (gang.kind, gang.key, gang.priority, gang.waits_for) == ("Annotations", "team/g", 7, "")
+    assert (gang.identity, gang.priority, gang.waits_for) == (("Annotations", "team", "g"), 7, "")
     assert names(gang.root.pods) == ["a-2", "a-10"], "in order of the numbers in their names"
     assert names(gang.root.bound) == ["a-1"] and gang.root.minimum == 3
     assert (gang.recovery, gang.disruption) == ("gang", "surplus")

@@ -39,7 +39,7 @@ def test_a_gang_of_a_pod_group() -> None:
     spec = gang_policy(2) | {"schedulingConstraints": {"topology": [{"key": "example.com/rack"}]}, "priority": 50}
     pods = [member(f"w-{i}", pod_group="pg", priority=7) for i in range(3)]
     gang = gang_of(pods, context(pod_group("pg", spec, {"fairlead.dev/queue": "q"})))
-    assert (gang.kind, gang.key, gang.queue, gang.priority, gang.waits_for) == ("PodGroup", "team/pg", "q", 50, "")
+    assert (gang.identity, gang.queue, gang.priority, gang.waits_for) == (("PodGroup", "team", "pg"), "q", 50, "")
     assert gang.root.minimum == 2 and names(gang.root.pods) == ["w-0", "w-1", "w-2"]
     assert gang.root.topology.required == ("example.com/rack",)
 

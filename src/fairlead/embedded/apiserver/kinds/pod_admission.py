@@ -6,7 +6,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from fairlead.embedded.apiserver.kinds.priority_class import default_class
+from fairlead.embedded.apiserver.kinds.priority_class import SYSTEM_PRIORITIES, default_class
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 from fairlead.kube.errors import Forbidden
 from fairlead.kube.quantity import parse_quantity
@@ -16,7 +16,6 @@ _TOKEN_VOLUME_PREFIX = "kube-api-access-"
 _TOKEN_LIFETIME_S = 3607
 _MIRROR = "kubernetes.io/config.mirror"
 _GENERATED_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
-_SYSTEM_PRIORITIES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 _EVICTION_DELAY_S = 300
 _UNREADY_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -95,8 +94,8 @@ def admit_priority(pod: Object, context: RequestContext) -> None:
         found = context.lookup("scheduling.k8s.io", "priorityclasses", "", name)
         if found is not None:
             value, policy = found.get("value", 0), found.get("preemptionPolicy") or policy
-        elif name in _SYSTEM_PRIORITIES:
-            value = _SYSTEM_PRIORITIES[name]
+        elif name in SYSTEM_PRIORITIES:
+            value = SYSTEM_PRIORITIES[name]
         else:
             raise refuse(pod, f"no PriorityClass with name {name} was found")
     else:

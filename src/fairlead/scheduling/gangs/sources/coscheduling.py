@@ -7,7 +7,7 @@ from typing import Final
 
 from fairlead.kube.objects.pods import Pod
 from fairlead.scheduling.gangs.model import Topology
-from fairlead.scheduling.gangs.sources.foreign import labels_of, pod_group, spec_of, stated_count
+from fairlead.scheduling.gangs.sources.foreign import labels_of, pod_group, spec_of, stated_count, text
 from fairlead.scheduling.gangs.sources.plan import GangPlan, GroupPlan
 from fairlead.scheduling.gangs.sources.queue_names import QUEUE
 from fairlead.scheduling.gangs.sources.reference import COSCHEDULING_POD_GROUPS, GangContext, GangRef, Member
@@ -29,4 +29,4 @@ def plan(ref: GangRef, members: Sequence[Member], context: GangContext) -> GangP
     minimum = stated_count(spec_of(group), "minMember", f"PodGroup {ref.namespace}/{ref.name}")
     topology = with_annotations(Topology(), (pod for pod, _ in members), context.levels)
     root = GroupPlan(ref.name, 1 if minimum is None else minimum, topology=topology)
-    return GangPlan(root, queue=labels_of(group).get(QUEUE, ""), recovery="member")
+    return GangPlan(root, queue=text(labels_of(group), QUEUE), recovery="member")

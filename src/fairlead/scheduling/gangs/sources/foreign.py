@@ -24,7 +24,7 @@ def spec_of(obj: Json) -> Json:
     return mapping(obj, "spec")
 
 
-def labels_of(obj: Json) -> Mapping[str, str]:
+def labels_of(obj: Json) -> Json:
     return mapping(mapping(obj, "metadata"), "labels")
 
 

@@ -20,6 +20,7 @@ from fairlead.scheduling.gangs.sources.foreign import (
     stated_count,
     text,
 )
+from fairlead.scheduling.gangs.sources.gang_spec import MAX_DEPTH
 from fairlead.scheduling.gangs.sources.plan import GangPlan, GroupPlan
 from fairlead.scheduling.gangs.sources.reference import (
     KAI_POD_GROUPS,
@@ -95,20 +96,24 @@ def _subgroups(
     by_name = {text(one, "name"): one for one in subgroups}
     if len(by_name) < len(subgroups):
         raise UnreadableError(f"{owner} has two sub groups of one name: give each a name of its own")
+    if "" in by_name:
+        raise UnreadableError(f"{owner} has a sub group without a name: give it one that its pods have in {SUBGROUP}")
     for name, one in by_name.items():
         parent = text(one, "parent")
         if parent and parent not in by_name:
             raise bad_value("parent", f"{owner}, sub group {name!r}", parent, "there is no such sub group")
 
-    def below(parent: str) -> tuple[GroupPlan, ...]:
-        return tuple(compose(name, one) for name, one in by_name.items() if text(one, "parent") == parent)
+    def below(parent: str, depth: int) -> tuple[GroupPlan, ...]:
+        return tuple(compose(name, one, depth) for name, one in by_name.items() if text(one, "parent") == parent)
 
-    def compose(name: str, one: Json) -> GroupPlan:
+    def compose(name: str, one: Json, depth: int) -> GroupPlan:
+        if depth > MAX_DEPTH:
+            raise UnreadableError(f"{owner} has sub groups nested more than {MAX_DEPTH} deep: nest them less")
         topology = _constraint(mapping(one, "topologyConstraint"), f"{owner}, sub group {name!r}", context)
-        planned[name] = _group(name, one, topology, below(name), owner)
+        planned[name] = _group(name, one, topology, below(name, depth + 1), owner)
         return planned[name]
 
-    roots = below("")
+    roots = below("", 1)
     if len(planned) < len(by_name):
         circle = ", ".join(sorted(by_name.keys() - planned.keys()))
         raise UnreadableError(f"{owner} has sub groups whose parents go in a circle ({circle}): let one have no parent")

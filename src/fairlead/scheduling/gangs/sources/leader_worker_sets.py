@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fairlead.kube.objects.pods import Pod
 from fairlead.scheduling.gangs.model import Topology
+from fairlead.scheduling.gangs.sources.foreign import labels_of, mapping, spec_of, text
 from fairlead.scheduling.gangs.sources.plan import GangPlan, GroupPlan
 from fairlead.scheduling.gangs.sources.queue_names import QUEUE
 from fairlead.scheduling.gangs.sources.reference import (
@@ -57,20 +58,19 @@ def plan(ref: GangRef, members: Sequence[Member], context: GangContext) -> GangP
     """Raises UnreadableError."""
     pods = [pod for pod, _ in members]
     name = next((pod.metadata.labels.get(NAME, "") for pod in pods), "")
-    lws = context.object(LEADER_WORKER_SETS, ref.namespace, name)
-    template: Json = ((lws or {}).get("spec") or {}).get("leaderWorkerTemplate") or {}
+    lws = context.object(LEADER_WORKER_SETS, ref.namespace, name) or {}
+    template = mapping(spec_of(lws), "leaderWorkerTemplate")
     size = _size(ref, pods, template)
     exclusive = _annotation(pods, EXCLUSIVE)
     topology = with_annotations(Topology(required=_label(exclusive)), pods, context.levels)
     alone = _is_leader_first(pods, lws, bool(exclusive))
     where: dict[str, GroupPlan] = {}
     groups = () if alone else _subgroups(pods, size, where)
-    recreates = template.get("restartPolicy", "") in _RECREATES
-    labels = ((lws or {}).get("metadata") or {}).get("labels") or {}
+    recreates = text(template, "restartPolicy") in _RECREATES
     return GangPlan(
         GroupPlan(ref.name, 1 if alone else size, topology=topology, groups=groups),
         where,
-        queue=labels.get(QUEUE, ""),
+        queue=text(labels_of(lws), QUEUE),
         recovery="gang" if recreates else "member",
         disruption="all" if recreates else "surplus",
     )
@@ -87,9 +87,9 @@ def subgroup_of(worker: int, size: int, subgroup_size: int) -> int:
 
 def _size(ref: GangRef, pods: Sequence[Pod], template: Json) -> int:
     for pod in pods:
-        text = pod.metadata.annotations.get(SIZE)
-        if text is not None:
-            return whole_number(text, f"annotation {SIZE}", pod_name(pod))
+        stated = pod.metadata.annotations.get(SIZE)
+        if stated is not None:
+            return whole_number(stated, f"annotation {SIZE}", pod_name(pod))
     size: Any = template.get("size")
     if isinstance(size, int) and size > 0:
         return size
@@ -99,12 +99,11 @@ def _size(ref: GangRef, pods: Sequence[Pod], template: Json) -> int:
     )
 
 
-def _is_leader_first(pods: Sequence[Pod], lws: Json | None, is_exclusive: bool) -> bool:
+def _is_leader_first(pods: Sequence[Pod], lws: Json, is_exclusive: bool) -> bool:
     """Whether the leader must be placed for its workers to be made at all: waiting for them would be for ever."""
     if len(pods) != 1 or pods[0].metadata.labels.get(WORKER_INDEX, "0") != "0" or pods[0].spec.node_name:
         return False
-    startup = ((lws or {}).get("spec") or {}).get("startupPolicy", "")
-    return is_exclusive or startup == "LeaderReady"
+    return is_exclusive or text(spec_of(lws), "startupPolicy") == "LeaderReady"
 
 
 def _subgroups(pods: Sequence[Pod], size: int, where: dict[str, GroupPlan]) -> tuple[GroupPlan, ...]:
@@ -112,8 +111,9 @@ def _subgroups(pods: Sequence[Pod], size: int, where: dict[str, GroupPlan]) -> t
     holder = next((pod for pod in pods if SUBGROUP_SIZE in pod.metadata.annotations), None)
     if holder is None:
         return ()
-    text = holder.metadata.annotations[SUBGROUP_SIZE]
-    subgroup_size = whole_number(text, f"annotation {SUBGROUP_SIZE}", pod_name(holder))
+    subgroup_size = whole_number(
+        holder.metadata.annotations[SUBGROUP_SIZE], f"annotation {SUBGROUP_SIZE}", pod_name(holder)
+    )
     excluded = _annotation(pods, SUBGROUP_POLICY) == _LEADER_EXCLUDED
     topology = Topology(required=_label(_annotation(pods, SUBGROUP_EXCLUSIVE)))
     counts: dict[int, int] = {}
