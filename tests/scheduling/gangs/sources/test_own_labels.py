@@ -176,7 +176,6 @@ def test_the_queue_is_the_pods_then_the_describing_objects_then_the_namespaces()
         ('{"groups": [{"name": "x", "min": 1}, {"name": "x", "min": 1}]}', "two groups are called 'x'"),
         ('{"groups": [{"name": "x"}]}', "group 'x' has neither min nor count"),
         ('{"minGroups": 2, "groups": [{"name": "x", "min": 1}]}', "minGroups 2, but 1 groups"),
-        ('{"min": 1, "topology": {"required": "raack"}}', "no topology level 'raack': did you mean 'rack'?"),
         ('{"min": 1, "topology": {"sliceSize": 2}}', "write both sliceSize and sliceLevel"),
         ('{"min": 1, "topology": {"over": "rack"}}', "write arrangement spread"),
         ('{"min": 1, "recovery": "never"}', "recovery"),
@@ -210,6 +209,14 @@ def test_other_bad_labels_and_annotations_say_what_is_wrong() -> None:
     assert "annotation fairlead.dev/topology-required of pod team/a is 'rok'" in level
     recovery = gang_of([pod("a", "1", annotations={"fairlead.dev/recovery": "never"})]).waits_for
     assert recovery.endswith("is 'never': write gang or member")
+
+
+def test_an_unknown_level_is_told_with_its_group() -> None:
+    spec = {"groups": [{"name": "x", "min": 1, "topology": {"preferred": ["zone", "raack"]}}]}
+    assert gang_of([pod("a", spec, "x")]).waits_for.startswith(
+        "annotation fairlead.dev/gang-spec of pod team/a, topology of 'x': "
+        "there is no topology level 'raack': did you mean 'rack'? write one of host, nvlink"
+    )
 
 
 def test_a_gang_may_be_called_like_one_of_its_groups() -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta
 from fairlead.scheduling.gangs.levels import level_label, level_labels
 from fairlead.scheduling.gangs.model import Topology
 from fairlead.scheduling.gangs.sources.plan import GroupPlan
-from fairlead.scheduling.gangs.sources.reference import bad_value
+from fairlead.scheduling.gangs.sources.reference import UnreadableError, bad_value
 
 GANG_SPEC: Final = "fairlead.dev/gang-spec"
 EXAMPLE: Final = '{"min": 8}'
@@ -83,18 +83,17 @@ def parse_gang_spec(text: str, owner: str) -> GangSpec:
 def group_plan(spec: GroupSpec, aliases: Mapping[str, str], owner: str, name: str) -> GroupPlan:
     """The plan of a group and all below it; `name` for a root without one. Raises UnreadableError."""
     try:
-        return _plan(spec, aliases, spec.name or name)
+        topology = _topology(spec.topology, aliases) if spec.topology else Topology()
     except ValueError as error:
-        raise bad_value(f"annotation {GANG_SPEC}", owner, spec.name or name, str(error)) from None
-
-
-def _plan(spec: GroupSpec, aliases: Mapping[str, str], name: str) -> GroupPlan:
+        raise UnreadableError(
+            f"annotation {GANG_SPEC} of {owner}, topology of {(spec.name or name)!r}: {error}"
+        ) from None
     return GroupPlan(
-        name=name,
+        name=spec.name or name,
         minimum=spec.count if spec.min is None else spec.min,
         minimum_groups=spec.min_groups,
-        topology=_topology(spec.topology, aliases) if spec.topology else Topology(),
-        groups=tuple(_plan(group, aliases, group.name) for group in spec.groups),
+        topology=topology,
+        groups=tuple(group_plan(group, aliases, owner, group.name) for group in spec.groups),
     )
 
 
