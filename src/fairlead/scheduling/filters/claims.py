@@ -12,7 +12,7 @@ MOST_USERS: Final = 256
 """Pods that a claim can be reserved for (`status.reservedFor` of resource.k8s.io/v1)."""
 
 
-def claims(terms: tuple[tuple[Term, ...], ...], node: NodeView) -> str | None:
+def refuse_claims(terms: tuple[tuple[Term, ...], ...], node: NodeView) -> str | None:
     """`terms` as `claim_terms` gives them."""
     if all(any(term.matches(node) for term in alternatives) for alternatives in terms):
         return None

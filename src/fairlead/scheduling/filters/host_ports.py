@@ -10,7 +10,7 @@ from fairlead.scheduling.snapshot import Shape
 _ANY: Final = "0.0.0.0"
 
 
-def host_ports(shape: Shape, fleet: Fleet, row: int) -> str | None:
+def refuse_ports(shape: Shape, fleet: Fleet, row: int) -> str | None:
     """A port taken on all addresses conflicts with the same port on any, and the other way round."""
     taken = fleet.host_ports[row]
     if not shape.host_ports or not taken:

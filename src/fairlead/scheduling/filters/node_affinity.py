@@ -5,7 +5,7 @@ from __future__ import annotations
 from fairlead.scheduling.snapshot import NodeView, Shape
 
 
-def node_affinity(shape: Shape, node: NodeView) -> str | None:
+def refuse_affinity(shape: Shape, node: NodeView) -> str | None:
     labels = node.labels
     for key, value in shape.node_selector.items():
         if labels.get(key) != value:

@@ -10,7 +10,7 @@ from fairlead.scheduling.snapshot import Shape
 _FIRST: Final = ("cpu", "memory", "ephemeral-storage")
 
 
-def resources(shape: Shape, fleet: Fleet, row: int) -> str | None:
+def refuse_resources(shape: Shape, fleet: Fleet, row: int) -> str | None:
     """Of several resources that lack, the first as kube-scheduler lists them. Who asks for none of a resource fits
     where others have taken too much of it."""
     if fleet.free(row, "pods") < shape.requests.get("pods", 0):

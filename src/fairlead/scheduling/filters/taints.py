@@ -9,13 +9,13 @@ from fairlead.scheduling.snapshot import NodeView, Shape, Taint
 _UNSCHEDULABLE: Final = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
 
 
-def node_unschedulable(shape: Shape, node: NodeView) -> str | None:
+def refuse_closed(shape: Shape, node: NodeView) -> str | None:
     if node.unschedulable and not is_tolerated(shape, _UNSCHEDULABLE):
         return "node(s) were unschedulable"
     return None
 
 
-def taints(shape: Shape, node: NodeView) -> str | None:
+def refuse_taints(shape: Shape, node: NodeView) -> str | None:
     for taint in node.taints:
         if taint.effect in ("NoSchedule", "NoExecute") and not is_tolerated(shape, taint):
             return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"

@@ -14,7 +14,7 @@ _NEWER: Final = _ALIASES | {new: old for old, new in _ALIASES.items()}
 """A label of a zone or region -> its other name."""
 
 
-def volumes(shape: Shape, node: NodeView) -> str | None:
+def refuse_volumes(shape: Shape, node: NodeView) -> str | None:
     for use in shape.volumes:
         if use.terms is not None and not any(term.matches(node) for term in use.terms):
             if use.is_late:

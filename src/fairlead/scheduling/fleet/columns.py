@@ -20,8 +20,9 @@ from fairlead.scheduling.snapshot import NodeView, Shape
 Integers = npt.NDArray[np.int64]
 Indexes = npt.NDArray[np.intp]
 
-_MOST: Final = 1 << 61
-"""Amounts are cut here, so that differences are integers of 64 bits."""
+MOST: Final = 1 << 61
+"""Amounts are cut here, so that differences are integers of 64 bits. No node has so much of anything: `observe` cuts
+earlier."""
 
 CPU, MEMORY = 0, 1
 """Indexes of the resources that every fleet has."""
@@ -179,9 +180,9 @@ class Columns:
         for name in names:
             index = self._index.get(name)
             if index is not None:
-                allocatable = min(offered.get(name, 0), _MOST)
+                allocatable = min(offered.get(name, 0), MOST)
                 self.allocatable[index, row] = allocatable
-                self.free[index, row] = allocatable - min(used.get(name, 0), _MOST)
+                self.free[index, row] = allocatable - min(used.get(name, 0), MOST)
 
     def _count(self, shape: Shape, row: int, delta: int) -> None:
         rows = self.placed.setdefault(shape, {})
@@ -217,7 +218,7 @@ def counted(shape: Shape) -> tuple[int, int]:
     """cpu and memory that a pod counts for in scores."""
     cpu = shape.requests.get("cpu") or _UNSTATED["cpu"]
     memory = shape.requests.get("memory") or _UNSTATED["memory"]
-    return min(cpu, _MOST >> 20), min(memory, _MOST >> 10)
+    return min(cpu, MOST >> 20), min(memory, MOST >> 10)
 
 
 def device_number(shape: Shape) -> int:

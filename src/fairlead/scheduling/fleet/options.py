@@ -13,12 +13,20 @@ import numpy.typing as npt
 
 from fairlead.scheduling import scores as weights
 from fairlead.scheduling.allocator.cost import Cost
-from fairlead.scheduling.filters import NODE_FILTERS, claims, host_ports, node_affinity, resources, taints, volumes
+from fairlead.scheduling.filters import (
+    NODE_FILTERS,
+    refuse_affinity,
+    refuse_claims,
+    refuse_closed,
+    refuse_ports,
+    refuse_resources,
+    refuse_taints,
+    refuse_volumes,
+)
 from fairlead.scheduling.filters.claims import MOST_USERS, claim_terms
 from fairlead.scheduling.filters.inter_pod import Barrier, excludes_itself, inter_pod
 from fairlead.scheduling.filters.spread import Tally, spread, tally_spread
-from fairlead.scheduling.filters.taints import node_unschedulable
-from fairlead.scheduling.fleet.columns import Columns, Indexes, device_number
+from fairlead.scheduling.fleet.columns import MOST, Columns, Indexes, device_number
 from fairlead.scheduling.fleet.device_book import Offer, Refusal, Wants
 from fairlead.scheduling.fleet.fleet import Change, Fleet
 from fairlead.scheduling.neighbours import Neighbours
@@ -56,10 +64,6 @@ class Options:
         self._images_version = -1
         self._levels_version = -1
         self._wants: Wants | None = None
-        self._costs: list[Cost] = []
-        self._cost_index: dict[Cost, int] = {}
-        self._present = b""
-        self._points: Scores = np.zeros(0)
         self._barriers: list[Barrier] = []
         self._tallies: list[Tally] = []
         self._reset(0)
@@ -105,14 +109,14 @@ class Options:
         if node is None:
             return _NO_NODE
         found = (
-            node_unschedulable(shape, node)
-            or taints(shape, node)
-            or node_affinity(shape, node)
-            or host_ports(shape, self.fleet, row)
-            or resources(shape, self.fleet, row)
-            or volumes(shape, node)
+            refuse_closed(shape, node)
+            or refuse_taints(shape, node)
+            or refuse_affinity(shape, node)
+            or refuse_ports(shape, self.fleet, row)
+            or refuse_resources(shape, self.fleet, row)
+            or refuse_volumes(shape, node)
             or next((reason for reason, rows in self._barriers if rows[row]), None)
-            or claims(self._claim_terms, node)
+            or refuse_claims(self._claim_terms, node)
         )
         return found or str(self.refusal(row) or "")
 
@@ -130,6 +134,8 @@ class Options:
             return room
         if shape.host_ports or excludes_itself(shape, node):
             return 1
+        for key in shape.shared_claims:
+            room = min(room, MOST_USERS - len(self.fleet.users.get(key, ())))
         for tally in self._tallies:
             allowed = tally.room(row)
             room = room if allowed is None else min(room, allowed)
@@ -148,7 +154,7 @@ class Options:
         self._wants = self.fleet.wants(self.shape)
         self._claim_terms = claim_terms(self.shape, self.fleet)
         self._need_index = np.array([[columns.resource(name)] for name, _ in self._needs], np.intp)
-        self._need_amounts = np.array([[amount] for _, amount in self._needs], np.int64)
+        self._need_amounts = np.array([[min(amount, MOST)] for _, amount in self._needs], np.int64)
         self._neighbours = Neighbours(self.shape, columns)
         for row in range(columns.size):
             self._see_node(row)
@@ -197,6 +203,11 @@ class Options:
         self._cost: Indexes = np.zeros(size, np.intp)
         self._barred: Mask | None = None
         self._refusals: dict[int, Refusal] = {}
+        self._costs: list[Cost] = []
+        """Those that were seen; `_cost` has their indexes."""
+        self._cost_index: dict[Cost, int] = {}
+        self._present = b""
+        self._points: Scores = np.zeros(0)
 
     def _see_node(self, row: int) -> None:
         """What the node's object says."""
@@ -211,10 +222,10 @@ class Options:
             if each(shape, node) is not None:
                 is_open = False
                 break
-        self._is_open[row] = is_open and (not self._claim_terms or claims(self._claim_terms, node) is None)
+        self._is_open[row] = is_open and (not self._claim_terms or refuse_claims(self._claim_terms, node) is None)
         if shape.spread:
-            self._selected[row] = node_affinity(shape, node) is None
-            self._tolerated[row] = taints(shape, node) is None and node_unschedulable(shape, node) is None
+            self._selected[row] = refuse_affinity(shape, node) is None
+            self._tolerated[row] = refuse_taints(shape, node) is None and refuse_closed(shape, node) is None
         if shape.preferred_terms:
             self._preference[row] = preference(shape, node)
         self._avoided[row] = avoided_taints(shape, node) if node.taints else 0
@@ -229,7 +240,7 @@ class Options:
             self._has_room[rows] = True
         if shape.host_ports:
             for row in rows.tolist():
-                if host_ports(shape, self.fleet, row) is not None:
+                if refuse_ports(shape, self.fleet, row) is not None:
                     self._has_room[row] = False
         if (is_crowd_changed or self._levels_version != columns.levels_version) and not self._neighbours.is_idle:
             self._see_crowd()
@@ -302,7 +313,7 @@ class Options:
             total = total + weights.TOPOLOGY_SPREAD * topology_spread(
                 self._neighbours, self.columns, fits, self._selected, self._tolerated
             )
-        if len(self._costs) > 1:
+        if self._wants is not None and self._costs:
             total = total + self._cost_points(fits)[self._cost]
         self.scores = np.where(fits, total, NOWHERE)
 

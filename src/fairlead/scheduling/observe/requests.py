@@ -10,6 +10,9 @@ from fairlead.kube.objects import Container, Pod
 from fairlead.kube.quantity import Quantity
 from fairlead.scheduling.snapshot import HostPort, add
 
+MOST: Final = 1 << 53
+"""9 PB of memory: sums of many stay integers of 64 bits."""
+
 ANY_ADDRESS: Final = "0.0.0.0"
 
 
@@ -49,7 +52,8 @@ def pod_host_ports(pod: Pod) -> frozenset[HostPort]:
 
 
 def amounts(quantities: Mapping[str, str]) -> dict[str, int]:
-    """Quantities as integers: cpu in millicores, everything else in whole units, rounded up."""
+    """Quantities as integers: cpu in millicores, everything else in whole units, rounded up. More than there can be of
+    anything counts as `MOST`. Raises ValueError for what is no quantity."""
     return {name: _amount(name == "cpu", text) for name, text in quantities.items()}
 
 
@@ -63,4 +67,4 @@ def _running(pod: Pod) -> Iterator[Container]:
 @lru_cache(maxsize=4096)
 def _amount(milli: bool, text: str) -> int:
     quantity = Quantity.parse(text)
-    return quantity.milli_value if milli else quantity.value
+    return min(quantity.milli_value if milli else quantity.value, MOST)

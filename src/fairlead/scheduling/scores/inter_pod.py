@@ -21,7 +21,7 @@ def inter_pod_affinity(
         domains = columns.domains(level)
         raw += domains.sums(weights)[domains.of_row]
     fitting = raw[fits]
-    if not len(fitting):
-        return raw
+    if not len(fitting) or fitting.min() == fitting.max():
+        return np.zeros(columns.size)
     least, most = float(fitting.min()), float(fitting.max())
-    return 100.0 * (raw - least) / (most - least) if most > least else np.zeros(columns.size)
+    return 100.0 * (raw - least) / (most - least)
