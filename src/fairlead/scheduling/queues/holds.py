@@ -61,6 +61,8 @@ class Holds:
         """Per queue, what holds below it want that are within the shares of all queues up to it; None where unknown."""
         self._kept_among: dict[str, dict[str, int]] = {}
         """Per queue, what its children pass up together."""
+        self._examples: dict[str, list[Waiting]] = {}
+        """Per resource, the first two gangs that hold some against other queues."""
 
     @property
     def by_queue(self) -> Mapping[str, Waiting]:
@@ -126,14 +128,22 @@ class Holds:
     def _add_up(self) -> Mapping[str, Mapping[str, int]]:
         if self._passed_up is not None:
             return self._passed_up
-        self._passed_up, self._kept_among = {}, {}
-        for hold in self._by_queue.values():
+        self._passed_up, self._kept_among, self._examples = {}, {}, {}
+        for hold in sorted(self._by_queue.values(), key=lambda hold: hold.rank):
             for queue in self._tree.nodes[hold.queue].path:
                 if self._borrows(queue, hold.demand):
                     break
                 _add(self._passed_up.setdefault(queue, {}), hold.demand)
                 _add(self._kept_among.setdefault(self._tree.nodes[queue].view.parent, {}), hold.demand)
+                if queue == hold.queue:
+                    self._note_example(hold)
         return self._passed_up
+
+    def _note_example(self, hold: Waiting) -> None:
+        for resource, amount in hold.demand.items():
+            examples = self._examples.setdefault(resource, [])
+            if amount and len(examples) < 2:
+                examples.append(hold)
 
     def _short(self, queue: str, demand: Amounts, kept: Amounts) -> str:
         """The resource of which the queue has too little for both; "" if none."""
@@ -165,8 +175,9 @@ class Holds:
         return False
 
     def _sentence(self, resource: str, kept: int, waiting: Waiting) -> str:
-        holds = [hold for hold in self._by_queue.values() if hold.demand.get(resource, 0) and hold is not waiting]
-        first = min(holds, key=lambda hold: (hold.queue != waiting.queue, hold.rank))
+        own = self._by_queue.get(waiting.queue)
+        known = [own] if own is not None and own.demand.get(resource, 0) else []
+        first = next(hold for hold in [*known, *self._examples.get(resource, ())] if hold is not waiting)
         return (
             f"{of_resource(resource, kept)} are kept for gangs that have waited long, such as {first.key} of queue "
             f"{first.queue}, and there is not enough for this one beside them"
