@@ -58,6 +58,9 @@ def test_pods_of_a_job_may_describe_their_gang_further() -> None:
     assert gang.root.topology.required == ("fabric.topograph.run/tier-0",)
     rest = gang_of([pod(7, told)], with_job(parallelism=4, completions=8, succeeded=7))
     assert rest.waits_for == "" and rest.root.minimum == 1, "no more than is left to do"
+    unsized = ASKS | {"fairlead.dev/gang-spec": '{"topology": {"preferred": "block"}}'}
+    near = gang_of([pod(0, unsized), pod(1, unsized)], with_job(parallelism=2))
+    assert (near.waits_for, near.root.minimum) == ("", 2), "the Job says how many"
     annotated = gang_of([pod(0, ASKS | {"fairlead.dev/topology-required": "zone"})], with_job(parallelism=1))
     assert annotated.root.topology.required == ("topology.kubernetes.io/zone",)
 

@@ -64,14 +64,17 @@ class GangSpec(GroupSpec, frozen=True):
 _DECODER: Final = msgspec.json.Decoder(GangSpec)
 
 
-def parse_gang_spec(text: str, owner: str) -> GangSpec:
-    """The tree in an annotation of `owner`; a bare number is a gang of that many. Raises UnreadableError."""
+def parse_gang_spec(text: str, owner: str, *, is_sized: bool = False) -> GangSpec:
+    """The tree in an annotation of `owner`; a bare number is a gang of that many. Raises UnreadableError.
+
+    `is_sized` says that something else tells how many pods there are: the root may then leave it open.
+    """
     stripped = text.strip()
     if stripped.isascii() and stripped.isdigit() and len(stripped) < 7:
         return GangSpec(min=int(stripped))
     try:
         spec = _DECODER.decode(stripped)
-        _check(spec)
+        _check(spec, is_sized)
     except (msgspec.MsgspecError, UnicodeError, ValueError) as error:
         raise bad_value(f"annotation {GANG_SPEC}", owner, text, f"{error}; write for example {EXAMPLE}") from None
     except RecursionError:
@@ -112,7 +115,7 @@ def _levels(names: str | list[str], aliases: Mapping[str, str]) -> tuple[str, ..
     return level_labels(names if isinstance(names, str) else ",".join(names), aliases)
 
 
-def _check(spec: GangSpec) -> None:
+def _check(spec: GangSpec, is_sized: bool) -> None:
     if spec.depth > MAX_DEPTH:
         raise ValueError(f"groups are nested {spec.depth} deep; at most {MAX_DEPTH} levels")
     groups = list(spec.walk())
@@ -124,12 +127,13 @@ def _check(spec: GangSpec) -> None:
     twice = next((name for name in names if names.count(name) > 1), "")
     if twice:
         raise ValueError(f"two groups are called {twice!r}: each needs a name of its own")
-    for group in groups:
-        _check_group(group, "the gang" if group is spec else f"group {group.name!r}")
+    _check_group(spec, "the gang", is_sized)
+    for group in groups[1:]:
+        _check_group(group, f"group {group.name!r}")
 
 
-def _check_group(group: GroupSpec, who: str) -> None:
-    if group.min is None and group.count is None and not group.groups:
+def _check_group(group: GroupSpec, who: str, is_sized: bool = False) -> None:
+    if not is_sized and group.min is None and group.count is None and not group.groups:
         raise ValueError(f"{who} has neither min nor count: write how many of its pods must be placed together")
     if group.min is not None and group.count is not None and group.min > group.count:
         raise ValueError(f"{who} has min {group.min}, but only {group.count} pods (count): lower min or raise count")

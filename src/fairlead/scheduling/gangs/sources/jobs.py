@@ -59,7 +59,7 @@ def plan(ref: GangRef, members: Sequence[Member], context: GangContext) -> GangP
     if job is None:
         raise UnreadableError(f"waits for Job {ref.namespace}/{ref.name}, which does not exist")
     together = at_once(job)
-    found = newest_spec(members)
+    found = newest_spec(members, is_sized=True)
     recovery = found[0].recovery if found else None
     disruption = found[0].disruption if found else None
     root = GroupPlan(ref.name, together)

@@ -57,13 +57,14 @@ def plan(ref: GangRef, members: Sequence[Member], context: GangContext) -> GangP
     return GangPlan(root, where, recovery=spec.recovery or "gang", disruption=spec.disruption or "surplus")
 
 
-def newest_spec(members: Sequence[Member]) -> tuple[GangSpec, str] | None:
+def newest_spec(members: Sequence[Member], *, is_sized: bool = False) -> tuple[GangSpec, str] | None:
     """The gang spec of the pod made last, and that pod as messages name it. Raises UnreadableError."""
     holders = [member for member in members if GANG_SPEC in member[0].metadata.annotations]
     if not holders:
         return None
     pod, _ = max(holders, key=lambda member: (member[1].created_s, member[1].name))
-    return parse_gang_spec(pod.metadata.annotations[GANG_SPEC], pod_name(pod)), pod_name(pod)
+    text = pod.metadata.annotations[GANG_SPEC]
+    return parse_gang_spec(text, pod_name(pod), is_sized=is_sized), pod_name(pod)
 
 
 def in_groups(
