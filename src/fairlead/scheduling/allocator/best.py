@@ -19,10 +19,10 @@ from fairlead.scheduling.allocator.problem import Problem, Trial
 from fairlead.scheduling.allocator.requests import MAX_RESULTS
 from fairlead.scheduling.allocator.trial_state import TrialState
 
-BEST_BUDGET: Final = 20_000
-"""Steps of one search, each a device tried: about a tenth of a second."""
+BEST_BUDGET: Final = 30_000
+"""Steps of one search, each a device looked at or tried: about a tenth of a second."""
 
-_WARM_UP: Final = 256
+_WARM_UP: Final = 1024
 """Steps before situations are remembered."""
 
 
@@ -232,13 +232,14 @@ class _Search:
         state = self._state
         if trial.alternative.takes_all:
             position = self._everything(trial)[index]
-            is_open = trial.eligible >> position & 1 and state.is_open(trial, position)
+            is_open = state.open_to(trial) >> position & 1 and state.has_room(trial, position)
             return [position] if is_open else []
-        found = [
-            position
-            for position in bits(trial.eligible >> start << start)
-            if state.is_open(trial, position) and (not trial.constraints or state.constrain(trial, position))
-        ]
+        found = list(bits(state.open_to(trial) >> start << start))
+        self._steps += len(found)
+        if trial.shares:
+            found = [position for position in found if state.has_room(trial, position)]
+        if trial.constraints and len(found) >= needed - index:
+            found = [position for position in found if state.constrain(trial, position)]
         return found if len(found) >= needed - index else []
 
     def _everything(self, trial: Trial) -> list[int]:
@@ -249,8 +250,7 @@ class _Search:
         """The least that the devices still missing add to the distances."""
         least = self._closest[trial.claim]
         pairs = missing * (missing - 1) // 2 * least
-        given = self._state.given[trial.claim]
-        if not given:
+        if not trial.has_company or not self._state.given[trial.claim]:
             return pairs
         if trial.alternative.takes_all:
             return pairs + self._state.add_link(trial.claim, candidates[0])
@@ -265,7 +265,8 @@ class _Search:
             mask = 0
             for trial in trials:
                 mask |= trial.eligible
-            least.append(self._problem.layout.closest(mask) if _takes_several(trials) else 0)
+            has_company = any(trial.has_company for trial in trials)
+            least.append(self._problem.layout.closest(mask) if has_company else 0)
         return least
 
     def _is_too_dear(self, more_link: int) -> bool:
@@ -323,7 +324,3 @@ class _Search:
         price = state.link, state.waste, position
         state.take_back()
         return price
-
-
-def _takes_several(trials: list[Trial]) -> bool:
-    return len(trials) > 1 or any(trial.alternative.takes_all or trial.alternative.count > 1 for trial in trials)

@@ -84,6 +84,16 @@ class Layout:
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     """What was worked out about components, by kind."""
     _rows: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _spreads: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+
+    def spread(self, component: int, places: int) -> int:
+        """From bits for devices of a component to bits for candidates."""
+        key = (component, places)
+        mask = self._spreads.get(key)
+        if mask is None:
+            positions = self.components[component].positions
+            mask = self._spreads[key] = sum([1 << positions[place] for place in bits(places)])
+        return mask
 
     def distances(self, position: int) -> tuple[int, ...]:
         """From one device to each."""

@@ -6,7 +6,7 @@ needs is then in the `Judgement`, whose equality says that nodes are alike for t
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from fairlead.scheduling.allocator.errors import AllocationError
 from fairlead.scheduling.allocator.held import bits, share_of
 from fairlead.scheduling.allocator.layout import Layout
 from fairlead.scheduling.allocator.pools import NodePools
-from fairlead.scheduling.allocator.requests import Alternative, Plan
+from fairlead.scheduling.allocator.requests import Alternative, Plan, PlannedRequest
 from fairlead.scheduling.allocator.taints import untolerated
 
 Values = tuple[AttributeValue | None, ...]
@@ -53,6 +53,8 @@ class Trial:
     """Which of the claim's constraints it is under."""
     shares: dict[int, tuple[int, ...]]
     """By candidate that is given out in shares: what it would take of each capacity, in billionths."""
+    has_company: bool
+    """Whether its claim can have several devices, so that distances matter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +104,7 @@ def pose(plan: Plan, view: NodePools, layout: Layout, judgement: Judgement) -> P
     asks: list[Ask] = []
     place = 0
     for i, claim in enumerate(plan.claims):
+        has_company = _takes_several(claim.requests)
         for j, request in enumerate(claim.requests):
             trials: list[Trial] = []
             for k, alternative in enumerate(request.alternatives):
@@ -112,7 +115,7 @@ def pose(plan: Plan, view: NodePools, layout: Layout, judgement: Judgement) -> P
                 )
                 mask = judgement.eligible[place]
                 shares = _shares(plan, view, alternative, mask)
-                trials.append(Trial(i, j, k, alternative, judgement.chosen[place], mask, under, shares))
+                trials.append(Trial(i, j, k, alternative, judgement.chosen[place], mask, under, shares, has_company))
                 place += 1
             asks.append(Ask(i, tuple(trials), request.is_prioritized))
     return Problem(
@@ -123,6 +126,11 @@ def pose(plan: Plan, view: NodePools, layout: Layout, judgement: Judgement) -> P
         _kinds(layout, judgement),
         all(pool.is_usable for pool in view.pools),
     )
+
+
+def _takes_several(requests: Sequence[PlannedRequest]) -> bool:
+    ways = [alternative for request in requests for alternative in request.alternatives]
+    return len(requests) > 1 or any(alternative.takes_all or alternative.count > 1 for alternative in ways)
 
 
 def _choose(plan: Plan, view: NodePools, alternative: Alternative) -> tuple[int, bool]:

@@ -22,6 +22,7 @@ class Step(NamedTuple):
     mask: int
     shares: Shares
     rest: Rest | None
+    sums: tuple[int, ...] | None
     link: int
     waste: int
 
@@ -50,6 +51,12 @@ class TrialState:
             rest_of(layout, component, self._masks[i], self._shares[i], self._others[i])
             for i, component in enumerate(layout.components)
         ]
+        self.open = 0
+        """A bit for each device that is not held whole and has its counters."""
+        for i, rest in enumerate(self._rests):
+            self.open |= layout.spread(i, rest.open)
+        self._sums: list[tuple[int, ...] | None] = [None] * len(problem.constraints)
+        # By claim: how far each device is from all that the claim has.
         self._free = [0] * len(layout.weights)
         for i in range(count):
             self._count(i, self._rests[i].members, 1)
@@ -68,14 +75,11 @@ class TrialState:
             Given(step.trial.claim, step.trial.request, step.trial.choice, step.position) for step in self.steps
         )
 
-    def is_open(self, trial: Trial, position: int) -> bool:
-        """Whether the trial could have the device now, constraints apart."""
+    def open_to(self, trial: Trial) -> int:
+        """A bit for each device that the trial could have now, constraints and room for shares apart."""
         if trial.alternative.admin_access:
-            return not self._admin[trial.claim] >> position & 1
-        i, place = self._seat_of[position]
-        if not self._rests[i].open >> place & 1:
-            return False
-        return self.has_room(trial, position)
+            return trial.eligible & ~self._admin[trial.claim]
+        return trial.eligible & self.open
 
     def has_room(self, trial: Trial, position: int) -> bool:
         """Whether enough is left of a device that is given out in shares; true of any other."""
@@ -100,11 +104,8 @@ class TrialState:
 
     def add_link(self, claim: int, position: int) -> int:
         """What the device would add to the distances of the claim's set."""
-        given = self.given[claim]
-        if not given:
-            return 0
-        row = self._layout.distances(position)
-        return sum([row[other] for other in given])
+        sums = self._sums[claim]
+        return sums[position] if sums is not None else 0
 
     def constrain(self, trial: Trial, position: int) -> bool:
         """Whether the claim's constraints admit the device."""
@@ -125,15 +126,21 @@ class TrialState:
                 states[:] = before
                 return False
             states[c] = after
-        link, waste = self.link, self.waste
-        self.link += self.add_link(claim, position)
+        sums, link, waste = self._sums[claim], self.link, self.waste
+        if trial.has_company:
+            row = self._layout.distances(position)
+            if sums is None:
+                self._sums[claim] = row
+            else:
+                self.link += sums[position]
+                self._sums[claim] = tuple([a + b for a, b in zip(sums, row, strict=True)])
         self.given[claim].append(position)
         if trial.alternative.admin_access:
             self._admin[claim] |= 1 << position
-            self.steps.append(Step(trial, position, before, -1, 0, (), None, link, waste))
+            self.steps.append(Step(trial, position, before, -1, 0, (), None, sums, link, waste))
             return True
         i, place = self._seat_of[position]
-        step = Step(trial, position, before, i, self._masks[i], self._shares[i], self._rests[i], link, waste)
+        step = Step(trial, position, before, i, self._masks[i], self._shares[i], self._rests[i], sums, link, waste)
         share = trial.shares.get(position)
         if share is None:
             self._masks[i] |= 1 << place
@@ -149,14 +156,15 @@ class TrialState:
         claim = step.trial.claim
         self.states[claim][:] = step.states
         self.given[claim].pop()
-        self.link, self.waste = step.link, step.waste
+        self._sums[claim], self.link, self.waste = step.sums, step.link, step.waste
         if step.component < 0:
             self._admin[claim] &= ~(1 << step.position)
             return
         i = step.component
         assert step.rest is not None
         self._count(i, step.rest.members & ~self._rests[i].members, 1)
-        self._masks[i], self._shares[i], self._rests[i] = step.mask, step.shares, step.rest
+        self._move(i, step.rest)
+        self._masks[i], self._shares[i] = step.mask, step.shares
         self._touched[i] -= 1
         if not self._touched[i]:
             self._opened[self._order[i][0]] -= 1
@@ -170,11 +178,18 @@ class TrialState:
         assert before is not None
         component = self._layout.components[i]
         rest = rest_of(self._layout, component, self._masks[i], self._shares[i], self._others[i])
-        self._rests[i] = rest
+        self._move(i, rest)
         self.waste += before.worth - rest.worth + self._count(i, before.members & ~rest.members, -1)
         if not self._touched[i]:
             self._opened[self._order[i][0]] += 1
         self._touched[i] += 1
+
+    def _move(self, i: int, rest: Rest) -> None:
+        """Another rest of a component."""
+        now = self._rests[i]
+        if now.open != rest.open:
+            self.open ^= self._layout.spread(i, now.open) ^ self._layout.spread(i, rest.open)
+        self._rests[i] = rest
 
     def _count(self, i: int, members: int, sign: int) -> int:
         """Counts members of groups in or out. What the groups are worth less for it."""
