@@ -6,8 +6,7 @@ The answer is the scheduler's own: each copy goes where the search would put it,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -45,7 +44,7 @@ class Fit:
 
 def count_more(
     outlook: Outlook,
-    gang: Gang,
+    gangs: Sequence[Gang],
     *,
     limit: int = MOST_COPIES,
     levels: Sequence[str] = (),
@@ -53,17 +52,17 @@ def count_more(
     place: Place = place_gang,
     step: Step = lambda _: None,
 ) -> Fit:
-    """Copies of the gang's pods, all of them pending, that fit besides everything that is on the fleet now.
+    """Copies of these gangs together that fit besides everything that is on the fleet now.
 
-    A pod whose copies do not look at each other is counted by the room on each node; everything else is placed copy by
-    copy. The fleet is as before afterwards.
+    A single pod whose copies do not look at each other is counted by the room on each node; everything else is placed
+    copy by copy. The fleet is as before afterwards.
     """
-    pods = gang.pods
+    pods = [pod for gang in gangs for pod in gang.pods]
     if not pods or limit <= 0:
         return Fit(0, is_most=not pods)
-    if len(pods) == 1 and is_independent(gang):
-        return _by_room(outlook, gang, limit, levels, explains, place)
-    return _by_placing(outlook, gang, limit, levels, explains, place, step)
+    if len(pods) == 1 and is_independent(gangs[0]):
+        return _by_room(outlook, gangs[0], limit, levels, explains, place)
+    return _by_placing(outlook, gangs, limit, levels, explains, place, step)
 
 
 def is_independent(gang: Gang) -> bool:
@@ -79,79 +78,83 @@ def _by_room(outlook: Outlook, gang: Gang, limit: int, levels: Sequence[str], ex
     rows = [row for row, node in enumerate(fleet.nodes) if node is not None]
     rooms = outlook.of(gang.pods[0].shape).rooms(rows, limit)
     by_node: Counter[str] = Counter()
+    domains: dict[str, Counter[str]] = {level: Counter() for level in levels}
     left = limit
     for row, room in zip(rows, rooms, strict=True):
         node, taken = fleet.nodes[row], min(int(room), left)
-        if node is not None and taken:
-            by_node[node.name] += taken
-            left -= taken
-    count = limit - left
-    stopped_by = None
-    if left and explains and not count:
-        verdict = _try(outlook, gang, place)
-        stopped_by = verdict.explanation if isinstance(verdict, Refused) else None
-    domains: dict[str, Counter[str]] = {level: Counter() for level in levels}
-    for name, pods in by_node.items():
-        node = fleet.nodes[fleet.row_of[name]]
-        for level in levels:
-            value = node.value(level) if node is not None else None
+        if node is None or not taken:
+            continue
+        left -= taken
+        by_node[node.name] += taken
+        for level, counts in domains.items():
+            value = node.value(level)
             if value is not None:
-                domains[level][value] += pods
-    return Fit(count, left > 0, domains, by_node, stopped_by)
+                counts[value] += taken
+    stopped_by = None
+    if left and explains:
+        stopped_by = _refusal_of_next(outlook, gang, by_node, place)
+    return Fit(limit - left, left > 0, domains, by_node, stopped_by)
 
 
-def _try(outlook: Outlook, gang: Gang, place: Place) -> Placed | Refused:
-    with outlook.fleet.trial(), copies(outlook, gang, 0) as copy:
-        return place(outlook, copy, Limits())
+def _refusal_of_next(outlook: Outlook, gang: Gang, by_node: Mapping[str, int], place: Place) -> Explanation | None:
+    """Why there is no place for one more, once these are there."""
+    fleet = outlook.fleet
+    made: list[Gang] = []
+    mark = fleet.mark()
+    try:
+        for name, count in by_node.items():
+            for _ in range(count):
+                copy = _enter(outlook, gang, len(made))
+                made.append(copy)
+                fleet.place(copy.pods[0], fleet.row_of[name])
+        made.append(_enter(outlook, gang, len(made)))
+        verdict = place(outlook, made[-1], Limits())
+        return verdict.explanation if isinstance(verdict, Refused) else None
+    finally:
+        fleet.undo(mark)
+        for copy in made:
+            _forget(outlook, copy)
 
 
 def _by_placing(
-    outlook: Outlook, gang: Gang, limit: int, levels: Sequence[str], explains: bool, place: Place, step: Step
+    outlook: Outlook, gangs: Sequence[Gang], limit: int, levels: Sequence[str], explains: bool, place: Place, step: Step
 ) -> Fit:
     fleet = outlook.fleet
     domains: dict[str, Counter[str]] = {level: Counter() for level in levels}
     by_node: Counter[str] = Counter()
     made: list[Gang] = []
-    stopped_by: Explanation | None = None
+    count, stopped_by = 0, None
     mark = fleet.mark()
     try:
-        while len(made) < limit:
-            copy = copy_of(gang, len(made))
-            _enter(outlook, copy)
-            made.append(copy)
-            verdict = place(outlook, copy, Limits(explains=explains))
-            if isinstance(verdict, Refused):
-                stopped_by = verdict.explanation
-                break
-            _tally(outlook, verdict, domains, by_node)
-            step(len(made))
+        while count < limit and stopped_by is None:
+            nodes: list[str] = []
+            for gang in gangs:
+                copy = _enter(outlook, gang, count)
+                made.append(copy)
+                verdict = place(outlook, copy, Limits(explains=explains))
+                if isinstance(verdict, Refused):
+                    stopped_by = verdict.explanation
+                    break
+                nodes += [each.node for each in verdict.assignments]
+            else:
+                _tally(outlook, nodes, domains, by_node)
+                count += 1
+                step(count)
     finally:
         fleet.undo(mark)
         for copy in made:
             _forget(outlook, copy)
-    count = len(made) - (stopped_by is not None)
     return Fit(count, stopped_by is not None, domains, by_node, stopped_by)
 
 
-def _tally(outlook: Outlook, verdict: Placed, domains: Mapping[str, Counter[str]], by_node: Counter[str]) -> None:
+def _tally(outlook: Outlook, names: Sequence[str], domains: Mapping[str, Counter[str]], by_node: Counter[str]) -> None:
     fleet = outlook.fleet
-    nodes = [fleet.nodes[fleet.row_of[each.node]] for each in verdict.assignments]
-    by_node.update(each.node for each in verdict.assignments)
+    nodes = [node for name in names if (node := fleet.nodes[fleet.row_of[name]]) is not None]
+    by_node.update(names)
     for level, counts in domains.items():
-        values = {node.value(level) for node in nodes if node is not None} - {None}
+        values = {value for node in nodes if (value := node.value(level)) is not None}
         if values:
-            counts[next(iter(values)) or "" if len(values) == 1 else SEVERAL] += 1
-
-
-@contextmanager
-def copies(outlook: Outlook, gang: Gang, number: int) -> Iterator[Gang]:
-    """A copy of the gang whose claims are in the fleet meanwhile."""
-    copy = copy_of(gang, number)
-    _enter(outlook, copy)
-    try:
-        yield copy
-    finally:
-        _forget(outlook, copy)
+            counts[values.pop() if len(values) == 1 else SEVERAL] += 1
 
 
 def copy_of(gang: Gang, number: int) -> Gang:
@@ -175,12 +178,14 @@ def copy_of(gang: Gang, number: int) -> Gang:
     return replace(gang, name=f"{gang.name}~{number}", root=copied(gang.root), waits_for="")
 
 
-def _enter(outlook: Outlook, copy: Gang) -> None:
-    """The copy's own claims are in the fleet: without devices, equal to the shape's."""
+def _enter(outlook: Outlook, gang: Gang, number: int) -> Gang:
+    """A copy, whose own claims are in the fleet: without devices, equal to the shape's."""
+    copy = copy_of(gang, number)
     for pod in copy.pods:
         for name, claim in zip(pod.own_claims, pod.shape.own_claims, strict=True):
             metadata = with_fields(claim.metadata, name=name, namespace=pod.namespace, uid=f"{pod.uid}/{name}")
             outlook.fleet.set_claim(with_fields(claim, metadata=metadata))
+    return copy
 
 
 def _forget(outlook: Outlook, copy: Gang) -> None:

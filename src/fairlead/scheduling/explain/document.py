@@ -8,7 +8,7 @@ from fairlead.scheduling.explain.line import line_of
 from fairlead.scheduling.explain.nearest import NearestMiss
 from fairlead.scheduling.explain.neighbours import Holder
 from fairlead.scheduling.explain.remedies import Remedy
-from fairlead.scheduling.explain.standing import Place
+from fairlead.scheduling.explain.standing import Place, Weighing
 from fairlead.scheduling.explain.story import Story
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.verdict import Cleared, DomainReport, Placed, Refused
@@ -65,6 +65,8 @@ def _refusal(story: Story) -> Json:
         made["nearest"] = _nearest(story.nearest)
     if story.holders:
         made["holders"] = [_holder(each) for each in story.holders]
+    if explanation.held_back:
+        made["heldBack"] = list(explanation.held_back)
     if story.is_cut:
         made["remediesCutOff"] = True
     return made
@@ -130,13 +132,27 @@ def _cleared(verdict: Cleared) -> Json:
     }
 
 
+def _weighing(weighing: Weighing) -> Json:
+    made: Json = {"here": weighing.here._asdict()}
+    if weighing.cost_elsewhere is not None:
+        made |= {"elsewhere": weighing.cost_elsewhere._asdict(), "node": weighing.elsewhere}
+    return made
+
+
 def _place(place: Place) -> Json:
     return {
         "pod": place.pod,
         "node": place.node,
         "claims": [
-            {"name": each.claim, "devices": list(each.devices), "nearness": each.nearness} for each in place.claims
+            {
+                "name": each.claim,
+                "devices": [str(device) for device in each.devices],
+                "nearness": each.nearness,
+                "linkScore": each.link_score,
+            }
+            for each in place.claims
         ],
         "left": dict(place.left),
+        **({"cost": _weighing(place.weighing)} if place.weighing is not None else {}),
         **({"alternatives": list(place.alternatives), "fitting": place.fitting} if place.fitting else {}),
     }

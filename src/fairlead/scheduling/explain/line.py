@@ -62,14 +62,16 @@ def cleared_sentence(verdict: Cleared) -> str:
     nodes = listed(sorted(set(verdict.nominations.values())), 3)
     who = "" if verdict.gang.is_single else f"{gang_name(verdict.gang)}: "
     why = f": {verdict.why}" if verdict.why else ""
+    if not pods:
+        return f"{who}waits for pods that are leaving {nodes}{why}"
     return f"{who}{verdict.kind}: waits for {counted(pods, 'pod')} of {victims} to leave {nodes}{why}"
 
 
 def gang_name(gang: Gang) -> str:
-    """`gang default/train of 8 pods`; a plain pod is a pod."""
+    """`Job default/train of 8 pods`; a plain pod is a pod."""
     if gang.is_single:
         return f"pod {gang.key}"
-    return f"gang {gang.key} of {counted(len(gang.pods) + len(gang.bound), 'pod')}"
+    return f"{gang.key} of {counted(len(gang.pods) + len(gang.bound), 'pod')}"
 
 
 def clip(text: str, most: int) -> str:

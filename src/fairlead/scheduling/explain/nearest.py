@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fairlead.scheduling.explain.neighbours import GangOf, Holder, Rights, holders, in_domain, wanted_classes
+from fairlead.scheduling.explain.neighbours import GangOf, Holder, Spared, holders, in_domain, wanted_classes
 from fairlead.scheduling.explain.words import counted, domain_name, listed
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.fragmentation import MOST, class_claim
@@ -41,7 +41,7 @@ class NearestMiss:
 
     @property
     def sentence(self) -> str:
-        """`rack r7 has 6 of 8 free gpu.nvidia.com; 2 held by batch/job (queue b), reclaimable: no, …`."""
+        """`rack r7 has 6 free gpu.nvidia.com of the 8 wanted; 2 held by batch/job (queue b), not reclaimable: …`."""
         short = [each for each in self.shortages if each.free < each.wanted]
         if not short:
             found = self.report.found
@@ -59,7 +59,7 @@ class NearestMiss:
         if not holding:
             missing = shortage.wanted - shortage.total
             return f"{head}; it has {shortage.total} in all, {missing} too few" if missing > 0 else head
-        told = [f"{each.amounts[shortage.name]} held by {each}, {_reclaimable(each)}" for each in holding]
+        told = [f"{each.amounts[shortage.name]} held by {each}{_fate(each)}" for each in holding]
         return f"{head}; {listed(told, 3)}"
 
     @property
@@ -69,14 +69,12 @@ class NearestMiss:
         return replace(self.report, held_by=held_by, note=self.sentence)
 
 
-def _reclaimable(holder: Holder) -> str:
-    if holder.spared:
-        return f"reclaimable: no, {holder.spared}"
-    return "reclaimable: yes" if holder.pods else "not on a node yet"
+def _fate(holder: Holder) -> str:
+    return f", {holder.spared}" if holder.spared else ""
 
 
 def nearest_miss(
-    fleet: Fleet, gang: Gang, explanation: Explanation, gang_of: GangOf, spared: Rights = lambda _: ""
+    fleet: Fleet, gang: Gang, explanation: Explanation, gang_of: GangOf, spared: Spared = lambda _: ""
 ) -> NearestMiss | None:
     """The first domain of the explanation looked at closely; None where it tells of none."""
     if not explanation.domains:
@@ -89,14 +87,14 @@ def nearest_miss(
     return NearestMiss(report, tuple(shortages), _who(fleet, rows, wanted, gang_of, spared))
 
 
-def fleet_wide(fleet: Fleet, gang: Gang, gang_of: GangOf, spared: Rights = lambda _: "") -> tuple[Holder, ...]:
+def fleet_wide(fleet: Fleet, gang: Gang, gang_of: GangOf, spared: Spared = lambda _: "") -> tuple[Holder, ...]:
     """Who holds what the gang wants anywhere: for gangs that no domain binds."""
     rows = [row for row, node in enumerate(fleet.nodes) if node is not None]
     return _who(fleet, rows, wanted_classes(fleet, gang), gang_of, spared)
 
 
 def _who(
-    fleet: Fleet, rows: Sequence[int], wanted: Mapping[str, int], gang_of: GangOf, spared: Rights
+    fleet: Fleet, rows: Sequence[int], wanted: Mapping[str, int], gang_of: GangOf, spared: Spared
 ) -> tuple[Holder, ...]:
     return holders(fleet, rows, wanted or ("cpu", "memory"), gang_of, spared)
 

@@ -12,8 +12,8 @@ from fairlead.scheduling.gangs.model import Gang
 
 GangOf = Callable[[str], Gang | None]
 """The gang of a pod, by its uid."""
-Rights = Callable[[Gang], str]
-"""Why a gang may not be made to leave for the one in question; "" where it may."""
+Spared = Callable[[Gang], str]
+"""Why a gang may not be made to leave for the one in question, in words; "" where it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Holder:
     pods: tuple[str, ...] = ()
     """Uids of all its pods that stand on nodes."""
     spared: str = ""
-    """Why it cannot be made to leave; "" where it can, or nobody asked."""
+    """Why it cannot be made to leave ("not reclaimable: …"); "" where it can, or nobody asked."""
 
     @property
     def total(self) -> int:
@@ -55,7 +55,7 @@ def wanted_classes(fleet: Fleet, gang: Gang) -> dict[str, int]:
 
 
 def holders(
-    fleet: Fleet, rows: Iterable[int], wanted: Iterable[str], gang_of: GangOf, spared: Rights = lambda _: ""
+    fleet: Fleet, rows: Iterable[int], wanted: Iterable[str], gang_of: GangOf, spared: Spared = lambda _: ""
 ) -> tuple[Holder, ...]:
     """Who holds devices of these classes, or amounts of these resources, on these rows; who holds most comes first,
     those who can be made to leave before those who cannot."""
@@ -79,7 +79,7 @@ def holders(
     return tuple(sorted(made, key=lambda each: (bool(each.spared), each.priority, -each.total, each.gang)))
 
 
-def _holder(fleet: Fleet, key: str, amounts: Mapping[str, int], gang: Gang | None, spared: Rights) -> Holder:
+def _holder(fleet: Fleet, key: str, amounts: Mapping[str, int], gang: Gang | None, spared: Spared) -> Holder:
     if gang is None:
         namespace, _, name = key.partition("/")
         uids = tuple(uid for uid, each in fleet.pods.items() if each.pod.key == (namespace, name))

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from fairlead.scheduling.explain.line import cleared_sentence, gang_name
-from fairlead.scheduling.explain.nearest import NearestMiss
-from fairlead.scheduling.explain.standing import Place
+from fairlead.scheduling.explain.standing import ClaimDevices, Place, Weighing
 from fairlead.scheduling.explain.story import Story
 from fairlead.scheduling.explain.words import amount, counted, level_name, listed, resource_name
 from fairlead.scheduling.snapshot import Amounts, add
@@ -15,6 +14,8 @@ from fairlead.scheduling.verdict import Because, Cleared, DomainReport, Placed, 
 
 MOST_DOMAINS: Final = 12
 _MOST_REASONS: Final = 8
+_FEW_REASONS: Final = 2
+"""So many are told well enough by the sentence."""
 _MOST_PLACES: Final = 32
 _GAP: Final = "   "
 
@@ -56,9 +57,8 @@ def _facts(story: Story) -> Iterator[str]:
     waiting, placed = len(gang.pods), len(gang.bound)
     counts = [f"{counted(waiting, 'pod')} without a node"] if waiting else []
     counts += [f"{placed} with one"] if placed else []
-    described = "" if gang.is_single else f", by {gang.kind}"
     queue = f", queue {gang.queue}" if gang.queue else ""
-    yield f"{', '.join(counts) or 'no pods'}{described}{queue}, priority {gang.priority}"
+    yield f"{', '.join(counts) or 'no pods'}{queue}, priority {gang.priority}"
     demand: Amounts = {}
     for pod in gang.pods or gang.bound:
         demand = add(demand, pod.shape.demand)
@@ -78,9 +78,9 @@ def _refusal(story: Story) -> list[str]:
     explanation = story.explanation
     assert explanation is not None
     lines = _indented([f"because: {_BECAUSE[explanation.because]}", explanation.sentence], 1)
-    if explanation.pod:
+    if explanation.pod and not story.gang.is_single:
         lines += _indented([f"pod that found no place: {explanation.pod}"], 1)
-    if explanation.rejections:
+    if len(explanation.rejections) > _FEW_REASONS:
         lines += ["", "  nodes, by the first thing that spoke against them:"]
         ordered = sorted(explanation.rejections.items(), key=lambda each: (-each[1], each[0]))
         lines += _indented([f"{count:>5}  {reason}" for reason, count in ordered[:_MOST_REASONS]], 1)
@@ -88,16 +88,15 @@ def _refusal(story: Story) -> list[str]:
     if explanation.domains:
         lines += ["", *_indented(_domains(explanation.domains), 1), *_more(len(explanation.domains), MOST_DOMAINS)]
     if story.nearest is not None:
-        lines += ["", f"  nearest: {_nearest(story.nearest)}"]
+        lines += ["", f"  nearest: {story.nearest.sentence}"]
     elif story.holders:
         held = [f"{listed(_amounts(each.amounts), 3)} by {each}" for each in story.holders]
         lines += ["", f"  held: {listed(held, 4)}"]
+    if explanation.held_back:
+        lines += ["", "  nobody makes room:"]
+        lines += _indented(list(explanation.held_back[:_MOST_REASONS]), 2)
     lines += _remedies(story)
     return lines
-
-
-def _nearest(nearest: NearestMiss) -> str:
-    return nearest.sentence
 
 
 def _amounts(amounts: Amounts) -> list[str]:
@@ -133,7 +132,7 @@ def _domains(reports: Sequence[DomainReport]) -> list[str]:
 
 def _clearance(verdict: Cleared) -> list[str]:
     lines = _indented([cleared_sentence(verdict)], 1)
-    lines += ["", "  who would leave:"]
+    lines += ["", "  who would leave:"] if verdict.victims else []
     for victims in verdict.victims:
         whole = "all of it" if victims.is_whole else "pods beyond its minimum"
         head = f"{victims.gang.key}: {counted(len(victims.pods), 'pod')} ({whole})"
@@ -158,14 +157,37 @@ def _places(story: Story) -> list[str]:
 def _place(place: Place) -> Iterator[str]:
     yield f"{place.pod} on {place.node}"
     for claim in place.claims:
-        near = f", {claim.nearness}" if claim.nearness else ""
-        yield f"  claim {claim.claim}: {listed([device for device in claim.devices], 8)}{near}"
+        yield f"  claim {claim.claim}: {claim_text(claim, place.node)}"
     if place.left:
-        yield f"  {place.node} has {', '.join(f'{count} more {name}' for name, count in place.left.items())}"
+        left = ", ".join(f"{count or 'no'} more {name}" for name, count in place.left.items())
+        yield f"  {place.node} has {left} to give"
+    if place.weighing is not None:
+        yield f"  {_weighing(place.weighing)}"
     if place.fitting > 1:
         yield f"  {place.fitting} nodes would do; the next best: {', '.join(place.alternatives)}"
     elif place.fitting == 1:
         yield "  no other node would do"
+
+
+def claim_text(claim: ClaimDevices, node: str) -> str:
+    """`gpu-0, gpu-1 of gpu.nvidia.com; one PCIe switch, mean link score 70`; pools that are not the node's by name."""
+    by_pool: dict[str, list[str]] = {}
+    for device in claim.devices:
+        pool = device.driver if device.pool == node else f"{device.driver}/{device.pool}"
+        by_pool.setdefault(pool, []).append(device.device)
+    text = ", ".join(f"{listed(names, 8)} of {pool}" for pool, names in by_pool.items())
+    facts = [claim.nearness] if claim.nearness else []
+    if claim.link_score is not None:
+        facts.append(f"mean link score {claim.link_score:.3g} of 70")
+    return f"{text}; {', '.join(facts)}" if facts else text
+
+
+def _weighing(weighing: Weighing) -> str:
+    """Costs as the `best` mode compares them: less is better, link before waste."""
+    text = f"devices cost {weighing.here} here"
+    if weighing.cost_elsewhere is None:
+        return f"{text}, and can be had nowhere else"
+    return f"{text}; the cheapest elsewhere, on {weighing.elsewhere}, {weighing.cost_elsewhere}"
 
 
 def _more(count: int, shown: int) -> list[str]:

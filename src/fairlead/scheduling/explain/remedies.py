@@ -26,6 +26,7 @@ Kind = Literal[
 _TAINT: Final = re.compile(r"node\(s\) had untolerated taint \{(?P<key>[^:}]+): ?(?P<value>[^}]*)\}")
 _INSUFFICIENT: Final = re.compile(r"Insufficient (?P<name>\S+)")
 _MOST_HOLDERS: Final = 6
+_MOST_OF_A_KIND: Final = 2
 _MOST_SHOWN: Final = 5
 
 
@@ -75,6 +76,8 @@ def find_remedies(
     for change in _changes(trials, gang, explanation, holders):
         if len(found) >= most or trials.is_cut:
             break
+        if sum(each.kind == change.kind for each in found) >= _MOST_OF_A_KIND:
+            continue
         placed = trials.place_without(change.gang, change.leaving)
         if placed is not None:
             found.append(_remedy(change, placed))

@@ -1,18 +1,25 @@
-"""What a pod has where it stands, or would have: node, devices, how these lie to each other, what is left there."""
+"""What a pod has where it stands, or would have: node, devices, how these lie to each other, what is left there.
+
+And what speaks for it: what the devices cost by the measure of the `best` mode, and what they would cost elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Final
 
-from fairlead.kube.objects.devices import AllocationResult
+from fairlead.kube.objects.devices import AllocationResult, ResourceClaim
+from fairlead.scheduling.allocator.cost import Cost
 from fairlead.scheduling.allocator.devices import DeviceId, PreparedDevice
+from fairlead.scheduling.allocator.links import CLOSEST, distance, spot_of
 from fairlead.scheduling.explain.neighbours import classes_of
+from fairlead.scheduling.fleet.device_offers import Offer
 from fairlead.scheduling.fleet.fleet import ClaimState, Fleet
 from fairlead.scheduling.fleet.options import NOWHERE, Outlook
 from fairlead.scheduling.fragmentation import MOST, class_claim
-from fairlead.scheduling.snapshot import PodView
+from fairlead.scheduling.snapshot import PodView, Shape
 from fairlead.scheduling.verdict import Assignment
 
 _NEARNESS: Final = (
@@ -30,10 +37,20 @@ class ClaimDevices:
     """The devices of one claim."""
 
     claim: str
-    devices: tuple[str, ...]
-    """As `driver/pool/device`."""
+    devices: tuple[DeviceId, ...]
     nearness: str = ""
     """What they have in common: "one PCIe switch"; "" for a single device or where drivers tell nothing."""
+    link_score: float | None = None
+    """The mean score of their pairs, 70 for the closest (see `allocator.links`); None for a single device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """What devices for the same claims cost: here, and where they are cheapest elsewhere."""
+
+    here: Cost
+    elsewhere: str = ""
+    cost_elsewhere: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,8 @@ class Place:
     claims: tuple[ClaimDevices, ...] = ()
     left: Mapping[str, int] = field(default_factory=dict)
     """Class of its devices -> how many more of them can be had on the node."""
+    weighing: Weighing | None = None
+    """None where it has no devices of its own, or the first that do are taken (`upstream` mode)."""
     alternatives: tuple[str, ...] = ()
     """The next best nodes."""
     fitting: int = 0
@@ -52,7 +71,7 @@ class Place:
 
 
 def place_of(fleet: Fleet, pod: PodView, node: str, allocations: Mapping[str, AllocationResult]) -> Place:
-    """`allocations` are those of its claims by name."""
+    """A pod that is on the node with these allocations of its claims, by name."""
     known = {device.id: device for device in fleet.devices.devices_of(node)}
     claims = tuple(_claim_devices(name, result, known) for name, result in allocations.items())
     states = (fleet.claims.get((pod.namespace, name)) for name in allocations)
@@ -67,25 +86,60 @@ def standing_place(fleet: Fleet, pod: PodView) -> Place | None:
         return None
     states = {name: fleet.claims.get((pod.namespace, name)) for name in pod.claims}
     given = {name: state.allocation for name, state in states.items() if state is not None and state.allocation}
-    return place_of(fleet, pod, node.name, given)
+    place = place_of(fleet, pod, node.name, given)
+    with fleet.trial():
+        fleet.lift(pod.uid, frees_claims=True)
+        lacking = [state.claim for state in states.values() if state is not None and state.allocation is None]
+        return replace(place, weighing=weigh(fleet, lacking, node.name))
 
 
-def assigned_place(outlook: Outlook, assignment: Assignment) -> Place:
-    """Where a pod would go, and which nodes are next best; asked of the fleet without it, as is what its node has left."""
-    fleet, pod = outlook.fleet, assignment.pod
-    made = place_of(fleet, pod, assignment.node, assignment.allocations)
-    scores = outlook.of(pod.shape).scores
-    order = sorted((row for row in range(len(scores)) if scores[row] > NOWHERE), key=lambda row: (-scores[row], row))
-    names = [node.name for row in order if (node := fleet.nodes[row]) is not None]
-    others = tuple(name for name in names if name != assignment.node)[:_MOST_ALTERNATIVES]
-    return Place(made.pod, made.node, made.claims, made.left, others, len(names))
+def assigned_places(outlook: Outlook, assignments: Sequence[Assignment]) -> tuple[Place, ...]:
+    """Where pods would go that the fleet does not hold, and for the first of each shape which nodes are next best."""
+    fleet = outlook.fleet
+    ranked: dict[Shape, list[str]] = {}
+    weighings: list[Weighing | None] = []
+    made: list[Place] = []
+    with fleet.trial():
+        for each in assignments:
+            first = each.pod.shape not in ranked
+            if first:
+                ranked[each.pod.shape] = _ranked(outlook, each.pod.shape)
+            claims = each.pod.shape.own_claims
+            weighings.append(weigh(fleet, claims, each.node) if first else None)
+            fleet.place(each.pod, fleet.row_of[each.node])
+        for each, weighing in zip(assignments, weighings, strict=True):
+            place = replace(place_of(fleet, each.pod, each.node, each.allocations), weighing=weighing)
+            names = ranked.pop(each.pod.shape, None)
+            if names is not None:
+                others = tuple(name for name in names if name != each.node)[:_MOST_ALTERNATIVES]
+                place = replace(place, alternatives=others, fitting=len(names))
+            made.append(place)
+    return tuple(made)
 
 
-def _claim_devices(name: str, result: AllocationResult, known: Mapping[DeviceId, PreparedDevice]) -> ClaimDevices:
-    results = result.devices.results if result.devices is not None else ()
-    ids = [DeviceId(each.driver, each.pool, each.device) for each in results]
-    devices = [known[each] for each in ids if each in known]
-    return ClaimDevices(name, tuple(map(str, ids)), nearness(devices) if len(devices) == len(ids) else "")
+def weigh(fleet: Fleet, claims: Sequence[ResourceClaim], node: str) -> Weighing | None:
+    """What devices for the claims, which have none, would cost now on the node and elsewhere."""
+    book = fleet.devices
+    if not claims or book.mode != "best":
+        return None
+    wants = book.wants(tuple(claims))
+    costs = {
+        each.name: offer.cost
+        for each in fleet.nodes
+        if each is not None and isinstance(offer := book.offer(wants, each.name), Offer)
+    }
+    here = costs.pop(node, None)
+    if here is None:
+        return None
+    cheapest = min(costs, key=lambda name: (costs[name], name), default="")
+    return Weighing(here, cheapest, costs.get(cheapest))
+
+
+def link_score(devices: Sequence[PreparedDevice]) -> float | None:
+    """The mean score of all pairs; None for fewer than two devices."""
+    spots = [spot_of(device) for device in devices]
+    scores = [CLOSEST - distance(one, other) for one, other in combinations(spots, 2)]
+    return sum(scores) / len(scores) if scores else None
 
 
 def nearness(devices: Sequence[PreparedDevice]) -> str:
@@ -102,6 +156,22 @@ def nearness(devices: Sequence[PreparedDevice]) -> str:
             return f"one {word}"
         spread = f"{different} {word}s"
     return spread
+
+
+def _ranked(outlook: Outlook, shape: Shape) -> list[str]:
+    """Nodes that fit the shape, the best first."""
+    scores = outlook.of(shape).scores
+    rows = sorted((row for row in range(len(scores)) if scores[row] > NOWHERE), key=lambda row: (-scores[row], row))
+    return [node.name for row in rows if (node := outlook.fleet.nodes[row]) is not None]
+
+
+def _claim_devices(name: str, result: AllocationResult, known: Mapping[DeviceId, PreparedDevice]) -> ClaimDevices:
+    results = result.devices.results if result.devices is not None else ()
+    ids = tuple(DeviceId(each.driver, each.pool, each.device) for each in results)
+    devices = [known[each] for each in ids if each in known]
+    if len(devices) < len(ids):
+        return ClaimDevices(name, ids)
+    return ClaimDevices(name, ids, nearness(devices), link_score(devices))
 
 
 def _left(fleet: Fleet, node: str, claims: Iterable[ClaimState]) -> dict[str, int]:

@@ -3,13 +3,14 @@ what has a place, the place."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from fairlead.scheduling.explain.nearest import NearestMiss, fleet_wide, nearest_miss
-from fairlead.scheduling.explain.neighbours import GangOf, Holder, Rights
+from fairlead.scheduling.explain.neighbours import GangOf, Holder, Spared
 from fairlead.scheduling.explain.remedies import Remedy, find_remedies
-from fairlead.scheduling.explain.standing import Place, assigned_place, standing_place
+from fairlead.scheduling.explain.standing import Place, assigned_places, standing_place
 from fairlead.scheduling.explain.trials import Trials
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
@@ -54,8 +55,8 @@ class Teller:
 
     outlook: Outlook
     gang_of: GangOf
-    spared: Rights = lambda _: ""
-    """Why a gang may not be made to leave for the one whose story is told; "" where it may."""
+    spared_for: Callable[[Gang], Spared] = lambda _: lambda _: ""
+    """For the gang whose story is told: why another may not be made to leave for it; "" where it may."""
 
     def tell(self, verdict: Verdict, trials: Trials | None = None) -> Story:
         """The story of a decision. `trials` bounds the search for remedies."""
@@ -70,15 +71,16 @@ class Teller:
         return Story(gang, "bound", self._standing(gang))
 
     def _placed(self, verdict: Placed) -> Story:
-        would_go = tuple(assigned_place(self.outlook, each) for each in verdict.assignments)
+        would_go = assigned_places(self.outlook, verdict.assignments)
         return Story(verdict.gang, "fits", (*self._standing(verdict.gang), *would_go), verdict)
 
     def _refused(self, verdict: Refused, trials: Trials) -> Story:
         fleet, gang, explanation = self.outlook.fleet, verdict.gang, verdict.explanation
         if explanation.because is Because.GATE:
             return Story(gang, "refused", self._standing(gang), verdict)
-        nearest = nearest_miss(fleet, gang, explanation, self.gang_of, self.spared)
-        near = nearest.holders if nearest is not None else fleet_wide(fleet, gang, self.gang_of, self.spared)
+        spared = self.spared_for(gang)
+        nearest = nearest_miss(fleet, gang, explanation, self.gang_of, spared)
+        near = nearest.holders if nearest is not None else fleet_wide(fleet, gang, self.gang_of, spared)
         near = tuple(each for each in near if each.gang != gang.key)
         remedies = find_remedies(trials, gang, explanation, near)
         return Story(gang, "refused", self._standing(gang), verdict, nearest, near, remedies, trials.is_cut)
