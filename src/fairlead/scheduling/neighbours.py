@@ -84,9 +84,11 @@ class Neighbours:
         self._relations: dict[Shape, Relation | None] = {}
         self._size = columns.size
         self.wanted = self._zeros()
+        """Pods that satisfy all required affinity."""
         self.shunned: dict[str, Integers] = {}
         self.shuns: dict[str, Integers] = {}
         self.pull: dict[str, Integers] = {}
+        """By level and row: pods not to be with, those that do not want to be with it, and weights of wishes."""
         self.counts: list[Integers] = [self._zeros() for _ in shape.spread]
         for standing, rows in columns.placed.items():
             relation = self._relation(standing)

@@ -66,7 +66,7 @@ class Columns:
         """Pods of a shape, by row."""
         self.image_nodes: Counter[str] = Counter()
         """Image -> nodes that have it."""
-        self.images_version = 0
+        self._image_versions: Counter[str] = Counter()
         self.node_number = 0
         self.levels_version = 0
         """Rises when a row's domain at a level that was asked for is another one."""
@@ -88,6 +88,11 @@ class Columns:
             for row in range(self.size):
                 self._set_amounts(row, (name,))
         return found
+
+    def image_state(self, names: Iterable[str]) -> tuple[int, ...]:
+        """Different whenever there are other nodes that have the images, or another number of nodes."""
+        versions = [self._image_versions[name] for name in names]
+        return (self.node_number, *versions) if any(versions) else ()
 
     def domains(self, level: str) -> Domains:
         """The domains of a level."""
@@ -165,8 +170,9 @@ class Columns:
     def _set_node(self, row: int) -> None:
         before, node = self._nodes[row], self.fleet.nodes[row]
         self._nodes[row] = node
-        self._count_images(before, -1)
-        self._count_images(node, 1)
+        if (before and before.images) != (node and node.images):
+            self._count_images(before, -1)
+            self._count_images(node, 1)
         self.node_number += (node is not None) - (before is not None)
         for level in list(self._domains):
             if (before and before.value(level)) != (node and node.value(level)):
@@ -208,10 +214,9 @@ class Columns:
         )
 
     def _count_images(self, node: NodeView | None, delta: int) -> None:
-        if node is not None and node.images:
-            self.images_version += 1
-            for name in node.images:
-                self.image_nodes[name] += delta
+        for name in node.images if node is not None else ():
+            self.image_nodes[name] += delta
+            self._image_versions[name] += 1
 
 
 def counted(shape: Shape) -> tuple[int, int]:

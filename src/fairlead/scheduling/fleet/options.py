@@ -61,7 +61,7 @@ class Options:
         self._has_devices = device_number(shape) > 0 or bool(shape.own_claims or shape.shared_claims)
         self._claims_state: tuple[object, ...] = ()
         self._claim_terms: tuple[tuple[Term, ...], ...] = ()
-        self._images_version = -1
+        self._images: tuple[int, ...] = ()
         self._levels_version = -1
         self._wants: Wants | None = None
         self._barriers: list[Barrier] = []
@@ -163,7 +163,7 @@ class Options:
     def _take_in(self, changes: Iterable[Change]) -> None:
         rows: dict[int, None] = {}
         is_crowd_changed = False
-        is_all = bool(self.shape.images) and self._images_version != self.columns.images_version
+        is_all = self._images != self.columns.image_state(self.shape.images)
         for change in changes:
             row = change.row
             if row < 0:
@@ -296,9 +296,9 @@ class Options:
             plain = weights.LEAST_ALLOCATED * least_allocated(shape, columns, rows)
             plain += weights.BALANCED_ALLOCATION * balanced_allocation(shape, columns, rows)
             plain += weights.DEVICES_SPARED * devices_spared(shape, columns, rows)
-        if columns.image_nodes and shape.images:
+        self._images = columns.image_state(shape.images)
+        if self._images:
             plain += weights.IMAGE_LOCALITY * image_locality(shape, columns, rows)
-        self._images_version = columns.images_version
         self._plain[rows] = plain
 
     def _combine(self, fits: Mask) -> None:
