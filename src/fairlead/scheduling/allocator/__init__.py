@@ -4,9 +4,12 @@ Slices, classes, claims and what is in use go in; allocations come out, or the f
 """
 
 from fairlead.scheduling.allocator.allocate import DEFAULT_BUDGET, allocate
+from fairlead.scheduling.allocator.allocate_best import allocate_best
+from fairlead.scheduling.allocator.cost import Cost
 from fairlead.scheduling.allocator.devices import DeviceId, PoolId, prepare_slice
 from fairlead.scheduling.allocator.errors import AllocationError, Fault
 from fairlead.scheduling.allocator.features import EVERY_FEATURE, Features
+from fairlead.scheduling.allocator.held import NOTHING_HELD, Given, Held
 from fairlead.scheduling.allocator.in_use import NOTHING_IN_USE, InUse, tally_allocations
 from fairlead.scheduling.allocator.nodes import NodePlace
 from fairlead.scheduling.allocator.pools import Catalogue, NodePools, build_catalogue
@@ -16,16 +19,20 @@ from fairlead.scheduling.allocator.verdict import Allocated, Decision, DoesNotFi
 __all__ = [
     "DEFAULT_BUDGET",
     "EVERY_FEATURE",
+    "NOTHING_HELD",
     "NOTHING_IN_USE",
     "Allocated",
     "AllocationError",
     "Catalogue",
+    "Cost",
     "Decision",
     "DeviceId",
     "DoesNotFit",
     "Failed",
     "Fault",
     "Features",
+    "Given",
+    "Held",
     "InUse",
     "NodePlace",
     "NodePools",
@@ -35,6 +42,7 @@ __all__ = [
     "PoolId",
     "Reason",
     "allocate",
+    "allocate_best",
     "build_catalogue",
     "plan_claims",
     "prepare_slice",

@@ -36,9 +36,9 @@ class Refusal:
         return self.text
 
 
-def refusal_of(decision: DoesNotFit | Failed, steps: int = 0) -> Refusal:
-    """A search's answer in the words of a scheduler. `steps` were made before."""
+def refusal_of(decision: DoesNotFit | Failed) -> Refusal:
+    """A search's answer in the words of a scheduler."""
     text = f"cannot allocate all claims: {decision}"
     if isinstance(decision, DoesNotFit):
-        return Refusal(text, obstacles=decision.obstacles, steps=steps + decision.steps)
-    return Refusal(text, decision.fault, not decision.on_this_node, steps=steps + decision.steps)
+        return Refusal(text, obstacles=decision.obstacles, steps=decision.steps)
+    return Refusal(text, decision.fault, not decision.on_this_node, steps=decision.steps)

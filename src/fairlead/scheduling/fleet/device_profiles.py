@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from fairlead.scheduling.allocator import NodePools, Plan
-from fairlead.scheduling.allocator.allocate import Found, find_first
-from fairlead.scheduling.allocator.best import Best, cost_of, find_best
-from fairlead.scheduling.allocator.held import Given, Held, hold_more, in_use_of
+from fairlead.scheduling.allocator.allocate_best import Choice, choose_best, choose_first
+from fairlead.scheduling.allocator.held import Held, hold_more
 from fairlead.scheduling.allocator.problem import Problem
-from fairlead.scheduling.allocator.state import Grant
 from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
 
 Mode = Literal["upstream", "best"]
@@ -56,35 +54,11 @@ class Profile:
         return count
 
     def _search(self, held: Held) -> Offer | Refusal:
-        steps = 0
-        if self._mode == "best":
-            best = find_best(self._problem, held)
-            if isinstance(best, Best):
-                return Offer(best.given, best.cost, best.is_proven, best.steps)
-            steps = best.steps
-        # Also to be told what stands in the way, or when the search for the best was cut off with nothing in hand.
-        found = find_first(self._plan, self._view, in_use_of(self._view, held))
-        if not isinstance(found, Found):
-            return refusal_of(found, steps)
-        given = given_by(self._plan, found)
-        return Offer(given, cost_of(self._problem, held, given), is_best=False, steps=steps + found.steps)
-
-
-def given_by(plan: Plan, found: Found) -> tuple[Given, ...]:
-    """A first-fit search's answer by place."""
-    return tuple(
-        Given(claim, *_place(plan, claim, grant), grant.position)
-        for claim, grants in enumerate(found.grants)
-        for grant in grants
-    )
-
-
-def _place(plan: Plan, claim: int, grant: Grant) -> tuple[int, int]:
-    for i, request in enumerate(plan.claims[claim].requests):
-        for k, alternative in enumerate(request.alternatives):
-            if alternative is grant.alternative:
-                return i, k
-    raise LookupError(f"claim {plan.claims[claim].key} has no request {grant.alternative.name}")
+        choose = choose_best if self._mode == "best" else choose_first
+        choice = choose(self._plan, self._view, self._problem, held)
+        if isinstance(choice, Choice):
+            return Offer(choice.given, choice.cost, choice.is_best, choice.steps)
+        return refusal_of(choice)
 
 
 def trim(remembered: dict[Any, Any]) -> None:
