@@ -93,8 +93,12 @@ class Planner:
         return self.roster.find(namespace, name)
 
     def failed(self, uids: Iterable[str], now_s: float) -> None:
-        """What was decided for these pods is not written, or not known to be: it is taken back and decided anew."""
+        """What was decided for these pods is not written, or not known to be: it is taken back and decided anew. Room
+        that was to be cleared for them is not kept any longer."""
         for uid in uids:
+            gang = self.roster.gang_of(uid)
+            if gang is not None:
+                self.reservations.drop(gang.key)
             standing = self.fleet.pods.get(uid)
             if standing is None or standing.pod.node:
                 continue
