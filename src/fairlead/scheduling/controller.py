@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fairlead.api.queue import QUEUES
 from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.backoff import Backoff
 from fairlead.kube.client import Client
 from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Handler, Informer, Informers
@@ -33,9 +35,11 @@ from fairlead.scheduling.commit.evictor import Evictor, Leaving
 from fairlead.scheduling.commit.faults import Requests
 from fairlead.scheduling.commit.group_reports import GroupNews, GroupReports
 from fairlead.scheduling.commit.leftover_sweep import LeftoverSweep
+from fairlead.scheduling.commit.queue_reports import EVERY_S, QueueReports
 from fairlead.scheduling.commit.reports import Reports, Waits
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.planner import Planner
+from fairlead.scheduling.queues.view import QueueReport, report
 from fairlead.scheduling.repairs import Followed, Repairs
 from fairlead.scheduling.roster import Identity
 from fairlead.scheduling.settings import Settings
@@ -55,6 +59,7 @@ CONCURRENT_REQUESTS: Final = 32
 PATIENCE_S: Final = 60.0
 """How long a write is tried while the API server is in trouble."""
 SYNC_S: Final = 60.0
+_PLAN_BACKOFF: Final = Backoff(first_s=1.0, max_s=10.0)
 _SHORTEST_WAIT_S: Final = 0.005
 
 
@@ -104,7 +109,9 @@ class Scheduler:
         )
         self._sweep = LeftoverSweep(self.binder.claims, copies.claims.store, self._is_pending, clock=clock)
         self._sources = Sources(client, informers, self.planner, self._wake, clock=clock)
+        self._abandons: dict[str, int] = {}  # gang key -> plans for it in a row that could not be carried out
         self._groups: GroupReports | None = None
+        self._queues: QueueReports | None = None
 
     @property
     def now_s(self) -> float:
@@ -125,6 +132,7 @@ class Scheduler:
                 group.create_task(self._decide())
                 group.create_task(self._reports.run())
                 group.create_task(self._tell_groups())
+                group.create_task(self._tell_queues())
                 group.create_task(self._look_for_kinds())
         finally:
             self._reports.flush()
@@ -174,6 +182,7 @@ class Scheduler:
     def _act(self, verdict: Verdict) -> None:
         match verdict:
             case Placed():
+                self._abandons.pop(verdict.gang.key, None)
                 self.binder.submit(verdict)
             case Cleared():
                 self._clear(verdict)
@@ -208,14 +217,22 @@ class Scheduler:
         self._wake()
 
     def _broken(self, gang: Gang, pods: Sequence[PodView], why: str) -> None:
-        sentence = f"gang {gang.key} was being bound and cannot be completed: {why}"
+        sentence = f"{gang.key} was being bound and cannot be completed: {why}"
         self.evictor.remove([Leaving(pod, "GangBroken", "GangBroken", sentence) for pod in pods])
 
     def _abandoned(self, cleared: Cleared, why: str) -> None:
-        self.planner.failed([pod.uid for pod in cleared.gang.pods], self.now_s)
-        for pod in cleared.gang.pods:
+        gang = cleared.gang
+        for pod in gang.pods:
             self._reports.waits(Waits(pod, "Unschedulable", f"room could not be made: {why}", ""))
-        self._wake()
+        failures = self._abandons[gang.key] = self._abandons.get(gang.key, 0) + 1
+
+        def give_up() -> None:
+            self.planner.reservations.drop(gang.key)
+            self.planner.failed([pod.uid for pod in gang.pods], self.now_s)
+            self._wake()
+
+        # What refused now will most likely refuse a moment later, too.
+        asyncio.get_running_loop().call_later(_PLAN_BACKOFF.delay_s(failures), give_up)
 
     def _is_gated(self, pod: PodView) -> bool:
         copy = self._core.pods.store.get(pod.name, pod.namespace)
@@ -257,6 +274,11 @@ class Scheduler:
         rules = self._sources.followed.pop(DEVICE_TAINT_RULES, None)
         if rules is not None:
             self._repairs.follow_rules(rules)
+        queues = self._sources.followed.pop(QUEUES, None)
+        if queues is not None:
+            self._queues = QueueReports(
+                self._client, QUEUES, queues.store, self._requests, self._queue_reports, clock=self._clock
+            )
         for resource in POD_GROUP_VERSIONS:
             groups = self._sources.followed.pop(resource, None)
             if groups is not None:
@@ -265,6 +287,17 @@ class Scheduler:
     def _tell_group(self, gang: Gang, news: GroupNews) -> None:
         if self._groups is not None and gang.kind == "PodGroup":
             self._groups.tell(gang.namespace, gang.name, news)
+
+    def _queue_reports(self) -> tuple[Mapping[str, QueueReport], Mapping[str, str]]:
+        turns = self.planner.turns
+        usage = turns.usage.values if turns.usage is not None else None
+        return report(turns.tree, turns.holdings, turns.shares, turns.backlog, usage), turns.faults
+
+    async def _tell_queues(self) -> None:
+        while True:
+            await self._clock.sleep(EVERY_S)
+            if self._queues is not None:
+                await self._queues.write_all()
 
     async def _tell_groups(self) -> None:
         while True:

@@ -83,9 +83,9 @@ def _sentence(gang: Gang, loss: Loss, evict: tuple[PodView, ...], bare: Collecti
     if gang.is_single:
         text = f"{loss.what}: the pod is evicted"
     elif len(evict) == len(gang.bound):
-        text = f"{loss.what}: gang {gang.key} is placed anew, {_names(evict)} evicted"
+        text = f"{loss.what}: {gang.key} is placed anew, {_names(evict)} evicted"
     else:
-        text = f"{loss.what}: of gang {gang.key}, {_names(evict)} evicted"
+        text = f"{loss.what}: of {gang.key}, {_names(evict)} evicted"
     orphans = tuple(pod for pod in evict if pod.uid in bare)
     if not orphans:
         return text

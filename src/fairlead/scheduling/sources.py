@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+from fairlead.api.queue import QUEUES
 from fairlead.clock import SYSTEM, Clock
 from fairlead.kube.authorization import CredentialsError
 from fairlead.kube.client import Client
@@ -34,8 +35,6 @@ _LOG = logging.getLogger("fairlead.scheduling")
 LOOK_AGAIN_S: Final = 30.0
 """How often kinds that were not there are looked for."""
 _RETRY_S: Final = 1.0
-
-QUEUES: Final = Resource.of("fairlead.dev/v1alpha1", "queues", "Queue", namespaced=False)
 
 OPTIONAL: Final[tuple[tuple[Resource[Any], ...], ...]] = (
     (DEVICE_CLASSES,),

@@ -108,13 +108,13 @@ class Binder:
             if failed and why:
                 await self._give_back(order, {binding.pod.uid for binding in failed})
         except Exception as error:
-            _LOG.exception("gang %s: commit failed", order.gang.key)
+            _LOG.exception("%s: commit failed", order.gang.key)
             why = f"{type(error).__name__}: {error}"
         finally:
             for uid in order.uids:
                 self.in_flight.pop(uid, None)
         if failed and why:
-            _LOG.info("gang %s: %d pods are not bound: %s", order.gang.key, len(failed), why)
+            _LOG.info("%s: %d pods are not bound: %s", order.gang.key, len(failed), why)
             self._outcomes.failed(order.gang, [binding.pod for binding in failed], why)
 
     # Claims and waiting

@@ -113,18 +113,18 @@ class Evictor:
         except RefusedByBudgetError as error:
             self._abandoned(cleared, str(error))
         except (ApiError, CommitFailedError) as error:
-            _LOG.warning("gang %s: room is not made: %s", cleared.gang.key, error)
+            _LOG.warning("%s: room is not made: %s", cleared.gang.key, error)
             self._abandoned(cleared, str(error))
 
     async def _remove(self, pods: Sequence[Leaving]) -> None:
         async def remove(each: Leaving) -> None:
             try:
+                pod, copy = each.pod, self._pods.get(each.pod.name, each.pod.namespace)
                 await self._mark(each)
-                pod = each.pod
                 await self._requests.send(
                     lambda: self._client.delete(PODS, pod.name, pod.namespace, uid=pod.uid), f"pod {pod.full_name}"
                 )
-                self._tell(each)
+                self._tell(each, copy)
             except (NotFound, Conflict):
                 return
             except (ApiError, CommitFailedError) as error:
@@ -147,7 +147,7 @@ class Evictor:
         except (NotFound, Conflict):
             return
         if not dry_run:
-            self._tell(each)
+            self._tell(each, copy)
 
     async def _ask(self, each: Leaving, dry_run: bool) -> None:
         pod = each.pod
@@ -178,8 +178,8 @@ class Evictor:
             f"pod {pod.full_name}",
         )
 
-    def _tell(self, each: Leaving) -> None:
-        copy = self._pods.get(each.pod.name, each.pod.namespace)
+    def _tell(self, each: Leaving, copy: Pod | None) -> None:
+        """`copy`: the pod as it was before it left."""
         if copy is not None:
             self._events.warning(PODS, copy, each.event, each.sentence, action="Evicting")
 
