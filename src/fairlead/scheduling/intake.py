@@ -48,6 +48,8 @@ class Intake:
         self.fleet = fleet
         self.names = names
         self.stirred = 0
+        self.supplied = 0
+        """Rises whenever there may be more or less of something than before: nodes, devices."""
         self.claims: dict[ClaimKey, ResourceClaim] = {}
         self.queues: dict[str, Json] = {}
         """Queue objects by name."""
@@ -99,7 +101,7 @@ class Intake:
             Node: self._lose_node,
             ResourceClaim: self._lose_claim,
             ResourceSlice: self._lose_slice,
-            DeviceClass: lambda obj: self.fleet.devices.remove_class(obj.metadata.name),
+            DeviceClass: self._lose_class,
             DeviceTaintRule: self._lose_rule,
             Namespace: self._lose_namespace,
             PriorityClass: lambda obj: _take(self._priorities, obj.metadata.name),
@@ -227,7 +229,7 @@ class Intake:
         if before is not None and _is_alike(before, view):
             return
         row = self.fleet.set_node(view)
-        self.stirred += 1
+        self._supply_changed()
         for pod in self._homeless.pop(name, {}).values():
             self.fleet.put(pod, row)
 
@@ -241,30 +243,35 @@ class Intake:
             self.fleet.lift(uid)
             self._homeless.setdefault(name, {})[uid] = standing.pod
         self.fleet.remove_node(name)
+        self._supply_changed()
 
     # Devices
 
     def _see_slice(self, slice_: ResourceSlice) -> None:
         self.fleet.devices.set_slice(slice_)
-        self.stirred += 1
+        self._supply_changed()
 
     def _lose_slice(self, slice_: ResourceSlice) -> None:
         self.fleet.devices.remove_slice(slice_.metadata.name)
-        self.stirred += 1
+        self._supply_changed()
 
     def _see_class(self, device_class: DeviceClass) -> None:
         self.fleet.devices.set_class(device_class)
-        self.stirred += 1
+        self._supply_changed()
+
+    def _lose_class(self, device_class: DeviceClass) -> None:
+        self.fleet.devices.remove_class(device_class.metadata.name)
+        self._supply_changed()
 
     def _see_rule(self, rule: DeviceTaintRule) -> None:
         self._rules[rule.metadata.name] = rule
         self.fleet.devices.set_rules(self._rules.values())
-        self.stirred += 1
+        self._supply_changed()
 
     def _lose_rule(self, rule: DeviceTaintRule) -> None:
         if self._rules.pop(rule.metadata.name, None) is not None:
             self.fleet.devices.set_rules(self._rules.values())
-            self.stirred += 1
+            self._supply_changed()
 
     def _see_claim(self, claim: ResourceClaim) -> None:
         key = _key(claim)
@@ -289,6 +296,10 @@ class Intake:
         """Pods without a node that name a claim are looked at again."""
         for uid in list(self._users.get(key, ())):
             self.observe_again(uid)
+
+    def _supply_changed(self) -> None:
+        self.stirred += 1
+        self.supplied += 1
 
     # What pods refer to
 

@@ -63,6 +63,7 @@ class Planner:
         self.turns = Turns()
         self.reservations = Reservations(self.fleet)
         self._stirred = -1
+        self._supplied = -1
         self._pauses: dict[str, _Pause] = {}
         self._paused: dict[str, float] = {}  # gang key -> when it may be offered again though nothing happens
         self._refused_shapes: dict[tuple[Shape, str, int], Explanation] = {}
@@ -239,6 +240,7 @@ class Planner:
         if self.intake.queues_changed:
             self.intake.queues_changed = False
             self.turns.set_queues(self.intake.queues, now_s)
+            self._supplied = -1
         expired = self.reservations.expire(now_s)
         has_new = bool(expired)
         for identity in self.roster.take_changed():
@@ -248,9 +250,14 @@ class Planner:
             self._stirred = self.intake.stirred
             self._refused_shapes.clear()
             self._paused.clear()
-            if self.turns.has_queues:
-                self.turns.set_capacity(capacity_of(self.fleet, self.turns.resources()))
+            self._tell_capacity()
             self.turns.renew(now_s)
+
+    def _tell_capacity(self) -> None:
+        """Queues share what the fleet has, which is counted anew only when it may be different."""
+        if self.turns.has_queues and self._supplied != self.intake.supplied:
+            self._supplied = self.intake.supplied
+            self.turns.set_capacity(capacity_of(self.fleet, self.turns.resources()))
 
     def _sync_gang(self, identity: Identity) -> bool:
         """A gang was touched. Whether it waits."""
