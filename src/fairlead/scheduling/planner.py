@@ -69,6 +69,7 @@ class Planner:
         self._refused_shapes: dict[tuple[Shape, str, int], Explanation] = {}
         self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
         self._ready: deque[Verdict] = deque()
+        self._running: dict[str, Gang] = {}  # by key: those with pods on nodes
         self._bystanders: dict[str, Bystander] = {}
         self._keys: dict[Identity, str] = {}
 
@@ -202,16 +203,15 @@ class Planner:
 
     def _candidates(self) -> list[Bystander]:
         """All that run, as what could make room."""
-        kept: dict[str, Bystander] = {}
-        for gang in self.roster.gangs():
-            if not gang.bound:
-                continue
-            known = self._bystanders.get(gang.key)
+        found: list[Bystander] = []
+        for key, gang in self._running.items():
+            known = self._bystanders.get(key)
             if known is None or known.gang is not gang:
-                known = Bystander(gang, self.turns.queue_of(gang))
-            kept[gang.key] = known
-        self._bystanders = kept
-        return list(kept.values())
+                known = self._bystanders[key] = Bystander(gang, self.turns.queue_of(gang))
+            found.append(known)
+        if len(self._bystanders) > 2 * len(found) + 64:
+            self._bystanders = {each.gang.key: each for each in found}
+        return found
 
     def _note(self, key: str, verdict: Verdict, now_s: float) -> None:
         """What a verdict means for turns, pauses and rooms held."""
@@ -268,10 +268,15 @@ class Planner:
                 del self._keys[identity]
                 self._forget(key)
                 self.turns.drop(key)
+                self._running.pop(key, None)
                 if self.reservations.drop(key):
                     self.intake.stirred += 1
             return False
         self._keys[identity] = gang.key
+        if gang.bound:
+            self._running[gang.key] = gang
+        else:
+            self._running.pop(gang.key, None)
         why_not = self.turns.put(gang)
         if why_not:
             explanation = Explanation(Because.GATE if gang.waits_for else Because.QUOTA, why_not)
