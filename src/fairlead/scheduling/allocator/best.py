@@ -204,6 +204,9 @@ class _Search:
             position = frame.candidates[frame.at]
             frame.at += 1
             self._steps += 1
+            if self._is_too_dear(state.add_link(frame.trial.claim, position)):
+                frame.reached = True
+                continue
             if not state.take(frame.trial, position):
                 continue
             if self._is_too_dear(0):
