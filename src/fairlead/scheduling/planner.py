@@ -19,7 +19,6 @@ from typing import Any, Final
 from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander
 from fairlead.scheduling.eviction.needs import need_of
-from fairlead.scheduling.eviction.queue_rights import demand_of
 from fairlead.scheduling.eviction.reasons import NoRoom
 from fairlead.scheduling.eviction.reservations import Reservations
 from fairlead.scheduling.eviction.room import EvictionLimits, find_room
@@ -185,7 +184,7 @@ class Planner:
         return verdict
 
     def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
-        return self.turns.rules.may_start(self.turns.queue_of(gang), demand_of(pods), gang.is_preemptible)
+        return self.turns.rules.may_start(self.turns.queue_of(gang), self.turns.demand(pods), gang.is_preemptible)
 
     def _make_room(self, gang: Gang, refused: Refused, now_s: float) -> Verdict:
         found = find_room(
@@ -217,7 +216,7 @@ class Planner:
         """What a verdict means for turns, pauses and rooms held."""
         if isinstance(verdict, Placed):
             self._forget(key)
-            self.turns.backlog.placed(key, demand_of([each.pod for each in verdict.assignments]))
+            self.turns.backlog.placed(key, self.turns.demand([each.pod for each in verdict.assignments]))
             for assignment in verdict.assignments:
                 self.roster.touch_pod(assignment.pod.uid)
             if _is_asked_for(verdict):

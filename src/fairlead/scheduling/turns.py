@@ -6,7 +6,7 @@ which each waiting gang is offered once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,13 +15,13 @@ from fairlead.scheduling.eviction.queue_rights import demand_of as demand_of_pod
 from fairlead.scheduling.eviction.rights import BackfillRights
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.queues.holds import Waiting
-from fairlead.scheduling.queues.order import Backlog, OrderPolicy, demand_of
+from fairlead.scheduling.queues.order import Backlog, OrderPolicy
 from fairlead.scheduling.queues.read import read_queue
 from fairlead.scheduling.queues.rights import Rights
 from fairlead.scheduling.queues.shares import Shares, fair_shares
 from fairlead.scheduling.queues.tree import Membership, QueueTree, QueueView
 from fairlead.scheduling.queues.usage import DecayedUsage, Holdings, Running
-from fairlead.scheduling.snapshot import Amounts
+from fairlead.scheduling.snapshot import Amounts, PodView
 
 _NO_SHARES: Final = Shares({}, {}, {})
 _SHARES_LAST_S: Final = 1.0
@@ -50,6 +50,7 @@ class Turns:
         self.places: dict[str, Place] = {}
         """By the gang's key."""
         self._capacity: Amounts = {}
+        self._counted: frozenset[str] = frozenset()
         self.has_queues = False
         """Whether there are Queue objects: without, shares need not be reckoned."""
         self._shares_s = 0.0
@@ -85,6 +86,7 @@ class Turns:
         self.faults = faults
         self.tree = QueueTree(views)
         self.has_queues = bool(objects)
+        self._counted = frozenset(self.resources())
         self.holdings = Holdings(self.tree)
         if self.has_queues and self.usage is None:
             self.usage = DecayedUsage(now_s)
@@ -96,6 +98,12 @@ class Turns:
     def resources(self) -> set[str]:
         """The resources that queues speak of."""
         return {name for node in self.tree.nodes.values() for name in node.view.resources}
+
+    def demand(self, pods: Sequence[PodView]) -> Amounts:
+        """What pods take of the resources that queues speak of."""
+        if not self.has_queues:
+            return {}
+        return {name: amount for name, amount in demand_of_pods(pods).items() if name in self._counted}
 
     def set_capacity(self, capacity: Amounts) -> None:
         """What the cluster has of each resource, device classes of queues included. Counts from the next round on."""
@@ -112,7 +120,7 @@ class Turns:
             running = Running(
                 gang.key,
                 membership.queue,
-                demand_of_pods(bound),
+                self.demand(bound),
                 gang.priority,
                 gang.created_s,
                 gang.is_preemptible,
@@ -131,7 +139,7 @@ class Turns:
         if why_not:
             self._backlog.remove(gang.key)
             return why_not
-        self._backlog.add(gang, membership.queue, demand_of(gang))
+        self._backlog.add(gang, membership.queue, self.demand(gang.pods))
         return ""
 
     def drop(self, key: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sortedcontainers import SortedDict
@@ -65,7 +65,10 @@ class Holdings:
         """It holds its resources from now on; another of the same key is replaced."""
         self.drop(gang.key)
         self._gangs[gang.key] = gang
-        self._own.setdefault(gang.queue, SortedDict())[gang.rank] = gang
+        own = self._own.get(gang.queue)
+        if own is None:
+            own = self._own[gang.queue] = SortedDict()
+        own[gang.rank] = gang
         self._covered.pop(gang.queue, None)
         self._count(gang, 1)
 
@@ -80,6 +83,23 @@ class Holdings:
             del self._covered[gang.queue]
         self._count(gang, -1)
         return gang
+
+    def try_without(self, key: str, left: Running | None = None) -> Callable[[], None]:
+        """It holds nothing, or only `left`, until the function that is returned is called: then all is as before.
+        Whoever does this several times goes back in reverse, and changes nothing else meanwhile."""
+        gang = self._gangs[key]
+        known = self._covered.get(gang.queue)
+        if left is None:
+            self.drop(key)
+        else:
+            self.put(left)
+
+        def back() -> None:
+            self.put(gang)
+            if known is not None:
+                self._covered[gang.queue] = known
+
+        return back
 
     def of(self, queue: str) -> Amounts:
         """What the queue and those below it hold; for "" all gangs. Not to be kept: it changes with them."""
