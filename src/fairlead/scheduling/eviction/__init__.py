@@ -4,7 +4,7 @@
 """
 
 from fairlead.scheduling.eviction.budgets import Budget, Budgets
-from fairlead.scheduling.eviction.bystanders import Bystander, stands_without
+from fairlead.scheduling.eviction.bystanders import Bystander, serves, stands_without, yields
 from fairlead.scheduling.eviction.cost import Price, Rank, price_of
 from fairlead.scheduling.eviction.queue_rights import QueueRights
 from fairlead.scheduling.eviction.reasons import NoRoom
@@ -18,8 +18,6 @@ from fairlead.scheduling.eviction.rights import (
     PriorityRights,
     Right,
     Rights,
-    serves,
-    yields,
 )
 from fairlead.scheduling.eviction.room import EvictionLimits, find_room
 

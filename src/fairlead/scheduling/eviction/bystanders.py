@@ -25,6 +25,8 @@ class Bystander:
     price: Price = field(init=False)
     started_s: float | None = field(init=False)
     """When the first of them began to run; None where none has."""
+    yields: bool = field(init=False)
+    """Whether it gives way to serving."""
     is_pinned: bool = field(init=False)
     """Whether one of them belongs to its node: a static pod, or one of a DaemonSet."""
 
@@ -38,6 +40,7 @@ class Bystander:
             "surplus": _surplus(gang, pods),
             "price": price_of(pods),
             "started_s": min(started) if started else None,
+            "yields": yields(gang),
             "is_pinned": any(pod.facts is not None and pod.facts.is_mirror_or_daemon for pod in pods),
         }
         for name, value in derived.items():
@@ -53,6 +56,21 @@ class Bystander:
     def holder(self) -> str:
         """Who it is in a count of who holds what: its queue, or itself where it is in none."""
         return self.queue or self.gang.key
+
+
+def serves(gang: Gang) -> bool:
+    """Whether its pods serve requests (`fairlead.dev/work: serving`), all of them."""
+    return _all_work(gang, "serving")
+
+
+def yields(gang: Gang) -> bool:
+    """Whether a gang is batch work that may use what is idle of others' quotas, and gives way to serving."""
+    return gang.is_preemptible and _all_work(gang, "batch")
+
+
+def _all_work(gang: Gang, work: str) -> bool:
+    pods = (*gang.pods, *gang.bound)
+    return bool(pods) and all(pod.facts is not None and pod.facts.work == work for pod in pods)
 
 
 def stands_without(gang: Gang, gone: Collection[str]) -> bool:

@@ -10,7 +10,7 @@ from fairlead.scheduling.eviction.cost import Rank
 from fairlead.scheduling.eviction.draft import Draft
 from fairlead.scheduling.eviction.needs import Need
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import Rights
+from fairlead.scheduling.eviction.rights import Ledger
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Unit, Units
 from fairlead.scheduling.fleet.options import Outlook
@@ -46,7 +46,7 @@ class Case:
     gang: Gang
     need: Need
     units: Units
-    rights: Rights
+    ledger: Callable[[], Ledger]
     budgets: Budgets
     reasons: Reasons
     steps: Steps
@@ -57,7 +57,7 @@ class Case:
     def draft(self) -> Draft:
         """Nothing chosen yet."""
         tally = self.budgets.tally(binds=self.binds)
-        return Draft(self.outlook.fleet, self.rights.ledger(self.gang), tally, self.reasons)
+        return Draft(self.outlook.fleet, self.units, self.ledger(), tally, self.reasons)
 
     def prove(self, units: Iterable[Unit]) -> Plan | None:
         """Evicts these and no others, places the gang, and undoes it all. None where that is not allowed, or the gang

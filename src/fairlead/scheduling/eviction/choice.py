@@ -16,7 +16,7 @@ import numpy as np
 
 from fairlead.scheduling.eviction.draft import Draft
 from fairlead.scheduling.eviction.needs import Need
-from fairlead.scheduling.eviction.offers import NOTHING, Key, Offer, Row
+from fairlead.scheduling.eviction.offers import NOTHING, Key, Measure, Offer, Row
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Units
 from fairlead.scheduling.fleet.options import Outlook
@@ -82,18 +82,19 @@ class Chooser:
 
     def _make_slots(self, shape: Shape, wanted: int, rows: Rows) -> bool:
         """Takes victims until there is room for `wanted` pods of a shape on the rows."""
-        options = self._outlook.of(shape)
-        rooms = options.rooms(rows, wanted)
+        rooms = self._outlook.of(shape).rooms(rows, wanted)
         wanted -= int(rooms.sum())
         if wanted <= 0:
             return True
         self._steps.spend(len(rows))
         heap: list[tuple[Key, int, int]] = []
         candidates: dict[int, _Candidate] = {}
-        for row in rows:
+        measure = Measure(shape)
+        for row, room in zip(rows, rooms.tolist(), strict=True):
             if row not in self._units.on:
                 continue
-            candidate = candidates[row] = _Candidate(Row(self._outlook, self._units, self._draft, shape, row))
+            candidate = candidates[row] = _Candidate(Row(self._outlook, self._units, self._draft, measure, row))
+            candidate.row.counted = room
             guess = candidate.row.guess(wanted)
             if guess is not None:
                 heap.append((guess, row, 0))
@@ -114,32 +115,28 @@ class Chooser:
                 candidate.version += 1
                 heapq.heappush(heap, (now, number, candidate.version))
                 continue
-            wanted = self._accept(offer, shape, wanted, candidates, heap)
+            wanted = self._accept(offer, wanted, candidates, heap)
         return wanted <= 0
 
     def _accept(
         self,
         offer: Offer,
-        shape: Shape,
         wanted: int,
         candidates: dict[int, _Candidate],
         heap: list[tuple[Key, int, int]],
     ) -> int:
         """Takes an offer. How many pods still want a place."""
-        touched: dict[int, int] = {}
+        touched: dict[int, None] = {}
         for part in offer.parts:
-            for row in self._units.rows_of(part.unit):
-                if row in candidates and row not in touched:
-                    touched[row] = candidates[row].row.room(wanted + offer.slots)
+            touched |= dict.fromkeys(row for row in self._units.rows_of(part.unit) if row in candidates)
         for part in offer.parts:
             self._draft.take(part.unit)
-        gained = 0
-        for row, before in touched.items():
+        left = wanted
+        for row in touched:
             candidate = candidates[row]
-            gained += max(0, candidate.row.room(before + wanted) - before)
+            left -= candidate.row.gain(left)
             candidate.offers = None
             candidate.version += 1
-        left = wanted - gained
         if left > 0:
             for row in touched:
                 guess = candidates[row].row.guess(left)
@@ -205,10 +202,10 @@ class Chooser:
         """Highest level, then sums, over the cheapest rows of a region."""
         if wanted <= 0:
             return NOTHING
-        keys = []
+        keys, measure = [], Measure(shape)
         for row in rows:
             if row in self._units.on:
-                key = Row(self._outlook, self._units, self._draft, shape, row).guess(wanted)
+                key = Row(self._outlook, self._units, self._draft, measure, row).guess(wanted)
                 if key is not None:
                     keys.append(key)
         if not keys:
@@ -223,6 +220,6 @@ def _best(offers: Sequence[Offer], wanted: int) -> tuple[Offer | None, Key]:
     best, least = None, NOTHING
     for offer in offers:
         key = offer.key(wanted)
-        if best is None or key < least:
+        if best is None or key < least or (key == least and offer.slots > best.slots):
             best, least = offer, key
     return best, least

@@ -17,7 +17,7 @@ from fairlead.scheduling.eviction.case import Case
 from fairlead.scheduling.eviction.needs import Need
 from fairlead.scheduling.eviction.outcome import cleared_by
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import Rights
+from fairlead.scheduling.eviction.rights import NoLedger, Rights
 from fairlead.scheduling.eviction.search import find_plan
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Unit, units_to_move
@@ -49,9 +49,9 @@ def consolidate(
     units = units_to_move(outlook.fleet, gang, movable, rights, reasons, now_s)
     if not units.all:
         return None
-    case = Case(outlook, gang, need, units, rights, budgets, reasons, steps, afterwards=movers.place)
+    case = Case(outlook, gang, need, units, NoLedger, budgets, reasons, steps, afterwards=movers.place)
     plan = find_plan(case)
-    return None if plan is None else cleared_by(gang, plan, now_s)
+    return None if plan is None else cleared_by(gang, plan, units)
 
 
 class _Movers:

@@ -10,7 +10,7 @@ from fairlead.scheduling.eviction.bystanders import Bystander, stands_without
 from fairlead.scheduling.eviction.cost import Rank
 from fairlead.scheduling.eviction.reasons import Reasons
 from fairlead.scheduling.eviction.rights import Denial, Ledger
-from fairlead.scheduling.eviction.units import Unit
+from fairlead.scheduling.eviction.units import Unit, Units
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.snapshot import PodView
 
@@ -18,8 +18,9 @@ from fairlead.scheduling.snapshot import PodView
 class Draft:
     """What rights, budgets and the gangs' own minimums allow together."""
 
-    def __init__(self, fleet: Fleet, ledger: Ledger, tally: BudgetTally, reasons: Reasons) -> None:
+    def __init__(self, fleet: Fleet, units: Units, ledger: Ledger, tally: BudgetTally, reasons: Reasons) -> None:
         self.fleet = fleet
+        self._units = units
         self.tally = tally
         self._ledger = ledger
         self._reasons = reasons
@@ -35,6 +36,10 @@ class Draft:
     def units(self) -> tuple[Unit, ...]:
         return tuple(unit for unit, _ in self._order)
 
+    def may(self, unit: Unit) -> bool:
+        """Whether it may be taken, as far as can be told without trying."""
+        return self._units.may(unit, alone=not self._order)
+
     def has_taken(self, unit: Unit, pod: PodView) -> bool:
         gone = self._gone.get(unit.of)
         return gone is not None and pod.uid in gone
@@ -46,7 +51,7 @@ class Draft:
         """
         gone = self._gone.setdefault(unit.of, set())
         pods = tuple(pod for pod in unit.pods if pod.uid not in gone)
-        if not pods or not self._is_whole_after(unit, gone):
+        if not pods or not self.may(unit) or not self._is_whole_after(unit, gone):
             return False
         denial = self._ledger.take(unit.of, pods)
         if denial is None:

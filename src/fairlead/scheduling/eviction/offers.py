@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -50,28 +50,62 @@ class Offer:
         return key_of(self.parts, self.slots, wanted)
 
 
-def key_of(parts: Sequence[Part], slots: int, wanted: int) -> Key:
+def key_of(parts: Iterable[Part], slots: int, wanted: int) -> Key:
     """What each of the pods that get a place costs; no more than `wanted` do."""
-    used = min(slots, wanted) or 1
-    level, pods, gangs, levels, cost = NOTHING
+    total = NOTHING
     for part in parts:
-        weight = part.weight(wanted)
-        level = max(level, weight[0])
-        pods += weight[1]
-        gangs += weight[2]
-        levels += weight[3]
-        cost += weight[4]
-    return level, pods / used, gangs / used, levels / used, cost / used
+        total = _plus(total, part.weight(wanted))
+    return _each(total, slots, wanted)
+
+
+def _plus(total: Key, weight: Key) -> Key:
+    """Highest level, and sums."""
+    return (
+        total[0] if total[0] > weight[0] else weight[0],
+        total[1] + weight[1],
+        total[2] + weight[2],
+        total[3] + weight[3],
+        total[4] + weight[4],
+    )
+
+
+def _each(total: Key, slots: int, wanted: int) -> Key:
+    used = min(slots, wanted) or 1
+    level, pods, gangs, levels, cost = total
+    # What costs the same for each is to be the same, however it was divided.
+    return level, round(pods / used, 9), round(gangs / used, 9), round(levels / used, 9), round(cost / used, 6)
+
+
+class Measure:
+    """What a shape needs, and how much of that others hold: amounts by name, as lists in one order."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        needs = {name: amount for name, amount in shape.demand.items() if amount}
+        self.names = tuple(needs)
+        self.amounts = tuple(needs.values())
+        self._held: dict[Shape, tuple[int, ...]] = {}
+
+    def held(self, shape: Shape) -> tuple[int, ...]:
+        """What a pod of another shape holds of it. Devices are told by the quota names of their classes."""
+        known = self._held.get(shape)
+        if known is None:
+            demand = shape.demand
+            known = self._held[shape] = tuple(demand.get(name, 0) for name in self.names)
+        return known
 
 
 class Row:
     """One row, for one shape."""
 
-    def __init__(self, outlook: Outlook, units: Units, draft: Draft, shape: Shape, row: int) -> None:
+    def __init__(self, outlook: Outlook, units: Units, draft: Draft, measure: Measure, row: int) -> None:
         self.number = row
+        self.counted = 0
+        """Places on it that are counted on already."""
         self._outlook = outlook
         self._draft = draft
-        self._shape = shape
+        self._measure = measure
+        self._shape = measure.shape
         self._on: list[tuple[Unit, PodView]] = units.on.get(row, [])
 
     def parts(self, wanted: int) -> list[Part]:
@@ -79,37 +113,48 @@ class Row:
         by_unit: dict[Unit, list[PodView]] = {}
         for unit, pod in self._on:
             if not self._draft.has_taken(unit, pod):
-                by_unit.setdefault(unit, []).append(pod)
+                if unit in by_unit:
+                    by_unit[unit].append(pod)
+                else:
+                    by_unit[unit] = [pod]
         found = [Part(unit, tuple(pods)) for unit, pods in by_unit.items()]
-        return sorted(found, key=lambda part: (part.weight(wanted), part.unit.order))
+        found.sort(key=lambda part: (part.weight(wanted), part.unit.order))
+        return found
 
     def guess(self, wanted: int) -> Key | None:
         """The cost per pod if amounts were all that mattered; None where nothing could be taken.
 
-        Devices are told by the quota names of their classes. No answer, only an order in which to ask.
+        No answer, only an order in which to ask.
         """
-        needs = self._shape.demand
-        free = self._free(needs)
-        best: Key | None = None
-        taken: list[Part] = []
-        for part in self.parts(wanted):
-            taken.append(part)
+        measure = self._measure
+        free, amounts = self._free(), measure.amounts
+        total, best = NOTHING, None
+        parts = self.parts(wanted)
+        for part in parts:
+            total = _plus(total, part.weight(wanted))
             for pod in part.pods:
-                demand = pod.shape.demand
-                for name in needs:
-                    free[name] += demand.get(name, 0)
-            slots = min((free[name] // amount for name, amount in needs.items() if amount), default=0)
-            if slots <= 0:
-                continue
-            key = key_of(taken, slots, wanted)
-            if best is None or key < best:
-                best = key
-            if slots >= wanted:
-                break
-        if best is None and taken:
+                for place, held in enumerate(measure.held(pod.shape)):
+                    free[place] += held
+            slots = wanted
+            for left, amount in zip(free, amounts, strict=True):
+                if left < slots * amount:
+                    slots = left // amount
+            if slots > 0:
+                key = _each(total, slots, wanted)
+                if best is None or key < best:
+                    best = key
+                if slots >= wanted:
+                    break
+        if best is None and parts:
             # Another class may be for the same devices.
-            return key_of(taken, 1, wanted)
+            return _each(total, 1, wanted)
         return best
+
+    def gain(self, wanted: int) -> int:
+        """How many more fit there now than were counted on, at most `wanted`; these are counted on from now on."""
+        more = max(0, self.room(self.counted + wanted) - self.counted)
+        self.counted += more
+        return more
 
     def room(self, limit: int) -> int:
         """How many pods fit there now."""
@@ -117,8 +162,8 @@ class Row:
 
     def offers(self, wanted: int) -> list[Offer]:
         """What it gives for ever more of what stands there, the cheapest first, as tried out on the fleet."""
-        parts = self.parts(wanted)
-        before = best = self.room(wanted)
+        parts = [part for part in self.parts(wanted) if self._draft.may(part.unit)]
+        before = best = self.counted
         limit = before + wanted
         found: list[Offer] = []
         taken: list[Part] = []
@@ -167,19 +212,14 @@ class Row:
                 needed = rest
         return Offer(offer.slots, tuple(needed))
 
-    def _free(self, needs: Mapping[str, int]) -> dict[str, int]:
-        fleet, row = self._draft.fleet, self.number
+    def _free(self) -> list[int]:
+        """What is free of what the shape needs; of devices, what is counted on already."""
+        fleet, row, measure = self._draft.fleet, self.number, self._measure
         node = fleet.nodes[row]
         if node is None:
-            return dict.fromkeys(needs, 0)
-        used, requests = fleet.used[row], self._shape.requests
-        room = None
-        free = {}
-        for name in needs:
-            if name in requests:
-                free[name] = node.allocatable.get(name, 0) - used.get(name, 0)
-            else:
-                if room is None:
-                    room = self.room(1)
-                free[name] = room * needs[name]
-        return free
+            return [0] * len(measure.names)
+        used, allocatable, requests = fleet.used[row], node.allocatable, self._shape.requests
+        return [
+            allocatable.get(name, 0) - used.get(name, 0) if name in requests else self.counted * amount
+            for name, amount in zip(measure.names, measure.amounts, strict=True)
+        ]

@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from fairlead.scheduling.eviction.bystanders import Bystander
 from fairlead.scheduling.eviction.case import Plan
-from fairlead.scheduling.eviction.units import Unit
+from fairlead.scheduling.eviction.units import Unit, Units
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
 from fairlead.scheduling.verdict import Assignment, Cleared, Placed, Victims
 
 
-def cleared_by(gang: Gang, plan: Plan, now_s: float) -> Cleared:
+def cleared_by(gang: Gang, plan: Plan, units: Units) -> Cleared:
     """Evictions, or moves."""
-    kinds = {unit.right.kind for unit in plan.units}
+    kinds = {units.right(unit).kind for unit in plan.units}
     kind = next((each for each in ("reclaim", "preemption", "consolidation") if each in kinds), "leaving")
-    victims = _victims(gang, plan)
+    victims = _victims(gang, plan, units)
     one, many = ("moves", "move") if kind == "consolidation" else ("gives way", "give way")
     count, pods = len(victims), plan.rank.pods
     why = f"{count} gang{_s(count)} ({pods} pod{_s(pods)}) {one if count == 1 else many} for {gang.key}"
@@ -31,7 +31,7 @@ def cleared_by_waiting(gang: Gang, placed: Placed, leaving: Sequence[PodView]) -
     return Cleared(gang, (), _nominations(placed.assignments), "leaving", (), why, placed.assignments)
 
 
-def _victims(gang: Gang, plan: Plan) -> tuple[Victims, ...]:
+def _victims(gang: Gang, plan: Plan, units: Units) -> tuple[Victims, ...]:
     by_gang: dict[Bystander, list[tuple[Unit, tuple[PodView, ...]]]] = {}
     for unit, pods in plan.taken:
         by_gang.setdefault(unit.of, []).append((unit, pods))
@@ -41,7 +41,7 @@ def _victims(gang: Gang, plan: Plan) -> tuple[Victims, ...]:
             tuple(pod for _, pods in taken for pod in pods),
             any(unit.is_whole for unit, _ in taken),
             sum(unit.cost * len(pods) / len(unit.pods) for unit, pods in taken),
-            f"makes room for {gang.key}: {taken[0][0].right.why}",
+            f"makes room for {gang.key}: {units.right(taken[0][0]).why}",
         )
         for other, taken in by_gang.items()
     )

@@ -13,6 +13,7 @@ from fairlead.scheduling.snapshot import PodView, Shape
 
 MOST_FOR_ALL_SETS: Final = 12
 """With so few units the best set is looked for among all sets."""
+_MOST_ASKED: Final = 4 * MOST_FOR_ALL_SETS
 _MOST_PROOFS: Final = 256
 
 Domain = tuple[str | None, ...]
@@ -53,7 +54,9 @@ def best_of_all_sets(case: Case, plan: Plan | None) -> Plan | None:
 
     Sets are tried in the order of their rank, so that the first that is proven is the best.
     """
-    units = case.units.all
+    if len(case.units.all) > _MOST_ASKED:
+        return plan
+    units = [unit for unit in case.units.all if case.units.may(unit)]
     if len(units) > MOST_FOR_ALL_SETS:
         return plan
     for number, chosen in enumerate(_sets(units, plan.rank if plan is not None else None)):
@@ -76,8 +79,8 @@ def _sets(units: Sequence[Unit], bound: Rank | None) -> Iterator[tuple[Unit, ...
         if bound is not None and rank[1:4] > bound[1:4] and rank.violations >= bound.violations:
             return
         yield chosen
-        after = chosen[-1].order + 1 if chosen else 0
-        for unit in units[after:]:
+        after = chosen[-1].order if chosen else -1
+        for unit in (each for each in units if each.order > after):
             count += 1
             wider = (*chosen, unit)
             heapq.heappush(heap, (_rank(wider, lowest), count, wider))

@@ -58,8 +58,7 @@ class QueueRights:
             answer = self._rules.may_reclaim(queue, demand, victim, now_s)
         if not answer.is_allowed:
             return _denial(answer, other)
-        kind = "preemption" if answer.ground is Ground.PREEMPTS else "reclaim"
-        return Right("preemption" if kind == "preemption" else "reclaim", other.gang.priority, answer.sentence)
+        return Right("preemption" if answer.ground is Ground.PREEMPTS else "reclaim", answer.sentence)
 
     def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         queue, demand = self._of(gang)
@@ -70,7 +69,7 @@ class QueueRights:
             answer = self._rules.may_reclaim(queue, demand, victim, now_s)
         if answer.ground in (Ground.MIN_RUNTIME, Ground.NOT_PREEMPTIBLE):
             return _denial(answer, other)
-        return Right("consolidation", 0, "it has a place elsewhere")
+        return Right("consolidation", "it has a place elsewhere")
 
     def ledger(self, gang: Gang) -> Ledger:
         return _QueueLedger(self, gang, self._holdings)
@@ -108,28 +107,28 @@ class _QueueLedger:
         self._rights = rights
         self._gang = gang
         self._holdings = holdings
-        self._before: dict[Bystander, list[Running | None]] = {}
+        self._back: list[Callable[[], None] | None] = []
 
     def take(self, other: Bystander, pods: Sequence[PodView]) -> Denial | None:
         held = self._holdings.get(other.gang.key)
         denial = self._rights.again(self._gang, other)
         if denial is not None:
             return denial
-        self._before.setdefault(other, []).append(held)
         if held is None:
+            self._back.append(None)
             return None
-        going = demand_of(pods)
-        left = {name: max(0, amount - going.get(name, 0)) for name, amount in held.demand.items()}
-        if any(left.values()):
-            self._holdings.put(replace(held, demand=left))
-        else:
-            self._holdings.drop(other.gang.key)
+        rest: Running | None = None
+        if len(pods) < len(other.pods):
+            going = demand_of(pods)
+            left = {name: max(0, amount - going.get(name, 0)) for name, amount in held.demand.items()}
+            rest = replace(held, demand=left) if any(left.values()) else None
+        self._back.append(self._holdings.try_without(other.gang.key, rest))
         return None
 
     def give_back(self, other: Bystander, pods: Sequence[PodView]) -> None:
-        held = self._before[other].pop()
-        if held is not None:
-            self._holdings.put(held)
+        back = self._back.pop()
+        if back is not None:
+            back()
 
 
 def _denial(answer: QueueRight, other: Bystander) -> Denial:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.bystanders import Bystander, serves
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
 
@@ -24,8 +24,6 @@ SYSTEM_CRITICAL: Final = 2_000_000_000
 class Cause(enum.Enum):
     """The kind of thing that protects a gang; machine-readable."""
 
-    PREEMPTOR = "preemptor"
-    """The gang that wants its place does not evict others."""
     PINNED = "pinned"
     """It belongs to its node: static pods, DaemonSets."""
     FIXED = "fixed"
@@ -54,8 +52,6 @@ class Right:
     """It may."""
 
     kind: Literal["preemption", "reclaim", "consolidation"]
-    level: int
-    """Gangs of lower levels go strictly first: the victim's priority, unless a rule says otherwise."""
     why: str
     """Told to the victim's owner: "its priority 0 is below 100"."""
 
@@ -67,7 +63,7 @@ class Ledger(Protocol):
         """Pods of a gang are to go. None: noted; else nothing is changed, and why not."""
 
     def give_back(self, other: Bystander, pods: Sequence[PodView]) -> None:
-        """They stay after all."""
+        """They stay after all. What was taken last is given back first."""
 
 
 class Rights(Protocol):
@@ -84,24 +80,12 @@ class Rights(Protocol):
         """An empty one."""
 
 
-def serves(gang: Gang) -> bool:
-    """Whether its pods serve requests (`fairlead.dev/work: serving`), all of them."""
-    return _all_work(gang, "serving")
-
-
-def yields(gang: Gang) -> bool:
-    """Whether a gang is batch work that may use what is idle of others' quotas, and gives way to serving."""
-    return gang.is_preemptible and _all_work(gang, "batch")
-
-
-def objection(gang: Gang, other: Bystander) -> Denial | None:
-    """What protects `other` from `gang` whatever the queues are."""
+def objection(other: Bystander) -> Denial | None:
+    """What protects a gang from all others whatever the queues are."""
     if other.is_pinned:
         return Denial(Cause.PINNED, "never evicted: static pods and those of DaemonSets belong to their node")
     if not other.gang.is_preemptible:
         return Denial(Cause.FIXED, "not preemptible")
-    if not all(pod.may_preempt for pod in gang.pods):
-        return Denial(Cause.PREEMPTOR, f"not asked: the preemptionPolicy of {gang.key} is Never")
     return None
 
 
@@ -114,21 +98,27 @@ class BackfillRights:
 
     def __init__(self, rights: Rights) -> None:
         self._rights = rights
+        self._last: tuple[Gang, bool] | None = None
 
     def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         answer = self._rights.to_evict(gang, other, now_s)
-        if not (yields(other.gang) and serves(gang)):
+        if not (other.yields and self._serves(gang)):
             return answer
         if isinstance(answer, Denial) and answer.cause not in (Cause.PRIORITY, Cause.MIN_RUNTIME):
             return answer
         grace_s = max((pod.facts.grace_s for pod in other.pods if pod.facts is not None), default=30.0)
-        return Right("reclaim", YIELDING, f"batch work gives way to serving, within its grace period of {grace_s:g} s")
+        return Right("reclaim", f"batch work gives way to serving, within its grace period of {grace_s:g} s")
 
     def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         return self._rights.to_move(gang, other, now_s)
 
     def ledger(self, gang: Gang) -> Ledger:
         return self._rights.ledger(gang)
+
+    def _serves(self, gang: Gang) -> bool:
+        if self._last is None or self._last[0] is not gang:
+            self._last = gang, serves(gang)
+        return self._last[1]
 
 
 class PriorityRights:
@@ -142,11 +132,11 @@ class PriorityRights:
         if theirs >= ours:
             return Denial(Cause.PRIORITY, f"not preemptible: its priority {theirs} is not below {ours}")
         denial = self._too_early(other, now_s, "preemptible")
-        return denial or Right("preemption", theirs, f"its priority {theirs} is below {ours}")
+        return denial or Right("preemption", f"its priority {theirs} is below {ours}")
 
     def to_move(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         denial = self._too_early(other, now_s, "movable")
-        return denial or Right("consolidation", 0, "it has a place elsewhere")
+        return denial or Right("consolidation", "it has a place elsewhere")
 
     def ledger(self, gang: Gang) -> Ledger:
         return NoLedger()
@@ -165,13 +155,3 @@ class NoLedger:
 
     def give_back(self, other: Bystander, pods: Sequence[PodView]) -> None:
         return None
-
-
-def _all_work(gang: Gang, work: str) -> bool:
-    found = False
-    for group in gang.root.walk():
-        for pod in (*group.pods, *group.bound):
-            if pod.facts is None or pod.facts.work != work:
-                return False
-            found = True
-    return found

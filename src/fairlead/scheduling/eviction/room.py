@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from fairlead.scheduling.eviction.budgets import Budgets
@@ -108,11 +109,14 @@ def _evict(
     now_s: float,
 ) -> Cleared | None:
     units = units_to_evict(outlook.fleet, gang, candidates, rights, reasons, now_s)
-    case = Case(outlook, gang, need, units, rights, budgets, reasons, steps)
+    case = Case(outlook, gang, need, units, partial(rights.ledger, gang), budgets, reasons, steps)
     plan = _plan(case, units)
     if plan is None and gang.priority >= SYSTEM_CRITICAL and budgets.all:
-        plan = _plan(Case(outlook, gang, need, units, rights, budgets, reasons, steps, binds=False), units)
-    return None if plan is None else cleared_by(gang, plan, now_s)
+        plan = _plan(replace(case, binds=False), units)
+    if plan is None:
+        units.ask_all()
+        return None
+    return cleared_by(gang, plan, units)
 
 
 def _plan(case: Case, units: Units) -> Plan | None:

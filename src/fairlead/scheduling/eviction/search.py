@@ -38,7 +38,9 @@ def _of_choice(case: Case) -> Plan | None:
 
 def _of_everybody(case: Case) -> Plan | None:
     """With all gone of the lowest levels that are enough; then without those who stand where the gang does not go."""
-    levels = sorted({unit.level for unit in case.units.all})
+    levels = sorted({unit.level for unit in case.units.all if case.units.may(unit)})
+    if not levels:
+        return None
     plan = _up_to(case, levels[-1])
     if plan is None:
         return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.bystanders import Bystander, serves
 from fairlead.scheduling.eviction.cost import Price, price_of
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import Denial, Right, Rights, objection
+from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, Rights, objection
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
@@ -19,7 +19,8 @@ class Unit:
     """Pods of one gang that go together."""
 
     of: Bystander
-    right: Right
+    level: int
+    """Lower ones go strictly first."""
     pods: tuple[PodView, ...]
     is_whole: bool
     cost: float
@@ -27,30 +28,70 @@ class Unit:
     order: int
     """By which ties are broken."""
 
-    @property
-    def level(self) -> int:
-        return self.right.level
+
+Ask = Callable[[Bystander], Right | Denial]
 
 
 class Units:
-    """All that may be taken for a gang, and where it stands."""
+    """All that may be taken for a gang, and where it stands. Whether it may is asked when it matters, once."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, ask: Ask, reasons: Reasons) -> None:
         self.all: list[Unit] = []
         self.on: dict[int, list[tuple[Unit, PodView]]] = {}
         """By row: the pods that stand there."""
         self._fleet = fleet
+        self._ask = ask
+        self._reasons = reasons
+        self._answers: dict[Bystander, Right | Denial] = {}
 
-    def add(self, of: Bystander, right: Right, now_s: float) -> None:
-        """A gang may be taken: all of it, or pods that it can spare."""
+    def add(self, of: Bystander, level: int, now_s: float) -> None:
+        """A gang may be taken if it is allowed: all of it, or pods that it can spare."""
         for pod in of.surplus:
-            self._add(of, right, (pod,), False, price_of((pod,)), now_s)
-        self._add(of, right, of.pods, True, of.price, now_s)
+            self._add(of, level, (pod,), False, price_of((pod,)), now_s)
+        self._add(of, level, of.pods, True, of.price, now_s)
+
+    def may(self, unit: Unit, *, alone: bool = True) -> bool:
+        """Whether it may be taken by itself. Why not goes to the reasons.
+
+        Not `alone`: others are taken at the moment. A right that there is then is there without them too; a denial may
+        be for what they are together, and is not kept.
+        """
+        answer = self._answers.get(unit.of)
+        if answer is None:
+            answer = self._ask(unit.of)
+            if isinstance(answer, Denial):
+                if not alone:
+                    self._reasons.is_limited = True
+                    return False
+                self._reasons.add(unit.of, answer)
+            self._answers[unit.of] = answer
+        return isinstance(answer, Right)
+
+    def right(self, unit: Unit) -> Right:
+        """By what right. Raises LookupError where there is none."""
+        answer = self._answers.get(unit.of)
+        if not isinstance(answer, Right):
+            raise LookupError(f"there is no right to take {unit.of.gang.key}")
+        return answer
+
+    def ask_all(self) -> None:
+        """So that the reasons are complete."""
+        for unit in self.all:
+            self.may(unit)
+
+    def rows_of(self, unit: Unit) -> dict[int, list[PodView]]:
+        """Its pods by row."""
+        found: dict[int, list[PodView]] = {}
+        for pod in unit.pods:
+            standing = self._fleet.pods.get(pod.uid)
+            if standing is not None:
+                found.setdefault(standing.row, []).append(pod)
+        return found
 
     def _add(
-        self, of: Bystander, right: Right, pods: tuple[PodView, ...], is_whole: bool, price: Price, now_s: float
+        self, of: Bystander, level: int, pods: tuple[PodView, ...], is_whole: bool, price: Price, now_s: float
     ) -> None:
-        unit = Unit(of, right, pods, is_whole, price.at(now_s), len(self.all))
+        unit = Unit(of, level, pods, is_whole, price.at(now_s), len(self.all))
         standing, on = self._fleet.pods, self.on
         rows = [(standing[pod.uid].row, pod) for pod in pods if pod.uid in standing]
         if not rows:
@@ -62,44 +103,35 @@ class Units:
             else:
                 on[row] = [(unit, pod)]
 
-    def rows_of(self, unit: Unit) -> dict[int, list[PodView]]:
-        """Its pods by row."""
-        found: dict[int, list[PodView]] = {}
-        for pod in unit.pods:
-            standing = self._fleet.pods.get(pod.uid)
-            if standing is not None:
-                found.setdefault(standing.row, []).append(pod)
-        return found
-
 
 def units_to_evict(
     fleet: Fleet, gang: Gang, candidates: Iterable[Bystander], rights: Rights, reasons: Reasons, now_s: float
 ) -> Units:
-    """What may be evicted for a gang. Why others may not goes to the reasons."""
-    units = Units(fleet)
+    """What may be evicted for a gang, with its rights."""
+
+    def ask(other: Bystander) -> Right | Denial:
+        return objection(other) or rights.to_evict(gang, other, now_s)
+
+    units = Units(fleet, ask, reasons)
+    gives_way = serves(gang)
     for other in candidates:
-        if other.gang is gang or not other.pods:
-            continue
-        answer = objection(gang, other) or rights.to_evict(gang, other, now_s)
-        if isinstance(answer, Denial):
-            reasons.add(other, answer)
-        else:
-            units.add(other, answer, now_s)
+        if other.pods and other.gang.key != gang.key:
+            level = YIELDING if gives_way and other.yields else other.gang.priority
+            units.add(other, level, now_s)
     return units
 
 
 def units_to_move(
-    fleet: Fleet, gang: Gang, candidates: Sequence[Bystander], rights: Rights, reasons: Reasons, now_s: float
+    fleet: Fleet, gang: Gang, candidates: Iterable[Bystander], rights: Rights, reasons: Reasons, now_s: float
 ) -> Units:
     """What may be restarted elsewhere for a gang: whole gangs that are no larger than it."""
-    units = Units(fleet)
+
+    def ask(other: Bystander) -> Right | Denial:
+        return objection(other) or rights.to_move(gang, other, now_s)
+
+    units = Units(fleet, ask, reasons)
     most = len(gang.pods)
     for other in candidates:
-        if other.gang is gang or not other.pods or len(other.pods) > most:
-            continue
-        answer = objection(gang, other) or rights.to_move(gang, other, now_s)
-        if isinstance(answer, Denial):
-            reasons.add(other, answer)
-        else:
-            units.add(other, answer, now_s)
+        if 0 < len(other.pods) <= most and other.gang.key != gang.key:
+            units.add(other, 0, now_s)
     return units
