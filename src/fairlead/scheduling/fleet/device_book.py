@@ -179,7 +179,8 @@ class DeviceBook:
         seat = self._facts.seat(node)
         if isinstance(seat, Refusal):
             raise ValueError(f"the offer is void: {seat}")
-        if self.offer(wants, node) is not offer:
+        now = self.offer(wants, node)
+        if isinstance(now, Refusal) or now.given != offer.given:
             raise ValueError(f"the offer is void: node {node} has changed since, ask for another")
         allocations = write_results(wants.plan, offer.given, seat.view, claims)
         made = {claim.metadata.uid: allocation for claim, allocation in zip(claims, allocations, strict=True)}

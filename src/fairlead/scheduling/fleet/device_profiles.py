@@ -12,7 +12,7 @@ from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
 
 Mode = Literal["upstream", "best"]
 
-_MOST_REMEMBERED: Final = 4096
+_MOST_REMEMBERED: Final = 16_384
 """Answers kept of one profile, and profiles of one wish; the oldest goes first."""
 
 
