@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 
 from fairlead.scheduling.fleet.columns import Columns, Integers
-from fairlead.scheduling.snapshot import PodTerm, Shape
+from fairlead.scheduling.snapshot import PodTerm, Shape, SpreadConstraint
 
 HARD_AFFINITY_WEIGHT: Final = 1
 """What a required affinity of a pod on a node is worth to the pod that it wants near (`hardPodAffinityWeight`)."""
@@ -59,7 +59,7 @@ def relate(newcomer: Shape, standing: Shape) -> Relation | None:
         counts=tuple(
             index
             for index, each in enumerate(newcomer.spread)
-            if standing.namespace == newcomer.namespace and each.selector.matches(standing.labels)
+            if standing.namespace == newcomer.namespace and counts(each, standing)
         ),
     )
     return None if found == _NONE else found
@@ -68,6 +68,12 @@ def relate(newcomer: Shape, standing: Shape) -> Relation | None:
 def means(term: PodTerm, other: Shape) -> bool:
     """Whether the pods that a term speaks of include those of a shape."""
     return (not term.namespaces or other.namespace in term.namespaces) and term.selector.matches(other.labels)
+
+
+def counts(constraint: SpreadConstraint, other: Shape) -> bool:
+    """Whether a constraint counts the pods of a shape. One whose selector is empty counts none, as in kube-scheduler,
+    though everywhere else such a selector matches everything."""
+    return not constraint.selector.is_everything and constraint.selector.matches(other.labels)
 
 
 def _levels(one: Shape, other: Shape) -> tuple[str, ...]:

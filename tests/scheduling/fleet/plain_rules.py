@@ -193,6 +193,8 @@ def _counts(constraint: Json, pod: Json, other: Json) -> bool:
     if pod["metadata"]["namespace"] != other["metadata"]["namespace"]:
         return False
     picked = [key for key in constraint.get("matchLabelKeys", []) if key in _labels(pod)]
+    if not any(constraint.get("labelSelector", {}).values()) and not picked:
+        return False  # What kube-scheduler does, though the API does not say so.
     return _selected(constraint.get("labelSelector"), _labels(other)) and all(
         _labels(other).get(key) == _labels(pod)[key] for key in picked
     )

@@ -119,6 +119,16 @@ def test_a_pod_that_asks_for_nothing_fits_where_too_much_is_taken() -> None:
     assert options_of(fleet, shape(cpu=1)).reason(0) == "Insufficient cpu"
 
 
+def test_all_resources_that_lack_are_reasons() -> None:
+    fleet = fleet_of(node("a", allocatable={"pods": 0}), node("b", unschedulable=True), node("c"))
+    options = options_of(fleet, shape(cpu=9000, memory=99 << 30, requests={"x.io/b": 1, "x.io/a": 1}))
+    lacking = ("Insufficient cpu", "Insufficient memory", "Insufficient x.io/a", "Insufficient x.io/b")
+    assert options.reasons(0) == ("Too many pods", *lacking) and options.reason(0) == "Too many pods"
+    assert options.reasons(1) == ("node(s) were unschedulable",)
+    assert options.reasons(2) == lacking
+    assert options_of(fleet, shape()).reasons(2) == ()
+
+
 def test_room_is_what_fits_together() -> None:
     fleet = fleet_of(node("a"))
     assert options_of(fleet, shape(cpu=1500)).room(0, 9) == 2

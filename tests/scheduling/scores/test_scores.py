@@ -49,11 +49,14 @@ def test_what_does_not_fit_any_more_is_not_less_than_nothing() -> None:
     assert least_allocated(shape(cpu=1, memory=GIBI), columns_of(fleet), ALL(1)) == pytest.approx([50 * 0.75])
 
 
-def test_balance_is_lost_by_half_the_difference() -> None:
-    fleet = fleet_of(node("a"), node("b"))
-    fleet.put(pod(shape(cpu=2000, memory=2 * GIBI)), 0)
-    found = balanced_allocation(shape(cpu=1000, memory=2 * GIBI), columns_of(fleet), ALL(2))
-    assert found == pytest.approx([100 - 50 * (0.75 - 0.5), 100.0])
+def test_a_pod_that_evens_out_the_shares_is_welcome() -> None:
+    fleet = fleet_of(node("a"), node("b"), node("c", allocatable={"memory": 0}))
+    fleet.put(pod(shape(cpu=2000)), 0)
+    columns = columns_of(fleet)
+    # Shares before: 1/2 and 0, after: 1/2 and 1/4; where nothing is, from 0 to 1/4; without memory nothing to even out.
+    assert balanced_allocation(shape(memory=2 * GIBI), columns, ALL(3)) == pytest.approx([81.25, 68.75, 75.0])
+    assert balanced_allocation(shape(cpu=2000, memory=4 * GIBI), columns, ALL(2)) == pytest.approx([75.0, 75.0])
+    assert balanced_allocation(shape(cpu=9000), columns, ALL(1)) == pytest.approx([62.5]), "a share is at most 1"
     assert not balanced_allocation(shape(), columns_of(fleet), ALL(2)).any()
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from fairlead.scheduling.filters.claims import refuse_claims
 from fairlead.scheduling.filters.host_ports import refuse_ports
 from fairlead.scheduling.filters.node_affinity import refuse_affinity
-from fairlead.scheduling.filters.resources import refuse_resources
+from fairlead.scheduling.filters.resources import lacking_resources, refuse_resources
 from fairlead.scheduling.filters.taints import refuse_closed, refuse_taints
 from fairlead.scheduling.filters.volumes import refuse_volumes
 from fairlead.scheduling.snapshot import NodeView, Shape
@@ -22,6 +22,7 @@ NODE_FILTERS: Final[tuple[NodeFilter, ...]] = (refuse_closed, refuse_taints, ref
 __all__ = [
     "NODE_FILTERS",
     "NodeFilter",
+    "lacking_resources",
     "refuse_affinity",
     "refuse_claims",
     "refuse_closed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from fairlead.scheduling.fleet.fleet import Fleet
@@ -11,14 +12,22 @@ _FIRST: Final = ("cpu", "memory", "ephemeral-storage")
 
 
 def refuse_resources(shape: Shape, fleet: Fleet, row: int) -> str | None:
-    """Of several resources that lack, the first as kube-scheduler lists them. Who asks for none of a resource fits
-    where others have taken too much of it."""
+    """The first resource that lacks, as kube-scheduler lists them."""
+    return next(_lacking(shape, fleet, row), None)
+
+
+def lacking_resources(shape: Shape, fleet: Fleet, row: int) -> tuple[str, ...]:
+    """All resources that lack: kube-scheduler names each of them."""
+    return tuple(_lacking(shape, fleet, row))
+
+
+def _lacking(shape: Shape, fleet: Fleet, row: int) -> Iterator[str]:
+    """Who asks for none of a resource fits where others have taken too much of it."""
     if fleet.free(row, "pods") < shape.requests.get("pods", 0):
-        return "Too many pods"
+        yield "Too many pods"
     for name in _in_order(shape):
         if shape.requests[name] > max(0, fleet.free(row, name)):
-            return f"Insufficient {name}"
-    return None
+            yield f"Insufficient {name}"
 
 
 def _in_order(shape: Shape) -> list[str]:

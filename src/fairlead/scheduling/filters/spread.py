@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from fairlead.scheduling.filters.inter_pod import Barrier
 from fairlead.scheduling.fleet.columns import Columns, Integers
-from fairlead.scheduling.neighbours import Neighbours
-from fairlead.scheduling.snapshot import Shape, SpreadConstraint
+from fairlead.scheduling.neighbours import Neighbours, counts
+from fairlead.scheduling.snapshot import SpreadConstraint
 
 Mask = npt.NDArray[np.bool_]
 
@@ -81,7 +81,7 @@ def tally_spread(neighbours: Neighbours, columns: Columns, selected: Mask, toler
                 domains.of_row,
                 domains.sums(neighbours.counts[index], eligible),
                 domains.sums(np.ones(columns.size), eligible) > 0,
-                int(each.selector.matches(shape.labels)),
+                int(counts(each, shape)),
             )
         )
     return tallies
@@ -102,8 +102,3 @@ def has_levels(columns: Columns, levels: list[str]) -> Mask:
     for level in levels:
         found &= columns.domains(level).of_row >= 0
     return found
-
-
-def counts_itself(shape: Shape) -> bool:
-    """Whether one more pod of the shape changes what its own constraints count."""
-    return any(each.is_required and each.selector.matches(shape.labels) for each in shape.spread)

@@ -15,6 +15,7 @@ from fairlead.scheduling import scores as weights
 from fairlead.scheduling.allocator.cost import Cost
 from fairlead.scheduling.filters import (
     NODE_FILTERS,
+    lacking_resources,
     refuse_affinity,
     refuse_claims,
     refuse_closed,
@@ -119,6 +120,12 @@ class Options:
             or refuse_claims(self._claim_terms, node)
         )
         return found or str(self.refusal(row) or "")
+
+    def reasons(self, row: int) -> tuple[str, ...]:
+        """As `reason`, but all resources that lack: what kube-scheduler's message counts."""
+        first = self.reason(row)
+        lacking = lacking_resources(self.shape, self.fleet, row) if first else ()
+        return lacking if first in lacking else (first,) * bool(first)
 
     def refusal(self, row: int) -> Refusal | None:
         """What the devices of the row lack, where they are the reason."""
