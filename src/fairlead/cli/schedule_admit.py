@@ -132,7 +132,7 @@ class Admission:
             type_.strategy.admit(obj, None, context)
             type_.strategy.prepare_create(obj, context)
         except ApiError as error:
-            raise _Refused([error.message]) from error
+            raise _Refused([f"{error.message}; give what it refers to in one of the files, or leave it out"]) from error
         found = type_.strategy.validate_create(obj, context)
         if found:
             raise _Refused([f"{error.field}: {error.message}" for error in found])

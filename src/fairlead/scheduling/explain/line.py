@@ -51,7 +51,7 @@ def refused_sentence(gang: Gang, explanation: Explanation) -> str:
         place = domain_name(report.level, report.value)
         parts.append(report.note or f"nearest: {place} has room for {report.found} of {counted(report.wanted, 'pod')}")
     if explanation.remedy:
-        parts.append(f"it would fit if you {explanation.remedy}")
+        parts.append(f"remedy: {explanation.remedy}")
     return "; ".join(parts) + "."
 
 

@@ -56,7 +56,7 @@ def _facts(story: Story) -> Iterator[str]:
     gang = story.gang
     waiting, placed = len(gang.pods), len(gang.bound)
     counts = [f"{counted(waiting, 'pod')} without a node"] if waiting else []
-    counts += [f"{placed} with one"] if placed else []
+    counts += [f"{placed} with one" if waiting else counted(placed, "pod")] if placed else []
     queue = f", queue {gang.queue}" if gang.queue else ""
     yield f"{', '.join(counts) or 'no pods'}{queue}, priority {gang.priority}"
     demand: Amounts = {}
@@ -112,7 +112,7 @@ def _remedies(story: Story) -> list[str]:
         if explanation is not None and explanation.because in (Because.GATE, Because.CLAIM):
             return []
         return ["", "  what would make it fit: no single change that was tried does"]
-    lines = ["", "  what would make it fit (each tried):"]
+    lines = ["", "  what would make it fit:"]
     lines += _indented([f"- {remedy}" for remedy in story.remedies], 2)
     if story.is_cut:
         lines += _indented(["(more was left untried: the budget for trials is used up)"], 2)

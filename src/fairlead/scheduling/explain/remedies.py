@@ -1,7 +1,8 @@
 """What would make a refused gang fit: the decision made again with one constraint weaker, smallest change first.
 
-Each remedy was tried on the fleet, with the same search, and is told with where the gang would go then. What stands in
-the way decides what is tried, so that a refusal for lack of devices does not try tolerations.
+Each was tried on the fleet, with the same search, and is told with where the gang would go then; only how many devices
+are missing is reckoned, since devices that are not there cannot be tried. What stands in the way decides what is tried,
+so that a refusal for lack of devices does not try tolerations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ from fairlead.scheduling.snapshot import Shape
 from fairlead.scheduling.verdict import Because, Explanation, Placed
 
 Kind = Literal[
-    "tolerate", "topology", "selector", "affinity", "spread", "devices", "resources", "size", "evict", "quota", "budget"
+    "tolerate",
+    "topology",
+    "selector",
+    "affinity",
+    "spread",
+    "devices",
+    "more",
+    "resources",
+    "size",
+    "evict",
+    "quota",
+    "budget",
 ]
 
 _TAINT: Final = re.compile(r"node\(s\) had untolerated taint \{(?P<key>[^:}]+): ?(?P<value>[^}]*)\}")
@@ -44,7 +56,7 @@ class Remedy:
 
     def __str__(self) -> str:
         if not self.nodes:
-            return self.text
+            return f"{self.text} (reckoned, not tried)" if self.kind == "more" else self.text
         shown = ", ".join(self.nodes[:_MOST_SHOWN]) + (
             f" and {len(self.nodes) - _MOST_SHOWN} more" if len(self.nodes) > _MOST_SHOWN else ""
         )

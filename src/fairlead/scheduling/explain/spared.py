@@ -17,7 +17,7 @@ def spared_by(rights: Rights, queue_of: Callable[[Gang], str], now_s: float) -> 
     def spared_for(gang: Gang) -> Spared:
         def spared(other: Gang) -> str:
             bystander = Bystander(other, queue_of(other))
-            answer = objection(gang, bystander) or rights.to_evict(gang, bystander, now_s)
+            answer = objection(bystander) or rights.to_evict(gang, bystander, now_s)
             if not isinstance(answer, Denial):
                 return ""
             until = f" until {clock_text(answer.until_s)}" if answer.until_s is not None else ""

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
+from fairlead.scheduling.explain.missing import more_devices
 from fairlead.scheduling.explain.nearest import NearestMiss, fleet_wide, nearest_miss
 from fairlead.scheduling.explain.neighbours import GangOf, Holder, Spared
 from fairlead.scheduling.explain.remedies import Remedy, find_remedies
@@ -15,6 +16,8 @@ from fairlead.scheduling.explain.trials import Trials
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.verdict import Because, Cleared, Explanation, Placed, Refused, Verdict
+
+_LACKS_DEVICES: Final = (Because.DEVICES, Because.ROOM, Because.TOPOLOGY)
 
 Outcome = Literal["bound", "fits", "clears", "refused"]
 
@@ -83,6 +86,8 @@ class Teller:
         near = nearest.holders if nearest is not None else fleet_wide(fleet, gang, self.gang_of, spared)
         near = tuple(each for each in near if each.gang != gang.key)
         remedies = find_remedies(trials, gang, explanation, near)
+        if explanation.because in _LACKS_DEVICES:
+            remedies = (*remedies, *more_devices(fleet, gang, nearest))
         return Story(gang, "refused", self._standing(gang), verdict, nearest, near, remedies, trials.is_cut)
 
     def _standing(self, gang: Gang) -> tuple[Place, ...]:
