@@ -48,6 +48,11 @@ FEATURES: Final = Features(
 )
 
 _MOST_RECENT: Final = 4096
+"""Sets of claim objects whose wants are known at once."""
+_MOST_KEPT: Final = 256
+"""Wants that live on though nobody holds them, with all that is remembered for them."""
+_MOST_PROFILES: Final = 1024
+"""Kinds of nodes that are known for one wants."""
 
 
 class DeviceBook:
@@ -60,6 +65,7 @@ class DeviceBook:
         self._facts = DeviceFacts(features, self._holdings)
         self._classes: dict[str, DeviceClass] = {}
         self._wants: weakref.WeakValueDictionary[tuple[bytes, ...], Wants] = weakref.WeakValueDictionary()
+        self._kept: dict[Wants, None] = {}
         # Ids of claim objects -> these objects, which keeps the ids theirs, and what they want.
         self._recent: dict[tuple[int, ...], tuple[tuple[ResourceClaim, ...], Wants]] = {}
 
@@ -94,6 +100,8 @@ class DeviceBook:
 
     def remove_node(self, name: str) -> None:
         self._facts.remove_node(name)
+        for wants in tuple(self._wants.values()):
+            wants.at.pop(name, None)
 
     def take_changed(self) -> set[str] | None:
         """Nodes whose offers may be different since the last call; None for all."""
@@ -122,6 +130,9 @@ class DeviceBook:
         if len(self._recent) >= _MOST_RECENT:
             self._recent.clear()
         self._recent[ids] = objects, found
+        self._kept.pop(found, None)
+        self._kept[found] = None
+        trim(self._kept, _MOST_KEPT)
         return found
 
     def offer(self, wants: Wants, node: str) -> Offer | Refusal:
@@ -217,7 +228,7 @@ class DeviceBook:
         if profile is None:
             problem = pose(wants.plan, seat.view, seat.layout, judgement)
             profile = wants.profiles[likeness] = Profile(wants.plan, seat.view, problem, self.mode)
-            trim(wants.profiles)
+            trim(wants.profiles, _MOST_PROFILES)
         wants.at[node] = seat, profile
         return profile
 

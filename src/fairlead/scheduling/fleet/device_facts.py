@@ -109,7 +109,7 @@ class DeviceFacts:
         try:
             view = self._catalogue.view(place)
         except AllocationError as error:
-            return refusal_of(Failed(error.fault, str(error), error.on_this_node, 0))
+            return refusal_of(Failed(error.fault, str(error), error.on_this_node, 0), concerns_all=False)
         for pool in view.pools:
             self._nodes_of.setdefault(pool.id, set()).add(name)
         return Seat(view, self._layouts.of(view), [self._state(pool) for pool in view.pools])

@@ -36,9 +36,9 @@ class Refusal:
         return self.text
 
 
-def refusal_of(decision: DoesNotFit | Failed) -> Refusal:
-    """A search's answer in the words of a scheduler."""
+def refusal_of(decision: DoesNotFit | Failed, *, concerns_all: bool = True) -> Refusal:
+    """A search's answer in the words of a scheduler. `concerns_all` tells whether its errors are final."""
     text = f"cannot allocate all claims: {decision}"
     if isinstance(decision, DoesNotFit):
         return Refusal(text, obstacles=decision.obstacles, steps=decision.steps)
-    return Refusal(text, decision.fault, not decision.on_this_node, steps=decision.steps)
+    return Refusal(text, decision.fault, concerns_all and not decision.on_this_node, steps=decision.steps)

@@ -12,8 +12,8 @@ from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
 
 Mode = Literal["upstream", "best"]
 
-_MOST_REMEMBERED: Final = 16_384
-"""Answers kept of one profile, and profiles of one wish; the oldest goes first."""
+_MOST_ANSWERS: Final = 16_384
+"""Answers kept of one profile; the oldest goes first."""
 
 
 class Profile:
@@ -32,7 +32,7 @@ class Profile:
         found = self._answers.get(held)
         if found is None:
             found = self._answers[held] = self._search(held)
-            trim(self._answers)
+            trim(self._answers, _MOST_ANSWERS)
         return found
 
     def room(self, held: Held, limit: int) -> int:
@@ -50,7 +50,7 @@ class Profile:
                 # They take nothing.
                 count = limit
         self._rooms[held] = count, count < limit
-        trim(self._rooms)
+        trim(self._rooms, _MOST_ANSWERS)
         return count
 
     def _search(self, held: Held) -> Offer | Refusal:
@@ -58,10 +58,11 @@ class Profile:
         choice = choose(self._plan, self._view, self._problem, held)
         if isinstance(choice, Choice):
             return Offer(choice.given, choice.cost, choice.is_best, choice.steps)
-        return refusal_of(choice)
+        # Upstream's scheduler gives up on the pod where a pool or a selector is in error on one node.
+        return refusal_of(choice, concerns_all=self._mode == "upstream")
 
 
-def trim(remembered: dict[Any, Any]) -> None:
-    """Forgets the oldest."""
-    if len(remembered) > _MOST_REMEMBERED:
+def trim(remembered: dict[Any, Any], most: int) -> None:
+    """Forgets the oldest where there are more."""
+    while len(remembered) > most:
         del remembered[next(iter(remembered))]
