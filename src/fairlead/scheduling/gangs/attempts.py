@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.bounds import Bounds
 from fairlead.scheduling.gangs.moves import Rules, Settle
 from fairlead.scheduling.gangs.parts import Part
+from fairlead.scheduling.gangs.prospects import Prospects
 from fairlead.scheduling.gangs.rooms import survey_of
+from fairlead.scheduling.gangs.totals import Totals
 from fairlead.scheduling.gangs.trial import Budget, OutOfBudgetError, Place, Trial
 from fairlead.scheduling.gangs.twins import Twins
 
@@ -18,6 +20,10 @@ Wish = tuple[int, str]
 
 _MOST_WISHES: Final = 6
 """Of more, each part gives up its own one by one; the whole is then good, but not known to be the best."""
+_SWIFT_SHARE: Final = 0.2
+"""What of its budget an attempt may use before it begins to move pods about one by one."""
+_SWIFT_STEPS: Final = 3_000
+"""And no more than this, beside 30 for each pod: what it finds at all it finds soon."""
 _SHARE: Final = 0.15
 """What of the budget that is left an attempt to have one more wish granted may use."""
 
@@ -29,77 +35,93 @@ class Attempts:
         self.outlook = outlook
         self.root = root
         self.survey = survey_of(outlook)
-        self.budget = Budget(limit)
-        self.rules = Rules(Bounds(outlook, root), Twins(outlook, self.survey, root))
+        # Putting all pods down once is no search.
+        self.budget = Budget(limit + 10 * root.size)
+        bounds, totals = Bounds(outlook, root), Totals(outlook, tuple(root.shapes))
+        self.rules = Rules(bounds, Twins(outlook, self.survey, root), totals, Prospects(bounds, totals))
+        self._wishes = tuple(_wishes(root))
+        # What numbers do not find for pods of one shape that do not mind each other is not there.
+        self._is_counted = not root.parts and len(root.shapes) == 1 and bounds.are_exact()
+        self._strict = frozenset(number for number, _ in self._wishes)
 
     def solve(self, place: Place) -> Trial | None:
-        """The mandatory pods of the gang in a place, with as many preferred levels as can be had, the most important
-        ones before all others. None, and nothing is changed, where they do not fit. Raises OutOfBudgetError."""
-        wishes = tuple(_wishes(self.root))
-        first = Settle(self.rules, self.root, place, self.root.need)
-        if not self.root.need:
-            return self.trial(frozenset())
-        if self.root.need < self.root.size:
+        """The mandatory pods of the gang (one, where none is) in a place, with as many preferred levels as can be had,
+        the most important ones before all others. None, and nothing is changed, where they do not fit. Raises
+        OutOfBudgetError."""
+        wishes = self._wishes
+        target = max(1, self.root.need)
+        first = Settle(self.rules, self.root, place, target)
+        if target < self.root.size:
             # Everything wished for, and all pods: nothing could be better.
             whole = Settle(self.rules, self.root, place, self.root.size)
-            found = self._run(whole, frozenset(wishes), self.budget, swift_only=True)
+            found = self._run(whole, self.budget, wishes, swift_only=True)
             if found is not None:
                 return found
         if len(wishes) > _MOST_WISHES:
-            return self._run(first, frozenset(wishes), self.budget, swift_only=True) or self._run(
-                first, frozenset(), self.budget, is_yielding=True
-            )
-        granted: frozenset[Wish] = frozenset()
+            return self._run(first, self.budget, wishes, swift_only=True) or self._run(first, self.budget)
+        granted: tuple[Wish, ...] = ()
         for i, wish in enumerate(wishes):
-            more = granted | {wish}
-            every = more.union(wishes[i + 1 :])
+            more = (*granted, wish)
+            every = (*more, *wishes[i + 1 :])
             found = self._afford(first, every)
             if found is not None:
                 return found
             if every != more and self._is_possible(first, more):
                 granted = more
-        return self._run(first, granted, self.budget)
+        return self._run(first, self.budget, granted, strict=self._strict)
 
     def trial(
         self,
-        wishes: frozenset[Wish],
+        wishes: Iterable[Wish] = (),
         budget: Budget | None = None,
         *,
-        is_yielding: bool = False,
+        strict: frozenset[int] = frozenset(),
         is_thorough: bool = False,
     ) -> Trial:
         """A search that has not begun."""
-        return Trial(self.outlook, self.survey, budget or self.budget, wishes, is_yielding, is_thorough)
+        return Trial(self.outlook, self.survey, budget or self.budget, frozenset(wishes), strict, is_thorough)
 
     def _run(
         self,
         first: Settle,
-        wishes: frozenset[Wish],
         budget: Budget,
+        wishes: Iterable[Wish] = (),
         *,
-        is_yielding: bool = False,
+        strict: frozenset[int] = frozenset(),
         swift_only: bool = False,
     ) -> Trial | None:
-        swift = self.trial(wishes, budget, is_yielding=is_yielding)
-        if swift.solve(first):
-            return swift
-        if swift_only:
-            return None
-        self.rules.twins.look()
-        thorough = self.trial(wishes, budget, is_yielding=is_yielding, is_thorough=True)
+        if self._is_counted:
+            swift = self.trial(wishes, budget, strict=strict)
+            return swift if swift.solve(first) else None
+        found = self._swift(first, budget, wishes, strict)
+        if found is not None or swift_only:
+            return found
+        self.rules.look()
+        thorough = self.trial(wishes, budget, strict=strict, is_thorough=True)
         return thorough if thorough.solve(first) else None
 
-    def _afford(self, first: Settle, wishes: frozenset[Wish]) -> Trial | None:
+    def _swift(self, first: Settle, budget: Budget, wishes: Iterable[Wish], strict: frozenset[int]) -> Trial | None:
+        """By the number alone, which finds what there is unless parts are in each other's way."""
+        share = Budget(min(_SWIFT_STEPS + 30 * self.root.size, budget.share(_SWIFT_SHARE).limit))
+        swift = self.trial(wishes, share, strict=strict)
+        try:
+            return swift if swift.solve(first) else None
+        except OutOfBudgetError:
+            return None
+        finally:
+            budget.spend(min(share.steps, share.limit))
+
+    def _afford(self, first: Settle, wishes: Iterable[Wish]) -> Trial | None:
         """A search that may use a share of the budget. Cut off, it counts as one that found nothing."""
         budget = self.budget.share(_SHARE)
         try:
-            return self._run(first, wishes, budget)
+            return self._run(first, budget, wishes, strict=self._strict)
         except OutOfBudgetError:
             return None
         finally:
             self.budget.spend(min(budget.steps, budget.limit))
 
-    def _is_possible(self, first: Settle, wishes: frozenset[Wish]) -> bool:
+    def _is_possible(self, first: Settle, wishes: Iterable[Wish]) -> bool:
         with self.outlook.fleet.trial():
             return self._afford(first, wishes) is not None
 
@@ -109,6 +131,8 @@ def _wishes(part: Part) -> Iterator[Wish]:
     for level in part.topology.preferred:
         if level not in part.topology.required:
             yield part.number, level
-    for each in part.parts:
-        if each.need:
-            yield from _wishes(each)
+    groups = [each for each in part.parts if not each.is_slice]
+    if part.least_parts == len(groups):
+        for each in groups:
+            if each.need:
+                yield from _wishes(each)

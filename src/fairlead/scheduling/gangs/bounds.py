@@ -56,6 +56,10 @@ class Bounds:
                 rooms[row] = max(rooms[row], self._joint.room(trial, options, row, count))
         return rooms
 
+    def are_exact(self) -> bool:
+        """Whether the numbers, one pod after the other, are what fits."""
+        return all(self._counts[shape] and self.is_countable(shape) for shape in self._counts)
+
     def is_countable(self, shape: Shape) -> bool:
         """Whether the rooms of rows add up: not where pods mind each other, or share devices that are still to be
         found."""

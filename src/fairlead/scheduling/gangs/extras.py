@@ -20,29 +20,30 @@ def place_extras(attempts: Attempts, trial: Trial, part: Part, within: Place) ->
     parts, then the part's own. `within` is where the part may go if it is not anywhere yet."""
     if all(pod.uid in trial.outlook.fleet.pods for pod in _pods(part)):
         return
-    place = trial.chosen.get(part.number)
+    place = trial.place_of(part.number)
     if place is None:
         _begin(attempts, trial, part, within)
         return
     # What is placed already comes first: its domains are chosen.
-    for each in sorted(part.parts, key=lambda each: each.number not in trial.chosen):
+    for each in sorted(part.parts, key=lambda each: trial.place_of(each.number) is None):
         place_extras(attempts, trial, each, place)
     for batch in part.batches:
         _fill_up(trial, part, place, batch)
 
 
 def _begin(attempts: Attempts, trial: Trial, part: Part, within: Place) -> None:
-    """Places a part of which nothing is placed, if it can be: with all of its pods, or as many as it needs at least."""
-    for target in dict.fromkeys((part.size, max(part.need, 1))):
-        for is_thorough in (False, True):
-            if target <= part.size and _settle(attempts, trial, part, within, target, is_thorough=is_thorough):
-                place_extras(attempts, trial, part, within)
-                return
+    """Places a part of which nothing is placed, if it can be: what it needs, then more."""
+    target = max(part.need, 1)
+    if target <= part.size and (
+        _settle(attempts, trial, part, within, target, is_thorough=False)
+        or _settle(attempts, trial, part, within, target, is_thorough=True)
+    ):
+        place_extras(attempts, trial, part, within)
 
 
 def _settle(attempts: Attempts, trial: Trial, part: Part, within: Place, target: int, *, is_thorough: bool) -> bool:
     budget = Budget(int((attempts.budget.limit - attempts.budget.steps) * _SHARE))
-    search = attempts.trial(frozenset(), budget, is_yielding=True, is_thorough=is_thorough)
+    search = attempts.trial(budget=budget, is_thorough=is_thorough)
     search.put.extend(trial.put)
     try:
         is_found = search.solve(Settle(attempts.rules, part, within, target))
@@ -51,7 +52,7 @@ def _settle(attempts: Attempts, trial: Trial, part: Part, within: Place, target:
     attempts.budget.steps += min(budget.steps, budget.limit)
     if is_found:
         trial.put[:] = search.put
-        trial.chosen.update(search.chosen)
+        trial.settled.extend(search.settled)
     return is_found
 
 

@@ -77,15 +77,16 @@ class JointRooms:
         key = (row, shape, frozenset((each, shapes.count(each)) for each in shapes))
         fits, too_many = self._known.get(key, (0, limit + 1))
         fits = max(fits, least)
-        with fleet.trial():
-            for other in others:
-                fleet.take_back(other.uid)
-            while fits < most and fits + 1 < too_many:
-                if not _is_served(fleet, [*shapes, *[shape] * (fits + 1)], row):
-                    too_many = fits + 1
-                    break
-                fits += 1
-        self._known[key] = fits, too_many
+        if fits < most and fits + 1 < too_many:
+            with fleet.trial():
+                for other in others:
+                    fleet.take_back(other.uid)
+                while fits < most and fits + 1 < too_many:
+                    if _is_served(fleet, [*shapes, *[shape] * (fits + 1)], row):
+                        fits += 1
+                    else:
+                        too_many = fits + 1
+            self._known[key] = fits, too_many
         return min(fits, most)
 
 

@@ -15,15 +15,21 @@ from fairlead.scheduling.gangs.bounds import Bounds
 from fairlead.scheduling.gangs.joint import mates, place_jointly
 from fairlead.scheduling.gangs.parts import Batch, Part
 from fairlead.scheduling.gangs.places import candidate_places, levels_of
+from fairlead.scheduling.gangs.prospects import Prospects, counts_of
 from fairlead.scheduling.gangs.rooms import depends_on_pods, may_gain
 from fairlead.scheduling.gangs.splits import Slot, Split, splits
+from fairlead.scheduling.gangs.totals import Totals
 from fairlead.scheduling.gangs.trial import Agenda, Decision, Must, Place, Trial
 from fairlead.scheduling.gangs.twins import Twins
-from fairlead.scheduling.snapshot import PodView, Shape
+from fairlead.scheduling.snapshot import PodView
 
 _SWIFT_SPLITS: Final = 4
 """Ways to share out the pods of a part that a search that is not thorough looks at."""
-_PUT_STEPS: Final = 20
+_SETTLE_STEPS: Final = 20
+"""What counting the room of all domains counts for."""
+_RUN_STEPS: Final = 10
+"""What arranging pods counts for, beside the pods."""
+_PUT_STEPS: Final = 50
 """What putting a pod somewhere in a thorough search counts for, beside the rows looked at."""
 
 
@@ -33,6 +39,13 @@ class Rules:
 
     bounds: Bounds
     twins: Twins
+    totals: Totals
+    prospects: Prospects
+
+    def look(self) -> None:
+        """Remembers what the fleet is like before a thorough search changes it."""
+        self.twins.look()
+        self.totals.look()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,32 +61,39 @@ class Settle:
     def key(self) -> Hashable:
         return "settle", self.part.kind, self.within.key, self.target
 
-    def musts(self) -> Iterator[Must]:
-        for shape in self.part.shapes:
-            count = self.part.must(shape, self.target)
-            if count:
-                yield Must(shape, self.within, count)
+    def must(self) -> Must:
+        return Must(counts_of(self.part, self.target), self.within, self.part)
 
     def ways(self, trial: Trial, rest: Agenda | None) -> Iterator[tuple[Decision, ...]]:
-        part, twins = self.part, self.rules.twins
+        part, rules = self.part, self.rules
         for levels in levels_of(trial, part):
+            trial.budget.spend(_SETTLE_STEPS)
             tried: set[Hashable] = set()
-            for place in candidate_places(trial, self.rules.bounds, part, self.within, levels, self.target):
+            for place in candidate_places(trial, rules.bounds, part, self.within, levels, self.target):
                 trial.budget.spend(1)
-                if trial.is_thorough and twins.apply and levels and not part.bound:
-                    likeness = twins.domain(trial, place.rows, levels)
+                if trial.is_thorough and rules.twins.apply and levels and not part.bound:
+                    likeness = rules.twins.domain(trial, place.rows, levels)
                     if likeness in tried:
                         continue
                     tried.add(likeness)
-                trial.chosen[part.number] = place
-                yield from self._shared_out(trial, place)
+                yield from self._shared_out(trial, place, rest)
 
-    def _shared_out(self, trial: Trial, place: Place) -> Iterator[tuple[Decision, ...]]:
+    def _shared_out(self, trial: Trial, place: Place, rest: Agenda | None) -> Iterator[tuple[Decision, ...]]:
         part = self.part
         ways = splits(slots_of(part), self.target, part.least_parts)
         for split in ways if trial.is_thorough else itertools.islice(ways, _SWIFT_SPLITS):
             trial.budget.spend(1)
-            yield self._decisions(place, split)
+            decisions = self._decisions(place, split)
+            if trial.is_thorough and not self.rules.prospects.are_open(trial, (*decisions, *(rest or ()))):
+                continue
+            trial.settled.append((part.number, place))
+            yield decisions
+
+    def first_way(self, place: Place) -> tuple[Decision, ...]:
+        """What has to be decided if the part goes to a place with the obvious ones of its pods; nothing where not as
+        many can go anywhere."""
+        split = next(splits(slots_of(self.part), self.target, self.part.least_parts), None)
+        return () if split is None else self._decisions(place, split)
 
     def _decisions(self, place: Place, split: Split) -> tuple[Decision, ...]:
         """Parts before pods of no part, those with levels and many pods first; last those that wait for others."""
@@ -112,8 +132,8 @@ class Run:
     def pods(self) -> tuple[PodView, ...]:
         return self.batch.pods[self.start : self.start + self.count]
 
-    def musts(self) -> Iterator[Must]:
-        yield Must(self.batch.shape, self.place, self.count)
+    def must(self) -> Must:
+        return Must({self.batch.shape: self.count}, self.place)
 
     def ways(self, trial: Trial, rest: Agenda | None) -> Iterator[tuple[Decision, ...]]:
         if trial.is_thorough:
@@ -121,7 +141,7 @@ class Run:
         elif any(trial.outlook.fleet.is_lacking(key) for key in self.batch.shape.shared_claims):
             yield from self._anchored(trial)
         else:
-            trial.budget.spend(self.count)
+            trial.budget.spend(_RUN_STEPS + self.count)
             if put_down(trial, self.part, self.place, self.pods):
                 yield ()
 
@@ -144,7 +164,7 @@ class Run:
 
     def _one(self, trial: Trial, rest: Agenda | None) -> Iterator[tuple[Decision, ...]]:
         """Row after row for the first pod; rows like one that led nowhere are left out."""
-        pod, twins = self.pods[0], self.rules.twins
+        pod, twins, prospects = self.pods[0], self.rules.twins, self.rules.prospects
         after = (
             ()
             if self.count == 1
@@ -161,7 +181,7 @@ class Run:
 
             def there(row: int = row) -> bool:
                 is_put = trial.options(pod.shape).fits(row) and trial.place(pod, row)
-                return (is_put or place_jointly(trial, pod, row)) and self._is_promising(trial, after, rest)
+                return (is_put or place_jointly(trial, pod, row)) and prospects.are_open(trial, (*after, *(rest or ())))
 
             if trial.attempt(there):
                 yield after
@@ -172,7 +192,7 @@ class Run:
         shape = self.batch.shape
         options = trial.options(shape)
         rows = self.place.rows[options.scores[self.place.rows] > NOWHERE]
-        trial.budget.spend(1 + len(rows) // 16)
+        trial.budget.spend(_RUN_STEPS + len(rows) // 16)
         used: list[int] = []
         if self.rules.bounds.is_countable(shape):
             used = [row for row, _ in arrange(trial, self.part, self.place, shape, self.count)]
@@ -183,20 +203,6 @@ class Run:
             crowded = [row for _, row in trial.put if row in inside and not options.fits(row)]
             crowded = [row for row in crowded if options.refusal(row) is not None and mates(trial, row)]
         return list(dict.fromkeys((*used, *rest, *crowded)))
-
-    def _is_promising(self, trial: Trial, after: tuple[Decision, ...], rest: Agenda | None) -> bool:
-        """Whether, as far as can be counted, there is room for all that is still to be placed."""
-        counts: dict[tuple[Shape, Hashable], int] = {}
-        places: dict[Hashable, Place] = {}
-        for decision in (*after, *(rest or ())):
-            for must in decision.musts():
-                key = (must.shape, must.place.key)
-                counts[key] = counts.get(key, 0) + must.count
-                places[must.place.key] = must.place
-        for (shape, place), count in counts.items():
-            if self.rules.bounds.of(trial, shape, count)[places[place].rows].sum() < count:
-                return False
-        return True
 
 
 def put_down(trial: Trial, part: Part, place: Place, pods: tuple[PodView, ...] | list[PodView]) -> bool:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from fairlead.scheduling.fleet.options import NOWHERE
 from fairlead.scheduling.gangs.attempts import Attempts
 from fairlead.scheduling.gangs.model import Gang, Group, Topology
-from fairlead.scheduling.gangs.moves import put_down
+from fairlead.scheduling.gangs.moves import Settle, put_down
 from fairlead.scheduling.gangs.parts import Batch, Part, divide
-from fairlead.scheduling.gangs.places import pinned_domain
+from fairlead.scheduling.gangs.places import candidate_places, pinned_domain
 from fairlead.scheduling.gangs.trial import Budget, OutOfBudgetError, Place, Trial
 from fairlead.scheduling.gangs.wording import count_reasons
 from fairlead.scheduling.snapshot import PodView
@@ -40,6 +40,8 @@ class Shortage:
     wanted: int
     found: int = 0
     reports: list[DomainReport] = field(default_factory=list)
+    beside: tuple[int, int] = (0, 0)
+    """How many groups have a place before it is this one's turn, and of how many; 0 and 0 where it has none anyway."""
     domains: int = 0
     """How many there are, told of or not."""
     pinned: str = ""
@@ -52,21 +54,48 @@ class Shortage:
 
 
 def find_shortage(attempts: Attempts, place: Place, *, explains: bool) -> Shortage:
-    """The first part that finds no domain with room enough for itself; else the whole gang."""
+    """The first part that finds no domain with room enough for itself; else the first that finds none beside those
+    before it; else the whole gang."""
     root = attempts.root
-    parts = list(_walk(root))
-    for part in parts:
+    for part in _walk(root):
         shortage = _shortage(attempts, part, place)
         if shortage.found < shortage.wanted or shortage.pinned:
             break
     else:
-        part = next((each for each in parts if each.topology.required), root)
-        part = root if root.topology.required or len(root.parts) != 0 else part
-        shortage = _shortage(attempts, part, place)
+        beside = _shortage_beside(attempts, place) if explains else None
+        if beside is not None:
+            return beside
+        part, shortage = root, _shortage(attempts, root, place)
     shortage.part_name = "" if part is root else part.name
     if explains:
         _look_closer(attempts, part, place, shortage)
     return shortage
+
+
+def _shortage_beside(attempts: Attempts, place: Place) -> Shortage | None:
+    """Places the parts of the gang one after the other and tells of the first that finds no place; None where there is
+    no such part."""
+    root, rules = attempts.root, attempts.rules
+    everyone = frozenset(part.number for part in _walk(root))
+    with attempts.outlook.fleet.trial():
+        trial = attempts.trial(budget=Budget(_BUDGET + 10 * root.size), strict=everyone)
+        first = Settle(rules, root, place, max(1, root.need))
+        levels = root.topology.required
+        within = next(candidate_places(trial, rules.bounds, root, place, levels, first.target), None)
+        decisions = first.first_way(within) if within is not None else ()
+        groups = [each for each in decisions if isinstance(each, Settle)]
+        for done, each in enumerate(groups):
+            try:
+                is_placed = trial.solve(each)
+            except OutOfBudgetError:
+                return None
+            if not is_placed:
+                assert within is not None
+                shortage = _shortage(attempts, each.part, within)
+                shortage.part_name, shortage.beside = each.part.name, (done, len(groups))
+                _look_closer(attempts, each.part, within, shortage)
+                return shortage
+    return None
 
 
 def fits_without_topology(attempts: Attempts, gang: Gang, place: Place) -> bool:
@@ -94,7 +123,7 @@ def _walk(part: Part) -> list[Part]:
 
 def _shortage(attempts: Attempts, part: Part, place: Place) -> Shortage:
     """What a part finds by numbers, domain by domain, the nearest first."""
-    trial = attempts.trial(frozenset())
+    trial = attempts.trial()
     levels = part.topology.required
     shortage = Shortage("", levels, part.need)
     rooms = {shape: attempts.rules.bounds.of(trial, shape, count) for shape, count in part.shapes.items()}
@@ -153,7 +182,7 @@ def _look_closer(attempts: Attempts, part: Part, place: Place, shortage: Shortag
 
 def _fill(attempts: Attempts, part: Part, place: Place) -> tuple[int, PodView | None, Mapping[str, int]]:
     """How many of the pods that must be placed fit one after the other, the first that does not, and why."""
-    trial = attempts.trial(frozenset(), Budget(1 << 60))
+    trial = attempts.trial(budget=Budget(1 << 60))
     left = part.need
     first: PodView | None = None
     reasons: Counter[str] = Counter()

@@ -22,14 +22,19 @@ _MOST_YIELDING: Final = 5
 """Preferred levels that are given up in any combination; of more, the last ones at once."""
 
 
+def firm_levels(trial: Trial, part: Part) -> tuple[str, ...]:
+    """The levels that all pods of the part share in this search, whatever it gives up."""
+    topology = part.topology
+    held = [level for level in topology.preferred if (part.number, level) in trial.wishes]
+    return tuple(dict.fromkeys((*topology.required, *held)))
+
+
 def levels_of(trial: Trial, part: Part) -> Iterator[tuple[str, ...]]:
     """The levels that all pods of the part share in this search; several ones, the most wished for first, where the
     part gives up what it prefers."""
-    topology = part.topology
-    held = [level for level in topology.preferred if (part.number, level) in trial.wishes]
-    firm = tuple(dict.fromkeys((*topology.required, *held)))
-    loose = [level for level in topology.preferred if level not in firm][:_MOST_YIELDING]
-    if not trial.is_yielding or not loose:
+    firm = firm_levels(trial, part)
+    loose = [level for level in part.topology.preferred if level not in firm][:_MOST_YIELDING]
+    if part.number in trial.strict or not loose:
         yield firm
         return
     for keeps in itertools.product((True, False), repeat=len(loose)):

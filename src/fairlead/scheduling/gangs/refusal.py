@@ -70,7 +70,7 @@ def refuse(gang: Gang, attempts: Attempts, place: Place, *, is_cut_off: bool, ex
         remedy = f"all of it fits where its pods need not share a {levels}" if levels else ""
         return _refused(gang, Because.TOPOLOGY, _near_miss(shortage), shortage, remedy, steps)
     missing = shortage.wanted - shortage.found
-    remedy = f"room for {missing} more" if missing > 0 else ""
+    remedy = f"room for {missing} more of {shortage.part_name or 'its pods'}" if missing > 0 else ""
     if remedy and shortage.reports and shortage.levels:
         remedy += f" in {join_levels(shortage.levels)} {shortage.reports[0].value}"
     return _refused(gang, Because.ROOM, _near_miss(shortage), shortage, remedy, steps)
@@ -115,6 +115,11 @@ def _because(options: Options, rows: Iterable[int]) -> Because:
 
 def _near_miss(shortage: Shortage) -> str:
     """How near it came, in one sentence."""
+    done, total = shortage.beside
+    return f"{done} of {total} groups fit; beside them {_near(shortage)}" if total else _near(shortage)
+
+
+def _near(shortage: Shortage) -> str:
     name = f" of {shortage.part_name}" if shortage.part_name else ""
     reasons = f": {shortage.for_the_others}" if shortage.for_the_others else ""
     if not shortage.levels:

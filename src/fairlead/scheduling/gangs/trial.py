@@ -6,14 +6,16 @@ large for it, and what is still to be decided is a linked list, so that an alter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from fairlead.scheduling.fleet.options import Mask, Options, Outlook
+from fairlead.scheduling.gangs.parts import Part
 from fairlead.scheduling.gangs.rooms import Survey
 from fairlead.scheduling.snapshot import PodView, Shape
 
@@ -42,14 +44,19 @@ class Budget:
         return Budget(int((self.limit - self.steps) * part))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Place:
     """Rows that pods may go to: all, or those of a domain."""
 
-    rows: Ints
-    """Ascending."""
-    key: Hashable
-    """Equal for equal places of one search."""
+    def __init__(self, rows: Ints, key: Hashable) -> None:
+        self.rows = rows
+        """Ascending."""
+        self.key = key
+        """Equal for equal places of one search."""
+
+    @cached_property
+    def members(self) -> frozenset[int]:
+        """The rows."""
+        return frozenset(self.rows.tolist())
 
     def mask(self, size: int) -> Mask:
         mask = np.zeros(size, dtype=np.bool_)
@@ -59,11 +66,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Must:
-    """Pods of a shape that have to go to a place."""
+    """Pods that have to go to a place, by shape; of a part that is to find a domain there, where one is named."""
 
-    shape: Shape
+    counts: Mapping[Shape, int]
     place: Place
-    count: int
+    part: Part | None = None
 
 
 class Decision(Protocol):
@@ -74,8 +81,8 @@ class Decision(Protocol):
         """Equal for decisions that have the same alternatives."""
         ...
 
-    def musts(self) -> Iterator[Must]:
-        """Pods that it has to put somewhere, whichever alternative is taken."""
+    def must(self) -> Must:
+        """The pods that it has to put somewhere, whichever alternative is taken."""
         ...
 
     def ways(self, trial: Trial, rest: Agenda | None) -> Iterator[tuple[Decision, ...]]:
@@ -106,6 +113,7 @@ class _Frame:
     rest: Agenda | None
     mark: int
     put: int
+    settled: int
     situation: Hashable
     is_fresh: bool = True
 
@@ -119,17 +127,22 @@ class Trial:
     budget: Budget
     wishes: frozenset[tuple[int, str]] = frozenset()
     """Preferred levels that are required in this search: number of a part, and level."""
-    is_yielding: bool = False
-    """Whether each part gives up its other preferred levels one by one where it must."""
+    strict: frozenset[int] = frozenset()
+    """Numbers of the parts that have no other preferred levels than these. Other parts try to have all of theirs, and
+    give them up one by one where they must."""
     is_thorough: bool = False
     """Whether pods are moved about one by one; else they are put down by the number."""
     put: list[tuple[PodView, int]] = field(default_factory=list)
     """Pods that are placed, in order, with their rows."""
-    chosen: dict[int, Place] = field(default_factory=dict)
-    """Number of a part -> where it is."""
+    settled: list[tuple[int, Place]] = field(default_factory=list)
+    """Parts, by number, in the order in which they found their places, with these."""
     _agendas: dict[tuple[Hashable, int], int] = field(default_factory=dict)
     _dead: set[Hashable] = field(default_factory=set)
     _next: Agenda | None = None
+
+    def place_of(self, number: int) -> Place | None:
+        """Where a part is."""
+        return next((place for each, place in reversed(self.settled) if each == number), None)
 
     def options(self, shape: Shape) -> Options:
         """Where a pod of the shape can go now."""
@@ -177,7 +190,8 @@ class Trial:
     def _enter(self, frames: list[_Frame], agenda: Agenda) -> None:
         situation = self._situation(agenda)
         ways = iter(()) if situation in self._dead else agenda.decision.ways(self, agenda.rest)
-        frames.append(_Frame(ways, agenda.rest, self.outlook.fleet.mark(), len(self.put), situation))
+        mark = self.outlook.fleet.mark()
+        frames.append(_Frame(ways, agenda.rest, mark, len(self.put), len(self.settled), situation))
 
     def _advance(self, frames: list[_Frame]) -> bool:
         """Takes the next alternative of the last decision that has one. False where none has."""
@@ -200,6 +214,7 @@ class Trial:
     def _undo(self, frame: _Frame) -> None:
         self.outlook.fleet.undo(frame.mark)
         del self.put[frame.put :]
+        del self.settled[frame.settled :]
 
     def _prepend(self, decisions: tuple[Decision, ...], rest: Agenda | None) -> Agenda | None:
         for decision in reversed(decisions):
