@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from fairlead.scheduling import planner as planner_module
 from fairlead.scheduling.verdict import Because, Cleared, Placed, Refused
 from scheduling.planner_objects import (
     NOW_S,
@@ -141,6 +142,22 @@ def test_nothing_of_a_gang_that_does_not_fit_is_held():
     verdicts = decide_all(planner)
     assert set(nodes_of(verdicts)) == {"p0", "p1", "p2", "p3"}
     assert [v.gang.name for v in verdicts if isinstance(v, Refused)] == ["g"]
+
+
+def test_gangs_that_are_alike_are_refused_without_looking_again(monkeypatch):
+    looked = []
+    place = planner_module.place_gang
+    monkeypatch.setattr(
+        planner_module, "place_gang", lambda o, gang, limits: looked.append(gang) or place(o, gang, limits)
+    )
+    planner = planner_with(node("a", cpu="4"), *(p for i in range(5) for p in gang_of(f"g{i}", 5)), *gang_of("h", 6))
+    verdicts = decide_all(planner)
+    assert len(verdicts) == 6
+    assert all(isinstance(v, Refused) for v in verdicts)
+    assert [gang.name for gang in looked] == ["g0", "h"]
+    assert verdicts[1].explanation.pod == "default/g1-0"
+    planner.see(node("b", cpu="8"))
+    assert len(nodes_of(decide_all(planner, NOW_S + 60))) == 10
 
 
 def test_members_beyond_the_minimum_come_when_there_is_room():

@@ -4,14 +4,14 @@ The live scheduler feeds it from informers and writes what it decides; simulatio
 feed it from lists. What is decided counts at once: the next decision sees it, whether it is written yet or not.
 
 A gang that is refused is asked again when something has happened that may help it, and not sooner than a growing pause
-after its last refusal. Plain pods of one shape are refused together: what stood in the way of the first stands in the
-way of all of them until then.
+after its last refusal. Gangs that are alike are refused together: what stood in the way of the first stands in the way
+of all of them until then.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,13 +25,14 @@ from fairlead.scheduling.eviction.room import EvictionLimits, find_room
 from fairlead.scheduling.fleet.device_book import DeviceBook
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.fleet.options import Outlook
+from fairlead.scheduling.gangs.likeness import likeness
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.gangs.search import Limits, place_gang
 from fairlead.scheduling.intake import Intake
 from fairlead.scheduling.queues.rights import Right
 from fairlead.scheduling.roster import Identity
 from fairlead.scheduling.settings import Settings
-from fairlead.scheduling.snapshot import PodView, Shape
+from fairlead.scheduling.snapshot import PodView
 from fairlead.scheduling.supply import capacity_of
 from fairlead.scheduling.turns import Turns
 from fairlead.scheduling.verdict import Because, Cleared, Explanation, Placed, Refused, Verdict
@@ -65,7 +66,8 @@ class Planner:
         self._supplied = -1
         self._pauses: dict[str, _Pause] = {}
         self._paused: dict[str, float] = {}  # gang key -> when it may be offered again though nothing happens
-        self._refused_shapes: dict[tuple[Shape, str, int], Explanation] = {}
+        # What was refused since something happened last; the gang is kept so that its shapes are.
+        self._refused: dict[tuple[Hashable, str, int], tuple[Gang, Explanation]] = {}
         self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
         self._ready: deque[Verdict] = deque()
         self._running: dict[str, Gang] = {}  # by key: those with pods on nodes
@@ -162,25 +164,21 @@ class Planner:
                 gang = gang.only({pod.uid for pod in needed})
         if not right.is_allowed:
             return Refused(gang, Explanation(Because.QUOTA, right.sentence))
-        memo = None
-        if gang.is_single and not gang.pods[0].nominated:
-            shape = gang.pods[0].shape
-            if not (shape.near or shape.far or shape.spread):
-                memo = (shape, self.turns.queue_of(gang), gang.priority)
-                known = self._refused_shapes.get(memo)
-                if known is not None and not explains:
-                    return Refused(gang, known)
+        kind = likeness(gang)
+        memo = (kind, self.turns.queue_of(gang), gang.priority) if kind is not None and not explains else None
+        if memo is not None and memo in self._refused:
+            return Refused(gang, replace(self._refused[memo][1], pod=gang.pods[0].full_name))
         with self.reservations.opened(gang):
             verdict: Verdict = place_gang(self.outlook, gang, Limits(self.settings.search_budget))
             if isinstance(verdict, Placed):
                 self.reservations.drop(gang.key)
                 return verdict
             if gang.key in self.reservations and not explains:
-                return verdict
+                return Refused(gang, Explanation(Because.ROOM, "waits for those to leave who make room for it"))
             if self.settings.evicts and isinstance(verdict, Refused) and verdict.explanation.because in _MAKES_ROOM:
                 verdict = self._make_room(gang, verdict, now_s)
         if memo is not None and isinstance(verdict, Refused):
-            self._refused_shapes[memo] = verdict.explanation
+            self._refused[memo] = gang, verdict.explanation
         return verdict
 
     def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
@@ -223,7 +221,8 @@ class Planner:
                 self.intake.stirred += 1
             return
         if isinstance(verdict, Cleared):
-            self.reservations.hold(verdict, now_s + self.settings.hold_s)
+            grace_s = max((_grace_s(pod) for each in verdict.victims for pod in each.pods), default=0.0)
+            self.reservations.hold(verdict, now_s + self.settings.hold_s + grace_s)
             self.turns.backlog.refused(key)
             return
         because = verdict.explanation.because
@@ -247,7 +246,7 @@ class Planner:
         due = [key for key, until_s in self._paused.items() if not now_s < until_s <= now_s + _LONGEST_PAUSE_S]
         if self._stirred != self.intake.stirred or due or (has_new and self.turns.is_stale(now_s)) or expired:
             self._stirred = self.intake.stirred
-            self._refused_shapes.clear()
+            self._refused.clear()
             self._paused.clear()
             self._tell_capacity()
             self.turns.renew(now_s)
@@ -298,3 +297,7 @@ def _with_reasons(explanation: Explanation, found: NoRoom) -> Explanation:
 def _is_asked_for(verdict: Placed) -> bool:
     """Whether others may wish to be near its pods: what was refused for lack of them may fit now."""
     return any(assignment.pod.shape.labels for assignment in verdict.assignments)
+
+
+def _grace_s(pod: PodView) -> float:
+    return pod.facts.grace_s if pod.facts is not None else 30.0
