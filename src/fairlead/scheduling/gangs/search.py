@@ -19,8 +19,10 @@ from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.gangs.outcome import lacking_claims, placed
 from fairlead.scheduling.gangs.parts import divide
 from fairlead.scheduling.gangs.refusal import refuse, refuse_single, refuse_unready
+from fairlead.scheduling.gangs.rooms import survey_of
 from fairlead.scheduling.gangs.trial import OutOfBudgetError, Place
 from fairlead.scheduling.snapshot import PodView
+from fairlead.scheduling.topology import NO_DOMAIN
 from fairlead.scheduling.verdict import Assignment, Placed, Refused
 
 DEFAULT_BUDGET: Final = 200_000
@@ -95,10 +97,9 @@ def _place_single(outlook: Outlook, gang: Gang, pod: PodView, limits: Limits) ->
 def _places(outlook: Outlook, pods: tuple[PodView, ...], limits: Limits) -> list[Place]:
     """Where the gang may go: first, where nodes were cleared for all of it, these alone."""
     fleet = outlook.fleet
-    size = len(fleet.nodes)
-    allowed = np.arange(size) if limits.rows is None else np.flatnonzero(limits.rows)
-    there = np.array([node is not None for node in fleet.nodes], dtype=np.bool_)
-    everywhere = Place(allowed[there[allowed]], "everywhere")
+    # Cut by no level, all nodes are in one domain.
+    there = survey_of(outlook).domains.cut(()).ids != NO_DOMAIN
+    everywhere = Place(np.flatnonzero(there if limits.rows is None else there & limits.rows), "everywhere")
     cleared = {fleet.row_of.get(pod.nominated, -1) for pod in pods}
     if -1 in cleared:
         return [everywhere]
