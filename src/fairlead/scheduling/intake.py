@@ -26,6 +26,7 @@ from fairlead.kube.objects import (
     StorageClass,
 )
 from fairlead.kube.objects.scheduling import CompositePodGroup, PodGroup
+from fairlead.scheduling.eviction.reservations import is_stand_in
 from fairlead.scheduling.fleet.fleet import ClaimKey, Fleet
 from fairlead.scheduling.gangs.sources.queue_names import QUEUE
 from fairlead.scheduling.gangs.sources.reference import RAW_RESOURCES, GangContext, Json, RawKey
@@ -77,7 +78,7 @@ class Intake:
             namespace_queue=lambda namespace: self._namespace_queues.get(namespace, ""),
         )
         self.roster = Roster(fleet, self.gang_context)
-        self._users: dict[ClaimKey, dict[str, None]] = {}  # claim -> uids of pods without a node that name it
+        self._users: dict[ClaimKey, dict[str, None]] = {}  # claim -> uids of pods that name it
         self._homeless: dict[str, dict[str, PodView]] = {}  # node that is not there -> pods bound to it
         self._sees: dict[type, Callable[[Any], None]] = {
             Pod: self._see_pod,
@@ -141,6 +142,13 @@ class Intake:
             for member in list(self.roster.members.values()):
                 self._observe_again(member.pod)
 
+    def take_back(self, uid: str) -> None:
+        """A pod that was decided to stand somewhere does not."""
+        self._leave(uid)
+        self.roster.stranded.pop(uid, None)
+        self.observe_again(uid)
+        self.roster.touch_pod(uid)
+
     def observe_again(self, uid: str) -> None:
         """A pod that was thought to stand somewhere does not: what it lacks is looked up anew."""
         member = self.roster.members.get(uid)
@@ -153,7 +161,7 @@ class Intake:
         uid = pod.metadata.uid
         is_done = pod.status.phase in _DONE
         if pod.spec.node_name:
-            self._forget_uses(uid)
+            self._note_uses(pod)
             view = self._view(pod)
             if is_done:
                 self._leave(uid)
@@ -166,10 +174,10 @@ class Intake:
             self._lose_pod(uid)
             return
         known = self.roster.members.get(uid)
-        for name in claim_names(pod):
-            self._users.setdefault((pod.metadata.namespace, name), {})[uid] = None
+        self._note_uses(pod)
         # What was decided stands until it is written, or is known not to be.
-        view = known.view if known is not None and uid in self.fleet.pods else self._view(pod)
+        is_decided = uid in self.fleet.pods or uid in self.roster.stranded
+        view = known.view if known is not None and is_decided else self._view(pod)
         if known is not None and known.view == view and known.pod.metadata.annotations == pod.metadata.annotations:
             known.pod = pod
             return
@@ -189,7 +197,8 @@ class Intake:
             return PodView(meta.namespace, meta.name, meta.uid, nothing, node=pod.spec.node_name, waits_for=str(error))
 
     def _observe_again(self, pod: Pod) -> None:
-        if pod.spec.node_name or pod.metadata.uid not in self.fleet.pods:
+        uid = pod.metadata.uid
+        if pod.spec.node_name or not (uid in self.fleet.pods or uid in self.roster.stranded):
             self._see_pod(pod)
 
     def _stand(self, view: PodView) -> None:
@@ -204,12 +213,20 @@ class Intake:
         if self.fleet.lift(uid) is not None:
             self.stirred += 1
             return
-        for pods in self._homeless.values():
-            pods.pop(uid, None)
+        self.roster.stranded.pop(uid, None)
+        for name, pods in self._homeless.items():
+            if pods.pop(uid, None) is not None:
+                if not pods:
+                    del self._homeless[name]
+                return
+
+    def _note_uses(self, pod: Pod) -> None:
+        for name in claim_names(pod):
+            self._users.setdefault((pod.metadata.namespace, name), {})[pod.metadata.uid] = None
 
     def _forget_uses(self, uid: str) -> None:
         member = self.roster.members.get(uid)
-        if member is None or member.pod.spec.node_name:
+        if member is None:
             return
         for name in claim_names(member.pod):
             users = self._users.get((member.view.namespace, name))
@@ -232,6 +249,7 @@ class Intake:
         self._supply_changed()
         for pod in self._homeless.pop(name, {}).values():
             self.fleet.put(pod, row)
+            self.roster.stranded.pop(pod.uid, None)
 
     def _lose_node(self, node: Node) -> None:
         name = node.metadata.name
@@ -241,7 +259,12 @@ class Intake:
             return
         for uid, standing in list(self.fleet.on[row].items()):
             self.fleet.lift(uid)
+            if is_stand_in(standing.pod):
+                continue
             self._homeless.setdefault(name, {})[uid] = standing.pod
+            if not standing.pod.node:
+                # It was decided, and is being bound to where nothing is: until that has ended it is not decided anew.
+                self.roster.stranded[uid] = name
         self.fleet.remove_node(name)
         self._supply_changed()
 
@@ -282,8 +305,10 @@ class Intake:
         has = claim.status.allocation is not None
         if had and not has:
             self.stirred += 1
-        if before is None or had != has or before.metadata.is_deleting != claim.metadata.is_deleting:
+        if before is None:
             self._look_again(key)
+        elif had != has or before.metadata.is_deleting != claim.metadata.is_deleting:
+            self._look_again(key, waiting=True)
 
     def _lose_claim(self, claim: ResourceClaim) -> None:
         key = _key(claim)
@@ -292,10 +317,12 @@ class Intake:
             self.stirred += 1
             self._look_again(key)
 
-    def _look_again(self, key: ClaimKey) -> None:
-        """Pods without a node that name a claim are looked at again."""
+    def _look_again(self, key: ClaimKey, *, waiting: bool = False) -> None:
+        """Pods that name a claim are looked at again: all, as what they hold counts, or those without a node."""
         for uid in list(self._users.get(key, ())):
-            self.observe_again(uid)
+            member = self.roster.members.get(uid)
+            if member is not None and not (waiting and member.pod.spec.node_name):
+                self._observe_again(member.pod)
 
     def _supply_changed(self) -> None:
         self.stirred += 1

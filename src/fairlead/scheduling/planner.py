@@ -23,7 +23,7 @@ from fairlead.scheduling.eviction.reasons import NoRoom
 from fairlead.scheduling.eviction.reservations import Reservations
 from fairlead.scheduling.eviction.room import EvictionLimits, find_room
 from fairlead.scheduling.fleet.device_book import DeviceBook
-from fairlead.scheduling.fleet.fleet import Fleet
+from fairlead.scheduling.fleet.fleet import ClaimKey, ClaimState, Fleet
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.likeness import likeness
 from fairlead.scheduling.gangs.model import Gang
@@ -35,10 +35,12 @@ from fairlead.scheduling.settings import Settings
 from fairlead.scheduling.snapshot import PodView
 from fairlead.scheduling.supply import capacity_of
 from fairlead.scheduling.turns import Turns
-from fairlead.scheduling.verdict import Because, Cleared, Explanation, Placed, Refused, Verdict
+from fairlead.scheduling.verdict import Assignment, Because, Cleared, Explanation, Placed, Refused, Verdict
 
 _PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 10.0
+_COMMITS: Final = 4096
+"""Commits remembered before those are sorted out that the API shows."""
 _MAKES_ROOM: Final = frozenset([Because.NODES, Because.DEVICES, Because.ROOM, Because.TOPOLOGY])
 """What the leaving of others may help against."""
 
@@ -73,6 +75,8 @@ class Planner:
         self._running: dict[str, Gang] = {}  # by key: those with pods on nodes
         self._bystanders: dict[str, Bystander] = {}
         self._keys: dict[Identity, str] = {}
+        self._commits: dict[str, tuple[ClaimState, ...]] = {}  # pod uid -> claims that get devices with it
+        self._most_commits = _COMMITS
 
     # Facts
 
@@ -98,18 +102,23 @@ class Planner:
     def failed(self, uids: Iterable[str], now_s: float) -> None:
         """What was decided for these pods is not written, or not known to be: it is taken back and decided anew. Room
         that was to be cleared for them is not kept any longer."""
+        loose: dict[ClaimKey, None] = {}
         for uid in uids:
+            for state in self._commits.pop(uid, ()):
+                state.giver = ""
+                loose[state.claim.metadata.namespace, state.claim.metadata.name] = None
             gang = self.roster.gang_of(uid)
             if gang is not None:
                 self.reservations.drop(gang.key)
             standing = self.fleet.pods.get(uid)
-            if standing is None or standing.pod.node:
+            if standing is not None and standing.pod.node:
                 continue
-            self.fleet.lift(uid)
-            # Devices that another pod was given with the same claim stay.
-            self.fleet.forget_decided(key for key in standing.taken if not self.fleet.users.get(key))
-            self.intake.observe_again(uid)
-            self.roster.touch_pod(uid)
+            member = self.roster.members.get(uid)
+            if member is not None:
+                loose |= dict.fromkeys((member.view.namespace, name) for name in member.view.claims)
+            self.intake.take_back(uid)
+        # Devices that another pod was given with the same claim stay.
+        self.fleet.forget_decided(key for key in loose if not self.fleet.users.get(key))
         self.intake.stirred += 1
 
     # Decisions
@@ -168,10 +177,11 @@ class Planner:
         memo = (kind, self.turns.queue_of(gang), gang.priority) if kind is not None and not explains else None
         if memo is not None and memo in self._refused:
             return Refused(gang, replace(self._refused[memo][1], pod=gang.pods[0].full_name))
-        with self.reservations.opened(gang):
+        with self.reservations.opened(gang, keeps=explains):
             verdict: Verdict = place_gang(self.outlook, gang, Limits(self.settings.search_budget))
             if isinstance(verdict, Placed):
-                self.reservations.drop(gang.key)
+                if not explains:
+                    self.reservations.drop(gang.key)
                 return verdict
             if gang.key in self.reservations and not explains:
                 return Refused(gang, Explanation(Because.ROOM, "waits for those to leave who make room for it"))
@@ -217,6 +227,8 @@ class Planner:
             self.turns.backlog.placed(key, self.turns.demand([each.pod for each in verdict.assignments]))
             for assignment in verdict.assignments:
                 self.roster.touch_pod(assignment.pod.uid)
+                if assignment.allocations:
+                    self._note_commit(assignment)
             if _is_asked_for(verdict):
                 self.intake.stirred += 1
             return
@@ -231,6 +243,21 @@ class Planner:
         refusals = 1 if before is None else before.refusals + 1
         pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(refusals - 1, 10))
         self._pauses[key] = _Pause(refusals, now_s + pause_s)
+
+    def _note_commit(self, assignment: Assignment) -> None:
+        """Devices are being written. Forgotten when that fails, or when the API shows them."""
+        pod = assignment.pod
+        states = tuple(self.fleet.claims[pod.namespace, name] for name in assignment.allocations)
+        for state in states:
+            state.giver = pod.uid
+        self._commits[pod.uid] = states
+        if len(self._commits) > self._most_commits:
+            known = self.fleet.claims.values()
+            there = {id(state) for state in known if not state.is_written}
+            self._commits = {
+                uid: states for uid, states in self._commits.items() if any(id(state) in there for state in states)
+            }
+            self._most_commits = max(_COMMITS, 2 * len(self._commits))
 
     def _sync(self, now_s: float) -> None:
         """Everything that has changed since the last decision."""

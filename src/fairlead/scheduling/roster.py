@@ -38,6 +38,8 @@ class Roster:
         self._uids: dict[Identity, dict[str, None]] = {}
         self._gangs: dict[Identity, Gang] = {}
         self._changed: dict[Identity, None] = {}
+        self.stranded: dict[str, str] = {}
+        """Uid -> node of pods that were decided for a node that is gone since."""
 
     def set(self, pod: Pod, view: PodView) -> None:
         """A pod is there, or is different."""
@@ -134,8 +136,11 @@ class Roster:
     def _standing(self, member: Member) -> PodView:
         """The pod with the node where it counts, bound or only decided."""
         standing = self._fleet.pods.get(member.view.uid)
-        if standing is None or member.view.node:
+        if member.view.node:
             return member.view
+        if standing is None:
+            gone = self.stranded.get(member.view.uid)
+            return replace(member.view, node=gone) if gone else member.view
         node = self._fleet.nodes[standing.row]
         return member.view if node is None else replace(member.view, node=node.name)
 

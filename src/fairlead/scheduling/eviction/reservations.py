@@ -81,11 +81,12 @@ class Reservations:
         return over
 
     @contextmanager
-    def opened(self, gang: Gang) -> Iterator[None]:
+    def opened(self, gang: Gang, *, keeps: bool = False) -> Iterator[None]:
         """Inside, the room held for the gang itself and for those of lower priority is free.
 
         At the end all of it is held again, but for the gang's own if it was placed meanwhile (drop it inside), and for
-        what others had on nodes where pods have come: theirs is to be decided anew.
+        what others had on nodes where pods have come: theirs is to be decided anew. With `keeps` nothing is given up:
+        what comes inside is only on trial.
         """
         aside = [key for key, each in self._held.items() if key == gang.key or each.gang.priority < gang.priority]
         for key in aside:
@@ -94,7 +95,7 @@ class Reservations:
         try:
             yield
         finally:
-            taken = self._came_since(start) if aside else frozenset()
+            taken = self._came_since(start) if aside and not keeps else frozenset()
             for key in aside:
                 if key in self._held:
                     self._put(key)

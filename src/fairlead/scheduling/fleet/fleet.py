@@ -32,6 +32,9 @@ class ClaimState:
     allocation: AllocationResult | None = None
     is_written: bool = False
     """Whether the API shows the allocation."""
+    giver: str = ""
+    """Uid of the pod with which it got its devices, while they are being written: whatever becomes of the pod, they are
+    not anybody else's until it is known how that ended."""
 
     @property
     def uid(self) -> str:
@@ -157,7 +160,7 @@ class Fleet:
         """What was decided for these claims is not written, or not known to be."""
         for key in keys:
             state = self.claims.get(key)
-            if state is not None and not state.is_written and state.allocation is not None:
+            if state is not None and not (state.is_written or state.giver) and state.allocation is not None:
                 self._set_allocation(state, None)
 
     # Pods: facts and trials alike; undone by `undo`.
