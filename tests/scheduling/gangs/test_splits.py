@@ -27,7 +27,12 @@ def test_every_way_is_told_once_and_holds(slots: list[Slot], target: int, least_
                 exact.add(values)
             if values in found:
                 assert total >= target
-    assert exact <= set(found)
+    # A group that is left out and one that is placed with no pods differ in name only.
+    assert {_numbers(values) for values in exact} <= {_numbers(values) for values in found}
+
+
+def _numbers(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(max(0, value) for value in values)
 
 
 def _is_allowed(slot: Slot, value: int) -> bool:
