@@ -74,7 +74,7 @@ default/web-0   -       1/1    n-0     2 gpu.nvidia.com   -
 default/web-1   -       1/1    n-0     2 gpu.nvidia.com   -
 default/web-2   -       1/1    n-1     2 gpu.nvidia.com   -
 default/web-3   -       1/1    n-1     2 gpu.nvidia.com   -
-default/web-4   -       0/1    -       -                  devices
+default/web-4   -       0/1    -       -                  no place: devices
 
 pod default/web-4: has no place
   1 pod without a node, priority 0
@@ -165,6 +165,39 @@ def test_strict_fails_where_something_has_no_place(tmp_path: Path, capsys: pytes
     told(capsys, "schedule", "simulate", "-f", file, "--strict", status=3)
     told(capsys, "schedule", "simulate", "-f", file, "--quiet")
     assert capsys.readouterr().out == ""
+
+
+def test_many_pods_of_a_template_share_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path, "a.yaml", SMALL + "---" + service("web", 50))
+    lines = told(capsys, "schedule", "simulate", "-f", file).splitlines()
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["default/web-0 and 3 alike", "default/web-12 and 45 alike"]
+    assert "4/4" in lines[1] and "8 gpu.nvidia.com" in lines[1]
+    assert lines[-3].startswith("for the same reason as default/web-12: default/web-13, ")
+    assert lines[-3].endswith(" and 37 more")
+
+
+PRIORITIES = """
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: high}
+value: 100
+"""
+
+
+def test_evicted_pods_come_again_where_a_controller_owns_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = write(tmp_path, "a.yaml", SMALL + "---" + service("low", 4))
+    high = service("high", 1, priority="priorityClassName: high")
+    later = write(tmp_path, "b.yaml", PRIORITIES + "---" + high)
+    found = document(capsys, "schedule", "simulate", "-f", first, "--then", later)
+    (eviction,) = found["evictions"]
+    assert (eviction["for"], eviction["kind"], len(eviction["pods"])) == ("default/high-0", "preemption", 1)
+    assert found["summary"] == {"gangs": 5, "placed": 4, "refused": 1, "pods": 4, "evicted": 1}
+    text = told(capsys, "schedule", "simulate", "-f", first, "--then", later)
+    assert f"evicted by preemption for default/high-0 on n-1: {eviction['pods'][0]} (1 pod)" in text or (
+        f"evicted by preemption for default/high-0 on n-0: {eviction['pods'][0]} (1 pod)" in text
+    )
 
 
 def test_kinds_that_do_not_matter_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

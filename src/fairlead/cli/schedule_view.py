@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fairlead.cli.columns import columns
 from fairlead.cli.schedule_planning import Plan
+from fairlead.cli.schedule_table import devices_text, plan_table, pod_table
 from fairlead.kube.objects.devices import AllocationResult
 from fairlead.scheduling.explain.document import document, gang_document
-from fairlead.scheduling.explain.line import cleared_sentence, line_of
-from fairlead.scheduling.explain.neighbours import devices_held
+from fairlead.scheduling.explain.line import line_of
 from fairlead.scheduling.explain.page import page
 from fairlead.scheduling.explain.story import Story
-from fairlead.scheduling.explain.words import counted, level_name, listed
+from fairlead.scheduling.explain.words import counted, listed
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.gangs.model import Gang
-from fairlead.scheduling.verdict import Placed
+from fairlead.scheduling.verdict import Cleared
 
 Json = dict[str, Any]
-_MOST_NODES: Final = 4
-_HEADER: Final = ("GANG", "QUEUE", "PODS", "NODES", "DEVICES", "WHERE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +45,11 @@ def simulation_text(outcome: Outcome, *, wide: bool = False) -> str:
     plan = outcome.plan
     parts: list[str] = []
     if plan.order:
-        rows = [_row(outcome, identity, wide=wide) for identity in plan.order]
-        parts.append(columns(_HEADER, rows))
+        parts.append(plan_table(plan, outcome.gangs, outcome.fleet, wide=wide))
     if wide and plan.placed:
-        parts.append(columns(("POD", "NODE", "CLAIM", "DEVICES"), _pod_rows(plan.placed.values())))
+        parts.append(pod_table(plan.placed.values()))
     if plan.cleared:
-        parts.append("\n".join(f"evicted: {cleared_sentence(each)}" for each in plan.cleared))
+        parts.append("\n".join(f"evicted by {_eviction(each)}" for each in plan.cleared))
     parts += [page(story) for story in outcome.stories.values()]
     if outcome.alike:
         parts.append("\n".join(_alike(outcome, identity) for identity in outcome.alike))
@@ -62,67 +57,17 @@ def simulation_text(outcome: Outcome, *, wide: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def _row(outcome: Outcome, identity: tuple[str, str, str], *, wide: bool) -> list[str]:
-    placed = outcome.plan.placed.get(identity)
-    refused = outcome.plan.refused.get(identity)
-    verdict = placed or refused
-    gang = outcome.gangs.get(identity) or (verdict.gang if verdict is not None else None)
-    if gang is None:
-        return ["/".join(identity[1:]), "-", "-", "-", "-", "it had to leave"]
-    assignments = placed.assignments if placed is not None else ()
-    total = len(gang.pods) + len(gang.bound)
-    nodes = Counter(each.node for each in assignments)
-    return [
-        gang.key,
-        gang.queue or "-",
-        f"{len(gang.bound)}/{total}",
-        _nodes(nodes, wide=wide) or "-",
-        _devices(outcome.fleet, placed) or "-",
-        _where(outcome, placed) if placed is not None else outcome.plan.refused[identity].explanation.because.value,
-    ]
-
-
 def _alike(outcome: Outcome, identity: tuple[str, str, str]) -> str:
     others = [outcome.plan.refused[each].gang.key for each in outcome.alike[identity]]
     return f"for the same reason as {outcome.plan.refused[identity].gang.key}: {listed(others, 8)}"
 
 
-def _nodes(nodes: Mapping[str, int], *, wide: bool) -> str:
-    texts = [f"{name} ({count})" if count > 1 else name for name, count in nodes.items()]
-    if wide or len(texts) <= _MOST_NODES:
-        return ", ".join(texts)
-    return f"{', '.join(texts[: _MOST_NODES - 1])} and {len(texts) - _MOST_NODES + 1} more"
-
-
-def _devices(fleet: Fleet, placed: Placed | None) -> str:
-    """Devices by class that the gang's claims have, shared ones once."""
-    if placed is None:
-        return ""
-    keys = {(each.pod.namespace, name): None for each in placed.assignments for name in each.pod.claims}
-    found: Counter[str] = Counter()
-    for key in keys:
-        found.update(devices_held(fleet, key))
-    return ", ".join(f"{count} {name}" for name, count in sorted(found.items()))
-
-
-def _where(outcome: Outcome, placed: Placed) -> str:
-    return ", ".join(f"{level_name(level)} {value}" for level, value in placed.domains.items()) or "-"
-
-
-def _pod_rows(placed: Iterable[Placed]) -> list[list[str]]:
-    rows: list[list[str]] = []
-    for verdict in placed:
-        for each in verdict.assignments:
-            claims = [[name, _device_names(allocation)] for name, allocation in each.allocations.items()]
-            for number, cells in enumerate(claims or [["-", "-"]]):
-                first = [each.pod.full_name, each.node] if not number else ["", ""]
-                rows.append([*first, *cells])
-    return rows
-
-
-def _device_names(allocation: AllocationResult) -> str:
-    results = allocation.devices.results if allocation.devices is not None else ()
-    return ", ".join(result.device for result in results) or "-"
+def _eviction(cleared: Cleared) -> str:
+    """Who made room for whom."""
+    victims = [f"{each.gang.key} ({counted(len(each.pods), 'pod')})" for each in cleared.victims]
+    nodes = listed(sorted(set(cleared.nominations.values())), 4)
+    who = listed(victims, 8) if victims else "nobody: pods were leaving already"
+    return f"{cleared.kind} for {cleared.gang.key} on {nodes}: {who}"
 
 
 def _summary(outcome: Outcome) -> str:
@@ -187,7 +132,7 @@ def _gang(outcome: Outcome, identity: tuple[str, str, str]) -> Json:
             "gang": gang_document(gang),
             "outcome": "placed",
             "domains": dict(placed.domains),
-            "devices": _devices(outcome.fleet, placed),
+            "devices": devices_text(outcome.fleet, placed.assignments),
             "pods": [
                 {"pod": each.pod.full_name, "node": each.node, "claims": _claims(each.allocations)}
                 for each in placed.assignments

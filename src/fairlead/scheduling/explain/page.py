@@ -9,6 +9,7 @@ from fairlead.scheduling.explain.line import cleared_sentence, gang_name
 from fairlead.scheduling.explain.standing import ClaimDevices, Place, Weighing
 from fairlead.scheduling.explain.story import Story
 from fairlead.scheduling.explain.words import amount, counted, level_name, listed, resource_name
+from fairlead.scheduling.gangs.model import Group
 from fairlead.scheduling.snapshot import Amounts, add
 from fairlead.scheduling.verdict import Because, Cleared, DomainReport, Placed, Refused
 
@@ -69,9 +70,21 @@ def _facts(story: Story) -> Iterator[str]:
     for word, levels in (("required", topology.required), ("preferred", topology.preferred)):
         if levels:
             yield f"one {', one '.join(map(level_name, levels))} {word}"
+    for group in gang.root.groups:
+        yield from _group(group)
     if isinstance(story.verdict, Placed) and story.verdict.domains:
         shared = ", ".join(f"{level_name(level)} {value}" for level, value in story.verdict.domains.items())
         yield f"all of it in {shared}"
+
+
+def _group(group: Group) -> Iterator[str]:
+    """`group decode: 4 pods, one NVLink domain required`, and the groups in it."""
+    count = len(group.all_pods) + len(group.all_bound)
+    levels = [f"one {level_name(level)} required" for level in group.topology.required]
+    levels += [f"one {level_name(level)} preferred" for level in group.topology.preferred]
+    yield f"group {group.name}: {', '.join([counted(count, 'pod'), *levels])}"
+    for below in group.groups:
+        yield from (f"  {line}" for line in _group(below))
 
 
 def _refusal(story: Story) -> list[str]:
