@@ -129,6 +129,7 @@ def _names(devices: Sequence[Mapping[str, Any]], found: Best | NoneFound) -> lis
 def test_nothing_is_cheaper_than_the_best(data: st.DataObject) -> None:
     devices = data.draw(_devices())
     claims = data.draw(_claims())
+    _limit(claims, 4)
     plain = [each["name"] for each in devices if not each.get("allowMultipleAllocations")]
     held = data.draw(st.sets(st.sampled_from(plain), max_size=2)) if plain else set()
     problem, _, view = _pose([_counter_slice(), slice_of(devices, count=2)], claims)
@@ -188,9 +189,7 @@ def test_like_cards_are_tried_once_and_nothing_is_missed(
     cards: tuple[list[dict[str, Any]], dict[str, dict[str, int]]], claims: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     devices, sets = cards
-    for each in claims:
-        # More would be too much for the exhaustive search.
-        del each["spec"]["devices"]["requests"][1:]
+    _limit(claims, 3)
     described = [
         {"name": name, "counters": {counter: {"value": str(n)} for counter, n in amounts.items()}}
         for name, amounts in sets.items()
@@ -206,6 +205,18 @@ def test_like_cards_are_tried_once_and_nothing_is_missed(
     assert isinstance(found, Best) and found.is_proven
     assert tuple(found.cost) == expected[0]
     assert [each.position for each in found.given] == [d for chosen in expected[1][0] for d in chosen]
+
+
+def _limit(claims: Sequence[Mapping[str, Any]], most: int) -> None:
+    """Cuts what is asked for down to so many devices, as more would be too much for the exhaustive search."""
+    left = most
+    for each in claims:
+        for asked in each["spec"]["devices"]["requests"]:
+            for way in asked.get("firstAvailable") or [asked["exactly"]]:
+                way["count"] = max(1, min(way["count"], left))
+            left -= max(way["count"] for way in asked.get("firstAvailable") or [asked["exactly"]])
+        if left <= 0:
+            del each["spec"]["devices"]["requests"][1:]
 
 
 def _npus(cards: int, **attributes: Sequence[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -357,3 +368,14 @@ def test_best_mode_writes_what_it_chose_and_says_what_the_first_fit_says_against
     assert [pick.device.device for pick in decision.picks] == [devices[each.position]["name"] for each in found.given]
     written = [result.device for each in decision.allocations if each.devices for result in each.devices.results]
     assert written == [pick.device.device for pick in decision.picks]
+
+
+def test_what_is_known_not_to_fit_is_told_though_the_first_fit_would_have_to_give_up() -> None:
+    """Sixteen devices of nine kinds, no two of a kind: impossible in more ways than can be tried."""
+    devices = [device(f"d{i}", attributes={"root": i % 9, "serial": i}) for i in range(24)]
+    asked = claim(request("a", 8), request("b", 8), constraints=[{"distinctAttribute": f"{DRIVER}/root"}])
+    _, plan, view = _pose([slice_of(devices)], [asked])
+    decision = allocate_best(plan, view)
+    assert isinstance(decision, DoesNotFit)
+    assert "breaking a constraint (distinctAttribute gpu.example.com/root)" in str(decision)
+    assert decision.steps < 2 * BEST_BUDGET

@@ -58,9 +58,13 @@ def allocate(
 
 
 def find_first(
-    plan: Plan, view: NodePools, in_use: InUse, *, budget: int = DEFAULT_BUDGET
+    plan: Plan, view: NodePools, in_use: InUse, *, budget: int = DEFAULT_BUDGET, is_hopeless: bool = False
 ) -> Found | DoesNotFit | Failed:
-    """The search of `allocate` alone."""
+    """The search of `allocate` alone.
+
+    `is_hopeless` says that it is known that nothing fits, and only asked what stands in the way: then what was seen
+    until the budget is used up is an answer, too.
+    """
     search: Search | None = None
     try:
         eligibility = Eligibility(plan, view, in_use, SearchState.empty(plan))
@@ -70,7 +74,8 @@ def find_first(
             grants = tuple(map(tuple, eligibility.state.grants))
             return Found(grants, search.chosen_alternatives(), search.steps)
     except AllocationError as error:
-        return Failed(error.fault, str(error), error.on_this_node, search.steps if search is not None else 0)
+        if search is None or not is_hopeless or error.fault is not Fault.BUDGET:
+            return Failed(error.fault, str(error), error.on_this_node, search.steps if search is not None else 0)
     invalid = view.invalid
     if invalid:
         reasons = ", ".join(f"{pool.id}: {pool.defect}" for pool in invalid)

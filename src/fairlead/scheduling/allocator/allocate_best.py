@@ -8,6 +8,7 @@ as long as others do.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from fairlead.scheduling.allocator.allocate import DEFAULT_BUDGET, Found, find_first
 from fairlead.scheduling.allocator.best import BEST_BUDGET, Best, cost_of, find_best
@@ -21,6 +22,9 @@ from fairlead.scheduling.allocator.requests import Plan, find_error
 from fairlead.scheduling.allocator.result import ShareIds, derive_share_id, write_results
 from fairlead.scheduling.allocator.state import Grant
 from fairlead.scheduling.allocator.verdict import Allocated, Decision, DoesNotFit, Failed, Pick
+
+_EXPLAIN_BUDGET: Final = 5_000
+"""Steps for finding out what stands in the way once it is known that nothing fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +76,30 @@ def choose_best(
     best = find_best(problem, held, budget=budget)
     if isinstance(best, Best):
         return Choice(best.given, best.cost, best.is_proven, best.steps)
-    # Also to be told what stands in the way, or when the search for the best was cut off with nothing in hand.
-    return choose_first(plan, view, problem, held, before=best.steps)
+    # To be told what stands in the way; or in case the first fit finds what the cut-off search has not come to.
+    return choose_first(
+        plan,
+        view,
+        problem,
+        held,
+        budget=_EXPLAIN_BUDGET if best.is_proven else budget,
+        before=best.steps,
+        is_hopeless=best.is_proven,
+    )
 
 
 def choose_first(
-    plan: Plan, view: NodePools, problem: Problem, held: Held, *, budget: int = DEFAULT_BUDGET, before: int = 0
+    plan: Plan,
+    view: NodePools,
+    problem: Problem,
+    held: Held,
+    *,
+    budget: int = DEFAULT_BUDGET,
+    before: int = 0,
+    is_hopeless: bool = False,
 ) -> Choice | DoesNotFit | Failed:
     """The first devices that do, with what they cost. `before` steps were made already."""
-    found = find_first(plan, view, in_use_of(view, held), budget=budget)
+    found = find_first(plan, view, in_use_of(view, held), budget=budget, is_hopeless=is_hopeless)
     if not isinstance(found, Found):
         return found
     given = tuple(
