@@ -153,6 +153,16 @@ def test_a_device_that_left_its_slice_keeps_its_counters() -> None:
     assert take(book, claim_of("two", request(selectors=_kind("card"))), "a") == ("card0",)
 
 
+def test_a_device_that_is_no_longer_shared_is_not_given_to_another_while_shares_are_held() -> None:
+    shared = device("nic", allowMultipleAllocations=True, capacity={"bandwidth": "10"})
+    book = book_of({"a": [node_slice("a", [shared])]})
+    assert take(book, claim_of("one", request(capacity={"requests": {"bandwidth": "4"}})), "a") == ("nic",)
+    book.set_slice(node_slice("a", [device("nic", capacity={"bandwidth": "10"})], generation=2))
+    assert take(book, claim_of("two"), "a") is None
+    book.release("one")
+    assert take(book, claim_of("two"), "a") == ("nic",)
+
+
 def test_nothing_is_given_of_counters_that_a_device_nobody_knows_takes_from() -> None:
     book = book_of({"a": halves("a", cards=1)})
     assert take(book, claim_of("one"), "a") is not None

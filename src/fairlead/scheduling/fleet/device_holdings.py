@@ -166,12 +166,13 @@ class PoolState:
             if place is None:
                 self._count_other(others, name, use)
                 continue
-            if device.whole:
+            offered = self._pool.candidates[place].device
+            # Shares of a device that is no longer given out in shares leave nothing of it for others.
+            if device.whole or not offered.is_shared:
                 mask |= 1 << place
-            if device.shares:
+            if device.shares and offered.is_shared:
                 taken = device.taken()
-                capacities = self._pool.candidates[place].device.capacities
-                shares.append((place, tuple(taken.get(each.name, 0) for each in capacities)))
+                shares.append((place, tuple(taken.get(each.name, 0) for each in offered.capacities)))
         shares.sort()
         self._held = Held(mask, tuple(shares), ((0, tuple(others)),) if any(others) else ())
         self._version = use.version
