@@ -22,8 +22,8 @@ _MOST_WISHES: Final = 6
 """Of more, each part gives up its own one by one; the whole is then good, but not known to be the best."""
 _SWIFT_SHARE: Final = 0.2
 """What of its budget an attempt may use before it begins to move pods about one by one."""
-_SWIFT_STEPS: Final = 3_000
-"""And no more than this, beside 30 for each pod: what it finds at all it finds soon."""
+_SWIFT_RETRIES: Final = 64
+"""And no more alternatives than this: what it finds at all it finds soon."""
 _SHARE: Final = 0.15
 """What of the budget that is left an attempt to have one more wish granted may use."""
 
@@ -102,8 +102,9 @@ class Attempts:
 
     def _swift(self, first: Settle, budget: Budget, wishes: Iterable[Wish], strict: frozenset[int]) -> Trial | None:
         """By the number alone, which finds what there is unless parts are in each other's way."""
-        share = Budget(min(_SWIFT_STEPS + 30 * self.root.size, budget.share(_SWIFT_SHARE).limit))
+        share = budget.share(_SWIFT_SHARE)
         swift = self.trial(wishes, share, strict=strict)
+        swift.retries = _SWIFT_RETRIES
         try:
             return swift if swift.solve(first) else None
         except OutOfBudgetError:

@@ -40,7 +40,7 @@ class Bounds:
         fits = options.scores > NOWHERE
         if may_gain(shape):
             return np.full(len(fits), _MANY, dtype=np.int64)
-        if not self.is_countable(shape):
+        if any(self._fleet.is_lacking(key) for key in shape.shared_claims):
             return np.where(fits, _MANY, 0)
         rooms = trial.survey.rooms(options, max(count, self._most.get(shape, 0)))
         if not trial.is_thorough or not shape.own_claims:

@@ -58,14 +58,14 @@ def find_shortage(attempts: Attempts, place: Place, *, explains: bool) -> Shorta
     before it; else the whole gang."""
     root = attempts.root
     for part in _walk(root):
-        shortage = _shortage(attempts, part, place)
+        shortage = _shortage(attempts, part, place, max(1, part.need))
         if shortage.found < shortage.wanted or shortage.pinned:
             break
     else:
         beside = _shortage_beside(attempts, place) if explains else None
         if beside is not None:
             return beside
-        part, shortage = root, _shortage(attempts, root, place)
+        part, shortage = root, _shortage(attempts, root, place, max(1, root.need))
     shortage.part_name = "" if part is root else part.name
     if explains:
         _look_closer(attempts, part, place, shortage)
@@ -91,7 +91,7 @@ def _shortage_beside(attempts: Attempts, place: Place) -> Shortage | None:
                 return None
             if not is_placed:
                 assert within is not None
-                shortage = _shortage(attempts, each.part, within)
+                shortage = _shortage(attempts, each.part, within, each.target)
                 shortage.part_name, shortage.beside = each.part.name, (done, len(groups))
                 _look_closer(attempts, each.part, within, shortage)
                 return shortage
@@ -121,15 +121,15 @@ def _walk(part: Part) -> list[Part]:
     return [part, *(found for each in part.parts if each.need for found in _walk(each))]
 
 
-def _shortage(attempts: Attempts, part: Part, place: Place) -> Shortage:
-    """What a part finds by numbers, domain by domain, the nearest first."""
+def _shortage(attempts: Attempts, part: Part, place: Place, wanted: int) -> Shortage:
+    """What `wanted` pods of a part find by numbers, domain by domain, the nearest first."""
     trial = attempts.trial()
     levels = part.topology.required
-    shortage = Shortage("", levels, part.need)
+    shortage = Shortage("", levels, wanted)
     rooms = {shape: attempts.rules.bounds.of(trial, shape, count) for shape, count in part.shapes.items()}
     if not levels:
         shortage.found = sum(min(int(rooms[shape][place.rows].sum()), count) for shape, count in part.shapes.items())
-        shortage.found = min(shortage.found, part.need)
+        shortage.found = min(shortage.found, wanted)
         return shortage
     cut = attempts.survey.domains.cut(levels)
     ids = cut.ids[place.rows]
@@ -144,11 +144,11 @@ def _shortage(attempts: Attempts, part: Part, place: Place) -> Shortage:
     for shape, count in part.shapes.items():
         sums = np.bincount(ids, weights=rooms[shape][rows], minlength=len(cut.values)).astype(np.int64)
         found += np.minimum(sums, count)
-    found = np.minimum(found, part.need)
+    found = np.minimum(found, wanted)
     shortage.domains = len(present)
     for domain in present[np.argsort(-found[present], kind="stable")][:_MOST_REPORTS].tolist():
         value = ", ".join(cut.values[domain])
-        shortage.reports.append(DomainReport(", ".join(levels), value, part.need, int(found[domain])))
+        shortage.reports.append(DomainReport(", ".join(levels), value, wanted, int(found[domain])))
     shortage.found = int(found[present].max()) if len(present) else 0
     return shortage
 
@@ -156,7 +156,7 @@ def _shortage(attempts: Attempts, part: Part, place: Place) -> Shortage:
 def _look_closer(attempts: Attempts, part: Part, place: Place, shortage: Shortage) -> None:
     """Puts down what fits in the nearest domains and asks why no more; of the others only why nodes are closed."""
     if not shortage.levels:
-        shortage.found, shortage.pod, reasons = _fill(attempts, part, place)
+        shortage.found, shortage.pod, reasons = _fill(attempts, part, place, shortage.wanted)
         shortage.reasons = reasons
         shortage.for_the_others = count_reasons(sum(reasons.values()), reasons).rstrip(".")
         return
@@ -167,7 +167,9 @@ def _look_closer(attempts: Attempts, part: Part, place: Place, shortage: Shortag
     for i, report in enumerate(shortage.reports):
         rows = place.rows[ids == names.index(report.value)]
         if i < _TRIED:
-            found, pods[report.value], reasons = _fill(attempts, part, Place(rows, ("near", report.value)))
+            found, pods[report.value], reasons = _fill(
+                attempts, part, Place(rows, ("near", report.value)), report.wanted
+            )
             shortage.reports[i] = replace(report, found=found, reasons=reasons)
         else:
             shortage.reports[i] = replace(report, reasons=_closed(attempts, part, rows))
@@ -180,10 +182,10 @@ def _look_closer(attempts: Attempts, part: Part, place: Place, shortage: Shortag
         shortage.for_the_others = count_reasons(total, nearest.reasons).rstrip(".") if total else ""
 
 
-def _fill(attempts: Attempts, part: Part, place: Place) -> tuple[int, PodView | None, Mapping[str, int]]:
+def _fill(attempts: Attempts, part: Part, place: Place, wanted: int) -> tuple[int, PodView | None, Mapping[str, int]]:
     """How many of the pods that must be placed fit one after the other, the first that does not, and why."""
     trial = attempts.trial(budget=Budget(1 << 60))
-    left = part.need
+    left = wanted
     first: PodView | None = None
     reasons: Counter[str] = Counter()
     with attempts.outlook.fleet.trial():
@@ -198,7 +200,7 @@ def _fill(attempts: Attempts, part: Part, place: Place) -> tuple[int, PodView | 
                 reasons.update(options.reason(row) or "no room for all of the gang" for row in rows)
             if not left:
                 break
-    return part.need - left, first, dict(reasons)
+    return wanted - left, first, dict(reasons)
 
 
 def _put_most(trial: Trial, part: Part, place: Place, pods: tuple[PodView, ...]) -> int:

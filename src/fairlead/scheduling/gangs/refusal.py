@@ -122,6 +122,8 @@ def _near_miss(shortage: Shortage) -> str:
 def _near(shortage: Shortage) -> str:
     name = f" of {shortage.part_name}" if shortage.part_name else ""
     reasons = f": {shortage.for_the_others}" if shortage.for_the_others else ""
+    if shortage.found >= shortage.wanted and not shortage.pinned:
+        return f"{pods_text(shortage.wanted)}{name} would fit one by one, but not all of them together"
     if not shortage.levels:
         return f"{shortage.found} of {pods_text(shortage.wanted)}{name} fit{reasons}"
     level = join_levels(shortage.levels)

@@ -132,6 +132,8 @@ class Trial:
     give them up one by one where they must."""
     is_thorough: bool = False
     """Whether pods are moved about one by one; else they are put down by the number."""
+    retries: int | None = None
+    """How many alternatives may yet be tried after others have failed; None for any number."""
     put: list[tuple[PodView, int]] = field(default_factory=list)
     """Pods that are placed, in order, with their rows."""
     settled: list[tuple[int, Place]] = field(default_factory=list)
@@ -201,6 +203,7 @@ class Trial:
             if not frame.is_fresh:
                 self._undo(frame)
                 frame.mark = fleet.mark()
+                self._retry()
             frame.is_fresh = False
             more = next(frame.ways, None)
             if more is not None:
@@ -210,6 +213,12 @@ class Trial:
             if frame.situation is not None:
                 self._dead.add(frame.situation)
         return False
+
+    def _retry(self) -> None:
+        if self.retries is not None:
+            self.retries -= 1
+            if self.retries < 0:
+                raise OutOfBudgetError
 
     def _undo(self, frame: _Frame) -> None:
         self.outlook.fleet.undo(frame.mark)
