@@ -178,6 +178,39 @@ def test_all_takes_every_device_and_nothing_less() -> None:
     assert str(nothing) == "claim claim, request r: asks for all devices and there are none"
 
 
+def test_all_under_a_constraint_that_fails_is_an_error_even_where_a_share_leaves_too_little_of_a_device() -> None:
+    shared = device("d0", allowMultipleAllocations=True, capacity={"bandwidth": "4"})
+    decision = decide(
+        [slice_of([shared])],
+        claim(
+            request("first", capacity={"requests": {"bandwidth": "1"}}),
+            request("all", 0, capacity={"requests": {"bandwidth": "4"}}),
+            constraints=[{"requests": ["all"], "distinctAttribute": f"{DRIVER}/root"}],
+        ),
+    )
+    assert isinstance(decision, Failed) and "cannot add device" in str(decision)
+
+
+def test_all_that_finds_too_little_left_of_a_shared_device_leaves_the_constraints_as_they_were() -> None:
+    devices = [
+        device("d0", allowMultipleAllocations=True, capacity={"bandwidth": "4"}, attributes={"root": 0}),
+        device("d1", allowMultipleAllocations=True, capacity={"bandwidth": "4"}, attributes={"root": 1}),
+    ]
+    everything = subrequest("all", 0, capacity={"requests": {"bandwidth": "4"}})
+    one = subrequest(
+        "one",
+        1,
+        capacity={"requests": {"bandwidth": "1"}},
+        selectors=[{"cel": {"expression": "device.attributes[device.driver].root == 1"}}],
+    )
+    decision = decide(
+        [slice_of(devices)],
+        claim(request("r", capacity={"requests": {"bandwidth": "1"}}), name="before"),
+        claim({"name": "r", "firstAvailable": [everything, one]}, constraints=[{"matchAttribute": f"{DRIVER}/root"}]),
+    )
+    assert names(decision) == ["d0", "d1"]
+
+
 def test_first_available_takes_the_first_that_fits_and_names_it() -> None:
     wish = {"name": "r", "firstAvailable": [subrequest("many", 3), subrequest("two", 2), subrequest("one", 1)]}
     decision = decide([slice_of(gpus(2))], claim(wish, config=[{"requests": ["r/two"], "opaque": {"driver": DRIVER}}]))

@@ -94,8 +94,6 @@ class Eligibility:
             return Reason.COUNTERS
         if self.is_tainted(trial, device):
             return Reason.TAINT
-        if must and self._features.consumable_capacity and not self._has_capacity(trial, position):
-            return Reason.CAPACITY
         before = tuple(self.state.constraints[trial.claim])
         if not self._constrain(trial, device):
             if must:
@@ -105,6 +103,10 @@ class Eligibility:
                     "a claim constraint would not be satisfied",
                 )
             return Reason.CONSTRAINT
+        # Shares that the attempt has given out itself come last: a constraint against the device is the graver news.
+        if must and self._features.consumable_capacity and not self._has_capacity(trial, position):
+            self._release(trial, before, len(before))
+            return Reason.CAPACITY
         consumed = consumed_by(device.capacities, alternative.capacity) if is_share else NOTHING
         grant = Grant(alternative, position, is_share, consumed, counters, before)
         self.state.add(trial.claim, grant, self._view.pool_of[position], holds=self._holds(alternative))
