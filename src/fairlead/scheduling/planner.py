@@ -203,6 +203,7 @@ class Planner:
             Budgets.of_objects(self.intake.budgets.values()),
             now_s,
             EvictionLimits(),
+            self.reservations.told,
         )
         if isinstance(found, Cleared):
             return found

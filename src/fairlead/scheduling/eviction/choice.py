@@ -16,7 +16,7 @@ import numpy as np
 
 from fairlead.scheduling.eviction.draft import Draft
 from fairlead.scheduling.eviction.needs import Need
-from fairlead.scheduling.eviction.offers import NOTHING, Key, Measure, Offer, Row
+from fairlead.scheduling.eviction.offers import NOTHING, Key, Measure, Offer, Row, key_of
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Units
 from fairlead.scheduling.fleet.options import Outlook
@@ -108,13 +108,14 @@ class Chooser:
                 self._steps.spend(1)
                 candidate.offers = candidate.row.offers(wanted)
                 candidate.version += 1
-            offer, now = _best(candidate.offers, wanted)
-            if offer is None:
+            place, now = _best(candidate.offers, wanted)
+            if place < 0:
                 continue
             if now > key and heap and now > heap[0][0]:
                 candidate.version += 1
                 heapq.heappush(heap, (now, number, candidate.version))
                 continue
+            offer = _widest(candidate.offers[place:], wanted, heap[0][0] if heap else None)
             wanted = self._accept(offer, wanted, candidates, heap)
         return wanted <= 0
 
@@ -216,10 +217,24 @@ class Chooser:
         return (max(key[0] for key in chosen), sums[0], sums[1], sums[2], sums[3])
 
 
-def _best(offers: Sequence[Offer], wanted: int) -> tuple[Offer | None, Key]:
-    best, least = None, NOTHING
-    for offer in offers:
+def _best(offers: Sequence[Offer], wanted: int) -> tuple[int, Key]:
+    """The place of the cheapest, the widest of equals; -1 where there is none."""
+    best, least = -1, NOTHING
+    for place, offer in enumerate(offers):
         key = offer.key(wanted)
-        if best is None or key < least or (key == least and offer.slots > best.slots):
-            best, least = offer, key
+        if best < 0 or key < least or (key == least and offer.slots > offers[best].slots):
+            best, least = place, key
     return best, least
+
+
+def _widest(offers: Sequence[Offer], wanted: int, elsewhere: Key | None) -> Offer:
+    """The first, or one that adds to it what costs no more than it does elsewhere: it need not be asked again."""
+    best = offers[0]
+    for offer in offers[1:]:
+        if best.slots >= wanted or offer.parts[: len(best.parts)] != best.parts:
+            break
+        added = key_of(offer.parts[len(best.parts) :], offer.slots - best.slots, wanted - best.slots)
+        if elsewhere is not None and added > elsewhere:
+            break
+        best = offer
+    return best

@@ -35,8 +35,10 @@ class Part:
         """
         unit, here = self.unit, len(self.pods)
         total = len(unit.pods)
+        if here == total:
+            return unit.level, here, 1.0, unit.level, unit.cost
         share = here / min(total, max(wanted, here))
-        return float(unit.level), total * share, share, unit.level * share, unit.cost * share
+        return unit.level, total * share, share, unit.level * share, unit.cost * share
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander
 from fairlead.scheduling.eviction.case import Case, Plan
 from fairlead.scheduling.eviction.consolidation import consolidate
+from fairlead.scheduling.eviction.leaving import leaving_pods, staying
 from fairlead.scheduling.eviction.needs import Need, need_of
 from fairlead.scheduling.eviction.outcome import cleared_by, cleared_by_waiting
 from fairlead.scheduling.eviction.reasons import NoRoom, Reasons
@@ -66,9 +67,8 @@ def find_room(
     if gang.waits_for:
         return NoRoom(f"{gang.key} {gang.waits_for}")
     fleet = outlook.fleet
-    leaving = [each.pod for uid, each in fleet.pods.items() if each.pod.is_leaving or uid in told]
-    if told:
-        candidates = [other.without(told) for other in candidates]
+    candidates = staying(candidates, told)
+    leaving = leaving_pods(fleet, candidates, told)
     try:
         with fleet.trial():
             for pod in leaving:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fairlead.scheduling.eviction.bystanders import Bystander, serves
-from fairlead.scheduling.eviction.cost import Price, price_of
+from fairlead.scheduling.eviction.cost import price_of
 from fairlead.scheduling.eviction.reasons import Reasons
 from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, Rights, objection
 from fairlead.scheduling.fleet.fleet import Fleet
@@ -47,8 +47,8 @@ class Units:
     def add(self, of: Bystander, level: int, now_s: float) -> None:
         """A gang may be taken if it is allowed: all of it, or pods that it can spare."""
         for pod in of.surplus:
-            self._add(of, level, (pod,), False, price_of((pod,)), now_s)
-        self._add(of, level, of.pods, True, of.price, now_s)
+            self._add(Unit(of, level, (pod,), False, price_of((pod,)).at(now_s), len(self.all)))
+        self._add(Unit(of, level, of.pods, True, of.price.at(now_s), len(self.all)))
 
     def may(self, unit: Unit, *, alone: bool = True) -> bool:
         """Whether it may be taken by itself. Why not goes to the reasons.
@@ -88,20 +88,20 @@ class Units:
                 found.setdefault(standing.row, []).append(pod)
         return found
 
-    def _add(
-        self, of: Bystander, level: int, pods: tuple[PodView, ...], is_whole: bool, price: Price, now_s: float
-    ) -> None:
-        unit = Unit(of, level, pods, is_whole, price.at(now_s), len(self.all))
+    def _add(self, unit: Unit) -> None:
         standing, on = self._fleet.pods, self.on
-        rows = [(standing[pod.uid].row, pod) for pod in pods if pod.uid in standing]
-        if not rows:
-            return
-        self.all.append(unit)
-        for row, pod in rows:
-            if row in on:
-                on[row].append((unit, pod))
-            else:
-                on[row] = [(unit, pod)]
+        stands = False
+        for pod in unit.pods:
+            found = standing.get(pod.uid)
+            if found is not None:
+                stands = True
+                row = found.row
+                if row in on:
+                    on[row].append((unit, pod))
+                else:
+                    on[row] = [(unit, pod)]
+        if stands:
+            self.all.append(unit)
 
 
 def units_to_evict(
