@@ -174,7 +174,7 @@ def _spread(world: World, pod: Json, name: str) -> str:
                 continue
             if each.get("nodeAffinityPolicy", "Honor") == "Honor" and not _selects(pod, node):
                 continue
-            if each.get("nodeTaintsPolicy", "Ignore") == "Honor" and (_taints(pod, node) or _closed(pod, node)):
+            if each.get("nodeTaintsPolicy", "Ignore") == "Honor" and _taints(pod, node):
                 continue
             domain = _domain(node, level)
             assert domain is not None

@@ -65,8 +65,8 @@ class Options:
         self._images: tuple[int, ...] = ()
         self._levels_version = -1
         self._wants: Wants | None = None
-        self._barriers: list[Barrier] = []
-        self._tallies: list[Tally] = []
+        self._barriers: list[Barrier]
+        self._tallies: list[Tally]
         self._reset(0)
 
     def refresh(self) -> None:
@@ -208,6 +208,8 @@ class Options:
         self._plain: Scores = np.zeros(size)
         """The part of the score that is a matter of the row alone."""
         self._cost: Indexes = np.zeros(size, np.intp)
+        self._barriers = []
+        self._tallies = []
         self._barred: Mask | None = None
         self._refusals: dict[int, Refusal] = {}
         self._costs: list[Cost] = []
@@ -232,7 +234,7 @@ class Options:
         self._is_open[row] = is_open and (not self._claim_terms or refuse_claims(self._claim_terms, node) is None)
         if shape.spread:
             self._selected[row] = refuse_affinity(shape, node) is None
-            self._tolerated[row] = refuse_taints(shape, node) is None and refuse_closed(shape, node) is None
+            self._tolerated[row] = refuse_taints(shape, node) is None
         if shape.preferred_terms:
             self._preference[row] = preference(shape, node)
         self._avoided[row] = avoided_taints(shape, node) if node.taints else 0
