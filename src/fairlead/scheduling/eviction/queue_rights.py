@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -46,11 +47,9 @@ class QueueRights:
         self._holdings = holdings
         self._queue_of = queue_of
         self._last: tuple[Gang, str, Amounts] | None = None
-        self._now_s = 0.0
 
     def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         queue, demand = self._of(gang)
-        self._now_s = now_s
         victim = self._running(other)
         if victim.queue == queue:
             answer = self._rules.may_preempt(queue, gang.priority, victim, now_s)
@@ -75,8 +74,10 @@ class QueueRights:
         return _QueueLedger(self, gang, self._holdings)
 
     def again(self, gang: Gang, other: Bystander) -> Denial | None:
-        """Whether what held for each still holds after what has been taken."""
-        answer = self.to_evict(gang, other, self._now_s)
+        """Whether what held for each still holds after what has been taken: of shares, all else was asked before."""
+        if self._running(other).queue == self._of(gang)[0]:
+            return None
+        answer = self.to_evict(gang, other, math.inf)
         return answer if isinstance(answer, Denial) else None
 
     def _running(self, other: Bystander) -> Running:

@@ -7,6 +7,7 @@ and runtimes that a queue guarantees are the queues' business: `queue_rights` as
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
@@ -101,10 +102,11 @@ class BackfillRights:
         self._last: tuple[Gang, bool] | None = None
 
     def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
-        answer = self._rights.to_evict(gang, other, now_s)
         if not (other.yields and self._serves(gang)):
-            return answer
-        if isinstance(answer, Denial) and answer.cause not in (Cause.PRIORITY, Cause.MIN_RUNTIME):
+            return self._rights.to_evict(gang, other, now_s)
+        # As if it had run for ever: whatever time it was guaranteed is over.
+        answer = self._rights.to_evict(gang, other, math.inf)
+        if isinstance(answer, Denial) and answer.cause is not Cause.PRIORITY:
             return answer
         grace_s = max((pod.facts.grace_s for pod in other.pods if pod.facts is not None), default=30.0)
         return Right("reclaim", f"batch work gives way to serving, within its grace period of {grace_s:g} s")
