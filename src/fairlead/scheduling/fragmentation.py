@@ -188,6 +188,18 @@ def _sizes(more: Iterable[int]) -> Sequence[int]:
     return sorted({*SIZES, *more})
 
 
+def most_on_a_node(fleet: Fleet, device_class: str, limit: int) -> tuple[str, int]:
+    """The node that can give most of a class to one claim, and how many, at most `limit`."""
+    book = fleet.devices
+    names = [node.name for node in fleet.nodes if node is not None and not node.unschedulable]
+    for count in range(limit, 0, -1):
+        wants = book.wants((class_claim(device_class, count),))
+        for name in names:
+            if book.room(wants, name, 1):
+                return name, count
+    return "", 0
+
+
 def class_claim(device_class: str, count: int, *, tolerates: bool = False) -> ResourceClaim:
     """A claim for so many devices of a class, whatever they are; `tolerates` tainted ones, too."""
     exactly = ExactDeviceRequest(

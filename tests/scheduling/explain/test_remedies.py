@@ -87,8 +87,8 @@ CASES: dict[str, tuple[Sequence[Any], str, str, Fix]] = {
     ),
     "fewer devices": (
         [node("n"), gpu_class(), gpus("n", 4), claim("p", 6), pod("p", devices=True)],
-        "devices", "ask for 3 devices in a request, not 6",
-        lambda: [node("n"), gpu_class(), gpus("n", 4), claim("p", 3), pod("p", devices=True)],
+        "count", "ask for 4 devices in a request, not 6",
+        lambda: [node("n"), gpu_class(), gpus("n", 4), claim("p", 4), pod("p", devices=True)],
     ),
     "eviction": (
         [node("n"), gpu_class(), gpus("n", 4), claim("old", 2), pod("old", devices=True, priority=9),

@@ -92,7 +92,6 @@ gang default/g of 2 pods: has no place
     - prefer one rack instead of requiring it (then on n0, n3)
     - end default/old (then on n0, n1)
     - ask for 2 devices in a request, not 4 (then on n3)
-    - ask for 1 device in a request, not 4 (then on n3)
     - lower the gang to 1 pod: so many of its 2 fit now (then on n0)
     - free or add 2 {DRIVER} in rack r0 (reckoned, not tried)
 """

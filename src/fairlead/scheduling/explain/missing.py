@@ -6,7 +6,7 @@ from fairlead.scheduling.explain.nearest import NearestMiss
 from fairlead.scheduling.explain.relaxed import device_requests
 from fairlead.scheduling.explain.remedies import Remedy
 from fairlead.scheduling.fleet.fleet import Fleet
-from fairlead.scheduling.fragmentation import class_claim
+from fairlead.scheduling.fragmentation import most_on_a_node
 from fairlead.scheduling.gangs.model import Gang
 
 
@@ -20,7 +20,7 @@ def more_devices(fleet: Fleet, gang: Gang, nearest: NearestMiss | None) -> tuple
     found = []
     for _, request in device_requests(gang.pods[0].shape):
         wanted, name = request.count or 1, request.device_class_name
-        node, most = _most_on_a_node(fleet, name, wanted)
+        node, most = most_on_a_node(fleet, name, wanted)
         if most < wanted:
             found.append(_more(wanted - most, name, f"on {node}" if node else "on one node"))
     return tuple(found)
@@ -28,15 +28,3 @@ def more_devices(fleet: Fleet, gang: Gang, nearest: NearestMiss | None) -> tuple
 
 def _more(count: int, device_class: str, where: str) -> Remedy:
     return Remedy("more", f"free or add {count} {device_class} {where}")
-
-
-def _most_on_a_node(fleet: Fleet, device_class: str, limit: int) -> tuple[str, int]:
-    """The node that can give most of a class to one claim, and how many, at most `limit`."""
-    book = fleet.devices
-    names = [node.name for node in fleet.nodes if node is not None and not node.unschedulable]
-    for count in range(limit, 0, -1):
-        wants = book.wants((class_claim(device_class, count),))
-        for name in names:
-            if book.room(wants, name, 1):
-                return name, count
-    return "", 0

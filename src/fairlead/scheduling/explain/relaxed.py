@@ -132,11 +132,6 @@ def without_constraints(shape: Shape) -> Shape:
     return replace(shape, own_claims=claims)
 
 
-def largest_request(shape: Shape) -> int:
-    """The most devices that one request of its own claims asks for; 0 for none."""
-    return max((request.count or 1 for _, request in device_requests(shape)), default=0)
-
-
 def device_requests(shape: Shape) -> list[tuple[ResourceClaim, ExactDeviceRequest]]:
     """The plain requests for a number of devices in the claims made for such a pod alone."""
     return [

@@ -16,6 +16,7 @@ from fairlead.scheduling.explain import relaxed
 from fairlead.scheduling.explain.neighbours import Holder
 from fairlead.scheduling.explain.trials import Trials
 from fairlead.scheduling.explain.words import amount, counted, level_name
+from fairlead.scheduling.fragmentation import most_on_a_node
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import Shape
 from fairlead.scheduling.verdict import Because, Explanation, Placed
@@ -27,6 +28,7 @@ Kind = Literal[
     "affinity",
     "spread",
     "devices",
+    "count",
     "more",
     "resources",
     "size",
@@ -39,6 +41,8 @@ _TAINT: Final = re.compile(r"node\(s\) had untolerated taint \{(?P<key>[^:}]+): 
 _INSUFFICIENT: Final = re.compile(r"Insufficient (?P<name>\S+)")
 _MOST_HOLDERS: Final = 6
 _MOST_OF_A_KIND: Final = 2
+_ONE_OF_A_KIND: Final = frozenset({"count"})
+"""Of which the first that helps is the best."""
 _MOST_SHOWN: Final = 5
 
 
@@ -88,7 +92,7 @@ def find_remedies(
     for change in _changes(trials, gang, explanation, holders):
         if len(found) >= most or trials.is_cut:
             break
-        if sum(each.kind == change.kind for each in found) >= _MOST_OF_A_KIND:
+        if sum(each.kind == change.kind for each in found) >= (1 if change.kind in _ONE_OF_A_KIND else _MOST_OF_A_KIND):
             continue
         placed = trials.place_without(change.gang, change.leaving)
         if placed is not None:
@@ -132,7 +136,7 @@ def _changes(trials: Trials, gang: Gang, explanation: Explanation, holders: Sequ
     yield from _device_rules(gang)
     yield from _requests(trials, gang, explanation.rejections)
     yield from _evictions(gang, holders)
-    yield from _fewer_devices(gang)
+    yield from _fewer_devices(trials, gang)
 
 
 def _tolerations(trials: Trials, gang: Gang, rejections: Mapping[str, int]) -> Iterator[_Change]:
@@ -202,13 +206,18 @@ def _device_rules(gang: Gang) -> Iterator[_Change]:
         yield _Change("devices", "tolerate device taints in the claims", changed)
 
 
-def _fewer_devices(gang: Gang) -> Iterator[_Change]:
-    largest = max((relaxed.largest_request(shape) for shape in _shapes(gang)), default=0)
-    for count in dict.fromkeys((largest - 1, largest // 2, largest // 4, 1)):
-        if 0 < count < largest:
-            change = relaxed.fewer_devices(count)
-            changed = relaxed.with_shapes(gang, lambda shape, change=change: relaxed.with_devices(shape, change))  # type: ignore[misc]
-            yield _Change("devices", f"ask for {counted(count, 'device')} in a request, not {largest}", changed)
+def _fewer_devices(trials: Trials, gang: Gang) -> Iterator[_Change]:
+    """Fewer in the largest request, as many as a node has left first."""
+    requests = [request for shape in _shapes(gang) for _, request in relaxed.device_requests(shape)]
+    largest = max(requests, key=lambda each: each.count or 1, default=None)
+    wanted = largest.count or 1 if largest is not None else 0
+    if largest is None or wanted < 2:
+        return
+    _, left = most_on_a_node(trials.outlook.fleet, largest.device_class_name, wanted - 1)
+    for count in sorted({left, wanted - 1, wanted // 2, wanted // 4, 1} - {0}, reverse=True):
+        change = relaxed.fewer_devices(count)
+        changed = relaxed.with_shapes(gang, lambda shape, change=change: relaxed.with_devices(shape, change))  # type: ignore[misc]
+        yield _Change("count", f"ask for {counted(count, 'device')} in a request, not {wanted}", changed)
 
 
 def _requests(trials: Trials, gang: Gang, rejections: Mapping[str, int]) -> Iterator[_Change]:
@@ -233,7 +242,9 @@ def _requests(trials: Trials, gang: Gang, rejections: Mapping[str, int]) -> Iter
 
 def _evictions(gang: Gang, holders: Sequence[Holder]) -> Iterator[_Change]:
     """Others gone: one gang, then the first two, three, … together."""
-    near = [each for each in holders if each.pods][:_MOST_HOLDERS]
+    standing = [each for each in holders if each.pods]
+    near = sorted(standing, key=lambda each: (bool(each.spared), each.priority, len(each.pods), -each.total))
+    near = near[:_MOST_HOLDERS]
     for holder in near:
         yield _Change("evict", f"end {holder.gang}", gang, holder.pods)
     for count in range(2, len(near) + 1):
