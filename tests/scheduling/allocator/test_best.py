@@ -183,7 +183,7 @@ def _cards(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, dict[str, i
     return devices, {f"c{card}": {f"pe{i}": 1 for i in range(4)} for card in range(count)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(_cards(), _claims(), st.data())
 def test_like_cards_are_tried_once_and_nothing_is_missed(
     cards: tuple[list[dict[str, Any]], dict[str, dict[str, int]]], claims: list[dict[str, Any]], data: st.DataObject

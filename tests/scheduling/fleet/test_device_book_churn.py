@@ -141,7 +141,7 @@ _CHANGES = st.one_of(
 
 
 @pytest.mark.parametrize("mode", ["best", "upstream"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(changes=st.lists(_CHANGES, max_size=15))
 def test_a_book_is_as_good_as_a_new_one(mode: Mode, changes: list[tuple[Any, ...]]) -> None:
     cluster = _Cluster(mode)

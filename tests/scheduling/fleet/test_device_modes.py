@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.kube.objects.devices import AllocationResult, ResourceClaim
-from fairlead.scheduling.allocator import Allocated, DeviceId, InUse
-from fairlead.scheduling.fleet.device_book import DeviceBook, Offer
+from fairlead.scheduling.allocator import Allocated, DeviceId, Fault, InUse
+from fairlead.scheduling.fleet.device_book import DeviceBook, Offer, Refusal
 from fairlead.scheduling.fleet.device_profiles import Mode
 from scheduling.allocator.allocator_objects import DRIVER, decide, device, request, slice_of, subrequest
 from scheduling.fleet.device_objects import book_of, claim_of, device_class, gpus, node_slice, take
@@ -121,3 +121,21 @@ def _positions(book: DeviceBook, wants: Any, node: str) -> list[int]:
     offer = book.offer(wants, node)
     assert isinstance(offer, Offer)
     return [given.position for given in offer.given]
+
+
+def test_claims_that_wear_out_every_search_do_not_keep_others_waiting() -> None:
+    """Nodes that are all different, and a claim that none can serve, in more ways than a search can try."""
+
+    def odd(node: int) -> list[dict[str, Any]]:
+        roots = [[i, (i * 7 + node) % 31, (i * 13 + 2) % 31] for i in range(31)]
+        return [device(f"d{i}", attributes={"root": root}) for i, root in enumerate(roots)]
+
+    book = book_of({f"n{i}": [node_slice(f"n{i}", odd(i))] for i in range(12)})
+    wants = book.wants([claim_of("one", request(count=11), constraints=[{"distinctAttribute": f"{DRIVER}/root"}])])
+    steps = []
+    for i in range(12):
+        refusal = book.offer(wants, f"n{i}")
+        assert isinstance(refusal, Refusal) and refusal.fault is Fault.BUDGET and not refusal.is_final
+        assert "without an answer" in str(refusal)
+        steps.append(refusal.steps)
+    assert max(steps[-4:]) < min(steps[:4]) / 5, steps

@@ -82,7 +82,7 @@ def choose_best(
         view,
         problem,
         held,
-        budget=_EXPLAIN_BUDGET if best.is_proven else budget,
+        budget=_EXPLAIN_BUDGET if best.is_proven else budget // 3,
         before=best.steps,
         is_hopeless=best.is_proven,
     )

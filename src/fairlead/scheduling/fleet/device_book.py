@@ -29,7 +29,7 @@ from fairlead.scheduling.allocator.result import write_results
 from fairlead.scheduling.fleet.device_facts import DeviceFacts
 from fairlead.scheduling.fleet.device_holdings import Holdings, device_id
 from fairlead.scheduling.fleet.device_offers import Offer, Refusal, refusal_of
-from fairlead.scheduling.fleet.device_profiles import Mode, Profile, trim
+from fairlead.scheduling.fleet.device_profiles import Mode, Patience, Profile, trim
 from fairlead.scheduling.fleet.device_seats import Seat
 from fairlead.scheduling.fleet.device_table import DeviceRow, Supply, list_devices, list_supply
 from fairlead.scheduling.fleet.device_wants import Wants, stand_in
@@ -39,8 +39,7 @@ __all__ = ["FEATURES", "DeviceBook", "DeviceRow", "Offer", "Refusal", "Supply", 
 FEATURES: Final = Features(
     admin_access=True,
     consumable_capacity=True,
-    # Binding would have to wait for what a driver makes of the conditions: such devices are left to who does.
-    binding_conditions=False,
+    binding_conditions=True,
     device_taints=True,
     list_attributes=True,
     partitionable_devices=True,
@@ -227,7 +226,7 @@ class DeviceBook:
         profile = wants.profiles.get(likeness)
         if profile is None:
             problem = pose(wants.plan, seat.view, seat.layout, judgement)
-            profile = wants.profiles[likeness] = Profile(wants.plan, seat.view, problem, self.mode)
+            profile = wants.profiles[likeness] = Profile(wants.plan, seat.view, problem, self.mode, wants.patience)
             trim(wants.profiles, _MOST_PROFILES)
         wants.at[node] = seat, profile
         return profile
@@ -235,7 +234,8 @@ class DeviceBook:
     def _plan(self, wants: Wants) -> None:
         plan = plan_claims(wants.claims, self._classes, self.features, exact=self.mode == "best")
         error = find_error(plan)
-        wants.renew(plan, refusal_of(Failed(error.fault, str(error), False, 0)) if error is not None else None)
+        refusal = refusal_of(Failed(error.fault, str(error), False, 0)) if error is not None else None
+        wants.renew(plan, refusal, Patience(self.mode))
 
     def _renew(self, name: str) -> None:
         """A class is different."""

@@ -10,7 +10,7 @@ from fairlead.kube.objects.devices import ResourceClaim
 from fairlead.kube.objects.meta import ObjectMeta
 from fairlead.scheduling.allocator import Plan
 from fairlead.scheduling.fleet.device_offers import Refusal
-from fairlead.scheduling.fleet.device_profiles import Profile
+from fairlead.scheduling.fleet.device_profiles import Patience, Profile
 from fairlead.scheduling.fleet.device_seats import Seat
 
 POD_CLAIM = "resource.kubernetes.io/pod-claim-name"
@@ -21,7 +21,7 @@ class Wants:
     """Claims that are to get devices together, on one node. Compared by identity; what is remembered about nodes for
     them hangs on it, and goes with it."""
 
-    __slots__ = ("__weakref__", "at", "claims", "plan", "profiles", "refusal")
+    __slots__ = ("__weakref__", "at", "claims", "patience", "plan", "profiles", "refusal")
 
     def __init__(self, claims: Sequence[ResourceClaim]) -> None:
         self.claims = tuple(claims)
@@ -29,14 +29,16 @@ class Wants:
         self.plan: Plan
         self.refusal: Refusal | None = None
         """What is wrong with the claims or their classes, on whatever node; None for nothing."""
+        self.patience: Patience
+        """With searches that are cut off. For the book."""
         self.at: dict[str, tuple[Seat, Profile]] = {}
         """By node: what was seen there, and whom it is like. For the book."""
         self.profiles: dict[Hashable, Profile] = {}
         """By likeness. For the book."""
 
-    def renew(self, plan: Plan, refusal: Refusal | None) -> None:
+    def renew(self, plan: Plan, refusal: Refusal | None, patience: Patience) -> None:
         """Classes are different: what is remembered is void."""
-        self.plan, self.refusal = plan, refusal
+        self.plan, self.refusal, self.patience = plan, refusal, patience
         self.at.clear()
         self.profiles.clear()
 
