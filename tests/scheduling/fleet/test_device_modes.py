@@ -127,7 +127,8 @@ def test_claims_that_wear_out_every_search_do_not_keep_others_waiting() -> None:
     """Nodes that are all different, and a claim that none can serve, in more ways than a search can try."""
 
     def odd(node: int) -> list[dict[str, Any]]:
-        roots = [[i, (i * 7 + node) % 31, (i * 13 + 2) % 31] for i in range(31)]
+        # Three values each, of 31: ten devices without a common one, never eleven.
+        roots = [[i, (i + 1 + node % 5) % 31, (i + 9 + node // 5) % 31] for i in range(31)]
         return [device(f"d{i}", attributes={"root": root}) for i, root in enumerate(roots)]
 
     book = book_of({f"n{i}": [node_slice(f"n{i}", odd(i))] for i in range(12)})
