@@ -12,13 +12,14 @@ import argparse
 import asyncio
 import base64
 import json
+import os
 import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,14 +73,14 @@ CASES: Final = {
 
 
 @contextmanager
-def component(kubeconfig: Path, *options: str, profile: str = "") -> Iterator[None]:
-    """A `fairlead controllers` process."""
+def component(kubeconfig: Path, *options: str, profile: str = "") -> Iterator[int]:
+    """A `fairlead controllers` process; its pid."""
     command = [sys.executable, "-m", "fairlead.cli.main", "controllers", "--kubeconfig", str(kubeconfig), *options]
     if profile:
         command[1:1] = ["-m", "cProfile", "-o", profile]
     with tempfile.TemporaryFile() as log, subprocess.Popen(command, stdout=log, stderr=log) as running:
         try:
-            yield
+            yield running.pid
         finally:
             running.terminate()
             try:
@@ -167,37 +168,51 @@ async def check(client: Client) -> None:
                     raise RuntimeError(f"a pod on {where[consumer.uid]} has a device on {result.pool}")
 
 
-async def measure(case: Case, options: argparse.Namespace, is_backlog: bool) -> float:
-    """Pods bound per second."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Pods bound per second, and what each took of the processors: milliseconds by process."""
+
+    rate: float
+    cpu_ms: Mapping[str, float]
+
+
+async def measure(case: Case, options: argparse.Namespace, is_backlog: bool) -> Run:
     pods = min(options.pods, options.nodes * options.devices // case.devices_per_pod)
+    bodies = [pod(f"p-{i:05}", "default", template_name="one") for i in range(pods)]
+    platform = ("--only", "platform", "--scheduler-names", "fairlead")
     with server() as target, tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         kubeconfig.write_text(_kubeconfig(target))
+        watch = Watch(target)
         async with Client.load(kubeconfig) as client:
             await build(target, client, case, options.nodes, options.devices)
-            bodies = [pod(f"p-{i:05}", "default", template_name="one") for i in range(pods)]
-            platform = ("--only", "platform", "--scheduler-names", "fairlead")
-            watch = Watch(target)
-            with component(kubeconfig, "--only", "cluster"):
+            with component(kubeconfig, "--only", "cluster") as claims:
                 if is_backlog:
                     await create_all(target, PODS.path("default"), bodies)
                     await claims_made(client, pods)
-                    follower = asyncio.create_task(watch.follow(pods))
-                    with component(kubeconfig, *platform, profile=options.profile):
-                        async with asyncio.timeout(LIMIT_S):
-                            await follower
-                    begin_s = min(watch.times.values())
-                else:
-                    with component(kubeconfig, *platform, profile=options.profile):
+                with component(kubeconfig, *platform, profile=options.profile) as scheduler:
+                    processes = {"API server": target.pid, "scheduler": scheduler, "claim controller": claims}
+                    if not is_backlog:
                         await warm_up(target, client)
-                        follower = asyncio.create_task(watch.follow(pods))
-                        await asyncio.sleep(0.2)
-                        begin_s = time.perf_counter()
+                    before = {name: cpu_ms(pid) for name, pid in processes.items()}
+                    follower = asyncio.create_task(watch.follow(pods))
+                    await asyncio.sleep(0.2)
+                    begin_s = time.perf_counter()
+                    if not is_backlog:
                         await create_all(target, PODS.path("default"), bodies)
-                        async with asyncio.timeout(LIMIT_S):
-                            await follower
+                    async with asyncio.timeout(LIMIT_S):
+                        await follower
+                    spent = {name: (cpu_ms(pid) - before[name]) / pods for name, pid in processes.items()}
             await check(client)
-        return pods / (max(watch.times.values()) - begin_s)
+    if is_backlog:
+        begin_s = min(watch.times.values())
+    return Run(pods / (max(watch.times.values()) - begin_s), spent)
+
+
+def cpu_ms(pid: int) -> float:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return 1000.0 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _kubeconfig(target: Target) -> str:
@@ -248,7 +263,11 @@ def main() -> None:
             if options.mode in (mode, "both"):
                 runs = [uvloop.run(measure(case, options, mode == "backlog")) for _ in range(options.rounds)]
                 goal = case.goal if mode == "end-to-end" else None
-                figures.append(Figure(f"{case.label}, {mode}", statistics.median(runs), "pods/s", goal, "higher"))
+                rate = statistics.median(run.rate for run in runs)
+                figures.append(Figure(f"{case.label}, {mode}", rate, "pods/s", goal, "higher"))
+                for process in runs[0].cpu_ms:
+                    spent = statistics.median(run.cpu_ms[process] for run in runs)
+                    figures.append(Figure(f"    processor time of the {process}", spent, "ms/pod"))
     report(figures, options.json)
 
 

@@ -21,6 +21,7 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Handler, Informer, Informers
 from fairlead.kube.kinds import (
     DEVICE_TAINT_RULES,
+    JOBS,
     NODES,
     PERSISTENT_VOLUME_CLAIMS,
     POD_DISRUPTION_BUDGETS,
@@ -199,11 +200,13 @@ class Scheduler:
     def _refuse(self, refused: Refused) -> None:
         gang, explanation = refused.gang, refused.explanation
         sentence = f"{explanation.sentence} {explanation.remedy}".strip()
+        is_passing = explanation.because is Because.GATE
         for pod in gang.pods:
-            self._reports.waits(Waits(pod, "SchedulingGated" if self._is_gated(pod) else "Unschedulable", sentence))
+            reason = "SchedulingGated" if self._is_gated(pod) else "Unschedulable"
+            self._reports.waits(Waits(pod, reason, sentence, is_passing=is_passing))
         self._tell_group(gang, GroupNews(False, "Unschedulable", sentence))
         self._sweep.refused(gang.pods)
-        self._repairs.refused(gang, explanation.because is not Because.GATE)
+        self._repairs.refused(gang, not is_passing)
 
     # What became of it
 
@@ -274,6 +277,8 @@ class Scheduler:
         rules = self._sources.followed.pop(DEVICE_TAINT_RULES, None)
         if rules is not None:
             self._repairs.follow_rules(rules)
+        if self._sources.followed.pop(JOBS, None) is not None:
+            self.planner.intake.follows_jobs = True
         queues = self._sources.followed.pop(QUEUES, None)
         if queues is not None:
             self._queues = QueueReports(

@@ -99,6 +99,7 @@ class Cluster:
         self, name: str, *, devices: int = 1, gang: str = "", size: int = 0, cpu: str = "100m",
         priority: str = "", claims: Iterable[str] = (), labels: dict[str, str] | None = None,
         recovery: str = "gang", tolerations: Iterable[Object] = (), scheduler: str = "",
+        volumes: Iterable[str] = (),
     ) -> Pod:  # fmt: skip
         """A pod with a claim of its own, as the claim controller leaves both; `claims` are others that it shares."""
         uses = [{"name": c, "resourceClaimName": c} for c in claims]
@@ -122,6 +123,8 @@ class Cluster:
         if uses:
             spec["resourceClaims"] = uses
             spec["containers"][0]["resources"]["claims"] = [{"name": use["name"]} for use in uses]
+        if volumes:
+            spec["volumes"] = [{"name": v, "persistentVolumeClaim": {"claimName": v}} for v in volumes]
         if priority:
             spec["priorityClassName"] = priority
         made = await self.client.create(PODS.as_unstructured(), {"metadata": meta, "spec": spec}, self.namespace)

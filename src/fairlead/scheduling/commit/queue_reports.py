@@ -79,8 +79,7 @@ class QueueReports:
         message = fault or (str(problem) if problem is not None else "gangs are placed from this queue")
         status: dict[str, Any] = dict(report.as_status()) if report is not None else {}
         generation = queue["metadata"].get("generation")
-        if generation:
-            status["observedGeneration"] = generation
+        status["observedGeneration"] = generation or 0
         old: dict[str, Any] = next(
             (c for c in (queue.get("status") or {}).get("conditions") or () if c.get("type") == "Ready"), {}
         )
@@ -91,6 +90,7 @@ class QueueReports:
             "status": word,
             "reason": reason,
             "message": message,
+            "observedGeneration": generation or 0,
             "lastTransitionTime": old.get("lastTransitionTime", now) if old.get("status") == word else now,
         }
         return status | {"conditions": [condition]}

@@ -33,17 +33,22 @@ REWORD_S: Final = 10.0
 """How long a reason stands before it is put in other words: counts of nodes change all the time."""
 EVENTS_WAIT_S: Final = 5.0
 """How long news of bindings waits for a pause between bindings."""
+PASSING_S: Final = 2.0
+"""How long a pod waits before it is told of what should have come in a moment: its claims, the rest of its gang."""
 _IDLE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Why a pod has no node. `nominated`: the node that is being cleared for it; None to leave that as it is."""
+    """Why a pod has no node."""
 
     pod: PodView
     reason: str
     message: str
     nominated: str | None = None
+    """The node that is being cleared for it; None to leave that as it is."""
+    is_passing: bool = False
+    """It waits for something that most likely comes in a moment: told only where that takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,7 @@ class Reports:
         self._is_busy = is_busy
         self._clock = clock
         self._limit = RateLimit(WRITES_PER_S, BURST, clock=clock)
-        self._waits: dict[str, Waits] = {}
+        self._waits: dict[str, tuple[float, Waits]] = {}  # uid -> since when there is news, and the newest
         self._told: dict[str, _Told] = {}
         self._bound: deque[tuple[float, PodView, str]] = deque()
         self._news = asyncio.Event()
@@ -85,7 +90,9 @@ class Reports:
         if told is not None and (told.reason, told.message) == (news.reason, news.message) and news.nominated is None:
             self._waits.pop(news.pod.uid, None)
             return
-        self._waits[news.pod.uid] = news
+        known = self._waits.get(news.pod.uid)
+        since_s = self._clock.monotonic_s() if known is None else known[0]
+        self._waits[news.pod.uid] = since_s, news
         self._news.set()
 
     def bound(self, pod: PodView, node: str) -> None:
@@ -129,17 +136,19 @@ class Reports:
     def _next(self) -> Waits | None:
         """The next news that may be told now."""
         now_s = self._clock.monotonic_s()
-        for uid, news in self._waits.items():
-            told = self._told.get(uid)
-            if (
-                told is None
-                or told.reason != news.reason
-                or news.nominated is not None
-                or now_s >= told.at_s + REWORD_S
-            ):
+        for uid, (since_s, news) in self._waits.items():
+            if now_s >= self._not_before_s(since_s, news):
                 del self._waits[uid]
                 return news
         return None
+
+    def _not_before_s(self, since_s: float, news: Waits) -> float:
+        told = self._told.get(news.pod.uid)
+        if news.nominated is not None:
+            return since_s
+        if told is not None and told.reason == news.reason:
+            return told.at_s + REWORD_S
+        return since_s + PASSING_S if news.is_passing else since_s
 
     async def _write(self, news: Waits) -> None:
         pod = news.pod
