@@ -161,8 +161,9 @@ class Run:
         self.templates = templates
         self.marks: list[tuple[int, dict[str, tuple[Json, str]]]] = []
         self.made = 0
-        for template in templates * 2:
+        for template in templates:
             self.view(template)
+        self.shapes = [self.view(template)[1].shape for template in templates]
 
     def view(self, template: Json) -> tuple[Json, PodView]:
         """One more pod of a template, with its own claim where it wants devices."""
@@ -288,5 +289,7 @@ def test_options_say_what_the_rules_say(
         run.add(f"n{index}", node, devices)
     for happening in happenings:
         run.step(happening)
+        for shape in run.shapes:
+            run.outlook.of(shape)
     for template in templates:
         run.check(template)

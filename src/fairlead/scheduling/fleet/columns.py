@@ -68,8 +68,6 @@ class Columns:
         """Image -> nodes that have it."""
         self._image_versions: Counter[str] = Counter()
         self.node_number = 0
-        self.levels_version = 0
-        """Rises when a row's domain at a level that was asked for is another one."""
         self._index: dict[str, int] = {"cpu": CPU, "memory": MEMORY}
         self._nodes: list[NodeView | None] = []
         self._read = 0
@@ -165,7 +163,6 @@ class Columns:
         self._nodes.extend([None] * (size - self.size))
         self.size = size
         self._domains.clear()
-        self.levels_version += 1
 
     def _set_node(self, row: int) -> None:
         before, node = self._nodes[row], self.fleet.nodes[row]
@@ -177,7 +174,6 @@ class Columns:
         for level in list(self._domains):
             if (before and before.value(level)) != (node and node.value(level)):
                 del self._domains[level]
-                self.levels_version += 1
         self._set_amounts(row, self._index)
 
     def _set_amounts(self, row: int, names: Iterable[str]) -> None:

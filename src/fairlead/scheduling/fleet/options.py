@@ -63,7 +63,6 @@ class Options:
         self._claims_state: tuple[object, ...] = ()
         self._claim_terms: tuple[tuple[Term, ...], ...] = ()
         self._images: tuple[int, ...] = ()
-        self._levels_version = -1
         self._wants: Wants | None = None
         self._barriers: list[Barrier]
         self._tallies: list[Tally]
@@ -251,7 +250,7 @@ class Options:
             for row in rows.tolist():
                 if refuse_ports(shape, self.fleet, row) is not None:
                     self._has_room[row] = False
-        if (is_crowd_changed or self._levels_version != columns.levels_version) and not self._neighbours.is_idle:
+        if is_crowd_changed and not self._neighbours.is_idle:
             self._see_crowd()
         self._passes = self._is_open & self._has_room
         if self._barred is not None:
@@ -266,7 +265,6 @@ class Options:
 
     def _see_crowd(self) -> None:
         columns = self.columns
-        self._levels_version = columns.levels_version
         self._barriers = []
         if self.shape.spread:
             self._tallies = tally_spread(self._neighbours, columns, self._selected, self._tolerated)
@@ -275,7 +273,6 @@ class Options:
         self._barred = None
         for _, against in self._barriers:
             self._barred = against if self._barred is None else self._barred | against
-        self._levels_version = columns.levels_version
 
     def _ask(self, wants: Wants, row: int) -> None:
         """What devices the row has for the shape."""
