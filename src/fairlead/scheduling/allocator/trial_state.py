@@ -45,7 +45,11 @@ class TrialState:
         self._masks = [0] * count
         self._shares: list[Shares] = [()] * count
         self._others: list[tuple[int, ...]] = [()] * count
-        self._admin = [0] * len(problem.constraints)
+        self._watching = {
+            ask.claim for ask in problem.asks if any(trial.alternative.admin_access for trial in ask.trials)
+        }
+        self._own = [0] * len(problem.constraints)
+        # By claim: what its requests with admin access cannot have, because the claim has it already. Where it has any.
         self._fill(held)
         self._rests = [
             rest_of(layout, component, self._masks[i], self._shares[i], self._others[i])
@@ -78,7 +82,7 @@ class TrialState:
     def open_to(self, trial: Trial) -> int:
         """A bit for each device that the trial could have now, constraints and room for shares apart."""
         if trial.alternative.admin_access:
-            return trial.eligible & ~self._admin[trial.claim]
+            return trial.eligible & ~self._own[trial.claim]
         return trial.eligible & self.open
 
     def has_room(self, trial: Trial, position: int) -> bool:
@@ -136,7 +140,7 @@ class TrialState:
                 self._sums[claim] = tuple([a + b for a, b in zip(sums, row, strict=True)])
         self.given[claim].append(position)
         if trial.alternative.admin_access:
-            self._admin[claim] |= 1 << position
+            self._own[claim] |= 1 << position
             self.steps.append(Step(trial, position, before, -1, 0, (), None, sums, link, waste))
             return True
         i, place = self._seat_of[position]
@@ -144,6 +148,8 @@ class TrialState:
         share = trial.shares.get(position)
         if share is None:
             self._masks[i] |= 1 << place
+            if claim in self._watching:
+                self._own[claim] |= 1 << position
         else:
             self._shares[i] = _with(self._shares[i], place, share)
         self._use(i, step.rest)
@@ -157,8 +163,9 @@ class TrialState:
         self.states[claim][:] = step.states
         self.given[claim].pop()
         self._sums[claim], self.link, self.waste = step.sums, step.link, step.waste
+        if step.component < 0 or step.position not in step.trial.shares:
+            self._own[claim] &= ~(1 << step.position)
         if step.component < 0:
-            self._admin[claim] &= ~(1 << step.position)
             return
         i = step.component
         assert step.rest is not None
@@ -172,7 +179,7 @@ class TrialState:
     def fingerprint(self, claim: int) -> tuple[object, ...]:
         """Equal for states from which the search of this claim and later ones goes on alike, costs apart."""
         given = len(self.given[claim])
-        return tuple(self._masks), tuple(self._shares), tuple(self.states[claim]), self._admin[claim], given
+        return tuple(self._masks), tuple(self._shares), tuple(self.states[claim]), self._own[claim], given
 
     def _use(self, i: int, before: Rest | None) -> None:
         assert before is not None
