@@ -15,8 +15,8 @@ from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.fleet.options import NOWHERE, Options, Outlook
 from fairlead.scheduling.observe import amounts
 from fairlead.scheduling.snapshot import PodTerm, PodView, Shape, Taint, Term
-from scheduling.allocator.allocator_objects import request
-from scheduling.fleet.device_objects import claim_of, gpus, node_slice
+from scheduling.allocator.allocator_objects import DRIVER, request
+from scheduling.fleet.device_objects import claim_of, device_class, gpus, halves, node_slice
 from scheduling.fleet.fleet_objects import fleet_of, node, pod, shape
 
 HOST = "kubernetes.io/hostname"
@@ -35,8 +35,8 @@ def gpu_fleet(**devices: int) -> Fleet:
     return fleet
 
 
-def gpu_shape(count: int = 1) -> Shape:
-    claim = claim_of("template", request(count=count))
+def gpu_shape(count: int = 1, cls: str = "any") -> Shape:
+    claim = claim_of("template", request(count=count, deviceClassName=cls))
     return shape(own_claims=(claim,), devices={"any.deviceclass.resource.k8s.io/devices": count})
 
 
@@ -156,7 +156,23 @@ def test_devices_decide_and_say_what_lacks() -> None:
     fleet.lift(next(iter(fleet.pods)), frees_claims=True)
     assert outlook.of(pair).best() == 1
     fleet.devices.set_slice(node_slice("a", gpus(2)))
-    assert outlook.of(pair).room(0, 9) == 1
+    assert outlook.of(pair).room(0, 9) == 1 and outlook.of(pair).refusal(0) is None
+
+
+def test_the_least_waste_decides_before_packing() -> None:
+    fleet = fleet_of(node("a"), node("b"))
+    for name, cards in (("a", 1), ("b", 3)):
+        for each in halves(name, cards):
+            fleet.devices.set_slice(each)
+    for kind in ("card", "half"):
+        fleet.devices.set_class(device_class(kind, f"device.attributes['{DRIVER}'].kind == '{kind}'"))
+    card, half = gpu_shape(cls="card"), gpu_shape(cls="half")
+    for _ in range(2):
+        fleet.place(gpu_pod(fleet, card), 1)
+    fleet.place(gpu_pod(fleet, half), 0)
+    options = options_of(fleet, half)
+    assert options.fits(1) and options.best() == 0, "the other half of a card that is broken already"
+    assert options_of(fleet, card).best() == 1
 
 
 def test_a_constraint_that_comes_before_the_devices_is_no_refusal_of_devices() -> None:
@@ -172,8 +188,6 @@ def test_a_class_that_comes_later_is_noticed() -> None:
     outlook = Outlook(fleet)
     wanted = gpu_shape()
     assert outlook.of(wanted).best() is None
-    from scheduling.fleet.device_objects import device_class
-
     fleet.devices.set_class(device_class())
     assert outlook.of(wanted).best() == 0
 
