@@ -1,9 +1,10 @@
 """Fragmentation: counts against the book of devices, the index by its definition."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.kube.objects import Node
+from fairlead.kube.objects import Node, ResourceSlice
 from fairlead.scheduling.fragmentation import SIZES, NodeDevices, class_report, class_reports, fragmentation_index
 from fairlead.scheduling.planner import Planner
 from scheduling.planner_objects import DRIVER, claim, decide_all, gpu_class, gpus, node, planner_with, pod
@@ -51,6 +52,18 @@ def test_small_idle_nodes_are_no_fragmentation() -> None:
     assert report.stranded(8) == 4
 
 
+def test_sizes_that_no_claim_could_get_are_no_fragmentation() -> None:
+    """A device that may be shared eight times is one device to a claim."""
+    shared = msgspec.to_builtins(gpus("n0", 1))
+    shared["spec"]["devices"][0] |= {
+        "allowMultipleAllocations": True,
+        "capacity": {"slots": {"value": "8", "requestPolicy": {"default": "1", "validValues": ["1"]}}},
+    }
+    planner = planner_with(gpu_class(), node("n0"), msgspec.convert(shared, ResourceSlice))
+    report = class_report(planner.fleet, DRIVER, RACK)
+    assert (report.free, report.stranded(8), report.index) == (8, 8, 0.0)
+
+
 def test_unhealthy_devices_are_neither_free_nor_held() -> None:
     planner = planner_with(gpu_class(), node("n0"), gpus("n0", 4, taints={"gpu-0": UNHEALTHY}))
     report = class_report(planner.fleet, DRIVER, RACK)
@@ -85,7 +98,13 @@ def test_report_agrees_with_plain_counting(held: list[int]) -> None:
 @given(st.lists(st.tuples(st.integers(1, 16), st.integers(0, 16)), max_size=6))
 def test_index_is_a_share(counts: list[tuple[int, int]]) -> None:
     nodes = [
-        NodeDevices(f"n{i}", total, min(free, total), sets={size: min(free, total) // size for size in SIZES})
+        NodeDevices(
+            f"n{i}",
+            total,
+            min(free, total),
+            sets={size: min(free, total) // size for size in SIZES},
+            serves=frozenset(size for size in SIZES if size <= total),
+        )
         for i, (total, free) in enumerate(counts)
     ]
     index = fragmentation_index(nodes)

@@ -117,7 +117,7 @@ def _simulate(
 
 
 def _outcome(simulation: Simulation) -> Outcome:
-    from fairlead.cli.schedule_stories import storyteller_of
+    from fairlead.cli.schedule_planner import storyteller_of
     from fairlead.cli.schedule_view import Outcome
     from fairlead.scheduling.explain.trials import Trials
 

@@ -15,6 +15,7 @@ import msgspec
 
 from fairlead.cli.schedule_admit import uid_for
 from fairlead.cli.schedule_inputs import Inputs, kind_of
+from fairlead.cli.schedule_planner import see
 from fairlead.clock import format_time
 from fairlead.kube.objects import Pod, ResourceClaim
 from fairlead.kube.objects.devices import AllocationResult, ResourceClaimConsumerReference
@@ -142,9 +143,7 @@ class Simulation:
             self._pods[obj.metadata.uid] = obj
         elif isinstance(obj, ResourceClaim):
             self._claims[obj.metadata.namespace, obj.metadata.name] = obj
-        try:
-            self.planner.see(obj)
-        except TypeError:
+        if not see(self.planner, obj):
             self.plan.unseen[kind_of(obj)] += 1
 
     def _bind(self, uid: str, node: str) -> None:

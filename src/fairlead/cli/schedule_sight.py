@@ -11,7 +11,7 @@ from typing import Any, Literal
 from fairlead.cli.failure import Failed
 from fairlead.cli.schedule_cluster import read_cluster, read_workload
 from fairlead.cli.schedule_inputs import InputReader, Inputs, kind_of, metadata_of
-from fairlead.cli.schedule_stories import storyteller_of
+from fairlead.cli.schedule_planner import see, storyteller_of
 from fairlead.kube.objects import DeviceClass
 from fairlead.scheduling.explain.claim import claim_document, claim_page, claim_story
 from fairlead.scheduling.explain.document import document
@@ -134,10 +134,7 @@ def _planner(inputs: Inputs, mode: Mode) -> Planner:
 def see_all(planner: Planner, inputs: Inputs) -> None:
     """Kinds that the planner does not look at are left out."""
     for obj in inputs.objects:
-        try:
-            planner.see(obj)
-        except TypeError:
-            continue
+        see(planner, obj)
     planner.intake.settle()
 
 

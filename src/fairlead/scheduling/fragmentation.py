@@ -47,6 +47,8 @@ class NodeDevices:
     """Size -> how many sets of that size fit at once."""
     largest: int = 0
     """The largest set for one claim."""
+    serves: frozenset[int] = frozenset()
+    """Sizes of which a set fits on the node when nothing is held."""
     is_blocked: bool = False
     """Whether no pod can come to the node (cordoned, or as many pods as it takes)."""
 
@@ -114,7 +116,7 @@ class ClassReport:
 
 def fragmentation_index(nodes: Iterable[NodeDevices], sizes: Sequence[int] = SIZES) -> float | None:
     """The share of free devices that is stranded, over all sizes together; None where nothing is free."""
-    pairs = [(node, size) for node in nodes for size in sizes if size <= node.total]
+    pairs = [(node, size) for node in nodes for size in sizes if size in node.serves]
     free = sum(node.free for node, _ in pairs)
     return sum(node.stranded(size) for node, size in pairs) / free if free else None
 
@@ -168,9 +170,9 @@ class _Questions:
         total = book.idle_room(self.one, node, MOST)
         free = book.room(self.one, node, MOST)
         sets = {size: book.room(self.sets[size], node, MOST) if size <= free else 0 for size in SIZES}
-        return NodeDevices(
-            node, total, free, max(0, everything - total), sets, self._largest(fleet, node, free), is_blocked
-        )
+        serves = frozenset(size for size in SIZES if book.idle_room(self.sets[size], node, 1))
+        largest = self._largest(fleet, node, free)
+        return NodeDevices(node, total, free, max(0, everything - total), sets, largest, serves, is_blocked)
 
     def _largest(self, fleet: Fleet, node: str, free: int) -> int:
         """By halving: who can have some can have fewer."""
