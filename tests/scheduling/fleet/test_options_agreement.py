@@ -268,6 +268,8 @@ class Run:
             assert options.room(row, 3) == self.room(template, name), name
         assert options.scores.tolist() == fresh.scores.tolist()
         assert options.best() == fresh.best()
+        rows = range(len(self.fleet.nodes))
+        assert options.rooms(rows, 3).tolist() == [options.room(row, 3) for row in rows]
 
 
 def _texts(container: Json) -> dict[str, Any]:

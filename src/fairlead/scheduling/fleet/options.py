@@ -151,7 +151,19 @@ class Options:
 
     def rooms(self, rows: Sequence[int], limit: int) -> npt.NDArray[np.int64]:
         """`room` of many rows."""
-        return np.fromiter((self.room(row, limit) for row in rows), np.int64, len(rows))
+        shape, columns, devices = self.shape, self.columns, self.fleet.devices
+        chosen = np.asarray(rows, np.intp)
+        if shape.host_ports or shape.shared_claims or shape.far or self._tallies:
+            return np.fromiter((self.room(row, limit) for row in chosen.tolist()), np.int64, len(chosen))
+        found = np.where(self.scores[chosen] > NOWHERE, limit, 0)
+        if self._needs:
+            found = np.minimum(found, (columns.free[self._need_index, chosen] // self._need_amounts).min(0))
+        if self._wants is not None:
+            for place in np.flatnonzero(found > 1).tolist():
+                node = self.fleet.nodes[chosen[place]]
+                if node is not None:
+                    found[place] = max(1, devices.room(self._wants, node.name, int(found[place])))
+        return np.maximum(found, 0)
 
     def _rebuild(self) -> None:
         """Looks at everything."""
@@ -296,7 +308,7 @@ class Options:
 
     def _score_rows(self, rows: Indexes) -> None:
         shape, columns = self.shape, self.columns
-        if self._has_devices:
+        if self._has_devices and self.fleet.devices.mode == "best":
             plain = weights.DEVICE_PACKING * device_packing(shape, columns, rows)
         else:
             plain = weights.LEAST_ALLOCATED * least_allocated(shape, columns, rows)
