@@ -134,6 +134,14 @@ def test_queues_take_back_what_is_theirs(capsys: pytest.CaptureFixture[str]) -> 
     assert [each["kind"] for each in found["evictions"]] == ["reclaim", "reclaim"]
 
 
+def test_batch_work_yields_to_serving(capsys: pytest.CaptureFixture[str]) -> None:
+    found = simulated(capsys, "backfill.yaml", "--then", str(EXAMPLES / "backfill-later.yaml"))
+    outcomes = {gang["gang"]["name"]: gang["outcome"] for gang in found["gangs"]}
+    assert outcomes["chat-more-844597bfb5-0"] == "placed"
+    assert {outcomes[f"embed-{number}"] for number in range(8)} == {"refused"}
+    assert sum(len(each["pods"]) for each in found["evictions"]) == 8
+
+
 def test_nobody_is_evicted_where_nobody_may_be(capsys: pytest.CaptureFixture[str]) -> None:
     later = str(EXAMPLES / "queues-later.yaml")
     found = simulated(capsys, "queues.yaml", "--then", later, "--no-evict")
