@@ -77,7 +77,7 @@ def add_devices(outlook: Outlook, node_name: str, devices: Sequence[Mapping[str,
         "metadata": {"name": f"slice-{node_name}"},
         "spec": {
             "driver": DRIVER,
-            "nodeName": node_name,
+            **({} if "allNodes" in spec else {"nodeName": node_name}),
             "pool": {"name": node_name, "generation": 1, "resourceSliceCount": 1},
             "devices": [
                 {"name": d["name"], "attributes": {k: _attribute(v) for k, v in d.items() if k != "name"}}

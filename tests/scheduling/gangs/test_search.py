@@ -270,6 +270,14 @@ class TestDevices:
         places = place(outlook, gang(pods_of(GPU, 1, "any") + pods_of(b, 1, "b"), required=(RACK,)))
         assert places == {"any-0": "n1", "b-0": "n1"}
 
+    def test_nodes_that_share_a_device_do_not_both_have_it(self) -> None:
+        outlook = outlook_of([node(name, cpu=1) for name in ("b", "c", "a")])
+        add_devices(outlook, "fabric", [{"name": "far", "model": "a"}], allNodes=True)
+        add_devices(outlook, "a", [{"name": "near", "model": "a"}])
+        one = shape(1, own_claims=GPU.own_claims)
+        assert "a" in place(outlook, gang(pods_of(one, 2))).values()
+        refuse(outlook, gang(pods_of(one, 1)))
+
     def test_a_gang_of_which_no_pod_gets_devices_says_so(self) -> None:
         outlook = with_gpus(racks(1, 2), 2)
         eight = shape(0, own_claims=(claim_for(exactly(count=8)),))

@@ -159,31 +159,31 @@ def held_once(outlook: Outlook, verdict: Placed) -> None:
     assert len(taken) == len(set(taken))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases(devices=False, most=5, depth=0))
 def test_one_group_of_plain_pods(case: Case) -> None:
     check(case)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(cases(devices=True, most=4, depth=0))
 def test_one_group_with_devices(case: Case) -> None:
     check(case)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(cases(devices=True, most=4, depth=0))
 def test_devices_as_upstream_chooses_them(case: Case) -> None:
     check(case, "upstream")
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(devices=False, most=5, depth=2))
 def test_groups_in_groups(case: Case) -> None:
     check(case)
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(devices=True, most=4, depth=1))
 def test_groups_in_groups_with_devices(case: Case) -> None:
     check(case)

@@ -26,10 +26,12 @@ def arrange(trial: Trial, part: Part, place: Place, shape: Shape, count: int) ->
     topology = part.topology
     if topology.arrangement == "spread":
         cut = trial.survey.domains.cut((topology.over or HOST,))
-        given = fill.spread(cut.ids[rows], _there(trial, part, cut.ids, len(cut.values)), rooms, scores, count)
+        ids, domains = _in_order(cut.ids[rows])
+        there = _there(trial, part, cut.ids, len(cut.values))[domains]
+        given = fill.spread(ids, there, rooms, scores, count)
     else:
         levels = [trial.survey.domains.cut((level,)).ids[rows] for level in topology.preferred]
-        given = fill.pack_by([ids for ids in levels if _divides(ids)], rooms, scores, count)
+        given = fill.pack_by([_in_order(ids)[0] for ids in levels if _divides(ids)], rooms, scores, count)
     chosen = np.flatnonzero(given)
     return list(zip(rows[chosen].tolist(), given[chosen].tolist(), strict=True))
 
@@ -45,6 +47,17 @@ def _there(trial: Trial, part: Part, ids: Ints, size: int) -> Ints:
         if ids[row] >= 0:
             there[ids[row]] += 1
     return there
+
+
+def _in_order(ids: Ints) -> tuple[Ints, Ints]:
+    """The domains of rows numbered as they come, -1 for none, and which these are: what happened to the fleet before
+    has numbered them otherwise."""
+    values, first, places = np.unique(ids, return_index=True, return_inverse=True)
+    by_row = np.argsort(first)
+    by_row = by_row[values[by_row] >= 0]
+    number = np.full(len(values), -1, dtype=np.int64)
+    number[by_row] = np.arange(len(by_row))
+    return number[places], values[by_row]
 
 
 def _divides(ids: Ints) -> bool:

@@ -40,7 +40,8 @@ class Attempts:
         bounds, totals = Bounds(outlook, root), Totals(outlook, tuple(root.shapes))
         self.rules = Rules(bounds, Twins(outlook, self.survey, root), totals, Prospects(bounds, totals))
         self._wishes = tuple(_wishes(root))
-        # What numbers do not find for pods of one shape that do not mind each other is not there.
+        # What numbers do not find for pods of one shape that do not mind each other is not there, unless they were
+        # wrong about a row.
         self._is_counted = not root.parts and len(root.shapes) == 1 and bounds.are_exact()
         self._strict = frozenset(number for number, _ in self._wishes)
 
@@ -92,7 +93,10 @@ class Attempts:
     ) -> Trial | None:
         if self._is_counted:
             swift = self.trial(wishes, budget, strict=strict)
-            return swift if swift.solve(first) else None
+            if swift.solve(first):
+                return swift
+            if not swift.surprises:
+                return None
         found = self._swift(first, budget, wishes, strict)
         if found is not None or swift_only:
             return found

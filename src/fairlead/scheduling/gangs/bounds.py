@@ -34,27 +34,41 @@ class Bounds:
         self._counts = {shape: counts_one_by_one(shape, outlook.fleet.devices.mode) for shape in part.shapes}
         self._are_many = len(part.shapes) > 1
 
+    def suffice(self, trial: Trial, shape: Shape, rows: Ints, count: int) -> bool:
+        """Whether rows may hold so many pods together."""
+        plain = self._one_by_one(trial, shape, count)
+        if plain[rows].sum() >= count:
+            return True
+        return bool(self._together(trial, shape, plain, count)[rows].sum() >= count)
+
     def of(self, trial: Trial, shape: Shape, count: int) -> Ints:
         """By row, up to `count` or more."""
+        return self._together(trial, shape, self._one_by_one(trial, shape, count), count)
+
+    def _one_by_one(self, trial: Trial, shape: Shape, count: int) -> Ints:
         options = trial.options(shape)
-        fits = options.scores > NOWHERE
         if may_gain(shape):
-            return np.full(len(fits), _MANY, dtype=np.int64)
+            return np.full(len(options.scores), _MANY, dtype=np.int64)
         if any(self._fleet.is_lacking(key) for key in shape.shared_claims):
-            return np.where(fits, _MANY, 0)
-        rooms = trial.survey.rooms(options, max(count, self._most.get(shape, 0)))
-        if not trial.is_thorough or not shape.own_claims:
-            return rooms
-        if self._counts[shape]:
+            return np.where(options.scores > NOWHERE, _MANY, 0)
+        return trial.survey.rooms(options, max(count, self._most.get(shape, 0)))
+
+    def _together(self, trial: Trial, shape: Shape, plain: Ints, count: int) -> Ints:
+        """No less than what fits, however devices are shared out, where the search is thorough."""
+        if not trial.is_thorough or not shape.own_claims or may_gain(shape):
+            return plain
+        rows: set[int] = set()
+        if not self._counts[shape]:
+            rows = {*np.flatnonzero(plain).tolist(), *trial.on}
+        elif self._are_many:
             # Others of the gang may have taken what this shape could get if they took something else.
-            rows = {row for _, row in trial.put} if self._are_many else set()
-        else:
-            rows = {*np.flatnonzero(fits).tolist(), *(row for _, row in trial.put)}
-        if rows:
-            rooms = rooms.copy()
-            for row in rows:
-                rooms[row] = max(rooms[row], self._joint.room(trial, options, row, count))
-        return rooms
+            rows = set(trial.on)
+        if not rows:
+            return plain
+        options, most = trial.options(shape), plain.copy()
+        for row in rows:
+            most[row] = max(most[row], self._joint.room(trial, options, row, count))
+        return most
 
     def are_exact(self) -> bool:
         """Whether the numbers, one pod after the other, are what fits."""

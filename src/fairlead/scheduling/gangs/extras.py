@@ -44,14 +44,16 @@ def _begin(attempts: Attempts, trial: Trial, part: Part, within: Place) -> None:
 def _settle(attempts: Attempts, trial: Trial, part: Part, within: Place, target: int, *, is_thorough: bool) -> bool:
     budget = Budget(int((attempts.budget.limit - attempts.budget.steps) * _SHARE))
     search = attempts.trial(budget=budget, is_thorough=is_thorough)
-    search.put.extend(trial.put)
+    for pod, row in trial.put:
+        search.note(pod, row)
     try:
         is_found = search.solve(Settle(attempts.rules, part, within, target))
     except OutOfBudgetError:
         is_found = False
     attempts.budget.steps += min(budget.steps, budget.limit)
     if is_found:
-        trial.put[:] = search.put
+        for pod, row in search.put[len(trial.put) :]:
+            trial.note(pod, row)
         trial.settled.extend(search.settled)
     return is_found
 

@@ -32,7 +32,7 @@ def counts_one_by_one(shape: Shape, mode: str) -> bool:
 def mates(trial: Trial, row: int) -> list[PodView]:
     """Pods of the gang that this search has put on a row and that got devices there."""
     pods = trial.outlook.fleet.pods
-    return [pod for pod, at in trial.put if at == row and pods[pod.uid].taken]
+    return [pod for pod in trial.on.get(row, ()) if pods[pod.uid].taken]
 
 
 def place_jointly(trial: Trial, pod: PodView, row: int) -> bool:
@@ -49,7 +49,7 @@ def place_jointly(trial: Trial, pod: PodView, row: int) -> bool:
             fleet.place_together((*others, pod), row)
         except LookupError:
             return False
-        trial.put.append((pod, row))
+        trial.note(pod, row)
         return True
 
     return trial.attempt(together)

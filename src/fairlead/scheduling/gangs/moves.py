@@ -177,7 +177,7 @@ class Run:
                 if likeness in tried:
                     continue
                 tried.add(likeness)
-            trial.budget.spend(_PUT_STEPS)
+            trial.budget.spend(_PUT_STEPS + len(trial.put) // 2)
 
             def there(row: int = row) -> bool:
                 is_put = trial.options(pod.shape).fits(row) and trial.place(pod, row)
@@ -200,7 +200,7 @@ class Run:
         crowded: list[int] = []
         if shape.own_claims:
             inside = set(self.place.rows.tolist())
-            crowded = [row for _, row in trial.put if row in inside and not options.fits(row)]
+            crowded = [row for row in trial.on if row in inside and not options.fits(row)]
             crowded = [row for row in crowded if options.refusal(row) is not None and mates(trial, row)]
         return list(dict.fromkeys((*used, *rest, *crowded)))
 

@@ -78,7 +78,7 @@ def _shortage_beside(attempts: Attempts, place: Place) -> Shortage | None:
     root, rules = attempts.root, attempts.rules
     everyone = frozenset(part.number for part in _walk(root))
     with attempts.outlook.fleet.trial():
-        trial = attempts.trial(budget=Budget(_BUDGET + 10 * root.size), strict=everyone)
+        trial = attempts.trial(budget=Budget(_BUDGET + 60 * root.size), strict=everyone, is_thorough=True)
         first = Settle(rules, root, place, max(1, root.need))
         levels = root.topology.required
         within = next(candidate_places(trial, rules.bounds, root, place, levels, first.target), None)

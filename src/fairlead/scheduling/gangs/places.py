@@ -48,7 +48,7 @@ def candidate_places(
     most of all its pods fit, of these the one that they fill most exactly, then the one with the best scores."""
     musts = {shape: part.must(shape, target) for shape in part.shapes}
     if not levels:
-        if all(bounds.of(trial, shape, must)[within.rows].sum() >= must for shape, must in musts.items() if must):
+        if all(bounds.suffice(trial, shape, within.rows, must) for shape, must in musts.items() if must):
             yield within
         return
     cut = trial.survey.domains.cut(levels)
@@ -88,7 +88,7 @@ def _sums(trial: Trial, bounds: Bounds, part: Part, rows: Ints, ids: Ints, size:
 def _rank(
     trial: Trial, part: Part, rows: Ints, ids: Ints, domains: Ints, sums: Mapping[Shape, Ints]
 ) -> npt.NDArray[np.intp] | Ints:
-    if len(domains) <= 1:
+    if len(domains) <= 1 or not sums:
         return domains
     found = np.zeros(len(domains), dtype=np.int64)
     leftover = np.zeros(len(domains), dtype=np.int64)
@@ -96,12 +96,15 @@ def _rank(
         here = sums[shape][domains]
         found += np.minimum(here, count)
         leftover += np.maximum(here - count, 0)
-    order = np.lexsort((leftover, -found))
+    # Among equals the one with the first row: numbers of domains depend on what the fleet was like before.
+    first = np.zeros(len(sums[next(iter(sums))]), dtype=np.int64)
+    first[ids[::-1]] = rows[::-1]
+    order = np.lexsort((first[domains], leftover, -found))
     # Scores are looked at only where they may decide.
-    if leftover[order[0]] == leftover[order[1]] and found[order[0]] == found[order[1]] and part.shapes:
+    if leftover[order[0]] == leftover[order[1]] and found[order[0]] == found[order[1]]:
         shape = max(part.shapes, key=lambda each: part.shapes[each])
         means = _mean_scores(trial.options(shape).scores[rows], ids, int(ids.max()) + 1)[domains]
-        order = np.lexsort((-means, leftover, -found))
+        order = np.lexsort((first[domains], -means, leftover, -found))
     return domains[order]
 
 

@@ -40,10 +40,9 @@ class Prospects:
 
     def _hold(self, trial: Trial, place: Place, counts: Mapping[Shape, int]) -> bool:
         """Whether a place has room for so many pods of each shape, and as much as they want together."""
-        for shape, count in counts.items():
-            if self._bounds.of(trial, shape, count)[place.rows].sum() < count:
-                return False
-        return self._totals.suffice(trial, place, counts)
+        return self._totals.suffice(trial, place, counts) and all(
+            self._bounds.suffice(trial, shape, place.rows, count) for shape, count in counts.items()
+        )
 
     def _hold_copies(self, trial: Trial, must: Must, copies: int) -> bool:
         """Whether so many parts that are alike find domains: each of them needs one, which may hold several."""

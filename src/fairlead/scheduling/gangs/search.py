@@ -58,7 +58,7 @@ def place_gang(outlook: Outlook, gang: Gang, limits: Limits = Limits()) -> Place
     lacking = lacking_claims(fleet, gang)
     mark = fleet.mark()
     attempts = Attempts(outlook, part, limits.budget)
-    places = _places(outlook, pods, limits)
+    places = _places(outlook, pods, max(1, part.need), limits)
     is_cut_off = False
     try:
         trial = next((found for place in places if (found := attempts.solve(place)) is not None), None)
@@ -94,14 +94,14 @@ def _place_single(outlook: Outlook, gang: Gang, pod: PodView, limits: Limits) ->
     return refuse_single(outlook, gang, pod, limits.rows, steps=steps, explains=limits.explains)
 
 
-def _places(outlook: Outlook, pods: tuple[PodView, ...], limits: Limits) -> list[Place]:
-    """Where the gang may go: first, where nodes were cleared for all of it, these alone."""
+def _places(outlook: Outlook, pods: tuple[PodView, ...], need: int, limits: Limits) -> list[Place]:
+    """Where the gang may go: first, where nodes were cleared for as many pods as it needs, these alone."""
     fleet = outlook.fleet
     # Cut by no level, all nodes are in one domain.
     there = survey_of(outlook).domains.cut(()).ids != NO_DOMAIN
     everywhere = Place(np.flatnonzero(there if limits.rows is None else there & limits.rows), "everywhere")
-    cleared = {fleet.row_of.get(pod.nominated, -1) for pod in pods}
-    if -1 in cleared:
+    cleared = [row for pod in pods if (row := fleet.row_of.get(pod.nominated)) is not None]
+    if len(cleared) < need:
         return [everywhere]
-    rows = everywhere.rows[np.isin(everywhere.rows, sorted(cleared))]
+    rows = everywhere.rows[np.isin(everywhere.rows, cleared)]
     return [Place(rows, "cleared"), everywhere]

@@ -134,8 +134,12 @@ class Trial:
     """Whether pods are moved about one by one; else they are put down by the number."""
     retries: int | None = None
     """How many alternatives may yet be tried after others have failed; None for any number."""
+    surprises: int = 0
+    """How often a row had no devices for a pod that it was counted to have room for: nodes may share devices."""
     put: list[tuple[PodView, int]] = field(default_factory=list)
     """Pods that are placed, in order, with their rows."""
+    on: dict[int, list[PodView]] = field(default_factory=dict)
+    """The same by row."""
     settled: list[tuple[int, Place]] = field(default_factory=list)
     """Parts, by number, in the order in which they found their places, with these."""
     _agendas: dict[tuple[Hashable, int], int] = field(default_factory=dict)
@@ -174,9 +178,24 @@ class Trial:
         try:
             self.outlook.fleet.place(pod, row)
         except LookupError:
+            self.surprises += 1
             return False
-        self.put.append((pod, row))
+        self.note(pod, row)
         return True
+
+    def note(self, pod: PodView, row: int) -> None:
+        """A pod of the gang was put on a row of the fleet."""
+        self.put.append((pod, row))
+        self.on.setdefault(row, []).append(pod)
+
+    def _forget(self, put: int) -> None:
+        """Only the first `put` pods are placed."""
+        while len(self.put) > put:
+            _, row = self.put.pop()
+            here = self.on[row]
+            here.pop()
+            if not here:
+                del self.on[row]
 
     def attempt(self, action: Callable[[], bool]) -> bool:
         """Does what succeeds; undoes what does not."""
@@ -186,7 +205,7 @@ class Trial:
             fleet.keep(mark)
             return True
         fleet.undo(mark)
-        del self.put[put:]
+        self._forget(put)
         return False
 
     def _enter(self, frames: list[_Frame], agenda: Agenda) -> None:
@@ -222,7 +241,7 @@ class Trial:
 
     def _undo(self, frame: _Frame) -> None:
         self.outlook.fleet.undo(frame.mark)
-        del self.put[frame.put :]
+        self._forget(frame.put)
         del self.settled[frame.settled :]
 
     def _prepend(self, decisions: tuple[Decision, ...], rest: Agenda | None) -> Agenda | None:

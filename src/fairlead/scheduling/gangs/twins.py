@@ -69,9 +69,8 @@ class Twins:
         # Rows that were not looked at are like no other.
         before = self._before.get(row, -1 - row)
         counts = [0] * len(self._shapes)
-        for pod, at in trial.put:
-            if at == row:
-                counts[self._places[pod.shape]] += 1
+        for pod in trial.on.get(row, ()):
+            counts[self._places[pod.shape]] += 1
         return self._number((before, *counts))
 
     def _describe(self, row: int) -> tuple[Hashable, ...]:
