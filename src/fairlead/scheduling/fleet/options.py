@@ -295,10 +295,12 @@ class Options:
         self._is_known[row] = True
         if isinstance(answer, Offer):
             self._offers_devices[row] = True
-            index = self._cost_index.get(answer.cost)
+            # kube-scheduler asks how far down the lists of alternatives a node makes it go, and no more.
+            cost = answer.cost if self.fleet.devices.mode == "best" else Cost(answer.cost.ranks)
+            index = self._cost_index.get(cost)
             if index is None:
-                index = self._cost_index[answer.cost] = len(self._costs)
-                self._costs.append(answer.cost)
+                index = self._cost_index[cost] = len(self._costs)
+                self._costs.append(cost)
                 self._present = b""
             self._cost[row] = index
             self._refusals.pop(row, None)
