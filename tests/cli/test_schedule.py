@@ -137,7 +137,7 @@ def test_queues_take_back_what_is_theirs(capsys: pytest.CaptureFixture[str]) -> 
 def test_batch_work_yields_to_serving(capsys: pytest.CaptureFixture[str]) -> None:
     found = simulated(capsys, "backfill.yaml", "--then", str(EXAMPLES / "backfill-later.yaml"))
     outcomes = {gang["gang"]["name"]: gang["outcome"] for gang in found["gangs"]}
-    assert outcomes["chat-more-844597bfb5-0"] == "placed"
+    assert [outcomes[name] for name in outcomes if name.startswith("chat-more-")] == ["placed"]
     assert {outcomes[f"embed-{number}"] for number in range(8)} == {"refused"}
     assert sum(len(each["pods"]) for each in found["evictions"]) == 8
 
