@@ -34,6 +34,7 @@ from harness.report import Figure, arguments, report
 NAMESPACE = "bench"
 NOW_S = 1_800_000_000.0
 RECLAIM_GOAL_S = 30.0
+REFUSAL_GOAL_MS = 300.0
 QUOTA = f"{CLASS}.deviceclass.resource.k8s.io/devices"
 NODES, DEVICES = 500, 8
 Json = dict[str, Any]
@@ -96,6 +97,8 @@ class Cluster:
                 count += 1
         # Shares are reckoned anew from time to time.
         self.now_s += 60
+        if any(True for _ in self.decide()):
+            raise RuntimeError("not all that was to be there before was placed")
         return count
 
     def start_on(self, name: str, node_name: str) -> None:
@@ -142,9 +145,9 @@ def measured(cluster: Cluster, expected: int) -> Json:
     """Decides until nothing is left to decide; then lets the victims go, and places who was to be placed."""
     gc.collect()
     gc.freeze()
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     verdicts = list(cluster.decide())
-    seconds = time.perf_counter() - began
+    seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     cleared = [verdict for verdict in verdicts if isinstance(verdict, Cleared)]
     victims = sum(len(each.pods) for verdict in cleared for each in verdict.victims)
     uids = {each.uid for verdict in cleared for group in verdict.victims for each in group.pods}
@@ -163,6 +166,7 @@ def measured(cluster: Cluster, expected: int) -> Json:
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "seconds": seconds,
+        "cpu_s": cpu_s,
         "gangs": len(cleared),
         "victims": victims,
         "placed": placed,
@@ -219,8 +223,18 @@ def consolidation() -> Json:
     return measured(cluster, 410)
 
 
+def nobody() -> Json:
+    """4,000 jobs of a higher priority hold everything: a gang of eighty is told that nobody may be evicted."""
+    cluster = Cluster()
+    for i in range(NODES * DEVICES):
+        cluster.add_gang(f"a-{i:04}", 1, priority=10)
+    cluster.settle()
+    cluster.add_gang("b", 80)
+    return measured(cluster, 0)
+
+
 CASES: dict[str, Callable[[], Json]] = {
-    each.__name__: each for each in (reclaim, fifty_gangs, whole_nodes, consolidation)
+    each.__name__: each for each in (reclaim, fifty_gangs, whole_nodes, consolidation, nobody)
 }
 
 
@@ -248,11 +262,16 @@ def figures(rounds: int) -> list[Figure]:
         verb = "moved" if case == "consolidation" else "evicted"
         found += [
             Figure(label, run["seconds"], "s", goal),
+            Figure("  of which on a core of this shared machine", run["cpu_s"], "s"),
             Figure(f"  pods {verb}", run["victims"], "pods"),
             Figure("  pods that get a place", run["placed"], "pods", better="higher"),
             Figure("  placing them once the others are gone", run["placing_s"], "s"),
             Figure("  memory", run["peak_mib"], "MiB"),
         ]
+    run = run_case("nobody", rounds)
+    found.append(
+        Figure("say that nobody may be evicted for a gang of 80", run["seconds"] * 1000, "ms", REFUSAL_GOAL_MS)
+    )
     return found
 
 

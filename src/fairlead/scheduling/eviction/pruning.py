@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Final
 
 from fairlead.scheduling.eviction.case import Case, Plan
@@ -19,6 +20,11 @@ _MOST_PROOFS: Final = 256
 Domain = tuple[str | None, ...]
 
 
+def can_count(case: Case) -> bool:
+    """Whether counting places tells who is needed: where all pods are alike."""
+    return case.need.only_shape is not None
+
+
 def spare_by_count(case: Case, units: Sequence[Unit]) -> list[Unit]:
     """Units without those that are not needed by the count of places; for gangs of equal pods, else all.
 
@@ -29,20 +35,24 @@ def spare_by_count(case: Case, units: Sequence[Unit]) -> list[Unit]:
     if shape is None:
         return list(units)
     slots = _Slots(case, shape, units)
-    kept = list(units)
+    spared: set[Unit] = set()
+    # Of units that are alike one is needed if another is; and the fewer there are, the more each is needed.
+    needed: set[Hashable] = set()
     for unit in _dearest_first(units):
+        likeness = slots.likeness(unit)
+        if likeness in needed:
+            continue
         case.steps.spend(1)
         if slots.is_enough_without(unit):
-            kept.remove(unit)
-    return kept
+            spared.add(unit)
+        else:
+            needed.add(likeness)
+    return [unit for unit in units if unit not in spared]
 
 
 def spare_by_proof(case: Case, plan: Plan) -> Plan:
     """The plan without those whose staying still lets the gang fit, the dearest spared first."""
-    certain = _needed_by_count(case, plan.units)
     for unit in _dearest_first(plan.units):
-        if unit in certain:
-            continue
         better = case.prove(each for each in plan.units if each is not unit)
         if better is not None and better.rank < plan.rank:
             plan = better
@@ -108,14 +118,6 @@ def _dearest_first(units: Iterable[Unit]) -> list[Unit]:
     return sorted(units, key=lambda unit: (-unit.level, -len(unit.pods), -unit.cost, unit.order))
 
 
-def _needed_by_count(case: Case, units: Sequence[Unit]) -> frozenset[Unit]:
-    shape = case.need.only_shape
-    if shape is None:
-        return frozenset()
-    slots = _Slots(case, shape, units)
-    return frozenset(unit for unit in units if slots.is_needed(unit))
-
-
 class _Slots:
     """How many pods of a shape fit, row by row, when victims leave; and in each domain of the levels that bind them."""
 
@@ -132,6 +134,11 @@ class _Slots:
         for row in self._on:
             self._totals.setdefault(self._domain(row), 0)
         self._count()
+
+    def likeness(self, unit: Unit) -> Hashable:
+        """The same for units that give the same in the same places."""
+        rows = self._case.units.rows_of(unit).items()
+        return frozenset((row, frozenset(Counter(pod.shape for pod in pods).items())) for row, pods in rows)
 
     def is_needed(self, unit: Unit) -> bool:
         """Whether there is no room for all without it in any domain."""

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from fairlead.scheduling.eviction.case import Case, Plan
 from fairlead.scheduling.eviction.choice import Chooser
-from fairlead.scheduling.eviction.pruning import best_of_all_sets, spare_by_count, spare_by_proof
+from fairlead.scheduling.eviction.pruning import best_of_all_sets, can_count, spare_by_count, spare_by_proof
 from fairlead.scheduling.eviction.units import Unit
 
 
 def find_plan(case: Case) -> Plan | None:
     """The best plan that is found: of few units the best there is, of many one from which nobody can be spared."""
-    plan = _of_choice(case)
+    chosen = _choose(case)
+    plan = None
+    if chosen is not None:
+        kept = spare_by_count(case, chosen)
+        plan = case.prove(kept)
+        if plan is not None and can_count(case):
+            # Whoever is left is needed: there is nobody to spare.
+            return best_of_all_sets(case, plan)
+        if plan is None and len(kept) < len(chosen):
+            plan = case.prove(chosen)
     if plan is None:
         plan = _of_everybody(case)
     if plan is not None:
@@ -21,19 +30,12 @@ def find_plan(case: Case) -> Plan | None:
     return best_of_all_sets(case, plan)
 
 
-def _of_choice(case: Case) -> Plan | None:
+def _choose(case: Case) -> tuple[Unit, ...] | None:
     draft = case.draft()
     rows = [row for row, node in enumerate(case.outlook.fleet.nodes) if node is not None]
     with draft.trial():
-        chooser = Chooser(case.outlook, case.units, draft, case.steps)
-        if not chooser.choose(case.need, rows):
-            return None
-        chosen = draft.units
-    spared = spare_by_count(case, chosen)
-    plan = case.prove(spared)
-    if plan is None and len(spared) < len(chosen):
-        plan = case.prove(chosen)
-    return plan
+        is_enough = Chooser(case.outlook, case.units, draft, case.steps).choose(case.need, rows)
+        return draft.units if is_enough else None
 
 
 def _of_everybody(case: Case) -> Plan | None:
@@ -53,6 +55,7 @@ def _of_everybody(case: Case) -> Plan | None:
     fleet = case.outlook.fleet
     rows = {fleet.row_of[name] for name in nodes}
     near = [unit for unit in plan.units if not rows.isdisjoint(case.units.rows_of(unit))]
+    near = spare_by_count(case, near)
     return case.prove(near) or plan
 
 
