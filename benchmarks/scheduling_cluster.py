@@ -25,6 +25,7 @@ from typing import Any
 from fairlead.kube import Client
 from fairlead.kube.errors import AlreadyExists
 from fairlead.kube.kinds import DEVICE_CLASSES, NAMESPACES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from fairlead.kube.resources import Resource
 from harness.fleets import claim_spec, device_class, node, node_slice, own_claim, own_claim_status, pod
 from harness.report import Figure, arguments, report
 
@@ -53,35 +54,39 @@ async def each(work: Sequence[Any]) -> None:
     await asyncio.gather(*map(one, work))
 
 
+async def create(client: Client, resource: Resource[Any], body: Json, namespace: str | None = None) -> Any:
+    return await client.create(resource, body, namespace)
+
+
 async def ensure_fleet(client: Client, nodes: int, devices: int) -> None:
-    async def create(resource: Any, body: Json) -> None:
+    async def ensure(resource: Resource[Any], body: Json) -> None:
         try:
-            await client.create(resource, body)
+            await create(client, resource, body)
         except AlreadyExists:
             return
 
     async def create_node(name: str) -> None:
         body = node(name)
-        await create(NODES, body)
+        await ensure(NODES, body)
         await client.patch(NODES, name, {"status": body["status"]}, subresource="status")
         # A new node is tainted as not ready until somebody takes that away.
         await client.patch(NODES, name, {"spec": {"taints": None}})
 
     names = [f"bench-{i:04}" for i in range(nodes)]
-    await create(DEVICE_CLASSES, device_class())
+    await ensure(DEVICE_CLASSES, device_class())
     await each([create_node(name) for name in names])
-    await each([create(RESOURCE_SLICES, node_slice(name, devices)) for name in names])
+    await each([ensure(RESOURCE_SLICES, node_slice(name, devices)) for name in names])
 
 
 async def create_work(client: Client, namespace: str, scheduler: str, pods: int, spec: Json) -> None:
     """Pods with a claim each, as the claim controller leaves them."""
-    await client.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    await create(client, NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
 
     async def one(name: str) -> None:
-        made = await client.create(PODS, pod(name, namespace, scheduler=scheduler, template_name="one"), namespace)
+        made = await create(client, PODS, pod(name, namespace, scheduler=scheduler, template_name="one"), namespace)
         body = json.loads(json.dumps(pod(name, namespace)))
         body["metadata"]["uid"] = made.metadata.uid
-        await client.create(RESOURCE_CLAIMS, own_claim(body, spec), namespace)
+        await create(client, RESOURCE_CLAIMS, own_claim(body, spec), namespace)
         await client.patch(PODS, name, own_claim_status(body), namespace, subresource="status")
 
     await each([one(f"p-{i:05}") for i in range(pods)])
@@ -123,7 +128,7 @@ async def check(client: Client, namespace: str) -> None:
     where = {p.metadata.name: p.spec.node_name for p in (await client.list(PODS, namespace)).items}
     for claim in (await client.list(RESOURCE_CLAIMS)).items:
         allocation = claim.status.allocation
-        if allocation is None:
+        if allocation is None or allocation.devices is None:
             continue
         for result in allocation.devices.results:
             device = (result.driver, result.pool, result.device)

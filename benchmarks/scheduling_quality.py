@@ -144,7 +144,8 @@ def link_scores(planner: Planner, verdict: Placed) -> list[float]:
     found = []
     for each in verdict.assignments:
         for allocation in each.allocations.values():
-            indexes = [int(r.device.removeprefix("gpu-")) for r in allocation.devices.results if r.driver == CLASS]
+            results = allocation.devices.results if allocation.devices is not None else ()
+            indexes = [int(r.device.removeprefix("gpu-")) for r in results if r.driver == CLASS]
             pairs = [
                 LINKS["switch"] if a // 2 == b // 2 else LINKS["socket"] if a // 4 == b // 4 else LINKS["apart"]
                 for a, b in combinations(indexes, 2)
