@@ -36,6 +36,7 @@ from fairlead.scheduling.commit.evictor import Evictor, Leaving
 from fairlead.scheduling.commit.faults import Requests
 from fairlead.scheduling.commit.group_reports import GroupNews, GroupReports
 from fairlead.scheduling.commit.leftover_sweep import LeftoverSweep
+from fairlead.scheduling.commit.order import stands
 from fairlead.scheduling.commit.queue_reports import EVERY_S, QueueReports
 from fairlead.scheduling.commit.reports import Reports, Waits
 from fairlead.scheduling.gangs.model import Gang
@@ -98,7 +99,7 @@ class Scheduler:
         self._requests = Requests(CONCURRENT_REQUESTS, PATIENCE_S, clock=clock)
         self._core = _core(informers)
         pods, copies = self._core.pods, self._core.copies
-        outcomes = Outcomes(self._bound, self._failed, self._broken)
+        outcomes = Outcomes(self._bound, self._failed, self._broken, self._placed)
         self.binder = Binder(client, copies, self._requests, outcomes, clock=clock)
         self._reports = Reports(
             client, pods.store, self._requests, events, lambda: bool(self.binder.in_flight), clock=clock
@@ -204,7 +205,9 @@ class Scheduler:
         for pod in gang.pods:
             reason = "SchedulingGated" if self._is_gated(pod) else "Unschedulable"
             self._reports.waits(Waits(pod, reason, sentence, is_passing=is_passing))
-        self._tell_group(gang, GroupNews(False, "Unschedulable", sentence))
+        # Pods beyond those that the group must have hold nothing up.
+        if not stands(gang.root, {pod.uid for pod in gang.bound}):
+            self._tell_group(gang, GroupNews(False, "Unschedulable", sentence))
         self._sweep.refused(gang.pods)
         self._repairs.refused(gang, not is_passing)
 
@@ -213,10 +216,15 @@ class Scheduler:
     def _bound(self, pod: PodView, node: str) -> None:
         self._reports.bound(pod, node)
 
+    def _placed(self, gang: Gang) -> None:
+        self._tell_group(gang, GroupNews(True, "Scheduled", "all pods that the group must have are on nodes"))
+
     def _failed(self, gang: Gang, pods: Sequence[PodView], why: str) -> None:
         self.planner.failed([pod.uid for pod in pods], self.now_s)
         for pod in pods:
             self._reports.waits(Waits(pod, "SchedulerError", f"could not be bound: {why}"))
+        if not stands(gang.root, {pod.uid for pod in gang.bound}):
+            self._tell_group(gang, GroupNews(False, "SchedulerError", f"could not be bound: {why}"))
         self._wake()
 
     def _broken(self, gang: Gang, pods: Sequence[PodView], why: str) -> None:

@@ -61,6 +61,8 @@ class Outcomes:
     """Pods could not be bound; nothing is reserved for them any more."""
     broken: Callable[[Gang, Sequence[PodView], str], None]
     """Pods were bound, and their gang will not reach its minimum: they have to leave again."""
+    placed: Callable[[Gang], None] = lambda _: None
+    """A gang has all on nodes that it must have."""
 
 
 class Binder:
@@ -228,6 +230,8 @@ class Binder:
                 self._outcomes.bound(binding.pod, binding.node)
 
         await together([attempt(binding) for binding in order.bindings])
+        if stands(order.gang.root, bound):
+            self._outcomes.placed(order.gang)
         if not reasons:
             return [], ""
         why = next(iter(reasons.values()))
