@@ -24,12 +24,17 @@ from fairlead.scheduling.settings import Settings
 from fairlead.serving.controller import model_service_controller
 
 LEASE = ("fairlead-controllers", "kube-system")
+SCHEDULER_LEASE = ("fairlead-scheduler", "kube-system")
+"""Of processes that only schedule: they stand beside those that only serve, not in for them."""
 
 
 async def run(
     kubeconfig: str | None, *, only: str | None = None, scheduler_names: frozenset[str], elect: bool = False
 ) -> None:
-    """Run until SIGTERM. `only` is "cluster", "platform" or None for both; with `elect`, wait for the Lease first."""
+    """Run until SIGTERM; with `elect`, wait for the Lease first.
+
+    `only` is "cluster", "platform" (serving and scheduling), "scheduling" or None for all.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     async with Client.load(kubeconfig) as client:
         root_ca = root_ca_of(client.credentials)
@@ -37,7 +42,8 @@ async def run(
         async def term() -> None:
             await _run_all(client, only, scheduler_names, root_ca)
 
-        election = LeaderElection(client, *LEASE) if elect else None
+        lease = SCHEDULER_LEASE if only == "scheduling" else LEASE
+        election = LeaderElection(client, *lease) if elect else None
         await run_until_signal(run_elected(election, term))
 
 
@@ -64,12 +70,13 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
         EventRecorder(client, "fairlead-serving") as serving,
         EventRecorder(client, "fairlead-scheduler") as places,
     ):
-        if only != "platform":
+        if only in (None, "cluster"):
             made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca)
             controllers += made
             loops += beside
         if only != "cluster":
             await _install_definitions(client)
-            controllers.append(model_service_controller(client, informers, serving))
+            if only != "scheduling":
+                controllers.append(model_service_controller(client, informers, serving))
             loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
         await run_controllers(informers, controllers, beside=loops)
