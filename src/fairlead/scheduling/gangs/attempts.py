@@ -25,7 +25,7 @@ _SWIFT_SHARE: Final = 0.2
 _SWIFT_RETRIES: Final = 64
 """And no more alternatives than this: what it finds at all it finds soon."""
 _SHARE: Final = 0.15
-"""What of the budget that is left an attempt to have one more wish granted may use."""
+"""What of the budget that is left an attempt to have what is only wished for may use."""
 
 
 class Attempts:
@@ -70,6 +70,17 @@ class Attempts:
             if every != more and self._is_possible(first, more):
                 granted = more
         return self._run(first, self.budget, granted, strict=self._strict)
+
+    def solve_soon(self, place: Place) -> Trial | None:
+        """`solve` with a share of the budget: None where that is not enough."""
+        whole, self.budget = self.budget, self.budget.share(_SHARE)
+        try:
+            return self.solve(place)
+        except OutOfBudgetError:
+            return None
+        finally:
+            whole.steps += min(self.budget.steps, self.budget.limit)
+            self.budget = whole
 
     def trial(
         self,

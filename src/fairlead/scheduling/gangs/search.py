@@ -61,7 +61,10 @@ def place_gang(outlook: Outlook, gang: Gang, limits: Limits = Limits()) -> Place
     places = _places(outlook, pods, max(1, part.need), limits)
     is_cut_off = False
     try:
-        trial = next((found for place in places if (found := attempts.solve(place)) is not None), None)
+        trial = None
+        for place in places[:-1]:
+            trial = trial or attempts.solve_soon(place)
+        trial = trial or attempts.solve(places[-1])
     except OutOfBudgetError:
         trial, is_cut_off = None, True
     if trial is not None:
