@@ -11,19 +11,21 @@ import logging
 import random
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import msgspec
 from yarl import URL
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.kube.connections import CannotConnect, Connections, WholeAnswer
 from fairlead.kube.credentials import Credentials
 from fairlead.kube.errors import ApiError, from_status
 
@@ -104,12 +106,17 @@ class Transport:
         self._clock = clock
         self._random = random.Random()
         self._session: aiohttp.ClientSession | None = None
+        # What aiohttp can do beyond it (proxies) is not needed for most servers, and costs most of a small request.
+        self._connections = None if credentials.proxy else _connections_to(self._base)
+        self._default_tls: ssl.SSLContext | None = None
         self._headers = {"User-Agent": user_agent or default_user_agent(), "Accept": "application/json"}
         # Compression costs more than it saves when no network lies between.
         is_local = (urlsplit(credentials.server).hostname or "").startswith(_LOOPBACK)
         self._headers["Accept-Encoding"] = "identity" if is_local else "gzip"
 
     async def close(self) -> None:
+        if self._connections is not None:
+            self._connections.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -127,7 +134,9 @@ class Transport:
     ) -> Answer:
         """The whole answer. Raises an ApiError for any code outside 2xx, Unreachable without an answer."""
         limit = aiohttp.ClientTimeout(total=timeout_s or self._timeout_s)
-        response = await self._send(method, path, params, body, content_type, accept, limit)
+        response = await self._send(method, path, params, body, content_type, accept, limit, is_whole=True)
+        if isinstance(response, WholeAnswer):
+            return Answer(response.status, response.headers, response.body)
         try:
             return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -156,6 +165,7 @@ class Transport:
                 response = await self._send(method, path, params, None, "", accept, limit)
         except TimeoutError as error:
             raise Unreachable(f"{method} {path}: no answer in time") from error
+        assert isinstance(response, aiohttp.ClientResponse)
         try:
             yield response.content
         finally:
@@ -191,23 +201,20 @@ class Transport:
         content_type: str,
         accept: str | None,
         limit: aiohttp.ClientTimeout,
-    ) -> aiohttp.ClientResponse:
-        url = self._base.with_path(self._base.path.rstrip("/") + path, encoded=True).with_query(list(_pairs(params)))
+        *,
+        is_whole: bool = False,
+    ) -> aiohttp.ClientResponse | WholeAnswer:
+        response: aiohttp.ClientResponse | WholeAnswer
         renewed = False
         for attempt in range(self._retry.attempts):
             is_last = attempt + 1 == self._retry.attempts
             retry_after_s = None
             try:
-                response = await self._open_session().request(
-                    method,
-                    url,
-                    data=body,
-                    headers=await self._request_headers(content_type if body is not None else "", accept),
-                    timeout=limit,
-                    ssl=self._credentials.tls or True,
-                    server_hostname=self._credentials.tls_server_name,
-                    proxy=self._credentials.proxy,
-                )
+                headers = await self._request_headers(content_type if body is not None else "", accept)
+                if is_whole and self._connections is not None:
+                    response = await self._whole(self._connections, method, path, params, body, headers, limit)
+                else:
+                    response = await self._begun(method, path, params, body, headers, limit)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if is_last or not _may_resend(method, error):
                     raise Unreachable(f"{method} {self._base.origin()}{path}: {_reason(error)}") from error
@@ -225,6 +232,56 @@ class Transport:
             await self._clock.sleep(self._retry.delay_s(attempt, retry_after_s, self._random.random()))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
+    async def _begun(
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        limit: aiohttp.ClientTimeout,
+    ) -> aiohttp.ClientResponse:
+        """An answer of which the head has arrived."""
+        url = self._base.with_path(self._base.path.rstrip("/") + path, encoded=True).with_query(list(_pairs(params)))
+        return await self._open_session().request(
+            method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=limit,
+            ssl=self._credentials.tls or True,
+            server_hostname=self._credentials.tls_server_name,
+            proxy=self._credentials.proxy,
+        )
+
+    async def _whole(
+        self,
+        connections: Connections,
+        method: str,
+        path: str,
+        params: Params,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        limit: aiohttp.ClientTimeout,
+    ) -> WholeAnswer:
+        """An answer that has arrived to its end."""
+        query = urlencode(_pairs(params))
+        target = self._base.raw_path.rstrip("/") + path + (f"?{query}" if query else "")
+        tls = None
+        if self._base.scheme == "https":
+            tls = self._credentials.tls or self._default_tls
+            if tls is None:
+                tls = self._default_tls = ssl.create_default_context()
+        async with asyncio.timeout(limit.total):
+            return await connections.send(
+                method,
+                target,
+                {**self._headers, **headers},
+                body,
+                tls=tls,
+                server_name=self._credentials.tls_server_name,
+            )
+
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             # No limit: every watch holds a connection, and a full pool would stop all other requests.
@@ -239,7 +296,7 @@ class Transport:
         return self._session
 
     async def _request_headers(self, content_type: str, accept: str | None) -> dict[str, str]:
-        headers = {}
+        headers: dict[str, str] = {}
         authorization = await self._credentials.authorization.header()
         if authorization:
             headers["Authorization"] = authorization
@@ -249,10 +306,14 @@ class Transport:
             headers["Accept"] = accept
         return headers
 
-    def _report_warnings(self, response: aiohttp.ClientResponse) -> None:
+    def _report_warnings(self, response: aiohttp.ClientResponse | WholeAnswer) -> None:
         for header in response.headers.getall("Warning", ()):
             for match in _WARNING.finditer(header):
                 self._on_warning(match[1].replace('\\"', '"').replace("\\\\", "\\"))
+
+
+def _connections_to(base: URL) -> Connections:
+    return Connections(base.host or "", base.port or (443 if base.scheme == "https" else 80), idle_s=_IDLE_S)
 
 
 def _pairs(params: Params) -> Sequence[tuple[str, str]]:
@@ -271,9 +332,12 @@ def _keepalive_socket(address: tuple[Any, ...]) -> socket.socket:
 
 
 def _may_resend(method: str, error: BaseException) -> bool:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | aiohttp.InvalidURL):
+    if isinstance(
+        error,
+        aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | aiohttp.InvalidURL | ssl.SSLError,
+    ):
         return False
-    if isinstance(error, aiohttp.ClientConnectorError):
+    if isinstance(error, aiohttp.ClientConnectorError | CannotConnect):
         return True
     return method in _SAFE_METHODS and not isinstance(error, TimeoutError)
 
@@ -283,22 +347,29 @@ def _reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error)
+    if isinstance(error, CannotConnect):
+        return error.strerror or str(error)
     return str(error) or type(error).__name__
 
 
-def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+def _retry_after_s(response: aiohttp.ClientResponse | WholeAnswer) -> float | None:
     text = response.headers.get("Retry-After", "")
     return float(text) if text.isdecimal() else None
 
 
-async def _read_error(response: aiohttp.ClientResponse, method: str, path: str) -> ApiError:
-    """The error of an answer that is no success, from its Status or, without one, from its code and text."""
+async def _rest_of(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer, as far as it can be had."""
     try:
-        body = await response.read()
+        return await response.read()
     except (aiohttp.ClientError, TimeoutError, OSError):
-        body = b""
+        return b""
     finally:
         response.release()
+
+
+async def _read_error(response: aiohttp.ClientResponse | WholeAnswer, method: str, path: str) -> ApiError:
+    """The error of an answer that is no success, from its Status or, without one, from its code and text."""
+    body = response.body if isinstance(response, WholeAnswer) else await _rest_of(response)
     try:
         status = msgspec.json.decode(body)
     except msgspec.DecodeError:
