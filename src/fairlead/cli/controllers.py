@@ -19,8 +19,6 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
-from fairlead.scheduling.controller import Scheduler
-from fairlead.scheduling.settings import Settings
 from fairlead.serving.controller import model_service_controller
 
 LEASE = ("fairlead-controllers", "kube-system")
@@ -78,5 +76,9 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
             await _install_definitions(client)
             if only != "scheduling":
                 controllers.append(model_service_controller(client, informers, serving))
+            # A third of a second to import: not for those who do not schedule.
+            from fairlead.scheduling.controller import Scheduler
+            from fairlead.scheduling.settings import Settings
+
             loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
         await run_controllers(informers, controllers, beside=loops)

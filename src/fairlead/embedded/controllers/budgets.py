@@ -9,7 +9,13 @@ from typing import Any
 from fairlead.clock import parse_time
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.access import Cluster, Watch, itself
-from fairlead.embedded.controllers.claims import compute_claim, compute_pod_claims, needs_claims, release
+from fairlead.embedded.controllers.claims import (
+    compute_claim,
+    compute_pod_claims,
+    consumer_names,
+    needs_claims,
+    release,
+)
 from fairlead.embedded.controllers.disruption import DELETION_TIMEOUT_S, compute_budget, failed_budget
 from fairlead.embedded.controllers.pods import Object, controller_of
 from fairlead.embedded.controllers.recent import Recent
@@ -157,10 +163,9 @@ class PodClaims:
                 owned.append(made)
         final = compute_pod_claims(pod, owned, templates)
         if final.statuses is not None:
-            await c.client.modify(
-                a.PODS, key.name, key.namespace,
-                lambda o: o["status"].__setitem__("resourceClaimStatuses", final.statuses), subresource="status",
-            )  # fmt: skip
+            patch = {"metadata": {"uid": uid}, "status": {"resourceClaimStatuses": final.statuses}}
+            with contextlib.suppress(NotFound, Conflict):
+                await c.client.patch(a.PODS, key.name, patch, key.namespace, subresource="status")
         return None
 
 
@@ -187,7 +192,8 @@ class ClaimUsers:
         claim = c.get(a.RESOURCE_CLAIMS, key)
         if claim is None:
             return None
-        pods = {p["metadata"]["uid"]: p for p in c.in_namespace(a.PODS, key.namespace)}
+        found = (c.get(a.PODS, ObjectKey(key.namespace, name)) for name in consumer_names(claim))
+        pods = {pod["metadata"]["uid"]: pod for pod in found if pod is not None}
         step = compute_claim(claim, pods)
         status = dict(claim.get("status") or {})
         if step.reserved_for is not None:

@@ -89,8 +89,19 @@ class ClaimStep:
     delete: bool = False
 
 
+def consumer_names(claim: Object) -> list[str]:
+    """Names of the pods that a claim is about: those that it is reserved for, and the one that it was made for."""
+    names = {
+        c["name"]: None for c in (claim.get("status") or {}).get("reservedFor") or () if c.get("resource") == "pods"
+    }
+    owner = controller_of(claim)
+    if owner is not None and owner.get("kind") == "Pod":
+        names[owner["name"]] = None
+    return list(names)
+
+
 def compute_claim(claim: Object, pods_by_uid: Mapping[str, Object]) -> ClaimStep:
-    """What to do with a claim as its consumers end. `pods_by_uid` holds the pods of its namespace."""
+    """What to do with a claim as its consumers end. `pods_by_uid` holds at least those of `consumer_names`."""
     status = claim.get("status") or {}
     consumers = list(status.get("reservedFor") or ())
     kept = [c for c in consumers if c.get("resource") != "pods" or _uses(pods_by_uid.get(c["uid"]))]
