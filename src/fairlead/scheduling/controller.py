@@ -239,6 +239,7 @@ class Scheduler:
 
         def give_up() -> None:
             self.planner.reservations.drop(gang.key)
+            self.planner.reservations.stay(pod.uid for victims in cleared.victims for pod in victims.pods)
             self.planner.failed([pod.uid for pod in gang.pods], self.now_s)
             self._wake()
 

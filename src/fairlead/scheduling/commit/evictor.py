@@ -8,6 +8,7 @@ like any other pod.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -146,6 +147,12 @@ class Evictor:
             await self._requests.send(lambda: self._ask(each, dry_run), f"eviction of pod {pod.full_name}")
         except (NotFound, Conflict):
             return
+        except RefusedByBudgetError:
+            if not dry_run:
+                # It stays: whoever sees the condition must not wait for it to go.
+                with contextlib.suppress(ApiError, CommitFailedError):
+                    await self._mark(each, is_leaving=False)
+            raise
         if not dry_run:
             self._tell(each, copy)
 
@@ -162,12 +169,12 @@ class Evictor:
                 raise
             raise RefusedByBudgetError(f"pod {pod.full_name} cannot be evicted: {causes[0]}") from error
 
-    async def _mark(self, each: Leaving) -> None:
+    async def _mark(self, each: Leaving, *, is_leaving: bool = True) -> None:
         """The condition that tells controllers why the pod goes (a Job does not count it as failed)."""
         pod = each.pod
         condition = {
             "type": "DisruptionTarget",
-            "status": "True",
+            "status": "True" if is_leaving else "False",
             "reason": each.reason,
             "message": each.sentence[:1024],
             "lastTransitionTime": format_time(self._clock.wall_s()),

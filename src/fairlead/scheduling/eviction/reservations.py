@@ -7,7 +7,7 @@ gets what these leave behind. Gangs of a higher priority do not see them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -71,6 +71,11 @@ class Reservations:
         self._lift(key)
         del self._held[key]
         return True
+
+    def stay(self, uids: Iterable[str]) -> None:
+        """These pods were told to leave and do not: a disruption budget kept them, or the plan was given up."""
+        for uid in uids:
+            self._told.pop(uid, None)
 
     def expire(self, now_s: float) -> tuple[str, ...]:
         """Drops what is over; whose it was."""
