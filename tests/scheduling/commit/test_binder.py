@@ -112,7 +112,7 @@ async def test_storms_of_errors_and_lost_answers_allocate_nothing_twice(cluster:
 
         proxy.fault = storm
         async with cluster.scheduling(proxy.url):
-            names = [f"p{i}" for i in range(16)]
+            names = [f"p{i}" for i in range(8)]
             for name in names:
                 await cluster.pod(name)
             await eventually(lambda: cluster.all_bound(names), 40.0)

@@ -31,10 +31,12 @@ WRITES_PER_S: Final = 100.0
 BURST: Final = 200
 REWORD_S: Final = 10.0
 """How long a reason stands before it is put in other words: counts of nodes change all the time."""
-EVENTS_WAIT_S: Final = 5.0
+EVENTS_WAIT_S: Final = 10.0
 """How long news of bindings waits for a pause between bindings."""
 PASSING_S: Final = 2.0
 """How long a pod waits before it is told of what should have come in a moment: its claims, the rest of its gang."""
+# The recorder drops what comes faster than it can write.
+_EVENTS_AT_A_TIME: Final = 20
 _IDLE_S: Final = 0.05
 
 
@@ -126,7 +128,9 @@ class Reports:
 
     def _tell_bound(self, *, at_once: bool = False) -> None:
         oldest_s = self._clock.monotonic_s() - EVENTS_WAIT_S
-        while self._bound and (at_once or not self._is_busy() or self._bound[0][0] < oldest_s):
+        left = len(self._bound) if at_once else _EVENTS_AT_A_TIME
+        while self._bound and left and (at_once or not self._is_busy() or self._bound[0][0] < oldest_s):
+            left -= 1
             _, pod, node = self._bound.popleft()
             copy = self._pods.get(pod.name, pod.namespace)
             if copy is not None and copy.metadata.uid == pod.uid:
