@@ -287,7 +287,7 @@ class Scheduler:
         if rules is not None:
             self._repairs.follow_rules(rules)
         if self._sources.followed.pop(JOBS, None) is not None:
-            self.planner.intake.follows_jobs = True
+            self.planner.intake.follow_jobs()
         queues = self._sources.followed.pop(QUEUES, None)
         if queues is not None:
             self._queues = QueueReports(

@@ -66,6 +66,7 @@ class Intake:
         self._jobs: dict[Key, Job] = {}
         self._raw: dict[RawKey, Json] = {}
         self._priorities: dict[str, int] = {}
+        self._follows_jobs = False
         self._observer = Observer()
         self._observed_epoch = self._observer.epoch
         self._context = Context(self.claims, self._namespaces, self._storage)
@@ -73,6 +74,7 @@ class Intake:
             pod_group=self._pod_groups.get,
             composite_pod_group=self._composites.get,
             job=self._jobs.get,
+            knows_jobs=lambda: self._follows_jobs,
             raw=self._raw.get,
             priority=self._priorities.get,
             namespace_queue=lambda namespace: self._namespace_queues.get(namespace, ""),
@@ -112,7 +114,7 @@ class Intake:
             StorageClass: lambda obj: self._see_storage(self._storage.classes, obj.metadata.name, None),
             PodGroup: lambda obj: self._lose_group(self._pod_groups, obj),
             CompositePodGroup: lambda obj: self._lose_group(self._composites, obj),
-            Job: lambda obj: _take(self._jobs, _key(obj)),
+            Job: self._lose_job,
         }
 
     def see(self, obj: Any) -> None:
@@ -134,6 +136,11 @@ class Intake:
         if handle is None:
             raise TypeError(f"the scheduler does not look at {type(obj).__name__} objects")
         handle(obj)
+
+    def follow_jobs(self) -> None:
+        """All Jobs are told of: pods of one that is not there yet wait for it, as it may say that they are a gang."""
+        self._follows_jobs = True
+        self.roster.rekey("")
 
     def settle(self) -> None:
         """Views that were made before something came that they depend on are made anew. Call before deciding."""
@@ -338,12 +345,15 @@ class Intake:
             self.roster.touch_namespace(name)
         before = self._namespaces.get(name)
         self._namespaces[name] = dict(meta.labels)
-        if before is not None and before != meta.labels:
+        if before != meta.labels and self._observer.selects_namespaces:
             self._observer.forget()
 
     def _lose_namespace(self, namespace: Namespace) -> None:
-        self._namespaces.pop(namespace.metadata.name, None)
-        self._namespace_queues.pop(namespace.metadata.name, None)
+        name = namespace.metadata.name
+        if self._namespace_queues.pop(name, ""):
+            self.roster.touch_namespace(name)
+        if self._namespaces.pop(name, None) is not None and self._observer.selects_namespaces:
+            self._observer.forget()
 
     def _see_priority_class(self, priority: PriorityClass) -> None:
         self._priorities[priority.metadata.name] = priority.value or 0
@@ -377,6 +387,10 @@ class Intake:
         before = self._jobs.get(key)
         self._jobs[key] = job
         if before is None or before.spec != job.spec or before.metadata.annotations != job.metadata.annotations:
+            self.roster.rekey(job.metadata.namespace, job.metadata.uid)
+
+    def _lose_job(self, job: Job) -> None:
+        if self._jobs.pop(_key(job), None) is not None:
             self.roster.rekey(job.metadata.namespace, job.metadata.uid)
 
     def _see_raw(self, obj: Json) -> None:

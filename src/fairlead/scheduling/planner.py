@@ -168,7 +168,7 @@ class Planner:
         if not right.is_allowed:
             # Perhaps the queue lets in what is needed, and no more.
             needed = need_of(gang).all_pods
-            if len(needed) < len(gang.pods):
+            if needed and len(needed) < len(gang.pods):
                 right = self._right(gang, needed)
                 gang = gang.only({pod.uid for pod in needed})
         if not right.is_allowed:

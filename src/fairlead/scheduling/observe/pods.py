@@ -53,6 +53,8 @@ class Observer:
 
     def __init__(self) -> None:
         self.epoch = 0
+        self.selects_namespaces = False
+        """Whether a pod has asked for namespaces by their labels."""
         self._mentioned: list[str] = []
         self._known_constraints: set[bytes] = set()
         self._young: dict[bytes, Shape] = {}
@@ -118,6 +120,7 @@ class Observer:
                 self._mention(mentioned_keys(pod))
                 self._known_constraints.add(constraints)
             selected = selected_namespaces(pod, context.namespaces)
+            self.selects_namespaces = self.selects_namespaces or bool(selected)
         elif affinity is not None:
             constraints = self._encode(affinity)
         labels = pod.metadata.labels

@@ -249,7 +249,9 @@ class Rights:
 
     def _not_reclaimable(self, path: Sequence[str], demand: Amounts, victim: Running) -> Right | None:
         if not self._exceeded(path, demand, victim.demand):
-            name = next((n for n in reversed(path) if not self._exceeded((n,), demand, victim.demand)), path[0])
+            # Without a path the victim's queue is one above the reclaimer's, and the two share no resource.
+            within = (n for n in reversed(path) if not self._exceeded((n,), demand, victim.demand))
+            name = next(within, victim.queue)
             sentence = (
                 f"queue {name}, to which {victim.key} belongs, holds no more of what is needed than its fair share"
             )

@@ -31,7 +31,8 @@ JOB: Final = "Job"
 def reference(pod: Pod, context: GangContext) -> GangRef | None:
     """The Job that owns the pod, if one of the two asks for a gang.
 
-    Where the Job asks, the answer depends on it: ask anew when it comes or its annotation changes.
+    Where the Job asks, the answer depends on it: ask anew when it comes or its annotation changes. Where Jobs are known,
+    the pods of one that is not there yet wait for what it says.
     """
     owner = pod.metadata.controller
     asked = _asks(pod.metadata.annotations.get(GANG))
@@ -40,7 +41,7 @@ def reference(pod: Pod, context: GangContext) -> GangRef | None:
         return GangRef(JOB, pod.metadata.namespace, owner.name if owner else pod.metadata.name) if asked else None
     if not asked:
         job = context.job((pod.metadata.namespace, owner.name))
-        asked = job is not None and _asks(job.metadata.annotations.get(GANG))
+        asked = context.knows_jobs() if job is None else _asks(job.metadata.annotations.get(GANG))
     group = pod.metadata.labels.get(GROUP, "")
     return GangRef(JOB, pod.metadata.namespace, owner.name, (group,) if group else ()) if asked else None
 

@@ -68,6 +68,8 @@ class GangContext:
     pod_group: Callable[[Key], PodGroup | None] = _nothing
     composite_pod_group: Callable[[Key], CompositePodGroup | None] = _nothing
     job: Callable[[Key], Job | None] = _nothing
+    knows_jobs: Callable[[], bool] = lambda: False
+    """Whether all Jobs are known: one that is not there is then still to come, or gone."""
     raw: Callable[[RawKey], Json | None] = _nothing
     """Objects of `RAW_RESOURCES` as plain JSON."""
     priority: Callable[[str], int | None] = _nothing
