@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fairlead.scheduling.eviction import Budgets, Bystander, EvictionLimits, PriorityRights, find_room
-from fairlead.scheduling.eviction.budgets import BudgetTally
+from fairlead.scheduling.eviction.case import Question
 from fairlead.scheduling.eviction.choice import Chooser
 from fairlead.scheduling.eviction.draft import Draft
 from fairlead.scheduling.eviction.needs import need_of
@@ -24,11 +24,14 @@ from scheduling.eviction.worlds import NOW_S, fleet_of, gang, run
 
 def choose(fleet: Fleet, wanted: Gang, others: Sequence[Bystander]) -> tuple[bool, list[str]]:
     reasons = Reasons()
-    units = units_to_evict(fleet, wanted, others, PriorityRights(), reasons, NOW_S)
-    draft = Draft(fleet, units, NoLedger(), BudgetTally(Budgets(), True), reasons)
+    need, outlook, steps = need_of(wanted), Outlook(fleet), Steps(10**6)
+    units = units_to_evict(
+        Question(outlook, wanted, need, others, PriorityRights(), Budgets(), {}, steps, NOW_S), reasons
+    )
+    draft = Draft(fleet, units, NoLedger(), Budgets().tally(), reasons)
     rows = [row for row, node in enumerate(fleet.nodes) if node is not None]
     with draft.trial():
-        found = Chooser(Outlook(fleet), units, draft, Steps(10**6)).choose(need_of(wanted), rows)
+        found = Chooser(outlook, units, draft, steps).choose(need, rows)
         return found, [pod.name for unit, _ in draft.taken for pod in unit.pods]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -10,7 +11,16 @@ import pytest
 
 from fairlead.kube.objects import Node, Pod
 from fairlead.kube.objects.devices import DeviceClass, ResourceClaim, ResourceSlice
-from fairlead.scheduling.eviction import Budgets, EvictionLimits, PriorityRights, Reservations, find_room
+from fairlead.kube.selectors import from_labels
+from fairlead.scheduling.eviction import (
+    Budget,
+    Budgets,
+    EvictionLimits,
+    NoRoom,
+    PriorityRights,
+    Reservations,
+    find_room,
+)
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
@@ -100,6 +110,26 @@ def test_who_was_told_to_leave_is_not_told_again() -> None:
         rooms.hold(found, NOW_S + 10)
         victims += [pod.name for each in found.victims for pod in each.pods]
     assert sorted(victims) == ["a-0", "b-0"]
+
+
+def test_budgets_count_who_was_told_to_leave_before_their_status_does() -> None:
+    fleet = fleet_of(1, 1)
+    low = [gang("a", 1, on=["n0"]), gang("b", 1, on=["n1"])]
+    labelled = [
+        replace(g, root=replace(g.root, bound=tuple(replace(p, labels={"app": "x"}) for p in g.bound))) for g in low
+    ]
+    others = run(fleet, *labelled)
+    budgets = Budgets([Budget("ns", "keep", from_labels({"app": "x"}), 1)])
+    found = [
+        find_room(Outlook(fleet), gang("new", 1, priority=5), others, PriorityRights(), budgets, NOW_S, EVICT, told)
+        for told in (frozenset[str](), frozenset(["a-0"]))
+    ]
+    assert isinstance(found[0], Cleared) and found[0].victims
+    # The room that the first one leaves is free for it; of the other there is no more to take.
+    assert isinstance(found[1], Cleared) and found[1].kind == "leaving"
+    two = gang("two", 1, 1, priority=5)
+    denied = find_room(Outlook(fleet), two, others, PriorityRights(), budgets, NOW_S, EVICT, frozenset(["a-0"]))
+    assert isinstance(denied, NoRoom)
 
 
 class Cluster:

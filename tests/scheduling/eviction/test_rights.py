@@ -173,3 +173,13 @@ def test_what_a_gang_does_is_what_all_of_its_pods_do() -> None:
     assert yields(gang("b", 1, 1, facts=BATCH))
     assert not yields(gang("b", 1, facts=BATCH, is_preemptible=False))
     assert not serves(gang("p", 1)) and not yields(gang("p", 1))
+
+
+def test_a_search_that_is_cut_off_leaves_the_holdings_as_they_were() -> None:
+    queues = Queues(fleet_of(*[1] * 12), {"a": 6, "b": 6}, b=6)
+    queues.start(*(gang(f"a{i}", 1, on=[f"n{i}"], queue="a", created_s=float(i)) for i in range(12)))
+    cut_off = 0
+    for budget in range(1, 60, 3):
+        found = queues.room(gang("new", *[1] * 6, queue="b"), EvictionLimits(budget=budget, moves=False))
+        cut_off += isinstance(found, NoRoom) and found.is_cut_off
+    assert cut_off

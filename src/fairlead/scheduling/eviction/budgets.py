@@ -6,7 +6,7 @@ only where nothing else helps: kube-scheduler lets every preemptor do that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from msgspec import to_builtins
@@ -78,18 +78,28 @@ class Budgets:
         budget = self.all[number]
         return budget.selector.matches(pod.labels) and pod.name not in budget.disrupted
 
-    def tally(self, *, binds: bool = True) -> BudgetTally:
-        """Nothing taken yet. Without `binds` what is beyond a budget is only counted."""
-        return BudgetTally(self, binds)
+    def counted(self, pods: Iterable[PodView]) -> dict[int, int]:
+        """By number of the budget, how many of these it counts."""
+        counts: dict[int, int] = {}
+        if self.all:
+            for pod in pods:
+                for number in self.over(pod):
+                    counts[number] = counts.get(number, 0) + 1
+        return counts
+
+    def tally(self, already: Mapping[int, int] | None = None, *, binds: bool = True) -> BudgetTally:
+        """Nothing taken yet but `already`, of whom the budgets' status does not know. Without `binds` what is beyond a
+        budget is only counted."""
+        return BudgetTally(self, already or {}, binds)
 
 
 class BudgetTally:
     """What a plan takes of the budgets."""
 
-    def __init__(self, budgets: Budgets, binds: bool) -> None:
+    def __init__(self, budgets: Budgets, already: Mapping[int, int], binds: bool) -> None:
         self._budgets = budgets
         self._binds = binds
-        self._taken: dict[int, int] = {}
+        self._taken = dict(already)
 
     def take(self, pods: Sequence[PodView]) -> Denial | None:
         """Pods are to go. None: noted; else nothing is changed, and which budget is against it."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead.scheduling.eviction.budgets import Budgets
+from fairlead.scheduling.eviction.bystanders import Bystander
 from fairlead.scheduling.eviction.cost import Rank
 from fairlead.scheduling.eviction.draft import Draft
 from fairlead.scheduling.eviction.needs import Need
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import Ledger
+from fairlead.scheduling.eviction.rights import Ledger, Rights
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Unit, Units
 from fairlead.scheduling.fleet.options import Outlook
@@ -39,24 +40,48 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """All that a search for victims rests on."""
+class Question:
+    """Who makes room for a gang: what is asked, and of whom."""
 
     outlook: Outlook
     gang: Gang
     need: Need
-    units: Units
-    ledger: Callable[[], Ledger]
+    candidates: Sequence[Bystander]
+    rights: Rights
     budgets: Budgets
-    reasons: Reasons
+    disrupted: Mapping[int, int]
+    """Evictions of which the budgets do not know yet, by the number of the budget."""
     steps: Steps
+    now_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One way to make room: who may be taken, and what must hold."""
+
+    question: Question
+    units: Units
+    reasons: Reasons
+    ledger: Callable[[], Ledger]
     binds: bool = True
     """Whether disruption budgets are honoured."""
     afterwards: Afterwards | None = None
 
+    @property
+    def outlook(self) -> Outlook:
+        return self.question.outlook
+
+    @property
+    def need(self) -> Need:
+        return self.question.need
+
+    @property
+    def steps(self) -> Steps:
+        return self.question.steps
+
     def draft(self) -> Draft:
         """Nothing chosen yet."""
-        tally = self.budgets.tally(binds=self.binds)
+        tally = self.question.budgets.tally(self.question.disrupted, binds=self.binds)
         return Draft(self.outlook.fleet, self.units, self.ledger(), tally, self.reasons)
 
     def prove(self, units: Iterable[Unit]) -> Plan | None:
@@ -66,7 +91,9 @@ class Case:
         with draft.trial():
             if not all(draft.take(unit) for unit in units):
                 return None
-            verdict = place_gang(self.outlook, self.gang, Limits(budget=max(1, self.steps.left), explains=False))
+            verdict = place_gang(
+                self.outlook, self.question.gang, Limits(budget=max(1, self.steps.left), explains=False)
+            )
             if not isinstance(verdict, Placed):
                 self.steps.spend(max(1, verdict.explanation.steps))
                 return None

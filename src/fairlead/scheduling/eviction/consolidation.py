@@ -11,13 +11,11 @@ from typing import Final
 
 import numpy as np
 
-from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander
-from fairlead.scheduling.eviction.case import Case
-from fairlead.scheduling.eviction.needs import Need
+from fairlead.scheduling.eviction.case import Case, Question
 from fairlead.scheduling.eviction.outcome import cleared_by
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import NoLedger, Rights
+from fairlead.scheduling.eviction.rights import NoLedger
 from fairlead.scheduling.eviction.search import find_plan
 from fairlead.scheduling.eviction.steps import Steps
 from fairlead.scheduling.eviction.units import Unit, units_to_move
@@ -32,26 +30,15 @@ _MOST_SHAPES: Final = 64
 """Shapes of which it is asked whether there is any room for one more; others are taken to have some."""
 
 
-def consolidate(
-    outlook: Outlook,
-    gang: Gang,
-    need: Need,
-    candidates: Sequence[Bystander],
-    rights: Rights,
-    budgets: Budgets,
-    steps: Steps,
-    now_s: float,
-) -> Cleared | None:
+def consolidate(question: Question) -> Cleared | None:
     """Whom to move so that the gang fits; None where that is not enough, or not all would have a place again."""
-    movers = _Movers(outlook, steps)
-    movable = [other for other in candidates if movers.may_fit(other)]
+    movers = _Movers(question.outlook, question.steps)
     reasons = Reasons()
-    units = units_to_move(outlook.fleet, gang, movable, rights, reasons, now_s)
+    units = units_to_move(question, [other for other in question.candidates if movers.may_fit(other)], reasons)
     if not units.all:
         return None
-    case = Case(outlook, gang, need, units, NoLedger, budgets, reasons, steps, afterwards=movers.place)
-    plan = find_plan(case)
-    return None if plan is None else cleared_by(gang, plan, units)
+    plan = find_plan(Case(question, units, reasons, NoLedger, afterwards=movers.place))
+    return None if plan is None else cleared_by(question.gang, plan, units)
 
 
 class _Movers:

@@ -73,13 +73,15 @@ class Draft:
     def trial(self) -> Iterator[None]:
         """Whatever is taken inside is given back at the end."""
         taken = len(self._order)
-        with self.fleet.trial():
-            yield
-        while len(self._order) > taken:
-            unit, pods = self._order.pop()
-            self._gone[unit.of].difference_update(pod.uid for pod in pods)
-            self.tally.give_back(pods)
-            self._ledger.give_back(unit.of, pods)
+        try:
+            with self.fleet.trial():
+                yield
+        finally:
+            while len(self._order) > taken:
+                unit, pods = self._order.pop()
+                self._gone[unit.of].difference_update(pod.uid for pod in pods)
+                self.tally.give_back(pods)
+                self._ledger.give_back(unit.of, pods)
 
     def rank(self) -> Rank:
         """How bad it would be to evict all that has been taken."""

@@ -17,10 +17,10 @@ from typing import Final
 
 from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander
-from fairlead.scheduling.eviction.case import Case, Plan
+from fairlead.scheduling.eviction.case import Case, Plan, Question
 from fairlead.scheduling.eviction.consolidation import consolidate
 from fairlead.scheduling.eviction.leaving import leaving_pods, staying
-from fairlead.scheduling.eviction.needs import Need, need_of
+from fairlead.scheduling.eviction.needs import need_of
 from fairlead.scheduling.eviction.outcome import cleared_by, cleared_by_waiting
 from fairlead.scheduling.eviction.reasons import NoRoom, Reasons
 from fairlead.scheduling.eviction.rights import SYSTEM_CRITICAL, Rights
@@ -69,6 +69,8 @@ def find_room(
     fleet = outlook.fleet
     candidates = staying(candidates, told)
     leaving = leaving_pods(fleet, candidates, told)
+    standing = (fleet.pods[uid].pod for uid in told if uid in fleet.pods)
+    disrupted = budgets.counted(pod for pod in standing if not pod.is_leaving)
     try:
         with fleet.trial():
             for pod in leaving:
@@ -76,11 +78,11 @@ def find_room(
             found = _wait(outlook, gang, leaving, steps) if leaving else None
             if found is None and not all(pod.may_preempt for pod in gang.pods):
                 return NoRoom(f"{gang.key} evicts nobody: its preemptionPolicy is Never", steps=steps.spent)
-            need = need_of(gang)
+            question = Question(outlook, gang, need_of(gang), candidates, rights, budgets, disrupted, steps, now_s)
             if found is None and limits.moves:
-                found = consolidate(outlook, gang, need, candidates, rights, budgets, steps, now_s)
+                found = consolidate(question)
             if found is None and limits.evicts:
-                found = _evict(outlook, gang, need, candidates, rights, budgets, reasons, steps, now_s)
+                found = _evict(question, reasons)
             return found or reasons.verdict(_sentence(gang, candidates), steps.spent)
     except OutOfSteps:
         sentence = f"the search for room for {gang.key} was cut off after {limits.budget} steps: raise its budget"
@@ -97,21 +99,12 @@ def _wait(outlook: Outlook, gang: Gang, leaving: Sequence[PodView], steps: Steps
         return None
 
 
-def _evict(
-    outlook: Outlook,
-    gang: Gang,
-    need: Need,
-    candidates: Sequence[Bystander],
-    rights: Rights,
-    budgets: Budgets,
-    reasons: Reasons,
-    steps: Steps,
-    now_s: float,
-) -> Cleared | None:
-    units = units_to_evict(outlook.fleet, gang, candidates, rights, reasons, now_s)
-    case = Case(outlook, gang, need, units, partial(rights.ledger, gang), budgets, reasons, steps)
+def _evict(question: Question, reasons: Reasons) -> Cleared | None:
+    gang = question.gang
+    units = units_to_evict(question, reasons)
+    case = Case(question, units, reasons, partial(question.rights.ledger, gang))
     plan = _plan(case, units)
-    if plan is None and gang.priority >= SYSTEM_CRITICAL and budgets.all:
+    if plan is None and gang.priority >= SYSTEM_CRITICAL and question.budgets.all:
         plan = _plan(replace(case, binds=False), units)
     if plan is None:
         units.ask_all()

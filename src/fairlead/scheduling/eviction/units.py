@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fairlead.scheduling.eviction.bystanders import Bystander, serves
 from fairlead.scheduling.eviction.cost import price_of
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, Rights, objection
+from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, objection
 from fairlead.scheduling.fleet.fleet import Fleet
-from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
+
+if TYPE_CHECKING:
+    from fairlead.scheduling.eviction.case import Question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,32 +107,30 @@ class Units:
             self.all.append(unit)
 
 
-def units_to_evict(
-    fleet: Fleet, gang: Gang, candidates: Iterable[Bystander], rights: Rights, reasons: Reasons, now_s: float
-) -> Units:
+def units_to_evict(question: Question, reasons: Reasons) -> Units:
     """What may be evicted for a gang, with its rights."""
+    gang, rights, now_s = question.gang, question.rights, question.now_s
 
     def ask(other: Bystander) -> Right | Denial:
         return objection(other) or rights.to_evict(gang, other, now_s)
 
-    units = Units(fleet, ask, reasons)
+    units = Units(question.outlook.fleet, ask, reasons)
     gives_way = serves(gang)
-    for other in candidates:
+    for other in question.candidates:
         if other.pods and other.gang.key != gang.key:
             level = YIELDING if gives_way and other.yields else other.gang.priority
             units.add(other, level, now_s)
     return units
 
 
-def units_to_move(
-    fleet: Fleet, gang: Gang, candidates: Iterable[Bystander], rights: Rights, reasons: Reasons, now_s: float
-) -> Units:
-    """What may be restarted elsewhere for a gang: whole gangs that are no larger than it."""
+def units_to_move(question: Question, candidates: Iterable[Bystander], reasons: Reasons) -> Units:
+    """Which of these may be restarted elsewhere for a gang: whole gangs that are no larger than it."""
+    gang, rights, now_s = question.gang, question.rights, question.now_s
 
     def ask(other: Bystander) -> Right | Denial:
         return objection(other) or rights.to_move(gang, other, now_s)
 
-    units = Units(fleet, ask, reasons)
+    units = Units(question.outlook.fleet, ask, reasons)
     most = len(gang.pods)
     for other in candidates:
         if 0 < len(other.pods) <= most and other.gang.key != gang.key:
