@@ -31,8 +31,8 @@ JOB: Final = "Job"
 def reference(pod: Pod, context: GangContext) -> GangRef | None:
     """The Job that owns the pod, if one of the two asks for a gang.
 
-    Where the Job asks, the answer depends on it: ask anew when it comes or its annotation changes. Where Jobs are known,
-    the pods of one that is not there yet wait for what it says.
+    Where the Job asks, the answer depends on it: ask anew when it comes or its annotation changes. Where Jobs are
+    known, the pods of one that is not there yet wait for what it says.
     """
     owner = pod.metadata.controller
     asked = _asks(pod.metadata.annotations.get(GANG))
