@@ -80,6 +80,7 @@ class Sources:
         self._audience = audience
         self._changed = changed
         self._missing = list(kinds)
+        self._forbidden: set[Resource[Any]] = set()
         self._clock = clock
 
     def tell(self, informer: Informer[Any]) -> None:
@@ -129,12 +130,21 @@ class Sources:
                 try:
                     await self._look(discovery, resource)
                     return resource
-                except (NotFound, Forbidden):
+                except NotFound:
+                    break
+                except Forbidden as error:
+                    self._warn(resource, error)
                     break
                 except (ApiError, Unreachable, TimeoutError, CredentialsError) as error:
                     _LOG.info("whether %s are served is not known: %s", resource, error)
                     await self._clock.sleep(_RETRY_S)
         return None
+
+    def _warn(self, resource: Resource[Any], error: Forbidden) -> None:
+        """Says once that a kind is served and yet not ours to see."""
+        if resource not in self._forbidden:
+            self._forbidden.add(resource)
+            _LOG.warning("%s; until it may, scheduling goes on as if there were no %s", error, resource)
 
     async def _look(self, discovery: Discovery, resource: Resource[Any]) -> None:
         """Raises NotFound where it is not served, Forbidden where we may not list it."""
