@@ -71,7 +71,8 @@ class Repairs:
         self._absent: dict[Identity, str] = {}  # gangs that have lost a pod -> how
         self._whole: set[Identity] = set()  # gangs that have had their minimum
         self._ended: set[Identity] = set()  # gangs with a pod that has done its work
-        self._begun_s: dict[tuple[str, str], float] = {}  # (uid, loss) -> monotonic time at which it began
+        self._left: set[Identity] = set()  # gangs with a pod that is gone
+        self._begun_s: dict[str, dict[str, float]] = {}  # uid -> loss -> monotonic time at which it began
         self._due: list[tuple[float, int, str]] = []
         self._sequence = itertools.count()
         self._partial_since_s: dict[Identity, float] = {}
@@ -114,6 +115,9 @@ class Repairs:
     def pod_gone(self, pod: Pod) -> None:
         """To be called before the membership forgets it."""
         identity = self._membership.identity_of(pod.metadata.uid)
+        self._begun_s.pop(pod.metadata.uid, None)
+        if identity is not None and identity[0] != "Pod":
+            self._left.add(identity)
         if identity is not None and pod.status.phase not in ("Succeeded", "Failed") and not pod.metadata.is_deleting:
             self._lost_member(identity, pod, "was deleted")
 
@@ -131,6 +135,7 @@ class Repairs:
         now_s = self._clock.monotonic_s()
         while self._due and self._due[0][0] <= now_s:
             self._suspects.add(heapq.heappop(self._due)[2])
+        self._forget_gone()
         self._note_whole()
         recoveries = [*self._recover_hit(now_s), *self._recover_absent(), *self._dissolve_partial(now_s)]
         for recovery in recoveries:
@@ -141,6 +146,16 @@ class Repairs:
         return self._due[0][0] if self._due else None
 
     # Decisions
+
+    def _forget_gone(self) -> None:
+        """What is known of a gang is not true of another one that has its name later."""
+        for identity in self._left:
+            if self._membership.gang(identity) is None:
+                for known in (self._whole, self._ended):
+                    known.discard(identity)
+                self._absent.pop(identity, None)
+                self._partial_since_s.pop(identity, None)
+        self._left.clear()
 
     def _note_whole(self) -> None:
         for identity in self._bound:
@@ -186,8 +201,7 @@ class Repairs:
                 return loss
             self._at(due_s, uid)
         if not losses:
-            for key in [key for key in self._begun_s if key[0] == uid]:
-                del self._begun_s[key]
+            self._begun_s.pop(uid, None)
         return None
 
     def _recover_absent(self) -> list[Recovery]:
@@ -222,11 +236,11 @@ class Repairs:
 
     def _begin_s(self, uid: str, loss: Loss, now_s: float) -> float:
         """When a loss began, on the monotonic clock; the wall clock is asked only once."""
-        key = (uid, loss.what)
-        if key not in self._begun_s:
+        begun_s = self._begun_s.setdefault(uid, {})
+        if loss.what not in begun_s:
             age_s = 0.0 if loss.since_s is None else self._clock.wall_s() - loss.since_s
-            self._begun_s[key] = now_s - min(max(age_s, 0.0), loss.stays_s)
-        return self._begun_s[key]
+            begun_s[loss.what] = now_s - min(max(age_s, 0.0), loss.stays_s)
+        return begun_s[loss.what]
 
     def _members(self, gang: Gang) -> Members:
         bare: set[str] = set()
