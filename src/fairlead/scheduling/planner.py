@@ -204,6 +204,7 @@ class Planner:
             now_s,
             EvictionLimits(),
             self.reservations.told,
+            self.reservations.moving,
         )
         if isinstance(found, Cleared):
             return found

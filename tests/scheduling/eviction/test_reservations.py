@@ -132,6 +132,32 @@ def test_budgets_count_who_was_told_to_leave_before_their_status_does() -> None:
     assert isinstance(denied, NoRoom)
 
 
+def test_two_moves_do_not_count_on_one_place() -> None:
+    fleet = fleet_of(4, 4, 4)
+    others = run(
+        fleet,
+        gang("a", 1, on=["n0"], priority=9),
+        gang("b", 1, on=["n1"], priority=9),
+        gang("c", 3, on=["n2"], priority=9, is_preemptible=False),
+    )
+    rooms = Reservations(fleet)
+
+    def ask(name: str) -> Cleared | NoRoom:
+        return find_room(
+            Outlook(fleet), gang(name, 4, priority=5), others, PriorityRights(), Budgets(), NOW_S,
+            told=rooms.told, moving=rooms.moving,
+        )  # fmt: skip
+
+    first = ask("x")
+    assert isinstance(first, Cleared) and first.kind == "consolidation"
+    rooms.hold(first, NOW_S + 10)
+    before = state_of(fleet)
+    assert isinstance(ask("y"), NoRoom)
+    assert state_of(fleet) == before
+    rooms.expire(NOW_S + 10)
+    assert not rooms.moving
+
+
 class Cluster:
     """Nodes of two devices each, pods with a claim for one each, as API objects."""
 

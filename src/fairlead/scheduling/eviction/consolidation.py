@@ -26,6 +26,8 @@ from fairlead.scheduling.gangs.search import Limits, place_gang
 from fairlead.scheduling.snapshot import PodView, Shape
 from fairlead.scheduling.verdict import Assignment, Cleared, Placed
 
+_MOST_LEVELS: Final = 12
+"""Steps from the fullest nodes to all."""
 _MOST_SHAPES: Final = 64
 """Shapes of which it is asked whether there is any room for one more; others are taken to have some."""
 
@@ -48,6 +50,7 @@ class _Movers:
         self._outlook = outlook
         self._steps = steps
         self._in_use = _rows_in_use(outlook.fleet)
+        self._from_fullest = _from_fullest(outlook.fleet, self._in_use)
         self._has_room: dict[Shape, bool] = {}
 
     def may_fit(self, other: Bystander) -> bool:
@@ -58,14 +61,21 @@ class _Movers:
         """Places all who were taken, the largest first; None where one of them has no place."""
         moves: list[Assignment] = []
         for unit in sorted(units, key=lambda unit: (-len(unit.pods), unit.order)):
-            limits = Limits(budget=max(1, self._steps.left), rows=self._in_use, explains=False)
-            verdict = place_gang(self._outlook, _again(unit), limits)
-            if not isinstance(verdict, Placed):
-                self._steps.spend(max(1, verdict.explanation.steps))
+            assignments = self._place(_again(unit))
+            if assignments is None:
                 return None
-            self._steps.spend(max(1, verdict.steps))
-            moves += verdict.assignments
+            moves += assignments
         return tuple(moves)
+
+    def _place(self, gang: Gang) -> tuple[Assignment, ...] | None:
+        """On the fullest nodes that have room: emptier ones may be what the next large gang gets."""
+        for rows in self._from_fullest:
+            verdict = place_gang(self._outlook, gang, Limits(max(1, self._steps.left), rows, explains=False))
+            if isinstance(verdict, Placed):
+                self._steps.spend(max(1, verdict.steps))
+                return verdict.assignments
+            self._steps.spend(max(1, verdict.explanation.steps))
+        return None
 
     def _has_any(self, shape: Shape) -> bool:
         known = self._has_room.get(shape)
@@ -99,6 +109,23 @@ def _rows_in_use(fleet: Fleet) -> Mask:
     for row, pods in enumerate(fleet.on):
         mask[row] = any(not _is_of_node(standing.pod) for standing in pods.values())
     return mask
+
+
+def _from_fullest(fleet: Fleet, in_use: Mask) -> list[Mask]:
+    """Ever more of the rows in use, those first on which most is held: devices, then pods."""
+    held: dict[tuple[int, int], list[int]] = {}
+    for row in np.flatnonzero(in_use).tolist():
+        pods = [standing.pod for standing in fleet.on[row].values()]
+        devices = sum(amount for pod in pods for name, amount in pod.shape.demand.items() if "/" in name)
+        held.setdefault((devices, len(pods)), []).append(row)
+    levels = sorted(held, reverse=True)
+    masks: list[Mask] = []
+    mask = np.zeros(len(in_use), dtype=np.bool_)
+    for number, level in enumerate(levels):
+        mask[held[level]] = True
+        if number < _MOST_LEVELS - 1 or number == len(levels) - 1:
+            masks.append(mask.copy())
+    return masks
 
 
 def _is_of_node(pod: PodView) -> bool:

@@ -40,6 +40,7 @@ class Reservations:
         self._held: dict[str, Reservation] = {}
         self._standing: set[str] = set()
         self._told: dict[str, float] = {}
+        self._moving: dict[str, tuple[Assignment, float]] = {}
 
     def __contains__(self, key: object) -> bool:
         return key in self._held
@@ -56,6 +57,15 @@ class Reservations:
         """Uids of the pods that were told to leave, for as long as room was to be held for it."""
         return self._told.keys()
 
+    @property
+    def moving(self) -> tuple[Assignment, ...]:
+        """Where pods are to go that were told to leave because they have a place elsewhere.
+
+        Nothing is held there on the fleet, as those that come in their stead have other names; but no other move may
+        count on the same place.
+        """
+        return tuple(assignment for assignment, _ in self._moving.values())
+
     def hold(self, cleared: Cleared, until_s: float) -> None:
         """Holds the places of a verdict until then; what was held for the gang before is dropped."""
         key = cleared.gang.key
@@ -63,6 +73,7 @@ class Reservations:
         self._held[key] = Reservation(cleared.gang, cleared.assignments, cleared.nominations, until_s)
         self._put(key)
         self._told |= {pod.uid: until_s for victims in cleared.victims for pod in victims.pods}
+        self._moving |= {each.pod.uid: (each, until_s) for each in cleared.moves}
 
     def drop(self, key: str) -> bool:
         """Nothing is held for the gang any more: it is placed, gone, or has had its time. False: nothing was."""
@@ -76,6 +87,7 @@ class Reservations:
         """These pods were told to leave and do not: a disruption budget kept them, or the plan was given up."""
         for uid in uids:
             self._told.pop(uid, None)
+            self._moving.pop(uid, None)
 
     def expire(self, now_s: float) -> tuple[str, ...]:
         """Drops what is over; whose it was."""
@@ -83,6 +95,7 @@ class Reservations:
         for key in over:
             self.drop(key)
         self._told = {uid: until_s for uid, until_s in self._told.items() if now_s < until_s}
+        self._moving = {uid: each for uid, each in self._moving.items() if now_s < each[1]}
         return over
 
     @contextmanager
@@ -117,22 +130,24 @@ class Reservations:
 
     def _put(self, key: str) -> None:
         self._standing.add(key)
-        for each in self._held[key].assignments:
-            row = self._fleet.row_of.get(each.node)
-            if row is None:
-                continue
-            self._fleet.put(_stand_in(each.pod), row)
-            for name, allocation in each.allocations.items():
-                self._fleet.devices.hold(_claim_uid(each.pod, name), allocation)
+        _put(self._fleet, self._held[key].assignments)
 
     def _lift(self, key: str) -> None:
         if key not in self._standing:
             return
         self._standing.discard(key)
-        for each in self._held[key].assignments:
-            self._fleet.lift(PREFIX + each.pod.uid)
-            for name in each.allocations:
-                self._fleet.devices.release(_claim_uid(each.pod, name))
+        _lift(self._fleet, self._held[key].assignments)
+
+
+@contextmanager
+def stand_ins(fleet: Fleet, assignments: Iterable[Assignment]) -> Iterator[None]:
+    """Inside, other pods stand on the fleet for these, with their devices."""
+    places = tuple(assignments)
+    _put(fleet, places)
+    try:
+        yield
+    finally:
+        _lift(fleet, places)
 
 
 def is_stand_in(pod: PodView) -> bool:
@@ -146,3 +161,20 @@ def _stand_in(pod: PodView) -> PodView:
 
 def _claim_uid(pod: PodView, name: str) -> str:
     return f"{PREFIX}{pod.namespace}/{name}"
+
+
+def _put(fleet: Fleet, assignments: Iterable[Assignment]) -> None:
+    for each in assignments:
+        row = fleet.row_of.get(each.node)
+        if row is None:
+            continue
+        fleet.put(_stand_in(each.pod), row)
+        for name, allocation in each.allocations.items():
+            fleet.devices.hold(_claim_uid(each.pod, name), allocation)
+
+
+def _lift(fleet: Fleet, assignments: Iterable[Assignment]) -> None:
+    for each in assignments:
+        fleet.lift(PREFIX + each.pod.uid)
+        for name in each.allocations:
+            fleet.devices.release(_claim_uid(each.pod, name))

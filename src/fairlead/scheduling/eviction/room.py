@@ -23,6 +23,7 @@ from fairlead.scheduling.eviction.leaving import leaving_pods, staying
 from fairlead.scheduling.eviction.needs import need_of
 from fairlead.scheduling.eviction.outcome import cleared_by, cleared_by_waiting
 from fairlead.scheduling.eviction.reasons import NoRoom, Reasons
+from fairlead.scheduling.eviction.reservations import stand_ins
 from fairlead.scheduling.eviction.rights import SYSTEM_CRITICAL, Rights
 from fairlead.scheduling.eviction.search import find_plan
 from fairlead.scheduling.eviction.steps import OutOfSteps, Steps
@@ -31,7 +32,7 @@ from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.gangs.search import Limits, place_gang
 from fairlead.scheduling.snapshot import PodView
-from fairlead.scheduling.verdict import Cleared, Placed
+from fairlead.scheduling.verdict import Assignment, Cleared, Placed
 
 DEFAULT_BUDGET: Final = 400_000
 """Steps of one search: a look at a node, or a pod put somewhere."""
@@ -57,10 +58,12 @@ def find_room(
     now_s: float,
     limits: EvictionLimits = EvictionLimits(),
     told: AbstractSet[str] = frozenset(),
+    moving: Sequence[Assignment] = (),
 ) -> Cleared | NoRoom:
     """Whose leaving makes room for a gang that has none; call it once `place_gang` has refused it.
 
     `told`: uids of pods that were told to leave though the API does not show it yet (`Reservations.told`).
+    `moving`: where some of them were promised a new place (`Reservations.moving`).
     The fleet is as before afterwards; `Reservations` holds the room for as long as the victims take to leave.
     """
     reasons, steps = Reasons(), Steps(limits.budget)
@@ -80,7 +83,8 @@ def find_room(
                 return NoRoom(f"{gang.key} evicts nobody: its preemptionPolicy is Never", steps=steps.spent)
             question = Question(outlook, gang, need_of(gang), candidates, rights, budgets, disrupted, steps, now_s)
             if found is None and limits.moves:
-                found = consolidate(question)
+                with stand_ins(fleet, moving):
+                    found = consolidate(question)
             if found is None and limits.evicts:
                 found = _evict(question, reasons)
             return found or reasons.verdict(_sentence(gang, candidates), steps.spent)
