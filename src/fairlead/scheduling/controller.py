@@ -39,6 +39,7 @@ from fairlead.scheduling.commit.leftover_sweep import LeftoverSweep
 from fairlead.scheduling.commit.order import stands
 from fairlead.scheduling.commit.queue_reports import EVERY_S, QueueReports
 from fairlead.scheduling.commit.reports import Reports, Waits
+from fairlead.scheduling.explain.line import line_of
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.planner import Planner
 from fairlead.scheduling.queues.view import QueueReport, report
@@ -193,14 +194,13 @@ class Scheduler:
 
     def _clear(self, cleared: Cleared) -> None:
         self.evictor.clear(cleared)
-        count = sum(len(victims.pods) for victims in cleared.victims)
-        why = cleared.why or f"{cleared.kind}: {count} pods are evicted to make room"
+        line = line_of(cleared)
         for pod in cleared.gang.pods:
-            self._reports.waits(Waits(pod, "Unschedulable", why, cleared.nominations.get(pod.uid)))
+            self._reports.waits(Waits(pod, line.reason, line.message, cleared.nominations.get(pod.uid)))
 
     def _refuse(self, refused: Refused) -> None:
         gang, explanation = refused.gang, refused.explanation
-        sentence = f"{explanation.sentence} {explanation.remedy}".strip()
+        sentence = line_of(refused).message
         is_passing = explanation.because is Because.GATE
         for pod in gang.pods:
             reason = "SchedulingGated" if self._is_gated(pod) else "Unschedulable"
