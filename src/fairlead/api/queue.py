@@ -49,7 +49,7 @@ class QueueResource(_Kind):
             le=1_000_000,
             extra_json_schema={
                 "description": "Its part of what is left beyond quotas, relative to the queues beside it; "
-                "0 for one that never borrows."
+                "0 for no claim to anything beyond the quota."
             },
         ),
     ] = 1.0
