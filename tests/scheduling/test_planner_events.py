@@ -234,3 +234,13 @@ def test_who_is_kept_off_by_pods_that_are_gone_is_told_right_on_nodes_that_came_
         planner.see(node(name))
     (refused,) = decide_all(planner, NOW_S + 30)
     assert "3 cannot allocate all claims" in refused.explanation.sentence
+
+
+def test_nothing_is_said_of_a_gang_that_is_gone():
+    gang = gang_of("g", 2)
+    planner = planner_with(node("a"), gang[0], pod("p"), pod("q", schedulingGates=[{"name": "example.com/gate"}]))
+    first = planner.decide(NOW_S)
+    assert isinstance(first, Refused)
+    planner.lose(gang[0])
+    planner.lose(pod("q"))
+    assert [v.gang.name for v in decide_all(planner)] == ["p"]

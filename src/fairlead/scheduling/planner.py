@@ -10,7 +10,6 @@ of all of them until then.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -71,7 +70,7 @@ class Planner:
         # What was refused since something happened last; the gang is kept so that its shapes are.
         self._refused: dict[tuple[Hashable, str, int], tuple[Gang, Explanation]] = {}
         self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
-        self._ready: deque[Verdict] = deque()
+        self._ready: dict[str, Refused] = {}  # gang key -> what is to be said of it, though it is not its turn
         self._running: dict[str, Gang] = {}  # by key: those with pods on nodes
         self._bystanders: dict[str, Bystander] = {}
         self._keys: dict[Identity, str] = {}
@@ -142,7 +141,7 @@ class Planner:
                     continue
                 self._told[waiting.key] = verdict.explanation
             return verdict
-        return self._ready.popleft()
+        return self._ready.pop(next(iter(self._ready)))
 
     def next_s(self) -> float | None:
         """When a gang may be asked about again that was refused a moment ago; None for never of itself."""
@@ -290,6 +289,7 @@ class Planner:
         """A gang was touched. Whether it waits."""
         gang = self.roster.gang(identity)
         key = self._keys.get(identity)
+        unsaid = self._ready.pop(key, None) if key is not None else None
         if gang is None:
             if key is not None:
                 del self._keys[identity]
@@ -307,9 +307,9 @@ class Planner:
         why_not = self.turns.put(gang)
         if why_not:
             explanation = Explanation(Because.GATE if gang.waits_for else Because.QUOTA, why_not)
-            if self._told.get(gang.key) != explanation:
+            if unsaid is not None or self._told.get(gang.key) != explanation:
                 self._told[gang.key] = explanation
-                self._ready.append(Refused(gang, explanation))
+                self._ready[gang.key] = Refused(gang, explanation)
         return bool(gang.pods)
 
     def _forget(self, key: str) -> None:
