@@ -28,8 +28,18 @@ from fairlead.kube.objects import (
 from fairlead.kube.objects.scheduling import CompositePodGroup, PodGroup
 from fairlead.scheduling.eviction.reservations import is_stand_in
 from fairlead.scheduling.fleet.fleet import ClaimKey, Fleet
+from fairlead.scheduling.gangs.sources import coscheduling, kai, volcano
+from fairlead.scheduling.gangs.sources.pod_groups import group_claims
 from fairlead.scheduling.gangs.sources.queue_names import QUEUE
-from fairlead.scheduling.gangs.sources.reference import RAW_RESOURCES, GangContext, Json, RawKey
+from fairlead.scheduling.gangs.sources.reference import (
+    COSCHEDULING_POD_GROUPS,
+    KAI_POD_GROUPS,
+    RAW_RESOURCES,
+    VOLCANO_POD_GROUPS,
+    GangContext,
+    Json,
+    RawKey,
+)
 from fairlead.scheduling.observe import Context, Observer, observe_node
 from fairlead.scheduling.observe.claims import claim_names
 from fairlead.scheduling.observe.volumes import Storage
@@ -39,6 +49,7 @@ from fairlead.scheduling.snapshot import NodeView, PodView, Shape
 _LOG = logging.getLogger("fairlead.scheduling")
 _DONE: Final = ("Succeeded", "Failed")
 _RAW_NAMES: Final = {(f"{r.group}/{r.version}" if r.group else r.version, r.kind): str(r) for r in RAW_RESOURCES}
+_FOREIGN_GROUPS: Final = frozenset(map(str, (KAI_POD_GROUPS, VOLCANO_POD_GROUPS, COSCHEDULING_POD_GROUPS)))
 Key = tuple[str, str]
 
 
@@ -82,6 +93,7 @@ class Intake:
         self.roster = Roster(fleet, self.gang_context)
         self._users: dict[ClaimKey, dict[str, None]] = {}  # claim -> uids of pods that name it
         self._homeless: dict[str, dict[str, PodView]] = {}  # node that is not there -> pods bound to it
+        self._home_of: dict[str, str] = {}  # the same by pod
         self._sees: dict[type, Callable[[Any], None]] = {
             Pod: self._see_pod,
             Node: self._see_node,
@@ -185,7 +197,7 @@ class Intake:
         # What was decided stands until it is written, or is known not to be.
         is_decided = uid in self.fleet.pods or uid in self.roster.stranded
         view = known.view if known is not None and is_decided else self._view(pod)
-        if known is not None and known.view == view and known.pod.metadata.annotations == pod.metadata.annotations:
+        if known is not None and known.view == view and _is_described_alike(known.pod, pod):
             known.pod = pod
             return
         self.roster.set(pod, view)
@@ -212,8 +224,9 @@ class Intake:
         row = self.fleet.row_of.get(view.node)
         if row is None:
             self._leave(view.uid)
-            self._homeless.setdefault(view.node, {})[view.uid] = view
+            self._note_homeless(view.node, view)
         else:
+            self._note_home(view.uid)
             self.fleet.put(view, row)
 
     def _leave(self, uid: str) -> None:
@@ -221,11 +234,19 @@ class Intake:
             self.stirred += 1
             return
         self.roster.stranded.pop(uid, None)
-        for name, pods in self._homeless.items():
-            if pods.pop(uid, None) is not None:
-                if not pods:
-                    del self._homeless[name]
-                return
+        self._note_home(uid)
+
+    def _note_home(self, uid: str) -> None:
+        """A pod is nowhere, or on a node that is there."""
+        name = self._home_of.pop(uid, None)
+        if name is not None:
+            del self._homeless[name][uid]
+            if not self._homeless[name]:
+                del self._homeless[name]
+
+    def _note_homeless(self, node: str, view: PodView) -> None:
+        self._homeless.setdefault(node, {})[view.uid] = view
+        self._home_of[view.uid] = node
 
     def _note_uses(self, pod: Pod) -> None:
         for name in claim_names(pod):
@@ -256,6 +277,7 @@ class Intake:
         self._supply_changed()
         for pod in self._homeless.pop(name, {}).values():
             self.fleet.put(pod, row)
+            self._home_of.pop(pod.uid, None)
             self.roster.stranded.pop(pod.uid, None)
 
     def _lose_node(self, node: Node) -> None:
@@ -268,7 +290,7 @@ class Intake:
             self.fleet.lift(uid)
             if is_stand_in(standing.pod):
                 continue
-            self._homeless.setdefault(name, {})[uid] = standing.pod
+            self._note_homeless(name, standing.pod)
             if not standing.pod.node:
                 # It was decided, and is being bound to where nothing is: until that has ended it is not decided anew.
                 self.roster.stranded[uid] = name
@@ -356,7 +378,10 @@ class Intake:
             self._observer.forget()
 
     def _see_priority_class(self, priority: PriorityClass) -> None:
-        self._priorities[priority.metadata.name] = priority.value or 0
+        value = priority.value or 0
+        if self._priorities.get(priority.metadata.name) != value:
+            self._priorities[priority.metadata.name] = value
+            self.roster.touch_groups()
 
     def _see_storage(self, into: Any, key: Any, obj: Any) -> None:
         """Volumes, their claims and classes change seldom: all pods with volumes that have no node are looked at."""
@@ -374,24 +399,31 @@ class Intake:
     def _see_group(self, into: dict[Key, Any], group: Any) -> None:
         before = into.get(_key(group))
         into[_key(group)] = group
-        if before is None or before.spec != group.spec:
+        if before is None or before.spec != group.spec or _claims_of(before) != _claims_of(group):
             self.stirred += 1
-            self.roster.rekey(group.metadata.namespace)
+            self._rekey_group(group)
 
     def _lose_group(self, into: dict[Key, Any], group: Any) -> None:
         if into.pop(_key(group), None) is not None:
+            self._rekey_group(group)
+
+    def _rekey_group(self, group: Any) -> None:
+        """Pods name their PodGroup; what is above that may change the gang of any in the namespace."""
+        if isinstance(group, PodGroup):
+            self.roster.rekey_naming(*_key(group))
+        else:
             self.roster.rekey(group.metadata.namespace)
 
     def _see_job(self, job: Job) -> None:
         key = _key(job)
         before = self._jobs.get(key)
         self._jobs[key] = job
-        if before is None or before.spec != job.spec or before.metadata.annotations != job.metadata.annotations:
-            self.roster.rekey(job.metadata.namespace, job.metadata.uid)
+        if before is None or not _is_job_alike(before, job):
+            self.roster.rekey_naming("", job.metadata.uid)
 
     def _lose_job(self, job: Job) -> None:
         if self._jobs.pop(_key(job), None) is not None:
-            self.roster.rekey(job.metadata.namespace, job.metadata.uid)
+            self.roster.rekey_naming("", job.metadata.uid)
 
     def _see_raw(self, obj: Json) -> None:
         version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
@@ -411,7 +443,7 @@ class Intake:
         self._raw[key] = obj
         if before is None or before.get("spec") != obj.get("spec"):
             self.stirred += 1
-            self.roster.rekey(meta.get("namespace", ""))
+            self._rekey_raw(*key)
 
     def _lose_raw(self, obj: Json) -> None:
         version, kind = obj.get("apiVersion", ""), obj.get("kind", "")
@@ -423,8 +455,16 @@ class Intake:
             return
         resource = _RAW_NAMES.get((version, kind))
         if resource is not None:
-            _take(self._raw, (resource, meta.get("namespace", ""), meta["name"]))
-            self.roster.rekey(meta.get("namespace", ""))
+            key = (resource, meta.get("namespace", ""), meta["name"])
+            _take(self._raw, key)
+            self._rekey_raw(*key)
+
+    def _rekey_raw(self, resource: str, namespace: str, name: str) -> None:
+        """Groups of other schedulers are named by their pods: who belongs to them does not depend on them."""
+        if resource in _FOREIGN_GROUPS:
+            self.roster.touch_named((kai.KIND, volcano.KIND, coscheduling.KIND), namespace, name)
+        else:
+            self.roster.rekey(namespace)
 
     def _put(self, into: dict[Key, Any], obj: Any) -> None:
         into[_key(obj)] = obj
@@ -436,6 +476,26 @@ def _key(obj: Any) -> Key:
 
 def _take(mapping: dict[Any, Any], key: Any) -> None:
     mapping.pop(key, None)
+
+
+def _is_job_alike(one: Job, other: Job) -> bool:
+    """Whether a Job says the same of a gang: how many go together depends on how many are still to run, too."""
+    return (
+        one.spec == other.spec
+        and one.metadata.annotations == other.metadata.annotations
+        and one.status.succeeded == other.status.succeeded
+    )
+
+
+def _claims_of(group: PodGroup | CompositePodGroup) -> Mapping[str, str]:
+    """The claims that a PodGroup shares, which its status names once they are made."""
+    return group_claims(group) if isinstance(group, PodGroup) else {}
+
+
+def _is_described_alike(one: Pod, other: Pod) -> bool:
+    """Whether what says to which gang a pod belongs is the same, beside its labels."""
+    old, new = one.metadata, other.metadata
+    return old.annotations == new.annotations and old.owner_references == new.owner_references
 
 
 def _is_alike(one: NodeView, other: NodeView) -> bool:

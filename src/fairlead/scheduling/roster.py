@@ -16,6 +16,10 @@ Identity = tuple[str, str, str]
 """Kind, namespace and name of a gang."""
 
 
+Named = tuple[str, str]
+"""A namespace and a PodGroup, or "" and the uid of an owner."""
+
+
 @dataclass(slots=True)
 class Member:
     """A pod and the gang that it belongs to."""
@@ -25,6 +29,8 @@ class Member:
     ref: GangRef | None
     """None for a gang of one."""
     identity: Identity
+    named: tuple[Named, ...] = ()
+    """What it names on which its gang may depend."""
 
 
 class Roster:
@@ -36,6 +42,7 @@ class Roster:
         self.members: dict[str, Member] = {}
         """By pod uid."""
         self._uids: dict[Identity, dict[str, None]] = {}
+        self._naming: dict[Named, dict[str, None]] = {}  # what pods name -> their uids
         self._gangs: dict[Identity, Gang] = {}
         self._changed: dict[Identity, None] = {}
         self.stranded: dict[str, str] = {}
@@ -47,9 +54,12 @@ class Roster:
         known = self.members.get(uid)
         ref = gang_key(pod, self._context)
         identity = ("Pod", view.namespace, view.name) if ref is None else ref.identity
-        if known is not None and known.identity != identity:
+        named = _named(pod)
+        if known is not None and (known.identity, known.named) != (identity, named):
             self.drop(uid)
-        self.members[uid] = Member(pod, view, ref, identity)
+        self.members[uid] = Member(pod, view, ref, identity, named)
+        for each in named:
+            self._naming.setdefault(each, {})[uid] = None
         self._uids.setdefault(identity, {})[uid] = None
         self.touch(identity)
 
@@ -58,6 +68,11 @@ class Roster:
         member = self.members.pop(uid, None)
         if member is None:
             return None
+        for each in dict.fromkeys(member.named):
+            naming = self._naming[each]
+            del naming[uid]
+            if not naming:
+                del self._naming[each]
         uids = self._uids[member.identity]
         del uids[uid]
         if not uids:
@@ -75,18 +90,35 @@ class Roster:
         if member is not None:
             self.touch(member.identity)
 
+    def touch_groups(self) -> None:
+        """Something that groups of pods may be described by is different."""
+        for identity in self._uids:
+            if identity[0] != "Pod":
+                self.touch(identity)
+
     def touch_namespace(self, namespace: str) -> None:
         """Something about all gangs of a namespace is different."""
         for identity in self._uids:
             if identity[1] == namespace:
                 self.touch(identity)
 
-    def rekey(self, namespace: str, owner: str = "") -> None:
-        """What describes gangs is different: pods of the namespace ("" for all), or of an owner there by uid, may
-        belong to another gang than before."""
+    def rekey(self, namespace: str) -> None:
+        """What describes gangs is different: pods of the namespace ("" for all) may belong to another gang."""
         for member in list(self.members.values()):
-            if namespace in ("", member.view.namespace) and (not owner or owner in _owners(member.pod)):
+            if namespace in ("", member.view.namespace):
                 self.set(member.pod, member.view)
+
+    def rekey_naming(self, namespace: str, name: str) -> None:
+        """The same for pods that name a PodGroup of a namespace, or have an owner (namespace "", and its uid)."""
+        for uid in list(self._naming.get((namespace, name), ())):
+            member = self.members[uid]
+            self.set(member.pod, member.view)
+
+    def touch_named(self, kinds: Iterable[str], namespace: str, name: str) -> None:
+        """What describes the gangs of a name is different, but not who belongs to them."""
+        for kind in kinds:
+            if (kind, namespace, name) in self._uids:
+                self.touch((kind, namespace, name))
 
     def take_changed(self) -> list[Identity]:
         """The gangs that were touched since the last call, gone ones too."""
@@ -145,5 +177,7 @@ class Roster:
         return member.view if node is None else replace(member.view, node=node.name)
 
 
-def _owners(pod: Pod) -> list[str]:
-    return [owner.uid for owner in pod.metadata.owner_references]
+def _named(pod: Pod) -> tuple[Named, ...]:
+    owners = tuple([("", owner.uid) for owner in pod.metadata.owner_references])
+    group = pod.spec.scheduling_group
+    return owners if group is None else (*owners, (pod.metadata.namespace, group.pod_group_name))
