@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fairlead.scheduling.eviction.budgets import Budgets
-from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.bystanders import Bystander, serves, yields
 from fairlead.scheduling.eviction.needs import need_of
 from fairlead.scheduling.eviction.reasons import NoRoom
 from fairlead.scheduling.eviction.reservations import Reservations
@@ -62,13 +62,15 @@ class Planner:
         self.intake = Intake(self.fleet, settings.names)
         self.roster = self.intake.roster
         self.turns = Turns()
-        self.reservations = Reservations(self.fleet)
+        self.reservations = Reservations(self.fleet, self.turns.queue_of, self.turns)
         self._stirred = -1
         self._supplied = -1
         self._pauses: dict[str, _Pause] = {}
         self._paused: dict[str, float] = {}  # gang key -> when it may be offered again though nothing happens
         # What was refused since something happened last; the gang is kept so that its shapes are.
-        self._refused: dict[tuple[Hashable, str, int], tuple[Gang, Explanation]] = {}
+        self._refused: dict[Hashable, tuple[Gang, Explanation]] = {}
+        self._failures: dict[str, int] = {}  # gang key -> how often what was decided for it could not be written
+        self._ask_again_s: float | None = None  # when a guarantee ends that kept others from leaving
         self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
         self._ready: dict[str, Refused] = {}  # gang key -> what is to be said of it, though it is not its turn
         self._running: dict[str, Gang] = {}  # by key: those with pods on nodes
@@ -102,6 +104,7 @@ class Planner:
         """What was decided for these pods is not written, or not known to be: it is taken back and decided anew. Room
         that was to be cleared for them is not kept any longer."""
         loose: dict[ClaimKey, None] = {}
+        keys: dict[str, None] = {}
         for uid in uids:
             for state in self._commits.pop(uid, ()):
                 state.giver = ""
@@ -109,6 +112,7 @@ class Planner:
             gang = self.roster.gang_of(uid)
             if gang is not None:
                 self.reservations.drop(gang.key)
+                keys[gang.key] = None
             standing = self.fleet.pods.get(uid)
             if standing is not None and standing.pod.node:
                 continue
@@ -118,6 +122,10 @@ class Planner:
             self.intake.take_back(uid)
         # Devices that another pod was given with the same claim stay.
         self.fleet.forget_decided(key for key in loose if not self.fleet.users.get(key))
+        # What cannot be written now can hardly be written at once.
+        for key in keys:
+            self._failures[key] = self._failures.get(key, 0) + 1
+            self._pause(key, self._failures[key], now_s)
         self.intake.stirred += 1
 
     # Decisions
@@ -146,6 +154,8 @@ class Planner:
     def next_s(self) -> float | None:
         """When a gang may be asked about again that was refused a moment ago; None for never of itself."""
         times = [*self._paused.values(), *(each.until_s for each in self.reservations)]
+        if self._ask_again_s is not None:
+            times.append(self._ask_again_s)
         return min(times, default=None)
 
     def verdict_of(self, gang: Gang, now_s: float) -> Verdict:
@@ -163,32 +173,56 @@ class Planner:
     def _decide(self, gang: Gang, now_s: float, explains: bool = False) -> Verdict:
         if gang.waits_for:
             return Refused(gang, Explanation(Because.GATE, gang.waits_for))
+        if self.reservations.are_behind(gang):
+            # Room that is held for lesser ones is theirs as long as there is other room: else work that was moved
+            # away for them would come back to the same place.
+            with self.reservations.opened(gang, keeps=explains, own_only=True):
+                verdict = self._place(gang, now_s, explains, is_first=True)
+            if isinstance(verdict, Placed):
+                return verdict
+        with self.reservations.opened(gang, keeps=explains):
+            return self._place(gang, now_s, explains)
+
+    def _place(self, gang: Gang, now_s: float, explains: bool, *, is_first: bool = False) -> Verdict:
+        """With the room that is free at the moment; `is_first`: not by the leaving of others."""
+        allowed = self._allowed(gang)
+        if isinstance(allowed, Refused):
+            return allowed
+        is_held = gang.key in self.reservations
+        memo = None if explains or is_held else self._memo(allowed, is_first)
+        if memo is not None and memo in self._refused:
+            return Refused(gang, replace(self._refused[memo][1], pod=gang.pods[0].full_name))
+        verdict: Verdict = place_gang(self.outlook, allowed, Limits(self.settings.search_budget))
+        if isinstance(verdict, Placed):
+            if not explains:
+                self.reservations.drop(gang.key)
+            return verdict
+        if is_held and not is_first and not explains and self.reservations.is_possible(gang.key):
+            return Refused(gang, Explanation(Because.ROOM, "waits for those to leave who make room for it"))
+        because = verdict.explanation.because if isinstance(verdict, Refused) else None
+        if self.settings.evicts and not is_first and isinstance(verdict, Refused) and because in _MAKES_ROOM:
+            verdict = self._make_room(allowed, verdict, now_s)
+        if memo is not None and isinstance(verdict, Refused):
+            self._refused[memo] = allowed, verdict.explanation
+        return verdict
+
+    def _allowed(self, gang: Gang) -> Gang | Refused:
+        """What of a gang its queue lets in: all of it, or else what is needed and no more."""
         right = self._right(gang, gang.pods)
         if not right.is_allowed:
-            # Perhaps the queue lets in what is needed, and no more.
             needed = need_of(gang).all_pods
             if needed and len(needed) < len(gang.pods):
                 right = self._right(gang, needed)
                 gang = gang.only({pod.uid for pod in needed})
-        if not right.is_allowed:
-            return Refused(gang, Explanation(Because.QUOTA, right.sentence))
+        return gang if right.is_allowed else Refused(gang, Explanation(Because.QUOTA, right.sentence))
+
+    def _memo(self, gang: Gang, is_first: bool) -> Hashable | None:
+        """Equal for gangs that are refused for the same reasons: at the same places, with the same rights."""
         kind = likeness(gang)
-        memo = (kind, self.turns.queue_of(gang), gang.priority) if kind is not None and not explains else None
-        if memo is not None and memo in self._refused:
-            return Refused(gang, replace(self._refused[memo][1], pod=gang.pods[0].full_name))
-        with self.reservations.opened(gang, keeps=explains):
-            verdict: Verdict = place_gang(self.outlook, gang, Limits(self.settings.search_budget))
-            if isinstance(verdict, Placed):
-                if not explains:
-                    self.reservations.drop(gang.key)
-                return verdict
-            if gang.key in self.reservations and not explains:
-                return Refused(gang, Explanation(Because.ROOM, "waits for those to leave who make room for it"))
-            if self.settings.evicts and isinstance(verdict, Refused) and verdict.explanation.because in _MAKES_ROOM:
-                verdict = self._make_room(gang, verdict, now_s)
-        if memo is not None and isinstance(verdict, Refused):
-            self._refused[memo] = gang, verdict.explanation
-        return verdict
+        if kind is None:
+            return None
+        may_preempt = all(pod.may_preempt for pod in gang.pods)
+        return kind, self.turns.queue_of(gang), gang.priority, may_preempt, serves(gang), yields(gang), is_first
 
     def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
         return self.turns.rules.may_start(self.turns.queue_of(gang), self.turns.demand(pods), gang.is_preemptible)
@@ -207,6 +241,8 @@ class Planner:
         )
         if isinstance(found, Cleared):
             return found
+        if found.until_s is not None:
+            self._ask_again_s = min(found.until_s, self._ask_again_s or found.until_s)
         return Refused(gang, _with_reasons(refused.explanation, found))
 
     def _candidates(self) -> list[Bystander]:
@@ -241,7 +277,12 @@ class Planner:
         because = verdict.explanation.because
         self.turns.backlog.refused(key, can_wait=because not in (Because.CLAIM, Because.GATE))
         before = self._pauses.get(key)
-        refusals = 1 if before is None else before.refusals + 1
+        # Where room is held for it, it is to have it soon after it is free.
+        refusals = 1 if before is None or key in self.reservations else before.refusals + 1
+        self._pause(key, refusals, now_s)
+
+    def _pause(self, key: str, refusals: int, now_s: float) -> None:
+        """A gang is left alone for a while."""
         pause_s = min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(refusals - 1, 10))
         self._pauses[key] = _Pause(refusals, now_s + pause_s)
 
@@ -272,7 +313,15 @@ class Planner:
         for identity in self.roster.take_changed():
             has_new = self._sync_gang(identity) or has_new
         due = [key for key, until_s in self._paused.items() if not now_s < until_s <= now_s + _LONGEST_PAUSE_S]
-        if self._stirred != self.intake.stirred or due or (has_new and self.turns.is_stale(now_s)) or expired:
+        is_over = self._ask_again_s is not None and now_s >= self._ask_again_s
+        if (
+            self._stirred != self.intake.stirred
+            or due
+            or is_over
+            or (has_new and self.turns.is_stale(now_s))
+            or expired
+        ):
+            self._ask_again_s = None
             self._stirred = self.intake.stirred
             self._refused.clear()
             self._paused.clear()
@@ -294,6 +343,7 @@ class Planner:
             if key is not None:
                 del self._keys[identity]
                 self._forget(key)
+                self._failures.pop(key, None)
                 self.turns.drop(key)
                 self._running.pop(key, None)
                 if self.reservations.drop(key):

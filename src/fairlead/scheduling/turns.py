@@ -54,6 +54,7 @@ class Turns:
         self.has_queues = False
         """Whether there are Queue objects: without, shares need not be reckoned."""
         self._shares_s = 0.0
+        self._promised: dict[str, tuple[Gang, tuple[PodView, ...]]] = {}
         self._backlog = Backlog(self.tree, self.holdings, self.shares, 0.0, policy)
         self._rules = Rights(self.tree, self.shares, self.holdings)
 
@@ -94,6 +95,8 @@ class Turns:
         places, self.places = self.places, {}
         for place in places.values():
             self.put(place.gang)
+        for gang, pods in self._promised.values():
+            self.holdings.promise(gang.key, self.queue_of(gang), self.demand(pods))
 
     def resources(self) -> set[str]:
         """The resources that queues speak of."""
@@ -141,6 +144,16 @@ class Turns:
             return why_not
         self._backlog.add(gang, membership.queue, self.demand(gang.pods))
         return ""
+
+    def promise(self, gang: Gang, pods: Sequence[PodView]) -> None:
+        """Room is being made for these pods of a gang."""
+        self._promised[gang.key] = gang, tuple(pods)
+        self.holdings.promise(gang.key, self.queue_of(gang), self.demand(pods))
+
+    def withdraw(self, key: str) -> None:
+        """No more room is being made for a gang."""
+        self._promised.pop(key, None)
+        self.holdings.withdraw(key)
 
     def drop(self, key: str) -> None:
         """A gang is no more."""

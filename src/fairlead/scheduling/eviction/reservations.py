@@ -1,18 +1,20 @@
 """Room that was cleared for a gang, held until it is placed: pods on the fleet that stand for those to come.
 
 They take what the proof gave them, devices included, beside the victims that are still leaving, so that nobody else
-gets what these leave behind. Gangs of a higher priority do not see them.
+gets what these leave behind. Gangs of the same queue and a higher priority may have it where they find
+no other room; batch work never that of serving.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
+from fairlead.scheduling.eviction.bystanders import serves, yields
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
@@ -32,12 +34,25 @@ class Reservation:
     until_s: float
 
 
+class Promises(Protocol):
+    """Who counts what gangs will hold, as `Turns`."""
+
+    def promise(self, gang: Gang, pods: Sequence[PodView]) -> None: ...
+    def withdraw(self, key: str) -> None: ...
+
+
 class Reservations:
     """All that is held on a fleet. What is held counts as a fact there: an undo does not take it back."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(
+        self, fleet: Fleet, queue_of: Callable[[Gang], str] = lambda _: "", promises: Promises | None = None
+    ) -> None:
+        """`queue_of`: the queue in which a gang counts. `promises` is told of what is held at the moment."""
         self._fleet = fleet
+        self._queue_of = queue_of
+        self._promises = promises
         self._held: dict[str, Reservation] = {}
+        self._priorities: Counter[int] = Counter()
         self._standing: set[str] = set()
         self._told: dict[str, float] = {}
         self._moving: dict[str, tuple[Assignment, float]] = {}
@@ -71,6 +86,7 @@ class Reservations:
         key = cleared.gang.key
         self.drop(key)
         self._held[key] = Reservation(cleared.gang, cleared.assignments, cleared.nominations, until_s)
+        self._priorities[cleared.gang.priority] += 1
         self._put(key)
         self._told |= {pod.uid: until_s for victims in cleared.victims for pod in victims.pods}
         self._moving |= {each.pod.uid: (each, until_s) for each in cleared.moves}
@@ -80,7 +96,10 @@ class Reservations:
         if key not in self._held:
             return False
         self._lift(key)
-        del self._held[key]
+        priority = self._held.pop(key).gang.priority
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
         return True
 
     def stay(self, uids: Iterable[str]) -> None:
@@ -99,14 +118,16 @@ class Reservations:
         return over
 
     @contextmanager
-    def opened(self, gang: Gang, *, keeps: bool = False) -> Iterator[None]:
-        """Inside, the room held for the gang itself and for those of lower priority is free.
+    def opened(self, gang: Gang, *, keeps: bool = False, own_only: bool = False) -> Iterator[None]:
+        """Inside, the room held for the gang itself is free and, but for `own_only`, that of those it goes before.
 
         At the end all of it is held again, but for the gang's own if it was placed meanwhile (drop it inside), and for
         what others had on nodes where pods have come: theirs is to be decided anew. With `keeps` nothing is given up:
         what comes inside is only on trial.
         """
-        aside = [key for key, each in self._held.items() if key == gang.key or each.gang.priority < gang.priority]
+        aside = [] if own_only else self._behind(gang)
+        if gang.key in self._held:
+            aside.append(gang.key)
         for key in aside:
             self._lift(key)
         start = self._fleet.log.end
@@ -120,6 +141,26 @@ class Reservations:
                     if key != gang.key and not taken.isdisjoint(self._held[key].nominations.values()):
                         self.drop(key)
 
+    def are_behind(self, gang: Gang) -> bool:
+        """Whether room is held for others that the gang goes before."""
+        return bool(self._behind(gang))
+
+    def is_possible(self, key: str) -> bool:
+        """Whether the nodes are there on which room is held for the gang."""
+        return all(node in self._fleet.row_of for node in self._held[key].nominations.values())
+
+    def _behind(self, gang: Gang) -> list[str]:
+        """Priorities count within a queue only; work that gives way to serving does not go before it."""
+        if min(self._priorities, default=gang.priority) >= gang.priority:
+            return []
+        lower = [key for key, each in self._held.items() if each.gang.priority < gang.priority and key != gang.key]
+        queue, gives_way = self._queue_of(gang), yields(gang)
+        return [
+            key
+            for key in lower
+            if self._queue_of(self._held[key].gang) == queue and not (gives_way and serves(self._held[key].gang))
+        ]
+
     def _came_since(self, start: int) -> frozenset[str]:
         """Nodes with more pods than at that point of the log."""
         more: Counter[int] = Counter()
@@ -130,12 +171,17 @@ class Reservations:
 
     def _put(self, key: str) -> None:
         self._standing.add(key)
-        _put(self._fleet, self._held[key].assignments)
+        held = self._held[key]
+        if self._promises is not None:
+            self._promises.promise(held.gang, [each.pod for each in held.assignments])
+        _put(self._fleet, held.assignments)
 
     def _lift(self, key: str) -> None:
         if key not in self._standing:
             return
         self._standing.discard(key)
+        if self._promises is not None:
+            self._promises.withdraw(key)
         _lift(self._fleet, self._held[key].assignments)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from fairlead.scheduling.eviction.bystanders import Bystander, serves
+from fairlead.scheduling.eviction.bystanders import Bystander, serves, yields
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.snapshot import PodView
 
@@ -94,7 +94,8 @@ class BackfillRights:
     """Rights of queues, and above them: serving takes back what batch work has filled.
 
     Neither the priority of batch work nor a guaranteed runtime protects it from serving: it has its grace period to
-    write down what it has done. What its own queue is entitled to stays its own.
+    write down what it has done. What its own queue is entitled to stays its own. In return its priority does not let
+    it preempt serving, or the two would take turns for ever.
     """
 
     def __init__(self, rights: Rights) -> None:
@@ -103,7 +104,10 @@ class BackfillRights:
 
     def to_evict(self, gang: Gang, other: Bystander, now_s: float) -> Right | Denial:
         if not (other.yields and self._serves(gang)):
-            return self._rights.to_evict(gang, other, now_s)
+            right = self._rights.to_evict(gang, other, now_s)
+            if isinstance(right, Right) and right.kind == "preemption" and yields(gang) and serves(other.gang):
+                return Denial(Cause.PRIORITY, "not preemptible: batch work gives way to serving whatever its priority")
+            return right
         # As if it had run for ever: whatever time it was guaranteed is over.
         answer = self._rights.to_evict(gang, other, math.inf)
         if isinstance(answer, Denial) and answer.cause is not Cause.PRIORITY:

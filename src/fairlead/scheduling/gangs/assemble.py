@@ -73,7 +73,9 @@ def gang_key(pod: Pod, context: GangContext) -> GangRef | None:
 
 
 def single(pod: Pod, view: PodView, context: GangContext) -> Gang:
-    """The gang of a pod that goes by itself (`gang_key` is None)."""
+    """The gang of a pod that goes by itself (`gang_key` is None). One that has ended holds nothing any more."""
+    if pod.status.phase in ("Succeeded", "Failed"):
+        return Gang(view.namespace, view.name, Group(view.name), priority=view.priority)
     return gang_of_one(view, named_queue(pod) or context.namespace_queue(view.namespace))
 
 

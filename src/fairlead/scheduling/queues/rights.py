@@ -235,9 +235,9 @@ class Rights:
     def _beyond_share(self, path: Sequence[str], demand: Amounts) -> Right | None:
         """The first queue of the reclaimer's that would exceed its share."""
         for name in path:
-            share, held = self._shares.of(name), self._holdings.of(name)
+            share, held, promised = self._shares.of(name), self._holdings.of(name), self._holdings.promised(name)
             for resource, wanted in demand.items():
-                after = held.get(resource, 0) + wanted
+                after = held.get(resource, 0) + promised.get(resource, 0) + wanted
                 fair = share.get(resource, 0)
                 if wanted and after > fair and resource in self._shares.capacity:
                     sentence = (
@@ -303,7 +303,7 @@ class Rights:
         return self._tree.reclaim_min_runtime_s(victim.queue) if victim.queue in self._tree else 0.0
 
     def _left(self, queue: str, resource: str, leaving: Sequence[Running]) -> int:
-        held = self._holdings.of(queue).get(resource, 0)
+        held = self._holdings.of(queue).get(resource, 0) + self._holdings.promised(queue).get(resource, 0)
         return held - sum(gang.demand.get(resource, 0) for gang in leaving if self._is_in(gang, queue))
 
     def _is_in(self, gang: Running, queue: str) -> bool:

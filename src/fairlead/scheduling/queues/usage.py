@@ -49,6 +49,8 @@ class Holdings:
         self._held: dict[str, dict[str, int]] = {}
         self._fixed: dict[str, dict[str, int]] = {}
         self._covered: dict[str, tuple[Amounts, frozenset[str]]] = {}  # queue -> a share, the gangs within it
+        self._promises: dict[str, tuple[str, Amounts]] = {}
+        self._promised: dict[str, dict[str, int]] = {}
         for gang in running:
             self.put(gang)
 
@@ -105,6 +107,22 @@ class Holdings:
         """What the queue and those below it hold; for "" all gangs. Not to be kept: it changes with them."""
         return self._held.get(queue, _NOTHING)
 
+    def promise(self, key: str, queue: str, demand: Amounts) -> None:
+        """Room is being made for a gang of the queue: what it will hold counts where its queues ask for more."""
+        self.withdraw(key)
+        self._promises[key] = queue, demand
+        self._count_promise(queue, demand, 1)
+
+    def withdraw(self, key: str) -> None:
+        """No more room is being made for the gang; nothing where none was."""
+        known = self._promises.pop(key, None)
+        if known is not None:
+            self._count_promise(*known, -1)
+
+    def promised(self, queue: str) -> Amounts:
+        """What gangs of the queue and those below it will hold once those have left who make room for them."""
+        return self._promised.get(queue, _NOTHING)
+
     def fixed(self, queue: str) -> Amounts:
         """The part of `of` that gangs hold which cannot be preempted."""
         return self._fixed.get(queue, _NOTHING)
@@ -142,6 +160,11 @@ class Holdings:
                     if amount:
                         left[name] -= amount
         return frozenset(within)
+
+    def _count_promise(self, queue: str, demand: Amounts, sign: int) -> None:
+        node = self._tree.nodes.get(queue)
+        for name in node.path if node is not None else (queue,):
+            _add(self._promised.setdefault(name, {}), demand, sign)
 
     def _count(self, gang: Running, sign: int) -> None:
         node = self._tree.nodes.get(gang.queue)
