@@ -121,7 +121,7 @@ async def build(target: Target, client: Client, case: Case, nodes: int, devices:
         for each in (partition_slices(name, 3) if case.is_partitioned else [node_slice(name, devices)])
     ]
     await create_all(target, RESOURCE_SLICES.path(), slices)
-    await client.create(DEVICE_CLASSES, device_class(driver, driver))  # type: ignore[arg-type]
+    await create_all(target, DEVICE_CLASSES.path(), [device_class(driver, driver)])
     for name in names:
         status = node(name)["status"]
         await client.patch(NODES, name, {"status": status}, subresource="status")

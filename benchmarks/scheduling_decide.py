@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -91,10 +91,10 @@ def decide_all(planner: Planner) -> tuple[float, int, int]:
     return time.perf_counter() - began, placed, refused
 
 
-def gang_annotations(size: int, *, required: str = "", preferred: str = "") -> Iterator[tuple[Json, Json]]:
+def gang_annotations(size: int, *, required: str = "", preferred: str = "") -> Json:
     topology = {key: [value] for key, value in (("required", required), ("preferred", preferred)) if value}
     spec = {"min": size, **({"topology": topology} if topology else {})}
-    yield {"fairlead.dev/gang": "big"}, {"fairlead.dev/gang-spec": json.dumps(spec)}
+    return {"fairlead.dev/gang-spec": json.dumps(spec)}
 
 
 def template_claims(mode: str, pods: int) -> Json:
@@ -123,15 +123,14 @@ def gangs_of_four(mode: str, pods: int) -> Json:
     planner = Planner()
     build_fleet(planner, 5000, 8)
     for i in range(pods // 4):
-        for labels, annotations in gang_annotations(4, required="rack"):
-            add_gang(planner, f"g{i:04}", 4, labels, annotations)
+        add_gang(planner, f"g{i:04}", 4, gang_annotations(4, required="rack"))
     return measured(planner, pods)
 
 
-def add_gang(planner: Planner, name: str, size: int, labels: Json, annotations: Json) -> None:
+def add_gang(planner: Planner, name: str, size: int, notes: Json) -> None:
     for k in range(size):
-        body = pod(f"{name}-{k}", NAMESPACE, template_name="one", labels={**labels, "fairlead.dev/gang": name},
-                   annotations=annotations)  # fmt: skip
+        labels = {"fairlead.dev/gang": name}
+        body = pod(f"{name}-{k}", NAMESPACE, template_name="one", labels=labels, annotations=notes)
         body["metadata"] |= {"uid": f"uid-{name}-{k}", "creationTimestamp": "2026-11-28T00:00:00Z"}
         claim = own_claim(body, claim_spec())
         claim["metadata"]["uid"] = f"claim-{name}-{k}"
@@ -143,19 +142,17 @@ def add_gang(planner: Planner, name: str, size: int, labels: Json, annotations: 
 def one_big_gang(mode: str, pods: int) -> Json:
     planner = Planner()
     build_fleet(planner, 500, 8)
-    for labels, annotations in gang_annotations(pods, preferred="rack"):
-        add_gang(planner, "big", pods, labels, annotations)
+    add_gang(planner, "big", pods, gang_annotations(pods, preferred="rack"))
     return measured(planner, pods)
 
 
 def refused_gang(mode: str, pods: int) -> Json:
-    """A gang that no rack can hold: ten nodes of eight each, all but forty devices taken by work of the same priority."""
+    """A gang that no rack of ten nodes can hold: all but forty devices are taken by work of the same priority."""
     planner = Planner()
     build_fleet(planner, 500, 8, per_rack=10)
     add_pods(planner, 3960, claim_spec())
     decide_all(planner)
-    for labels, annotations in gang_annotations(pods, required="rack"):
-        add_gang(planner, "big", pods, labels, annotations)
+    add_gang(planner, "big", pods, gang_annotations(pods, required="rack"))
     return measured(planner, 0)
 
 

@@ -1,4 +1,4 @@
-"""What a decision about a gang is: placed, cleared for by evictions, or refused and why. Values to print, send, compare."""
+"""What a decision about a gang is: placed, cleared for by evictions, refused. Values to print, compare."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Explanation:
 
     because: Because
     sentence: str
-    """One sentence in kube-scheduler's form where nodes are the matter: `0/3 nodes are available: 2 Insufficient cpu.`"""
+    """In kube-scheduler's form where nodes are the matter: `0/3 nodes are available: 2 Insufficient cpu.`"""
     pod: str = ""
     """The pod that could not be placed, where it is one."""
     rejections: Mapping[str, int] = field(default_factory=dict)

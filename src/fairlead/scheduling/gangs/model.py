@@ -14,7 +14,7 @@ from fairlead.scheduling.snapshot import PodView
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Where the pods of a group go relative to each other. Levels are node labels (`kubernetes.io/hostname` for hosts)."""
+    """Where the pods of a group go relative to each other. Levels are node labels."""
 
     required: tuple[str, ...] = ()
     """All pods of the group share the value of each of these labels."""
@@ -77,8 +77,8 @@ class Gang:
     name: str
     root: Group
     kind: str = "Pod"
-    """What describes it: Pod, PodGroup, CompositePodGroup, LeaderWorkerSet, ModelService, Job, Annotations (our own), or
-    KAI PodGroup, Volcano PodGroup, Coscheduling PodGroup, Kueue pod group."""
+    """What describes it: Pod, PodGroup, CompositePodGroup, LeaderWorkerSet, ModelService, Job, Annotations (our own),
+    KAI PodGroup, Volcano PodGroup, Coscheduling PodGroup or Kueue pod group."""
     queue: str = ""
     """The queue that it says it belongs to; "" for the default one."""
     priority: int = 0
