@@ -6,6 +6,7 @@ python -m scheduling.chaos.churn --seed 7 --steps 100000      (with `tests` on P
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -31,6 +32,29 @@ REST_EVERY = 150
 """Steps between two times of rest, at which all is compared with a planner afresh."""
 _REST_S = 100_000.0
 """Longer than anything that is held or paused."""
+
+
+class _Log(logging.Handler):
+    """What the planner takes in its stride and notes as its own fault is a fault all the same."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self._faults: list[str] = []
+        self._logger = logging.getLogger("fairlead.scheduling")
+
+    def __enter__(self) -> _Log:
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._faults.append(f"{record.getMessage()}: {record.exc_info[1] if record.exc_info else ''}")
+
+    def check(self) -> None:
+        if self._faults:
+            raise BrokenRuleError(f"the planner notes: {self._faults[0]}")
 
 
 class ChurnError(AssertionError):
@@ -63,12 +87,14 @@ class Churn:
 
     def run(self, steps: Collection[int]) -> None:
         """Each step's dice are its own: a story without some of its steps is still one."""
-        for step in steps:
-            self._roll(random.Random(f"{self.seed}/{step}"))
-            try:
-                self.step(step)
-            except Exception as error:
-                raise ChurnError(f"seed {self.seed}, step {step}: {type(error).__name__}: {error}") from error
+        with _Log() as log:
+            for step in steps:
+                self._roll(random.Random(f"{self.seed}/{step}"))
+                try:
+                    self.step(step)
+                    log.check()
+                except Exception as error:
+                    raise ChurnError(f"seed {self.seed}, step {step}: {type(error).__name__}: {error}") from error
 
     def _roll(self, dice: random.Random) -> None:
         self.dice = self.cluster.dice = self.cluster.workshop.dice = self.writes.dice = dice
@@ -131,6 +157,7 @@ class Churn:
         self.writes.crash()
         self.ledger.decided.clear()
         self.ledger.claims.clear()
+        self.ledger.givers.clear()
         self._begin()
         self.truth.told.clear()
         self.truth.late = dict.fromkeys(self.truth.objects)

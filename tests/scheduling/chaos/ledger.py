@@ -32,6 +32,8 @@ class Ledger:
     """By pod uid."""
     claims: dict[str, tuple[str, AllocationResult]] = field(default_factory=dict)
     """Name -> uid of the claim and its devices, decided and not shown."""
+    givers: dict[str, str] = field(default_factory=dict)
+    """Name -> uid of the pod with which the devices are being written. Until that has ended they are nobody else's."""
 
     def note(self, placed: Placed) -> None:
         for each in placed.assignments:
@@ -39,11 +41,13 @@ class Ledger:
             for name, allocation in each.allocations.items():
                 claim = self.claim(name)
                 self.claims[name] = (claim.metadata.uid if claim is not None else ""), allocation
+                self.givers[name] = each.pod.uid
 
     def failed(self, pods: Iterable[PodView]) -> None:
         """Claims whose last user this was are without devices again."""
         for pod in pods:
             self.decided.pop(pod.uid, None)
+            self.givers = {name: giver for name, giver in self.givers.items() if giver != pod.uid}
         for pod in pods:
             for name in pod.claims:
                 self._drop_unused(name)
@@ -59,6 +63,7 @@ class Ledger:
             claim = self.claim(name)
             if claim is None or claim.metadata.uid != uid or claim.status.allocation is not None:
                 del self.claims[name]
+        self.givers = {name: giver for name, giver in self.givers.items() if name in self.claims}
 
     def pods(self) -> list[Pod]:
         return [obj for key, obj in self.truth.told.items() if key[0] == "Pod"]
@@ -89,7 +94,7 @@ class Ledger:
         return {**found, **{name: allocation for name, (_, allocation) in self.claims.items()}}
 
     def _drop_unused(self, name: str) -> None:
-        if name not in self.claims:
+        if name not in self.claims or name in self.givers:
             return
         standing = [pod for pod in self.pods() if self.place(pod)]
         if not any(name in _claim_names(pod) for pod in standing):
