@@ -184,10 +184,56 @@ def test_a_queue_never_has_more_than_its_limit():
 def test_a_gang_gets_what_it_needs_where_the_limit_does_not_let_all_of_it_in():
     gang = gang_of("g", 5, minimum=2, labels={"fairlead.dev/queue": "small"})
     planner = planner_with(node("a"), queue("small", cpu={"limit": "3"}), *gang)
-    assert len(nodes_of(decide_all(planner))) == 2
+    assert len(nodes_of(decide_all(planner))) == 3
     planner = planner_with(node("a"), queue("small", cpu={"limit": "1"}), *gang)
     (refused,) = decide_all(planner)
     assert "limit" in refused.explanation.sentence
+
+
+def test_within_a_limit_the_lower_priority_leaves_too():
+    labels = {"fairlead.dev/queue": "small"}
+    low = [pod(f"low{i}", labels=labels, bound="a", priority=i) for i in range(3)]
+    planner = planner_with(
+        node("a"), queue("small", cpu={"limit": "3"}), *low, pod("high", cpu="2", labels=labels, priority=100)
+    )
+    (cleared,) = decide_all(planner)
+    assert isinstance(cleared, Cleared)
+    assert cleared.kind == "preemption"
+    assert sorted(p.name for v in cleared.victims for p in v.pods) == ["low0", "low1"]
+    planner.lose(low[0])
+    assert nodes_of(decide_all(planner, NOW_S + 30)) == {}
+    planner.lose(low[1])
+    assert nodes_of(decide_all(planner, NOW_S + 60)) == {"high": "a"}
+
+
+def test_one_gang_that_brings_a_mistake_to_light_does_not_keep_the_others_waiting(monkeypatch):
+    place = planner_module.place_gang
+
+    def stumble(outlook, gang, limits):
+        verdict = place(outlook, gang, limits)
+        if gang.name == "bad":
+            outlook.fleet.mark()
+            raise KeyError("a mistake")
+        return verdict
+
+    monkeypatch.setattr(planner_module, "place_gang", stumble)
+    planner = planner_with(node("a", cpu="2"), pod("bad", priority=9), pod("p"), pod("q"))
+    verdicts = decide_all(planner)
+    assert set(nodes_of(verdicts)) == {"p", "q"}
+    (refused,) = [v for v in verdicts if isinstance(v, Refused)]
+    assert "KeyError" in refused.explanation.sentence
+
+
+def test_where_many_wait_not_all_are_offered_again_with_every_event():
+    planner = planner_with(node("a", cpu="1"), pod("there", bound="a"), *(pod(f"p{i:03}") for i in range(400)))
+    assert len(decide_all(planner)) == 400
+    planner.lose(pod("there", bound="a"))
+    assert nodes_of(decide_all(planner, NOW_S + 20)) == {"p000": "a"}
+    planner.lose(pod("p000"))
+    assert decide_all(planner, NOW_S + 20.01) == []
+    due_s = planner.next_s()
+    assert due_s is not None and NOW_S + 20.01 < due_s <= NOW_S + 21
+    assert len(nodes_of(decide_all(planner, NOW_S + 40))) == 1
 
 
 def test_the_lower_priority_leaves_for_the_higher_and_its_place_is_kept():

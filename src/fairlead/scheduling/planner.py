@@ -10,11 +10,13 @@ of all of them until then.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from fairlead.scheduling.eviction.at_limit import make_room_within_limit
 from fairlead.scheduling.eviction.budgets import Budgets
 from fairlead.scheduling.eviction.bystanders import Bystander, serves, yields
 from fairlead.scheduling.eviction.needs import need_of
@@ -28,7 +30,7 @@ from fairlead.scheduling.gangs.likeness import likeness
 from fairlead.scheduling.gangs.model import Gang
 from fairlead.scheduling.gangs.search import Limits, place_gang
 from fairlead.scheduling.intake import Intake
-from fairlead.scheduling.queues.rights import Right
+from fairlead.scheduling.queues.rights import Ground, Right
 from fairlead.scheduling.roster import Identity
 from fairlead.scheduling.settings import Settings
 from fairlead.scheduling.snapshot import PodView
@@ -36,8 +38,13 @@ from fairlead.scheduling.supply import capacity_of
 from fairlead.scheduling.turns import Turns
 from fairlead.scheduling.verdict import Assignment, Because, Cleared, Explanation, Placed, Refused, Verdict
 
+_LOG = logging.getLogger("fairlead.scheduling")
+
 _PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 10.0
+_FEW: Final = 200
+_OFFERS_PER_S: Final = 4000.0
+"""Where more than a few gangs wait, all of them are offered again no more often than this many a second."""
 _COMMITS: Final = 4096
 """Commits remembered before those are sorted out that the API shows."""
 _MAKES_ROOM: Final = frozenset([Because.NODES, Because.DEVICES, Because.ROOM, Because.TOPOLOGY])
@@ -70,6 +77,7 @@ class Planner:
         # What was refused since something happened last; the gang is kept so that its shapes are.
         self._refused: dict[Hashable, tuple[Gang, Explanation]] = {}
         self._failures: dict[str, int] = {}  # gang key -> how often what was decided for it could not be written
+        self._next_round_s = 0.0  # before which waiting gangs are not all offered again
         self._ask_again_s: float | None = None  # when a guarantee ends that kept others from leaving
         self._told: dict[str, Explanation] = {}  # gang key -> what was said of it last
         self._ready: dict[str, Refused] = {}  # gang key -> what is to be said of it, though it is not its turn
@@ -142,7 +150,7 @@ class Planner:
             if pause is not None and now_s < pause.until_s <= now_s + _LONGEST_PAUSE_S:
                 self._paused[waiting.key] = pause.until_s
                 continue
-            verdict = self._decide(waiting.gang, now_s)
+            verdict = self._decide_guarded(waiting.gang, now_s)
             self._note(waiting.key, verdict, now_s)
             if isinstance(verdict, Refused):
                 if self._told.get(waiting.key) == verdict.explanation:
@@ -156,6 +164,8 @@ class Planner:
         times = [*self._paused.values(), *(each.until_s for each in self.reservations)]
         if self._ask_again_s is not None:
             times.append(self._ask_again_s)
+        if self._stirred != self.intake.stirred:
+            times.append(self._next_round_s)
         return min(times, default=None)
 
     def verdict_of(self, gang: Gang, now_s: float) -> Verdict:
@@ -169,6 +179,19 @@ class Planner:
         """Whatever is put on the fleet inside is taken off again."""
         with self.fleet.trial():
             yield
+
+    def _decide_guarded(self, gang: Gang, now_s: float) -> Verdict:
+        """A mistake that one gang brings to light must not keep all others waiting."""
+        mark = self.fleet.mark()
+        try:
+            verdict = self._decide(gang, now_s)
+        except Exception as error:
+            self.fleet.undo(mark)
+            _LOG.exception("%s cannot be decided about", gang.key)
+            sentence = f"the scheduler failed at it, please report this: {type(error).__name__}: {error}"
+            return Refused(gang, Explanation(Because.CLAIM, sentence))
+        self.fleet.keep(mark)
+        return verdict
 
     def _decide(self, gang: Gang, now_s: float, explains: bool = False) -> Verdict:
         if gang.waits_for:
@@ -186,8 +209,9 @@ class Planner:
     def _place(self, gang: Gang, now_s: float, explains: bool, *, is_first: bool = False) -> Verdict:
         """With the room that is free at the moment; `is_first`: not by the leaving of others."""
         allowed = self._allowed(gang)
-        if isinstance(allowed, Refused):
-            return allowed
+        if isinstance(allowed, Right):
+            cleared = None if is_first else self._make_room_within_limit(gang, allowed, now_s)
+            return cleared or Refused(gang, Explanation(Because.QUOTA, allowed.sentence))
         is_held = gang.key in self.reservations
         memo = None if explains or is_held else self._memo(allowed, is_first)
         if memo is not None and memo in self._refused:
@@ -206,15 +230,25 @@ class Planner:
             self._refused[memo] = allowed, verdict.explanation
         return verdict
 
-    def _allowed(self, gang: Gang) -> Gang | Refused:
-        """What of a gang its queue lets in: all of it, or else what is needed and no more."""
+    def _allowed(self, gang: Gang) -> Gang | Right:
+        """What of a gang its queue lets in: all of it, or what is needed and as many more as there may be. A right that
+        is denied where not even that."""
         right = self._right(gang, gang.pods)
+        if right.is_allowed:
+            return gang
+        needed = need_of(gang).all_pods
+        if not needed or len(needed) == len(gang.pods):
+            return right
+        right = self._right(gang, needed)
         if not right.is_allowed:
-            needed = need_of(gang).all_pods
-            if needed and len(needed) < len(gang.pods):
-                right = self._right(gang, needed)
-                gang = gang.only({pod.uid for pod in needed})
-        return gang if right.is_allowed else Refused(gang, Explanation(Because.QUOTA, right.sentence))
+            return right
+        chosen = list(needed)
+        uids = {pod.uid for pod in needed}
+        for pod in gang.pods:
+            if pod.uid not in uids and self._right(gang, [*chosen, pod]).is_allowed:
+                chosen.append(pod)
+                uids.add(pod.uid)
+        return gang.only(uids)
 
     def _memo(self, gang: Gang, is_first: bool) -> Hashable | None:
         """Equal for gangs that are refused for the same reasons: at the same places, with the same rights."""
@@ -226,6 +260,24 @@ class Planner:
 
     def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
         return self.turns.rules.may_start(self.turns.queue_of(gang), self.turns.demand(pods), gang.is_preemptible)
+
+    def _make_room_within_limit(self, gang: Gang, right: Right, now_s: float) -> Cleared | None:
+        if not self.settings.evicts or right.ground is not Ground.OVER_LIMIT or gang.key in self.reservations:
+            return None
+        needed = need_of(gang).all_pods
+        budgets = Budgets.of_objects(self.intake.budgets.values())
+        return make_room_within_limit(
+            self.outlook,
+            gang.only({pod.uid for pod in needed}),
+            self.turns.queue_of(gang),
+            self.turns.demand(needed),
+            self._candidates(),
+            self.turns.rules,
+            self.turns.eviction_rights(),
+            self.turns.holdings,
+            budgets.tally(),
+            now_s,
+        )
 
     def _make_room(self, gang: Gang, refused: Refused, now_s: float) -> Verdict:
         found = find_room(
@@ -308,6 +360,8 @@ class Planner:
             self.intake.queues_changed = False
             self.turns.set_queues(self.intake.queues, now_s)
             self._supplied = -1
+            for identity in list(self._keys):
+                self._sync_gang(identity)
         expired = self.reservations.expire(now_s)
         has_new = bool(expired)
         for identity in self.roster.take_changed():
@@ -320,13 +374,19 @@ class Planner:
             or is_over
             or (has_new and self.turns.is_stale(now_s))
             or expired
-        ):
+        ) and not now_s < self._next_round_s <= now_s + _LONGEST_PAUSE_S:
+            self._next_round_s = now_s + len(self.turns.backlog) / _OFFERS_PER_S if self._is_long else now_s
             self._ask_again_s = None
             self._stirred = self.intake.stirred
             self._refused.clear()
             self._paused.clear()
             self._tell_capacity()
             self.turns.renew(now_s)
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether so many wait that offering all of them again takes a while."""
+        return len(self.turns.backlog) > _FEW
 
     def _tell_capacity(self) -> None:
         """Queues share what the fleet has, which is counted anew only when it may be different."""

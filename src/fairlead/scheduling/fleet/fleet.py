@@ -106,7 +106,7 @@ class Fleet:
         """Rises whenever a claim gets or loses devices that pods of several shapes may share."""
         self._free_rows: list[int] = []
         self._journal: list[Callable[[], None]] = []
-        self._marks = 0
+        self._marks: list[int] = []  # how long the journal was at each mark that is not used up
 
     # Facts: what the API says. Not undone.
 
@@ -279,18 +279,22 @@ class Fleet:
 
     def mark(self) -> int:
         """A point to go back to."""
-        self._marks += 1
-        return len(self._journal)
+        self._marks.append(len(self._journal))
+        return len(self._marks) - 1
 
     def undo(self, mark: int) -> None:
-        """Back to `mark`, which is used up."""
-        while len(self._journal) > mark:
+        """Back to `mark`, which is used up, as are those made after it."""
+        length = self._marks[mark]
+        while len(self._journal) > length:
             self._journal.pop()()
-        self._end_mark()
+        self.keep(mark)
 
     def keep(self, mark: int) -> None:
-        """Nothing since `mark` is to be undone, unless an earlier mark is gone back to. It is used up."""
-        self._end_mark()
+        """Nothing since `mark` is to be undone, unless an earlier mark is gone back to. It is used up, as are later
+        ones."""
+        del self._marks[mark:]
+        if not self._marks:
+            self._journal.clear()
 
     @contextmanager
     def trial(self) -> Iterator[None]:
@@ -364,11 +368,6 @@ class Fleet:
     def _note(self, inverse: Callable[[], object]) -> None:
         if self._marks:
             self._journal.append(inverse)  # type: ignore[arg-type]
-
-    def _end_mark(self) -> None:
-        self._marks -= 1
-        if not self._marks:
-            self._journal.clear()
 
     def _new_row(self) -> int:
         if self._free_rows:
