@@ -244,3 +244,23 @@ def test_nothing_is_said_of_a_gang_that_is_gone():
     planner.lose(gang[0])
     planner.lose(pod("q"))
     assert [v.gang.name for v in decide_all(planner)] == ["p"]
+
+
+# What others place
+
+
+def test_pods_of_other_schedulers_are_not_moved_as_where_they_would_go_is_not_known():
+    small = {"cpu": "1", "bound": "a", "priority": 0}
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "r", "controller": True}
+
+    def with_owner(each: Pod) -> Pod:
+        body = msgspec.to_builtins(each)
+        body["metadata"]["ownerReferences"] = [owner]
+        return msgspec.convert(body, Pod)
+
+    for scheduler, kinds in (("fairlead", ["consolidation"]), ("default-scheduler", [])):
+        small_one = with_owner(pod("small", scheduler=scheduler, **small))
+        planner = planner_with(node("a", cpu="4"), node("b", cpu="2"), small_one, pod("large", cpu="4"))
+        planner.see(pod("half", cpu="1", bound="b"))
+        verdicts = decide_all(planner)
+        assert [v.kind for v in verdicts if isinstance(v, Cleared)] == kinds

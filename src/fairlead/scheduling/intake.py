@@ -161,6 +161,14 @@ class Intake:
             for member in list(self.roster.members.values()):
                 self._observe_again(member.pod)
 
+    def is_ours(self, uid: str) -> bool:
+        """Whether a pod is one that this scheduler places."""
+        member = self.roster.members.get(uid)
+        return member is not None and self._is_ours(member.pod)
+
+    def _is_ours(self, pod: Pod) -> bool:
+        return (pod.spec.scheduler_name or "default-scheduler") in self.names
+
     def take_back(self, uid: str) -> None:
         """A pod that was decided to stand somewhere does not."""
         self._leave(uid)
@@ -188,8 +196,7 @@ class Intake:
                 self._stand(view)
             self.roster.set(pod, view)
             return
-        ours = (pod.spec.scheduler_name or "default-scheduler") in self.names
-        if not ours or is_done or pod.metadata.is_deleting:
+        if not self._is_ours(pod) or is_done or pod.metadata.is_deleting:
             self._lose_pod(uid)
             return
         known = self.roster.members.get(uid)

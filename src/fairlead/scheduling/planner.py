@@ -303,7 +303,8 @@ class Planner:
         for key, gang in self._running.items():
             known = self._bystanders.get(key)
             if known is None or known.gang is not gang:
-                known = self._bystanders[key] = Bystander(gang, self.turns.queue_of(gang))
+                is_ours = all(self.intake.is_ours(pod.uid) for pod in gang.bound)
+                known = self._bystanders[key] = Bystander(gang, self.turns.queue_of(gang), is_ours)
             found.append(known)
         if len(self._bystanders) > 2 * len(found) + 64:
             self._bystanders = {each.gang.key: each for each in found}

@@ -18,6 +18,8 @@ class Bystander:
     gang: Gang
     queue: str = ""
     """The queue that it runs in, as people know it; the one that the gang names where empty."""
+    is_ours: bool = True
+    """Whether this scheduler places its pods. Where others put theirs when they are made anew is not known."""
     pods: tuple[PodView, ...] = field(init=False)
     """Those that stand and are not leaving already."""
     surplus: tuple[PodView, ...] = field(init=False)
@@ -48,7 +50,7 @@ class Bystander:
 
     def without(self, told: AbstractSet[str]) -> Bystander:
         """The same where pods with these uids are as good as gone."""
-        return Bystander(replace(self.gang, root=_leaving(self.gang.root, told)), self.queue)
+        return Bystander(replace(self.gang, root=_leaving(self.gang.root, told)), self.queue, self.is_ours)
 
     @property
     def holder(self) -> str:

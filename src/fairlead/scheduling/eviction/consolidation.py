@@ -36,7 +36,9 @@ def consolidate(question: Question) -> Cleared | None:
     """Whom to move so that the gang fits; None where that is not enough, or not all would have a place again."""
     movers = _Movers(question.outlook, question.steps)
     reasons = Reasons()
-    units = units_to_move(question, [other for other in question.candidates if movers.may_fit(other)], reasons)
+    units = units_to_move(
+        question, [other for other in question.candidates if other.is_ours and movers.may_fit(other)], reasons
+    )
     if not units.all:
         return None
     plan = find_plan(Case(question, units, reasons, NoLedger, afterwards=movers.place))
