@@ -79,8 +79,10 @@ def pod(
     created: str = "2027-01-01T00:00:00Z",
     bound: str = "",
     scheduler: str = "fairlead",
+    bare: bool = False,
     **spec: Any,
 ) -> Pod:
+    """A pod with a controller, unless it is a bare one."""
     body: dict[str, Any] = {
         "metadata": {
             "name": name, "namespace": namespace, "uid": f"pod-{namespace}-{name}", "creationTimestamp": created,
@@ -92,6 +94,9 @@ def pod(
         },
         "status": {"phase": "Running", "startTime": STARTED} if bound else {"phase": "Pending"},
     }  # fmt: skip
+    if not bare:
+        owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": True}
+        body["metadata"]["ownerReferences"] = [owner]
     if devices:
         body["spec"]["resourceClaims"] = [{"name": "gpus", "resourceClaimTemplateName": "gpus"}]
         body["status"]["resourceClaimStatuses"] = [{"name": "gpus", "resourceClaimName": f"{name}-gpus"}]

@@ -283,9 +283,11 @@ def test_devices_are_counted_as_quotas_count_them() -> None:
 def test_facts_are_read_and_nonsense_counts_as_absent() -> None:
     annotations = {"fairlead.dev/progress": "1.5", "fairlead.dev/cache-warmth": "0.25", "fairlead.dev/work": "batch"}
     found = view(pod(meta={"annotations": annotations}, terminationGracePeriodSeconds=0))
-    assert found.facts == PodFacts(grace_s=0.0, progress=1.0, warmth=0.25, work="batch")
+    assert found.facts == PodFacts(grace_s=0.0, progress=1.0, warmth=0.25, work="batch", comes_back=False)
     nonsense = {"fairlead.dev/progress": "half", "fairlead.dev/cache-warmth": "nan", "fairlead.dev/work": "play"}
-    assert view(pod(meta={"annotations": nonsense})).facts == PodFacts()
+    assert view(pod(meta={"annotations": nonsense})).facts == PodFacts(comes_back=False)
+    owned = {"ownerReferences": [{"kind": "Job", "name": "j", "uid": "j", "controller": True}]}
+    assert view(pod(meta=owned)).facts == PodFacts()
     owner = {"kind": "DaemonSet", "name": "ds", "uid": "ds", "controller": True}
     for fixed in ({"ownerReferences": [owner]}, {"annotations": {"kubernetes.io/config.mirror": "x"}}):
         facts = view(pod(meta=fixed)).facts

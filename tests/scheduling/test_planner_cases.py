@@ -132,6 +132,15 @@ def test_work_that_was_moved_away_does_not_come_back_to_the_same_place():
     assert nodes_of(decide_all(planner, NOW_S + 20)) == {"small-again": other, "large": moved.node}
 
 
+def test_what_nobody_would_make_anew_is_not_moved():
+    planner = planner_with(
+        node("a", cpu="4"), node("b", cpu="4"), pod("small-a", cpu="2", bound="a", bare=True),
+        pod("small-b", cpu="2", bound="b", bare=True), pod("large", cpu="4"),
+    )  # fmt: skip
+    (refused,) = decide_all(planner)
+    assert isinstance(refused, Refused)
+
+
 def test_batch_work_and_serving_do_not_take_turns():
     planner = planner_with(
         node("a", cpu="2"), pod("serves", cpu="2", bound="a", annotations=SERVING),

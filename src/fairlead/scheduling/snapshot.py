@@ -216,6 +216,8 @@ class PodFacts:
     """`fairlead.dev/work`: serving, or batch that yields; "" for neither."""
     is_mirror_or_daemon: bool = False
     """Static pods and those of DaemonSets are never evicted."""
+    comes_back: bool = True
+    """Whether it has a controller, which makes another where it is evicted."""
 
 
 def add(left: Amounts, right: Amounts) -> dict[str, int]:

@@ -158,6 +158,21 @@ def _request(claim: ResourceClaim, name: str) -> Any:
     return next(s for s in request.first_available if s.name == below) if below else request.exactly
 
 
+def count_devices(claim: ResourceClaim, device_class: str) -> int:
+    """What a claim counts for in a quota of a class: of alternatives the dearest, 32 for all, admin access for none."""
+    assert claim.spec.devices is not None
+    total = 0
+    for request in claim.spec.devices.requests:
+        options: list[Any] = [request.exactly] if request.exactly is not None else list(request.first_available)
+        counts = [
+            0 if getattr(each, "admin_access", None) else 32 if each.allocation_mode == "All" else each.count or 1
+            for each in options
+            if each.device_class_name == device_class
+        ]
+        total += max(counts, default=0)
+    return total
+
+
 def _wrong_counts(claim: ResourceClaim, results: Any, there: Offered, node: Node) -> str:
     devices = claim.spec.devices
     assert devices is not None

@@ -97,10 +97,11 @@ class Ledger:
         if name not in self.claims or name in self.givers:
             return
         standing = [pod for pod in self.pods() if self.place(pod)]
-        if not any(name in _claim_names(pod) for pod in standing):
+        if not any(name in claim_names(pod) for pod in standing):
             del self.claims[name]
 
 
-def _claim_names(pod: Pod) -> set[str]:
+def claim_names(pod: Pod) -> set[str]:
+    """Claims that a pod uses; "" where one is not made yet."""
     made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
     return {use.resource_claim_name or made.get(use.name, "") for use in pod.spec.resource_claims}

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 import random
 import sys
 import tempfile
@@ -66,6 +67,7 @@ class Live:
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
         self.processes = Processes(self.folder)
+        self._no_server_s = -math.inf
 
     async def run(self, for_s: float) -> Watch:
         """All of it: churn, rest, and the end of everything. Raises AssertionError for what is wrong."""
@@ -182,8 +184,11 @@ class Live:
 
     def _check(self) -> None:
         assert not self.watch.broken, self.watch.broken
-        dead = self.processes.dead()
-        assert not dead, f"{dead} ended: {self.processes.tail(dead[0])}"
+        for name in self.processes.dead():
+            # A process that finds no API server when it begins may end; whoever supervises it begins it anew.
+            assert time.monotonic() < self._no_server_s + 15, f"{name} ended: {self.processes.tail(name)}"
+            self.count(f"begun anew: {name}")
+            self.processes.start(name)
 
     async def _submit(self) -> None:
         """A pod, or a gang; some of its members come a little later."""
@@ -259,6 +264,8 @@ class Live:
             what = dice.choice(["scheduler", "scheduler", "scheduler", "apiserver", "freeze", "controllers", "second"])
             self.count(f"disturbed: {what}")
             self.watch.disturbed()
+            if what in ("freeze", "apiserver"):
+                self._no_server_s = time.monotonic()
             if what == "freeze":
                 await processes.freeze("apiserver", dice.uniform(0.2, 3.0))
             elif what == "second":

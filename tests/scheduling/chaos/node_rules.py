@@ -49,10 +49,10 @@ def may_stand(pod: Pod, node: Node | None) -> str:
     return ""
 
 
-def overfull(ledger: Ledger, name: str, besides: frozenset[str] = frozenset()) -> str:
-    """What there is too much of on a node; `besides`: uids of pods that count as gone."""
+def overfull(ledger: Ledger, name: str, besides: frozenset[str] = frozenset(), arriving: Iterable[Pod] = ()) -> str:
+    """What there is too much of on a node; `besides`: uids of pods that count as gone; `arriving`: pods that come."""
     node = ledger.node(name)
-    pods = [pod for pod in ledger.on(name) if pod.metadata.uid not in besides]
+    pods = [*(pod for pod in ledger.on(name) if pod.metadata.uid not in besides), *arriving]
     if node is None:
         return ""
     cpu = sum((amount(c.resources.requests["cpu"]) for pod in pods for c in pod.spec.containers), Decimal(0))

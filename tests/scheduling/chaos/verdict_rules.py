@@ -11,10 +11,18 @@ from fairlead.kube.objects import Pod
 from fairlead.kube.objects.devices import Device
 from fairlead.kube.selectors import from_label_selector
 from fairlead.scheduling.verdict import Cleared, Placed
-from scheduling.chaos.device_rules import DeviceKey, Offered, offered, overused, selects, wrong_allocation
-from scheduling.chaos.ledger import Ledger
+from scheduling.chaos.device_rules import (
+    DeviceKey,
+    Offered,
+    count_devices,
+    offered,
+    overused,
+    selects,
+    wrong_allocation,
+)
+from scheduling.chaos.ledger import Ledger, claim_names
 from scheduling.chaos.node_rules import amount, may_stand, overfull, parted
-from scheduling.chaos.objects import DEVICES, HOST
+from scheduling.chaos.objects import DEVICES, GPU, HOST
 from scheduling.chaos.workloads import Fact
 
 
@@ -31,6 +39,8 @@ class Rules:
     """By pod uid."""
     last_seen: dict[DeviceKey, Device] = field(default_factory=dict)
     """Devices as they were last offered by a complete pool."""
+    told: set[str] = field(default_factory=set)
+    """Uids of pods that were told to leave."""
 
     def note_devices(self) -> None:
         self.last_seen.update({key: device for key, (device, _) in offered(self.ledger).devices.items()})
@@ -144,7 +154,9 @@ class Rules:
     def _demand(self, pod: Pod, resource: str) -> Decimal:
         if resource != DEVICES:
             return sum((amount(c.resources.requests[resource]) for c in pod.spec.containers), Decimal(0))
-        return Decimal(0)
+        made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
+        own = [self.ledger.claim(made.get(u.name, "")) for u in pod.spec.resource_claims if not u.resource_claim_name]
+        return sum((Decimal(count_devices(claim, GPU)) for claim in own if claim is not None), Decimal(0))
 
     # Room that others make; the ledger is as before.
 
@@ -228,11 +240,41 @@ class Rules:
             self._that(count <= allowed, cleared, f"{count} of {budget.metadata.name}, which allows {allowed}")
 
     def _check_room(self, cleared: Cleared, gone: set[str]) -> None:
-        """Once those have left that are leaving or told to, the gang's pods fit where they were told to."""
-        known = {pod.metadata.uid: pod for pod in self.ledger.pods()}
-        for uid, name in cleared.nominations.items():
-            pod = known[uid]
-            self._that_not(may_stand(pod, self.ledger.node(name)), cleared, f"{pod.metadata.name} on {name}")
+        """Once those have left that are leaving or told to, and are where they are moved to, the gang's pods fit where
+        they were told to, with the devices that they are to get."""
+        ledger = self.ledger
+        known = {pod.metadata.uid: pod for pod in ledger.pods()}
+        self.told = {uid for uid in self.told if uid in known} | gone
+        besides = self.told | {uid for uid, pod in known.items() if pod.metadata.is_deleting}
+        self._that(
+            {each.pod.uid: each.node for each in cleared.assignments} == cleared.nominations, cleared,
+            "its nominations are not its assignments",
+        )  # fmt: skip
+        # Claims of those that leave are freed, unless others use them.
+        users = {
+            name for uid, pod in known.items() if uid not in besides and ledger.place(pod) for name in claim_names(pod)
+        }
+        allocations = {
+            name: given for name, given in ledger.allocations().items() if name in users or not self._is_used(name)
+        }
+        there, coming = offered(ledger), [*cleared.moves, *cleared.assignments]
+        for each in coming:
+            pod, node = known[each.pod.uid], ledger.node(each.node)
+            self._that_not(may_stand(pod, node), cleared, f"{each.pod.name} on {each.node}")
+            for name, given in each.allocations.items():
+                claim = ledger.claim(name)
+                assert claim is not None and node is not None
+                self._that_not(wrong_allocation(ledger, there, claim, given, node), cleared, f"claim {name}")
+                allocations[name] = given
+                self._that_not(overused(allocations, there, given, self.last_seen), cleared, f"claim {name}")
+        arriving: dict[str, list[Pod]] = {}
+        for each in coming:
+            arriving.setdefault(each.node, []).append(known[each.pod.uid])
+        for name, pods in arriving.items():
+            self._that_not(overfull(ledger, name, frozenset(besides), pods), cleared, name)
+
+    def _is_used(self, name: str) -> bool:
+        return any(name in claim_names(pod) for pod in self.ledger.pods() if self.ledger.place(pod))
 
     # Words
 

@@ -187,7 +187,7 @@ class Cluster:
                 meta["annotations"] = {"fairlead.dev/gang-spec": json.dumps({"min": size})}
             statuses = [{"name": "gpu", "resourceClaimName": claim_name}]
             pod: dict[str, Any] = {
-                "metadata": meta,
+                "metadata": {**meta, "ownerReferences": [{"kind": "Job", "name": "j", "uid": "j", "controller": True}]},
                 "spec": {
                     "schedulerName": "fairlead",
                     "priority": priority,

@@ -90,6 +90,15 @@ def objection(other: Bystander) -> Denial | None:
     return None
 
 
+def fixture(gang: Gang, other: Bystander) -> Denial | None:
+    """What keeps `other` from being moved for `gang` whatever the queues are: a move is a restart."""
+    if any(pod.facts is not None and not pod.facts.comes_back for pod in other.pods):
+        return Denial(Cause.FIXED, "not moved: it has no controller that would make it anew")
+    if serves(other.gang) and not serves(gang):
+        return Denial(Cause.FIXED, "not moved: it serves, and the other does not")
+    return None
+
+
 class BackfillRights:
     """Rights of queues, and above them: serving takes back what batch work has filled.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fairlead.scheduling.eviction.bystanders import Bystander, serves
 from fairlead.scheduling.eviction.cost import price_of
 from fairlead.scheduling.eviction.reasons import Reasons
-from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, objection
+from fairlead.scheduling.eviction.rights import YIELDING, Denial, Right, fixture, objection
 from fairlead.scheduling.fleet.fleet import Fleet
 from fairlead.scheduling.snapshot import PodView
 
@@ -128,7 +128,7 @@ def units_to_move(question: Question, candidates: Iterable[Bystander], reasons: 
     gang, rights, now_s = question.gang, question.rights, question.now_s
 
     def ask(other: Bystander) -> Right | Denial:
-        return objection(other) or rights.to_move(gang, other, now_s)
+        return objection(other) or fixture(gang, other) or rights.to_move(gang, other, now_s)
 
     units = Units(question.outlook.fleet, ask, reasons)
     most = len(gang.pods)

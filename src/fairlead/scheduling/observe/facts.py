@@ -13,7 +13,8 @@ WARMTH: Final = "fairlead.dev/cache-warmth"
 WORK: Final = "fairlead.dev/work"
 _MIRROR: Final = "kubernetes.io/config.mirror"
 _DEFAULT_GRACE_S: Final = 30.0
-_DEFAULT_FACTS: Final = PodFacts()
+_COMMON_FACTS: Final = {facts: facts for facts in (PodFacts(), PodFacts(comes_back=False))}
+"""One object for what is true of most pods."""
 
 
 def pod_facts(pod: Pod) -> PodFacts:
@@ -27,8 +28,9 @@ def pod_facts(pod: Pod) -> PodFacts:
         warmth=_share(annotations.get(WARMTH)),
         work=_work(annotations.get(WORK) or pod.metadata.labels.get(WORK)),
         is_mirror_or_daemon=_MIRROR in annotations or (owner is not None and owner.kind == "DaemonSet"),
+        comes_back=owner is not None,
     )
-    return _DEFAULT_FACTS if facts == _DEFAULT_FACTS else facts
+    return _COMMON_FACTS.get(facts, facts)
 
 
 def _share(text: str | None) -> float | None:
