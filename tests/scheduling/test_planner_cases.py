@@ -132,6 +132,18 @@ def test_work_that_was_moved_away_does_not_come_back_to_the_same_place():
     assert nodes_of(decide_all(planner, NOW_S + 20)) == {"small-again": other, "large": moved.node}
 
 
+def test_a_pod_that_is_stuck_is_not_waited_for():
+    going = pod("going", cpu="2", bound="a")
+    late = replace(going, metadata=replace(going.metadata, deletion_timestamp=format_time(NOW_S - 300)))
+    planner = planner_with(node("a", cpu="4"), late, pod("low", cpu="2", bound="a"), pod("high", cpu="2", priority=9))
+    (cleared,) = decide_all(planner)
+    assert [p.name for v in cleared.victims for p in v.pods] == ["low"]
+    soon = replace(going, metadata=replace(going.metadata, deletion_timestamp=format_time(NOW_S + 30)))
+    planner = planner_with(node("a", cpu="4"), soon, pod("low", cpu="2", bound="a"), pod("high", cpu="2", priority=9))
+    (cleared,) = decide_all(planner)
+    assert cleared.kind == "leaving"
+
+
 def test_what_nobody_would_make_anew_is_not_moved():
     planner = planner_with(
         node("a", cpu="4"), node("b", cpu="4"), pod("small-a", cpu="2", bound="a", bare=True),

@@ -187,6 +187,8 @@ class PodView:
     """The node that was cleared for it."""
     is_leaving: bool = False
     """Whether it is being deleted: it still takes its place, but not for long."""
+    leaves_by_s: float | None = None
+    """When its grace period ends; None where it is not being deleted. Later it is stuck, and nobody knows for how long."""
     started_s: float | None = None
     """When it began to run."""
     may_preempt: bool = True

@@ -222,7 +222,7 @@ class Rules:
             started = [
                 parse_time(pod.status.start_time)
                 for pod in self.ledger.pods()
-                if self.fact_of(pod.metadata.uid) is fact and pod.status.start_time and not pod.metadata.is_deleting
+                if pod.metadata.uid in {each.uid for each in victims.gang.bound} and pod.status.start_time and not pod.metadata.is_deleting
                 and pod.status.phase == "Running"
             ]  # fmt: skip
             serves = cleared.gang.pods[0].labels.get("fairlead.dev/work") == "serving"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 from fairlead.scheduling.eviction.bystanders import Bystander
 from fairlead.scheduling.eviction.reservations import is_stand_in
 from fairlead.scheduling.fleet.fleet import Fleet, Standing
 from fairlead.scheduling.snapshot import PodView
+
+_STUCK_S: Final = 60.0
 
 
 def staying(candidates: Sequence[Bystander], told: AbstractSet[str]) -> Sequence[Bystander]:
@@ -25,13 +28,16 @@ def staying(candidates: Sequence[Bystander], told: AbstractSet[str]) -> Sequence
     return found
 
 
-def leaving_pods(fleet: Fleet, candidates: Iterable[Bystander], told: AbstractSet[str]) -> list[PodView]:
+def leaving_pods(fleet: Fleet, candidates: Iterable[Bystander], told: AbstractSet[str], now_s: float) -> list[PodView]:
     """Pods whose leaving may be of use. Left out are those of nodes that nobody else can leave and where all that they
-    give up is held for others: after a reclaim on a large scale that is most of them."""
+    give up is held for others: after a reclaim on a large scale that is most of them; and pods that should have been
+    gone for a minute (a finalizer, a node that does not answer): nobody knows when they will be."""
     by_row: dict[int, list[PodView]] = {}
     for uid, standing in fleet.pods.items():
-        if standing.pod.is_leaving or uid in told:
-            by_row.setdefault(standing.row, []).append(standing.pod)
+        pod = standing.pod
+        is_stuck = pod.leaves_by_s is not None and now_s > pod.leaves_by_s + _STUCK_S
+        if (pod.is_leaving and not is_stuck) or uid in told:
+            by_row.setdefault(standing.row, []).append(pod)
     if not by_row:
         return []
     pods = fleet.pods

@@ -71,7 +71,7 @@ def find_room(
         return NoRoom(f"{gang.key} {gang.waits_for}")
     fleet = outlook.fleet
     candidates = staying(candidates, told)
-    leaving = leaving_pods(fleet, candidates, told)
+    leaving = leaving_pods(fleet, candidates, told, now_s)
     standing = (fleet.pods[uid].pod for uid in told if uid in fleet.pods)
     disrupted = budgets.counted(pod for pod in standing if not pod.is_leaving)
     try:

@@ -82,6 +82,7 @@ class Observer:
             node=spec.node_name,
             nominated=pod.status.nominated_node_name,
             is_leaving=meta.is_deleting,
+            leaves_by_s=_time(pod, "metadata.deletionTimestamp", meta.deletion_timestamp),
             started_s=_time(pod, "status.startTime", pod.status.start_time),
             may_preempt=spec.preemption_policy != "Never",
             facts=pod_facts(pod),
