@@ -188,7 +188,7 @@ class PodView:
     is_leaving: bool = False
     """Whether it is being deleted: it still takes its place, but not for long."""
     leaves_by_s: float | None = None
-    """When its grace period ends; None where it is not being deleted. Later it is stuck, and nobody knows for how long."""
+    """When its grace period ends; None where it is not being deleted. Later than that it is stuck."""
     started_s: float | None = None
     """When it began to run."""
     may_preempt: bool = True

@@ -219,12 +219,9 @@ class Rules:
             spec = queues.get(fact.queue) if fact is not None else None
             if not spec or "nonsense" in str(spec) or spec.get("parent") or not spec.get("preemptMinRuntimeSeconds"):
                 continue
-            started = [
-                parse_time(pod.status.start_time)
-                for pod in self.ledger.pods()
-                if pod.metadata.uid in {each.uid for each in victims.gang.bound} and pod.status.start_time and not pod.metadata.is_deleting
-                and pod.status.phase == "Running"
-            ]  # fmt: skip
+            members = {pod.uid for pod in victims.gang.bound}
+            running = [p for p in self.ledger.pods() if p.metadata.uid in members and p.status.phase == "Running"]
+            started = [parse_time(p.status.start_time) for p in running if not p.metadata.is_deleting]
             serves = cleared.gang.pods[0].labels.get("fairlead.dev/work") == "serving"
             if started and min(started) <= now_s and not serves:
                 until_s = min(started) + spec["preemptMinRuntimeSeconds"]
