@@ -264,3 +264,14 @@ def test_pods_of_other_schedulers_are_not_moved_as_where_they_would_go_is_not_kn
         planner.see(pod("half", cpu="1", bound="b"))
         verdicts = decide_all(planner)
         assert [v.kind for v in verdicts if isinstance(v, Cleared)] == kinds
+
+
+def test_a_limit_that_is_lowered_holds_at_once_even_if_the_next_round_is_later():
+    labels = {"fairlead.dev/queue": "q"}
+    planner = planner_with(node("a"), queue("q", cpu={"limit": "20"}), pod("first", labels=labels))
+    assert nodes_of(decide_all(planner)) == {"first": "a"}
+    planner.see(queue("q", cpu={"limit": "1"}))
+    planner.see(pod("second", labels=labels))
+    # The clock was set back: the last round seems to lie ahead.
+    (refused,) = decide_all(planner, NOW_S - 5)
+    assert refused.explanation.because is Because.QUOTA

@@ -361,6 +361,8 @@ class Planner:
             self.intake.queues_changed = False
             self.turns.set_queues(self.intake.queues, now_s)
             self._supplied = -1
+            # What queues may do is told by the tree that was: another round, however soon.
+            self._next_round_s = now_s
             for identity in list(self._keys):
                 self._sync_gang(identity)
         expired = self.reservations.expire(now_s)

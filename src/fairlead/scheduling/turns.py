@@ -97,6 +97,7 @@ class Turns:
             self.put(place.gang)
         for gang, pods in self._promised.values():
             self.holdings.promise(gang.key, self.queue_of(gang), self.demand(pods))
+        self._rules = Rights(self.tree, self.shares, self.holdings)
 
     def resources(self) -> set[str]:
         """The resources that queues speak of."""

@@ -16,7 +16,7 @@ from fairlead.kube.objects.nodes import Taint
 from fairlead.kube.objects.pods import PodResourceClaimStatus
 from scheduling.chaos import objects
 from scheduling.chaos.objects import GPU, NIC, RACK, ZONE, device
-from scheduling.chaos.truth import Truth
+from scheduling.chaos.truth import Truth, key_of
 from scheduling.chaos.workloads import Fact, Made, Workshop
 
 DONE: Final = ("Succeeded", "Failed")
@@ -98,6 +98,8 @@ class Cluster:
             self.facts[pod.metadata.uid] = made.fact
         for obj in made.others:
             self.truth.put(obj)
+            if key_of(obj)[0] != "ResourceClaim":
+                made.fact.described_by[key_of(obj)] = obj
         self.unmade.extend(made.pods)
         self.make_rest()
 

@@ -178,7 +178,7 @@ class Live:
                     await self._publish(f"n{self.dice.randrange(self.nodes)}", generation, missing, tainted)
                 else:
                     await self.dice.choices(choices, weights)[0]()
-            self.watch.check_gangs()
+            self.watch.check_now()
             self._check()
             await asyncio.sleep(self.dice.choice([0.0, 0.01, 0.05, 0.2]))
 
@@ -358,6 +358,7 @@ class Live:
         return True
 
     async def _is_at_rest(self) -> bool:
+        self._check()
         is_still = all(
             p.status.phase in ("Running", "Pending") and not p.metadata.is_deleting for p in self.watch.pods.store
         )

@@ -34,7 +34,11 @@ class Watch:
     """Whether two schedulers are, or were a moment ago, at work: nothing keeps them from filling a node twice."""
     gangs: dict[str, int] = field(default_factory=dict)
     """Gang name -> how many of its pods have to stand."""
-    _holders: dict[Device, str] = field(default_factory=dict)
+    _holders: dict[Device, dict[str, str]] = field(default_factory=dict)
+    """Uids and names of claims."""
+    _twice: dict[Device, float] = field(default_factory=dict)
+    """Since when more than one claim holds a device."""
+    _relists: int = 1
     _shares: dict[str, dict[Device, int]] = field(default_factory=dict)
     _held: dict[str, set[Device]] = field(default_factory=dict)
     _partial: dict[str, float] = field(default_factory=dict)
@@ -48,6 +52,7 @@ class Watch:
     def disturbed(self) -> None:
         """Whoever was at work on a gang begins anew."""
         self._partial.clear()
+        self._twice = dict.fromkeys(self._twice, time.monotonic())
 
     # Claims
 
@@ -67,10 +72,17 @@ class Watch:
                 if total > 40:
                     self.broken.append(f"{total}Gi of device {device} are given out")
                 continue
-            holder = self._holders.get(device)
-            if holder is not None:
-                self.broken.append(f"device {device} is held by claims {holder} and {name} ({claim.metadata.name})")
-            self._holders[device] = name
+            others = self._holders.setdefault(device, {})
+            if others:
+                self.counts["devices given out twice"] += 1
+                self._twice.setdefault(device, time.monotonic())
+                # Of two schedulers the later one sees it before it binds, and gives back. A list that comes anew tells
+                # of claims in no order.
+                if not self.several and self.claims.relists == self._relists:
+                    self.broken.append(
+                        f"device {device} is held by {sorted(others.values())} and {claim.metadata.name}"
+                    )
+            others[name] = claim.metadata.name
             self._held.setdefault(name, set()).add(device)
             if device[1] in CUTS:
                 taken = sum(CUTS.get(held, 0) for pool, held in self._holders if pool == device[0])
@@ -83,8 +95,12 @@ class Watch:
     def _let_go(self, name: str) -> None:
         self._shares.pop(name, None)
         for device in self._held.pop(name, ()):
-            if self._holders.get(device) == name:
+            holders = self._holders[device]
+            holders.pop(name, None)
+            if not holders:
                 del self._holders[device]
+            if len(holders) < 2:
+                self._twice.pop(device, None)
 
     # Pods
 
@@ -102,9 +118,16 @@ class Watch:
         if cpu > CPU_OF_NODE:
             self.broken.append(f"{cpu} cpu on {new.spec.node_name}: {sorted(p.metadata.name for p in on)}")
 
-    def check_gangs(self) -> None:
-        """Call now and then: gangs of which a part stands for too long."""
+    def check_now(self) -> None:
+        """Call now and then: devices that two pods have got, gangs of which a part stands for too long."""
         now_s = time.monotonic()
+        self._relists = self.claims.relists
+        for device, since_s in self._twice.items():
+            users = [name for uid, name in self._holders[device].items() if self._is_in_use(uid)]
+            if len(users) > 1 or now_s - since_s > PARTIAL_S:
+                self.broken.append(
+                    f"device {device} is held by {sorted(self._holders[device].values())}, used by {users}"
+                )
         standing: Counter[str] = Counter()
         for pod in self.pods.store:
             gang = pod.metadata.labels.get("fairlead.dev/gang", "")
@@ -115,6 +138,13 @@ class Watch:
         for gang, since_s in self._partial.items():
             if now_s - since_s > PARTIAL_S:
                 self.broken.append(f"{standing[gang]} of {self.gangs[gang]} pods of gang {gang} stand for too long")
+
+    def _is_in_use(self, uid: str) -> bool:
+        """Whether a claim is reserved for a pod that has a node."""
+        consumers = {
+            c.uid for claim in self.claims.store if claim.metadata.uid == uid for c in claim.status.reserved_for
+        }
+        return any(pod.metadata.uid in consumers and pod.spec.node_name and not is_done(pod) for pod in self.pods.store)
 
     def leaks(self) -> list[str]:
         """What is held for nobody, in a state of rest."""

@@ -92,7 +92,8 @@ class Rules:
     def _is_mixed(self, fact: Fact) -> bool:
         """Whether pods of another gang that had the name before are still thought to be there."""
         facts = {id(f) for pod in self.ledger.pods() if (f := self.fact_of(pod.metadata.uid)) and f.name == fact.name}
-        return len(facts) > 1
+        told = self.ledger.truth.told
+        return len(facts) > 1 or any(told.get(key) is not obj for key, obj in fact.described_by.items())
 
     def _check_gang(self, placed: Placed, fact: Fact) -> None:
         members = [pod for pod in self.ledger.pods() if self.fact_of(pod.metadata.uid) is fact]
@@ -205,8 +206,10 @@ class Rules:
 
     def _check_rank(self, cleared: Cleared, now_s: float) -> None:
         """Preemption is for the more important of one queue, after the time that the queue guarantees."""
+        serves = cleared.gang.pods[0].labels.get("fairlead.dev/work") == "serving"
         for victims in cleared.victims:
-            if cleared.kind != "preemption":
+            yields = all(pod.labels.get("fairlead.dev/work") == "batch" for pod in victims.pods)
+            if cleared.kind != "preemption" or (serves and yields):
                 continue
             self._that(
                 victims.gang.priority < cleared.gang.priority, cleared,
@@ -222,7 +225,6 @@ class Rules:
             members = {pod.uid for pod in victims.gang.bound}
             running = [p for p in self.ledger.pods() if p.metadata.uid in members and p.status.phase == "Running"]
             started = [parse_time(p.status.start_time) for p in running if not p.metadata.is_deleting]
-            serves = cleared.gang.pods[0].labels.get("fairlead.dev/work") == "serving"
             if started and min(started) <= now_s and not serves:
                 until_s = min(started) + spec["preemptMinRuntimeSeconds"]
                 self._that(now_s >= until_s, cleared, f"{victims.gang.key} is within its min-runtime")

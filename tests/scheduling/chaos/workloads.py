@@ -12,6 +12,7 @@ from fairlead.clock import format_time
 from fairlead.kube.objects import Pod
 from scheduling.chaos import objects
 from scheduling.chaos.objects import HOST, QUEUE, RACK, ZONE, request
+from scheduling.chaos.truth import Key
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Fact:
     """Pod uid -> group."""
     is_single: bool = False
     queue: str = ""
+    described_by: dict[Key, Any] = field(default_factory=dict)
+    """The objects that describe it, as they were made."""
 
 
 @dataclass
