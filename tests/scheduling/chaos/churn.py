@@ -169,7 +169,7 @@ class Churn:
         self._tell(all_=True)
         while self.writes.under_way or self.writes.leaving:
             self.writes.step(may_fail=False)
-        self._tell(all_=True)
+            self._tell(all_=True)
         if not self.compares:
             return
         fresh = planner_afresh(self.planner, self.truth.told, self.dice)

@@ -112,6 +112,11 @@ class Writes:
 
     def _bind(self, write: Write, may_fail: bool) -> None:
         bindings = write.placed.assignments
+        if any(
+            ("ResourceClaim", users[0].namespace, name) in self.cluster.truth.late for name, _, users in write.claims
+        ):
+            # As the live side does: nothing is bound before the watch has shown what was written.
+            return
         refused = [each for each in bindings if not self._may_bind(each.pod, each.node)]
         if refused:
             # As the live side does: nobody is bound whose gang is known not to come together.
