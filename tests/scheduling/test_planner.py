@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from fairlead.kube.objects.devices import AllocationResult
 from fairlead.scheduling import planner as planner_module
 from fairlead.scheduling.verdict import Because, Cleared, Placed, Refused
 from scheduling.planner_objects import (
@@ -106,6 +107,17 @@ def test_a_pod_waits_for_its_claim_and_says_so():
     assert "p-gpus" in verdict.explanation.sentence
     planner.see(claim("p"))
     assert nodes_of(decide_all(planner)) == {"p": "b"}
+
+
+def test_a_claim_that_somebody_else_allocates_lets_its_pod_go_there():
+    mine = claim("mine", shared=True)
+    planner = planner_with(node("a"), node("b"), mine, pod("p", shared_claim="mine"))
+    (refused,) = decide_all(planner)
+    assert refused.explanation.because is Because.CLAIM
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["b"]}]}
+    allocation = msgspec.convert({"nodeSelector": {"nodeSelectorTerms": [term]}}, AllocationResult)
+    planner.see(replace(mine, status=replace(mine.status, allocation=allocation)))
+    assert nodes_of(decide_all(planner, NOW_S + 20)) == {"p": "b"}
 
 
 def test_what_could_not_be_written_is_decided_anew():

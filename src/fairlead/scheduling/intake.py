@@ -336,10 +336,13 @@ class Intake:
         key = _key(claim)
         before = self.claims.get(key)
         self.claims[key] = claim
+        state = self.fleet.claims.get(key)
+        is_decided = state is not None and state.allocation is not None
         self.fleet.set_claim(claim)
         had = before is not None and before.status.allocation is not None
         has = claim.status.allocation is not None
-        if had and not has:
+        if (had and not has) or (has and not is_decided):
+            # Devices are free again, or somebody else has found some for it.
             self.stirred += 1
         if before is None:
             self._look_again(key)
