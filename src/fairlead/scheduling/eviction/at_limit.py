@@ -83,8 +83,7 @@ def _proven(outlook: Outlook, gang: Gang, victims: Sequence[Bystander], now_s: f
     told = tuple(
         Victims(
             each.gang, each.pods, True, each.price.at(now_s),
-            f"makes room for {gang.key} within the limit of queue {each.queue}: "
-            f"its priority {each.gang.priority} is below {gang.priority}",
+            f"makes room for {gang.key} within the limit of queue {each.queue}, of which it has the lesser claim",
         )
         for each in victims
     )  # fmt: skip
