@@ -319,6 +319,18 @@ def test_a_node_that_comes_back_has_its_pods():
     assert isinstance(verdict, Refused)
 
 
+def test_a_row_that_a_pod_left_on_trial_is_nobody_elses():
+    planner = planner_with(node("a", cpu="2"), pod("p", cpu="2", bound="a"))
+    fleet = planner.fleet
+    row = fleet.row_of["a"]
+    fleet.remove_node("a")
+    mark = fleet.mark()
+    fleet.lift("pod-default-p")
+    planner.see(node("b", cpu="2"))
+    fleet.undo(mark)
+    assert fleet.pods["pod-default-p"].row == row != fleet.row_of["b"]
+
+
 def test_a_pod_and_a_group_of_one_name_do_not_mix():
     planner = planner_with(node("a", cpu="4"), pod("g"), *gang_of("g", 2))
     assert set(nodes_of(decide_all(planner))) == {"g", "g-0", "g-1"}

@@ -361,7 +361,8 @@ class Fleet:
             if not users:
                 del self.users[pod.namespace, name]
         self.log.append(Change(row, pod.shape, -1))
-        if self.nodes[row] is None and not self.on[row]:
+        # On trial the pod may come back to the row.
+        if self.nodes[row] is None and not self.on[row] and not self._marks:
             self._free_rows.append(row)
         return standing
 
