@@ -261,11 +261,13 @@ class Planner:
     def _right(self, gang: Gang, pods: Sequence[PodView]) -> Right:
         return self.turns.rules.may_start(self.turns.queue_of(gang), self.turns.demand(pods), gang.is_preemptible)
 
+    def _budgets(self) -> Budgets:
+        return Budgets.of_objects(self.intake.budgets.values())
+
     def _make_room_within_limit(self, gang: Gang, right: Right, now_s: float) -> Cleared | None:
         if not self.settings.evicts or right.ground is not Ground.OVER_LIMIT or gang.key in self.reservations:
             return None
         needed = need_of(gang).all_pods
-        budgets = Budgets.of_objects(self.intake.budgets.values())
         return make_room_within_limit(
             self.outlook,
             gang.only({pod.uid for pod in needed}),
@@ -275,7 +277,7 @@ class Planner:
             self.turns.rules,
             self.turns.eviction_rights(),
             self.turns.holdings,
-            budgets.tally(),
+            self._budgets().tally(),
             now_s,
         )
 
@@ -285,7 +287,7 @@ class Planner:
             gang,
             self._candidates(),
             self.turns.eviction_rights(),
-            Budgets.of_objects(self.intake.budgets.values()),
+            self._budgets(),
             now_s,
             EvictionLimits(),
             self.reservations.told,

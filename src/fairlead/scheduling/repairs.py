@@ -12,7 +12,7 @@ from fairlead.clock import SYSTEM, Clock
 from fairlead.kube.informer import Handler, Informer
 from fairlead.kube.objects import Node, Pod, ResourceClaim
 from fairlead.kube.objects.devices import DeviceTaintRule, ResourceSlice
-from fairlead.scheduling.commit.claim_edits import results_of
+from fairlead.scheduling.allocations import results_of
 from fairlead.scheduling.commit.evictor import Leaving
 from fairlead.scheduling.commit.order import stands
 from fairlead.scheduling.gangs.model import Gang

@@ -15,9 +15,9 @@ import msgspec
 from fairlead.kube.objects.devices import (
     DELETE_PROTECTION,
     AllocationResult,
-    DeviceRequestAllocationResult,
     ResourceClaim,
 )
+from fairlead.scheduling.allocations import gives_same
 from fairlead.scheduling.commit.faults import CommitFailedError
 
 Patch = dict[str, Any]
@@ -89,19 +89,6 @@ def departure(claim: ResourceClaim, uids: Collection[str], frees: AllocationResu
     if is_free:
         status |= {"allocation": None, "devices": None}
     return _of_version(claim, status)
-
-
-def gives_same(one: AllocationResult, other: AllocationResult) -> bool:
-    """Whether two allocations give the same devices, whatever defaults the server has added."""
-    return [_identity(r) for r in results_of(one)] == [_identity(r) for r in results_of(other)]
-
-
-def results_of(allocation: AllocationResult | None) -> Sequence[DeviceRequestAllocationResult]:
-    return allocation.devices.results if allocation is not None and allocation.devices is not None else ()
-
-
-def _identity(result: DeviceRequestAllocationResult) -> tuple[str, str, str, str, str]:
-    return result.request, result.driver, result.pool, result.device, result.share_id
 
 
 def _entry(consumer: Consumer) -> Patch:

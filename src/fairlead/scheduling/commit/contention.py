@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fairlead.kube.informer import Handler, Informer
 from fairlead.kube.objects.devices import ResourceClaim
-from fairlead.scheduling.commit.claim_edits import results_of
+from fairlead.scheduling.allocations import results_of
 from fairlead.scheduling.commit.claim_writer import ClaimRef
 
 DeviceKey = tuple[str, str, str]

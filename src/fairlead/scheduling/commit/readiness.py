@@ -8,7 +8,7 @@ from fairlead.clock import format_time
 from fairlead.kube.objects import PersistentVolumeClaim
 from fairlead.kube.objects.devices import AllocationResult, ResourceClaim
 from fairlead.kube.objects.meta import is_condition_true
-from fairlead.scheduling.commit.claim_edits import results_of
+from fairlead.scheduling.allocations import results_of
 from fairlead.scheduling.commit.faults import CommitFailedError
 
 SELECTED_NODE: Final = "volume.kubernetes.io/selected-node"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from fairlead.scheduling.eviction.budgets import BudgetTally
 from fairlead.scheduling.eviction.bystanders import Bystander
+from fairlead.scheduling.eviction.outcome import nominations_of
 from fairlead.scheduling.eviction.rights import Denial, Rights, objection
 from fairlead.scheduling.fleet.options import Outlook
 from fairlead.scheduling.gangs.model import Gang
@@ -87,6 +88,5 @@ def _proven(outlook: Outlook, gang: Gang, victims: Sequence[Bystander], now_s: f
         )
         for each in victims
     )  # fmt: skip
-    nominations = {assignment.pod.uid: assignment.node for assignment in placed.assignments}
     why = f"{names} give way for {gang.key} within the queue's limit"
-    return Cleared(gang, told, nominations, "preemption", (), why, placed.assignments)
+    return Cleared(gang, told, nominations_of(placed.assignments), "preemption", (), why, placed.assignments)

@@ -20,7 +20,7 @@ def cleared_by(gang: Gang, plan: Plan, units: Units) -> Cleared:
     one, many = ("moves", "move") if kind == "consolidation" else ("gives way", "give way")
     count, pods = len(victims), plan.rank.pods
     why = f"{count} gang{_s(count)} ({pods} pod{_s(pods)}) {one if count == 1 else many} for {gang.key}"
-    return Cleared(gang, victims, _nominations(plan.assignments), kind, plan.moves, why, plan.assignments)
+    return Cleared(gang, victims, nominations_of(plan.assignments), kind, plan.moves, why, plan.assignments)
 
 
 def cleared_by_waiting(gang: Gang, placed: Placed, leaving: Sequence[PodView]) -> Cleared:
@@ -28,7 +28,7 @@ def cleared_by_waiting(gang: Gang, placed: Placed, leaving: Sequence[PodView]) -
     nodes = {assignment.node for assignment in placed.assignments}
     count = sum(1 for pod in leaving if pod.node in nodes)
     why = f"waits for {count} pod{_s(count)} that {'is' if count == 1 else 'are'} leaving"
-    return Cleared(gang, (), _nominations(placed.assignments), "leaving", (), why, placed.assignments)
+    return Cleared(gang, (), nominations_of(placed.assignments), "leaving", (), why, placed.assignments)
 
 
 def _victims(gang: Gang, plan: Plan, units: Units) -> tuple[Victims, ...]:
@@ -47,7 +47,8 @@ def _victims(gang: Gang, plan: Plan, units: Units) -> tuple[Victims, ...]:
     )
 
 
-def _nominations(assignments: Iterable[Assignment]) -> dict[str, str]:
+def nominations_of(assignments: Iterable[Assignment]) -> dict[str, str]:
+    """Pod uid -> node."""
     return {assignment.pod.uid: assignment.node for assignment in assignments}
 
 

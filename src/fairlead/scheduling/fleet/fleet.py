@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fairlead.kube.objects.devices import AllocationResult, ResourceClaim
+from fairlead.scheduling.allocations import gives_same
 from fairlead.scheduling.fleet.device_book import DeviceBook, Offer, Refusal, Wants
 from fairlead.scheduling.snapshot import Amounts, HostPort, NodeView, PodView, Shape
 
@@ -144,7 +145,7 @@ class Fleet:
         state.claim = claim
         shown = claim.status.allocation
         if shown is not None:
-            if state.allocation is None or not _is_same(state.allocation, shown):
+            if state.allocation is None or not gives_same(state.allocation, shown):
                 self._set_allocation(state, shown)
             state.is_written = True
         elif state.is_written:
@@ -383,12 +384,3 @@ class Fleet:
 def _count(into: dict[str, int], amounts: Amounts, sign: int) -> None:
     for name, amount in amounts.items():
         into[name] = into.get(name, 0) + sign * amount
-
-
-def _is_same(one: AllocationResult, other: AllocationResult) -> bool:
-    """Whether two allocations give the same devices, whatever defaults the server has added."""
-    left = one.devices.results if one.devices is not None else ()
-    right = other.devices.results if other.devices is not None else ()
-    return [(r.request, r.driver, r.pool, r.device, r.share_id) for r in left] == [
-        (r.request, r.driver, r.pool, r.device, r.share_id) for r in right
-    ]
