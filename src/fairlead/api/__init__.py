@@ -5,6 +5,7 @@ Also the CRDs of standards that Fairlead speaks and a bare cluster lacks (Infere
 
 from fairlead.api.crds import all_crds, is_outdated
 from fairlead.api.inference_pool import INFERENCE_POOLS, InferencePool, InferencePoolSpec
+from fairlead.api.model_adapter import MODEL_ADAPTERS, ModelAdapter
 from fairlead.api.model_service import (
     GROUP,
     MODEL_SERVICES,
@@ -15,16 +16,24 @@ from fairlead.api.model_service import (
     ModelServiceStatus,
 )
 from fairlead.api.queue import QUEUES, Queue, QueueResource, QueueSpec, QueueStatus
+from fairlead.api.role_scale import ROLE_SCALES, RoleScale
+from fairlead.api.serving_runtime import SERVING_RUNTIMES, ServingRuntime
+from fairlead.api.traffic_report import TRAFFIC_REPORTS, TrafficReport
 
 __all__ = [
     "GROUP",
     "INFERENCE_POOLS",
+    "MODEL_ADAPTERS",
     "MODEL_SERVICES",
     "QUEUES",
+    "ROLE_SCALES",
+    "SERVING_RUNTIMES",
+    "TRAFFIC_REPORTS",
     "VERSION",
     "InferencePool",
     "InferencePoolSpec",
     "Model",
+    "ModelAdapter",
     "ModelService",
     "ModelServiceSpec",
     "ModelServiceStatus",
@@ -32,6 +41,9 @@ __all__ = [
     "QueueResource",
     "QueueSpec",
     "QueueStatus",
+    "RoleScale",
+    "ServingRuntime",
+    "TrafficReport",
     "all_crds",
     "is_outdated",
 ]

@@ -12,8 +12,13 @@ from typing import Any
 import yaml
 
 from fairlead.api import queue
-from fairlead.api.model_service import GROUP, MAX_NAME_LENGTH, VERSION, ModelServiceSpec, ModelServiceStatus
+from fairlead.api.kind import GROUP, VERSION, Kind
+from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec, ModelAdapterStatus
+from fairlead.api.model_service import MAX_NAME_LENGTH, ModelService, ModelServiceSpec, ModelServiceStatus
+from fairlead.api.role_scale import RoleScale, RoleScaleSpec, RoleScaleStatus
+from fairlead.api.serving_runtime import ServingRuntime, ServingRuntimeSpec
 from fairlead.api.structural import QUANTITY, openapi_schema
+from fairlead.api.traffic_report import TrafficReport
 
 Json = dict[str, Any]
 
@@ -24,7 +29,10 @@ DIGEST = "fairlead.dev/definition-digest"
 
 def all_crds() -> list[Json]:
     """Every CRD, ready to be applied; callers own the result."""
-    crds = [_model_service(), _queue(), *_standards()]
+    crds = [
+        _model_service(), _serving_runtime(), _model_adapter(), _role_scale(), _traffic_report(), _queue(),
+        *_standards(),
+    ]  # fmt: skip
     for crd in crds:
         digest = hashlib.sha256(json.dumps(crd["spec"], sort_keys=True).encode()).hexdigest()[:16]
         crd["metadata"].setdefault("annotations", {})[DIGEST] = digest
@@ -39,66 +47,136 @@ def is_outdated(stored: Mapping[str, Any], crd: Mapping[str, Any]) -> bool:
 
 def _model_service() -> Json:
     spec = openapi_schema(ModelServiceSpec)
-    spec["properties"]["resources"]["properties"] = {
+    for workload in (spec, spec["properties"]["roles"]["items"]):
+        _quantities(workload)
+    rules = [
+        {
+            "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
+            "message": f"metadata.name may have at most {MAX_NAME_LENGTH} characters: replicas are named after it",
+        },
+        {
+            "rule": "!self.metadata.name.contains('.')",
+            "message": "metadata.name must be a DNS label (no dots): replicas are named after it",
+        },
+        {
+            "rule": "self.spec.runtime != 'vllm' || (has(self.spec.model.source) && self.spec.model.source != '')",
+            "message": "runtime vllm needs a model source: a folder or a URL such as hf://org/name",
+            "fieldPath": ".spec.model.source",
+        },
+    ]
+    columns = [
+        ("Model", "string", ".spec.model.name"),
+        ("Runtime", "string", ".status.runtime"),
+        ("Desired", "integer", ".spec.replicas"),
+        ("Ready", "integer", ".status.readyReplicas"),
+        ("Updated", "integer", ".status.updatedReplicas"),
+        ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+        ("Rollout", "string", ".status.rollout.phase"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    return _own(ModelService, "ms", spec, ModelServiceStatus, columns, rules, scale=True)
+
+
+def _quantities(workload: Json) -> None:
+    """Resources are quantities, which the structs keep as texts."""
+    workload["properties"]["resources"]["properties"] = {
         side: {"type": "object", "additionalProperties": QUANTITY, "description": f"Resource name to {side[:-1]}."}
         for side in ("requests", "limits")
     }
-    schema = {
-        "type": "object",
-        "description": "A model served by a number of equal engines behind the gateway.",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-            "status": openapi_schema(ModelServiceStatus),
-        },
-        "x-kubernetes-validations": [
-            {
-                "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
-                "message": f"metadata.name may have at most {MAX_NAME_LENGTH} characters: replicas are named after it",
-            },
-            {
-                "rule": "!self.metadata.name.contains('.')",
-                "message": "metadata.name must be a DNS label (no dots): replicas are named after it",
-            },
-            {
-                "rule": "self.spec.runtime != 'vllm' || (has(self.spec.model.source) && self.spec.model.source != '')",
-                "message": "runtime vllm needs a model source: a folder or a URL such as hf://org/name",
-                "fieldPath": ".spec.model.source",
-            },
-        ],
-    }
+
+
+def _serving_runtime() -> Json:
+    spec = openapi_schema(ServingRuntimeSpec)
+    _quantities(spec)
     columns = [
-        ("Model", "string", ".spec.model.name"),
-        ("Runtime", "string", ".spec.runtime"),
+        ("Engine", "string", ".spec.engine"),
+        ("Multi", "boolean", ".spec.multiModel"),
+        ("Disabled", "boolean", ".spec.disabled"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    return _own(ServingRuntime, "sr", spec, None, columns, scope="Cluster")
+
+
+def _model_adapter() -> Json:
+    columns = [
+        ("Service", "string", ".spec.service"),
+        ("Name", "string", ".status.servedName"),
+        ("Desired", "integer", ".status.desired"),
+        ("Loaded", "integer", ".status.loaded"),
+        ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+        ("Rollout", "string", ".status.rollout.phase"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    return _own(ModelAdapter, "ma", openapi_schema(ModelAdapterSpec), ModelAdapterStatus, columns)
+
+
+def _role_scale() -> Json:
+    columns = [
+        ("Service", "string", ".spec.service"),
+        ("Role", "string", ".spec.role"),
         ("Desired", "integer", ".spec.replicas"),
         ("Ready", "integer", ".status.readyReplicas"),
         ("Age", "date", ".metadata.creationTimestamp"),
     ]
-    return _crd(
-        GROUP,
-        {"plural": "modelservices", "singular": "modelservice", "kind": "ModelService", "listKind": "ModelServiceList",
-         "shortNames": ["ms"], "categories": ["fairlead"]},
-        [
-            {
-                "name": VERSION,
-                "served": True,
-                "storage": True,
-                "schema": {"openAPIV3Schema": schema},
-                "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
-                "subresources": {
-                    "status": {},
-                    "scale": {
-                        "specReplicasPath": ".spec.replicas",
-                        "statusReplicasPath": ".status.replicas",
-                        "labelSelectorPath": ".status.selector",
-                    },
-                },
-            }
-        ],
-    )  # fmt: skip
+    return _own(RoleScale, "rscale", openapi_schema(RoleScaleSpec), RoleScaleStatus, columns, scale=True)
+
+
+def _traffic_report() -> Json:
+    """It has no spec: everything in it is observed."""
+    columns = [("Pool", "string", ".pool"), ("Picker", "string", ".picker"), ("At", "date", ".at")]
+    crd = _own(TrafficReport, "tr", None, None, columns)
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    own = openapi_schema(TrafficReport)["properties"]
+    schema["properties"] |= {k: v for k, v in own.items() if k not in schema["properties"]}
+    return crd
+
+
+def _own(
+    kind: type[Kind],
+    short: str,
+    spec: Json | None,
+    status: type[Kind] | None,
+    columns: Sequence[tuple[str, str, str]],
+    rules: Sequence[Json] = (),
+    *,
+    scale: bool = False,
+    scope: str = "Namespaced",
+) -> Json:
+    """The definition of one of our own kinds."""
+    name = kind.__name__
+    subresources: Json = {} if status is None else {"status": {}}
+    if scale:
+        subresources["scale"] = {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        }
+    schema: Json = {
+        "type": "object",
+        "description": " ".join((kind.__doc__ or "").split()),
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            **({"spec": spec} if spec is not None else {}),
+            **({"status": openapi_schema(status)} if status is not None else {}),
+        },
+        **({"required": ["spec"]} if spec is not None and spec.get("required") else {}),
+        **({"x-kubernetes-validations": list(rules)} if rules else {}),
+    }
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
+        **({"subresources": subresources} if subresources else {}),
+    }
+    names = {
+        "plural": f"{name.lower()}s", "singular": name.lower(), "kind": name, "listKind": f"{name}List",
+        "shortNames": [short], "categories": ["fairlead"],
+    }  # fmt: skip
+    return _crd(GROUP, names, [version], scope=scope)
 
 
 def _queue() -> Json:
@@ -122,29 +200,18 @@ def _queue() -> Json:
             "fieldPath": ".limit",
         },
     ]
-    schema = {
-        "type": "object",
-        "description": "Part of the cluster that a team can count on, and how it shares the rest.",
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": spec,
-            "status": openapi_schema(queue.QueueStatus),
+    rules = [
+        {
+            "rule": f"size(self.metadata.name) <= {queue.MAX_NAME_LENGTH}",
+            "message": f"metadata.name may have at most {queue.MAX_NAME_LENGTH} characters: "
+            "pods name their queue in a label",
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": f"size(self.metadata.name) <= {queue.MAX_NAME_LENGTH}",
-                "message": f"metadata.name may have at most {queue.MAX_NAME_LENGTH} characters: "
-                "pods name their queue in a label",
-            },
-            {
-                "rule": "!has(self.spec) || !has(self.spec.parent) || self.spec.parent != self.metadata.name",
-                "message": "a queue cannot be its own parent: name another, or leave parent out",
-                "fieldPath": ".spec.parent",
-            },
-        ],
-    }
+        {
+            "rule": "!has(self.spec) || !has(self.spec.parent) || self.spec.parent != self.metadata.name",
+            "message": "a queue cannot be its own parent: name another, or leave parent out",
+            "fieldPath": ".spec.parent",
+        },
+    ]
     columns = [
         ("Parent", "string", ".spec.parent"),
         ("Priority", "integer", ".spec.priority"),
@@ -153,17 +220,7 @@ def _queue() -> Json:
         ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
         ("Age", "date", ".metadata.creationTimestamp"),
     ]
-    version = {
-        "name": VERSION,
-        "served": True,
-        "storage": True,
-        "schema": {"openAPIV3Schema": schema},
-        "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
-        "subresources": {"status": {}},
-    }
-    names = {"plural": "queues", "singular": "queue", "kind": "Queue", "listKind": "QueueList",
-             "shortNames": ["fq"], "categories": ["fairlead"]}  # fmt: skip
-    return _crd(GROUP, names, [version], scope="Cluster")
+    return _own(queue.Queue, "fq", spec, queue.QueueStatus, columns, rules, scope="Cluster")
 
 
 _REMEDIES = {"quota": "leave it out for nothing to count on", "limit": "leave it out for no limit"}

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from fairlead.api.model_service import GROUP, VERSION, Condition
+from fairlead.api.kind import GROUP, VERSION, Condition
+from fairlead.api.kind import Kind as _Kind
 from fairlead.api.structural import QUANTITY
 from fairlead.kube.resources import Resource
 
@@ -23,10 +24,6 @@ MAX_RESOURCES = 64
 _NAME = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$"
 _LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _SECONDS = {"ge": 0, "le": 31_536_000}
-
-
-class _Kind(msgspec.Struct, rename="camel", omit_defaults=True):
-    """Base of the structs of a kind: camelCase on the wire, defaults left out."""
 
 
 class QueueResource(_Kind):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import NODEFAULT, UNSET, UnsetType, inspect
+from msgspec import NODEFAULT, UNSET, Meta, UnsetType, inspect
 
 Json = dict[str, Any]
 
@@ -20,6 +20,20 @@ QUANTITY: Json = {
     "x-kubernetes-int-or-string": True,
 }
 """A Kubernetes quantity, written as an integer or a text."""
+
+INT_OR_PERCENT: Json = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "pattern": r"^[0-9]{1,5}%?$",
+    "x-kubernetes-int-or-string": True,
+}
+"""A count, or a share of the desired number as `25%`."""
+
+
+def told(description: str, schema: Json | None = None, **limits: Any) -> Meta:
+    """`msgspec.Meta` of a field: its description for people, the limits that msgspec knows (`ge`, `max_length`,
+    `pattern` …), and what else its schema is to have."""
+    return Meta(**limits, extra_json_schema={"description": description, **(schema or {})})
+
 
 _STRING_LIMITS = (("min_length", "minLength"), ("max_length", "maxLength"), ("pattern", "pattern"))
 _NUMBER_LIMITS = (("ge", "minimum"), ("le", "maximum"), ("multiple_of", "multipleOf"))
