@@ -1,4 +1,5 @@
-"""`ServingRuntime`: the serving class. Which models an engine takes, and how its pods look before a service adds to them.
+"""`ServingRuntime`: the serving class. Which models an engine takes, and how its pods look before a service adds to
+them.
 
 One of each engine that Fairlead knows is installed; others are made beside them, or the installed ones changed.
 """

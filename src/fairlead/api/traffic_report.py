@@ -1,7 +1,7 @@
 """`TrafficReport`: what a picker saw of the requests of a pool, as sums that add up over pickers and over time.
 
-A picker writes one for each pool that has the annotation `fairlead.dev/report-traffic`, while it has it. Whoever compares versions
-reads them; nothing else passes between gateway and serving but objects.
+A picker writes one for each pool that has the annotation `fairlead.dev/report-traffic`, while it has it. Whoever
+compares versions reads them: nothing passes between gateway and serving but objects.
 """
 
 from __future__ import annotations
