@@ -90,7 +90,7 @@ def delete(
     async def remove(client: Client) -> None:
         await client.delete(MODEL_SERVICES, name, namespace)
 
-    _with_client(find_kubeconfig(data, kubeconfig), remove)
+    with_client(find_kubeconfig(data, kubeconfig), remove)
     if not quiet:
         console.print(f"modelservice/{name} deleted")
 
@@ -139,7 +139,7 @@ def logs(
         await asyncio.gather(*printing)
 
     must_run(where)
-    _with_client(where / "kubeconfig", print_pods)
+    with_client(where / "kubeconfig", print_pods)
 
 
 def apply(kubeconfig: Path | None, obj: Json) -> None:
@@ -148,7 +148,7 @@ def apply(kubeconfig: Path | None, obj: Json) -> None:
     async def put(client: Client) -> None:
         await client.apply(MODEL_SERVICES, obj, force=True, field_manager="fairlead-cli")
 
-    _with_client(kubeconfig, put)
+    with_client(kubeconfig, put)
 
 
 def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: float) -> None:
@@ -170,7 +170,7 @@ def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: fl
         except NotFound as error:
             raise Failed(str(error)) from error
 
-    _with_client(kubeconfig, watch)
+    with_client(kubeconfig, watch)
 
 
 def _unready(service: Json) -> str | None:
@@ -205,7 +205,7 @@ async def _why_not(client: Client, name: str, namespace: str) -> str:
     return ""
 
 
-def _with_client(kubeconfig: Path | None, work: Any) -> None:
+def with_client(kubeconfig: Path | None, work: Any) -> None:
     async def run() -> None:
         async with Client.load(kubeconfig) as client:
             await work(client)
