@@ -5,8 +5,8 @@ Times are wall-clock seconds (Unix), None where it has not happened or nobody kn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fairlead.api.model_service import RoleName
@@ -42,6 +42,8 @@ class Member:
     """Why it has no place, in the scheduler's words."""
     message: str = ""
     """What is said of the waiting or ended container."""
+    container: str = ""
+    """Name of the container that waits or has ended; init containers (which fetch models) come before the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Replica:
     """Requests that its engine has, running and waiting; None where nobody knows."""
     in_flight_s: float | None = None
     """When that was seen."""
+    idle_s: float | None = None
+    """Since which look all looks in a row have found nothing in flight; None where the last one found something."""
     warmth: float | None = None
     """Share of its KV cache that holds something, 0 to 1."""
     broken: str = ""
@@ -105,6 +109,8 @@ class NodeState:
     cordoned: bool = False
     """Somebody drains it: replicas are to leave before they are evicted."""
     gone: bool = False
+    reason: str = ""
+    """In words: which taint, condition or field says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,28 @@ class DeviceTrouble:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineView:
+    """What an engine has said of itself, and since when it says nothing or does nothing."""
+
+    in_flight: int | None = None
+    """Requests that it has, running and waiting; None where its page does not say."""
+    tokens_total: float | None = None
+    """Prompt and generated tokens since it started, by which one sees whether it gets on with its work."""
+    kv_usage: float | None = None
+    """Share of the KV cache that is held by requests, 0 to 1."""
+    seen_s: float | None = None
+    """When it answered last."""
+    idle_s: float | None = None
+    """The first of those looks in a row, up to the last one, that found nothing in flight and no token made."""
+    stalled_s: float | None = None
+    """The first of those looks in a row, up to the last one, that found work in flight and no progress since."""
+    unreachable_s: float | None = None
+    """Since when it does not answer; None while it does, or where nobody has asked."""
+    problem: str = ""
+    """Why it did not answer the last time."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything that is seen of one service at one moment."""
 
@@ -128,3 +156,5 @@ class Snapshot:
     nodes: Sequence[NodeState] = ()
     """Those that the replicas are on."""
     devices: Sequence[DeviceTrouble] = ()
+    engines: Mapping[str, EngineView] = field(default_factory=dict)
+    """By uid of the pod, of those that were asked."""

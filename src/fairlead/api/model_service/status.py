@@ -61,6 +61,7 @@ class RecoveryRecord(Kind):
     cause: str
     action: str
     message: str = ""
+    node: Annotated[str, told("Where it was.")] = ""
 
 
 class ModelStatus(Kind):

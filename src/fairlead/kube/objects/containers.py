@@ -206,8 +206,21 @@ class VolumeMountStatus(Part, frozen=True, gc=False):
     recursive_read_only: str = ""
 
 
+class ResourceHealth(Part, frozen=True, gc=False):
+    health: str = ""
+    """Healthy, Unhealthy or Unknown."""
+    message: str = ""
+    resource_id: str = ""
+
+
+class ResourceStatus(Part, frozen=True, gc=False):
+    name: str = ""
+    resources: Sequence[ResourceHealth] = ()
+
+
 class ContainerStatus(Part, frozen=True, gc=False):
     allocated_resources: Mapping[str, str] = {}
+    allocated_resources_status: Sequence[ResourceStatus] = ()
     container_id: str = ""
     image: str = ""
     image_id: str = ""
