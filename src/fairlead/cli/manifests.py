@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,33 @@ def manifest(
     runtime: str,
     replicas: int,
     source: str = "",
-    args: list[str] | None = None,
+    args: Sequence[str] = (),
+    parallelism: Mapping[str, int] | None = None,
+    device_class: str = "",
+    roles: Mapping[str, int] | None = None,
+    strategy: str = "",
+    adapter_slots: int = 0,
 ) -> Json:
-    """A ModelService as JSON."""
-    spec: Json = {"model": {"name": model}, "runtime": runtime, "replicas": replicas}
+    """A ModelService as JSON. `roles` are replicas by role for each of `replicas`; an empty runtime is chosen by the
+    controller."""
+    spec: Json = {"model": {"name": model}, "replicas": replicas}
+    if runtime:
+        spec["runtime"] = runtime
     if source:
         spec["model"]["source"] = source
     if args:
-        spec["args"] = args
+        spec["args"] = list(args)
+    spread = {dimension: size for dimension, size in (parallelism or {}).items() if size > 1}
+    if spread:
+        spec["parallelism"] = spread
+    if device_class:
+        spec["accelerators"] = [{"name": "default", "deviceClass": device_class}]
+    if roles:
+        spec["roles"] = [{"name": role, "replicas": count} for role, count in roles.items()]
+    if strategy:
+        spec["rollout"] = {"strategy": strategy}
+    if adapter_slots:
+        spec["adapters"] = {"slots": adapter_slots}
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,

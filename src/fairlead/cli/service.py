@@ -45,9 +45,21 @@ def deploy(
     ] = None,
     model: Annotated[str | None, typer.Option(help="Name that requests give. [default: the service's name]")] = None,
     source: Annotated[str, typer.Option(help="Where the weights are: hf://…, file://… or a path.")] = "",
-    runtime: Annotated[str, typer.Option(help="Kind of model server; `fairlead engines` lists them.")] = "simulated",
-    replicas: Annotated[int, typer.Option(help="How many engines.")] = 1,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            help="Kind of model server, see `fairlead engines`. [default: simulated; with --source by its format]"
+        ),
+    ] = None,
+    replicas: Annotated[int, typer.Option(help="How many engines; with roles, how many sets of them.")] = 1,
     arg: Annotated[list[str] | None, typer.Option("--arg", help="Further argument of the engine; repeatable.")] = None,
+    tensor: Annotated[int, typer.Option(help="Accelerators that share each layer.")] = 1,
+    hosts: Annotated[int, typer.Option(help="Pods of one replica.")] = 1,
+    device_class: Annotated[str, typer.Option(help="DeviceClass to claim accelerators of.")] = "",
+    prefill: Annotated[int, typer.Option(help="Engines that only read prompts, for each of --replicas.")] = 0,
+    decode: Annotated[int, typer.Option(help="Engines that only write answers, for each of --replicas.")] = 0,
+    strategy: Annotated[str, typer.Option(help="How changes come: Rolling, BlueGreen or Canary.")] = "",
+    adapter_slots: Annotated[int, typer.Option(help="LoRA adapters that an engine serves at a time.")] = 0,
     wait: Annotated[bool, typer.Option("--wait", help="Return when every replica is ready.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 300.0,
     namespace: Namespace = "default",
@@ -63,10 +75,15 @@ def deploy(
         manifests = read_manifests(file, namespace)
     else:
         assert name is not None
-        made = manifest(
-            name, namespace, model=model or name, runtime=runtime, replicas=replicas, source=source, args=arg or []
-        )
-        manifests = [made]
+        manifests = [
+            manifest(
+                name, namespace, model=model or name, replicas=replicas, source=source, args=arg or (),
+                runtime=runtime if runtime is not None else "" if source else "simulated",
+                parallelism={"tensor": tensor, "hosts": hosts}, device_class=device_class,
+                roles={role: count for role, count in (("prefill", prefill), ("decode", decode)) if count},
+                strategy=strategy, adapter_slots=adapter_slots,
+            )
+        ]  # fmt: skip
     for obj in manifests:
         apply(where, obj)
         if not quiet:
