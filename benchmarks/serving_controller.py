@@ -1,10 +1,10 @@
 """The serving controller with many services: from cold, at rest, and from an apply to its pods.
 
-An API server and `fairlead controllers --only serving` as processes of their own, no kubelets: this script says that pods are
-placed and ready, as nodes would. "cold" counts from the start of the controller's process to the moment when every pod and
-every pool is there and every status has been written. "at rest" is its CPU once all pods are ready and nothing changes.
-"apply to pods" is from sending the request that creates a service to the watch event of its last pod, services coming one
-after the other while all others are there.
+An API server and `fairlead controllers --only serving` as processes of their own, no kubelets: this script says that
+pods are placed and ready, as nodes would. "cold" counts from the start of the controller's process to the moment when
+every pod and every pool is there and every status has been written. "at rest" is its CPU once all pods are ready and
+nothing changes. "apply to pods" is from sending the request that creates a service to the watch event of its last pod,
+services coming one after the other while all others are there.
 """
 
 from __future__ import annotations
@@ -139,17 +139,11 @@ async def mark_ready(target: Target, client: Client) -> None:
     async def work(connection: Connection) -> None:
         await connection.open()
         for path, _, status in rest:
-            _, answer = await connection.request("GET", path)
-            pod = json.loads(answer)
-            code, said = await connection.request(
-                "PUT", f"{path}/status", json.dumps(pod | {"status": status}).encode()
-            )
-            if code == 409:
+            code, said = 409, b""
+            while code == 409:
                 _, answer = await connection.request("GET", path)
-                pod = json.loads(answer)
-                code, said = await connection.request(
-                    "PUT", f"{path}/status", json.dumps(pod | {"status": status}).encode()
-                )
+                body = json.dumps(json.loads(answer) | {"status": status}).encode()
+                code, said = await connection.request("PUT", f"{path}/status", body)
             if code != 200:
                 raise RuntimeError(f"{path}: {code} {said[:300]!r}")
         connection.close()
@@ -222,7 +216,9 @@ async def apply_each(target: Target, watch: PodWatch, replicas: int, count: int)
         sent_s = time.perf_counter()
         await connection.request("POST", MODEL_SERVICES.path("default"), json.dumps(service(name, replicas)).encode())
         deadline_s = sent_s + 10.0
-        while watch.count.get(name.encode(), 0) < replicas and time.perf_counter() < deadline_s:
+        for _ in range(2000):
+            if watch.count.get(name.encode(), 0) >= replicas:
+                break
             await asyncio.sleep(0.002)
         waits_ms.append(1000 * (watch.last_s.get(name.encode(), deadline_s) - sent_s))
         await asyncio.sleep(0.05)
