@@ -17,35 +17,57 @@ from fairlead.kube.resources import Resource
 TRAFFIC_REPORTS = Resource.of(API_VERSION, "trafficreports", "TrafficReport")
 
 REPORT_ANNOTATION = "fairlead.dev/report-traffic"
-"""On an InferencePool: any value; a new value starts the sums anew. The report says which value it is for."""
+"""On an InferencePool: any value; a new value starts the sums anew. The report says which value it is for. A number
+after the last `/` is how many first answers of each engine do not count (`asked_for`)."""
+
+WORK_TOKENS = 256
+"""Prompt tokens that a prompt without any would cost as much as: what an engine does whatever the prompt's length."""
+
+
+def asked_for(name: str, warm_up_requests: int) -> str:
+    """Value of `REPORT_ANNOTATION` that asks for sums under this name."""
+    return f"{name}/{warm_up_requests}"
+
+
+def warm_up_of(asked: str) -> int:
+    """First answers of each engine that do not count, by the value of the annotation; 0 where it does not say."""
+    number = asked.rpartition("/")[2]
+    return int(number) if "/" in asked and number.isdecimal() and len(number) < 10 else 0
 
 
 class Moments(Kind):
     """Of pairs (x, y): their number and sums, enough for means, variances and a regression. x is what is known of a
     request beforehand, y what is measured; both usually logarithms, so that differences are ratios."""
 
-    n: int = 0
-    x: float = 0.0
-    y: float = 0.0
-    xx: float = 0.0
-    xy: float = 0.0
-    yy: float = 0.0
+    n: Annotated[int, told("Number of pairs.")] = 0
+    x: Annotated[float, told("Sum of x.")] = 0.0
+    y: Annotated[float, told("Sum of y.")] = 0.0
+    xx: Annotated[float, told("Sum of x squared.")] = 0.0
+    xy: Annotated[float, told("Sum of x times y.")] = 0.0
+    yy: Annotated[float, told("Sum of y squared.")] = 0.0
 
 
 class TrafficGroup(Kind):
-    """Requests to engines of one revision under one model name, since the report's start.
+    """Requests to one engine under one model name, since the report's start.
 
-    `ttft`: x = log(1 + prompt tokens), y = log(seconds to the first byte of the body). `itl`: x = log(1 + requests in
-    flight at the endpoint), y = log(seconds per token after the first). `output_length`: x = log(1 + prompt tokens),
-    y = log(1 + tokens). Only requests that ended well count in these three.
+    `ttft`: x = log(WORK_TOKENS + prompt tokens to be computed first: its own, as far as the picker does not take them
+    for cached, and those before it), y = log(seconds from the pick to the first byte of the body); of answers that are
+    not streamed only where they have no tokens. `itl`: x = log(1 + requests in flight at the engine when it was
+    picked), y = log(seconds per token after the first; of answers in one piece, per token). `output_length`: x = log(1
+    + prompt tokens), y = log(1 + tokens). Only requests that ended well count in these three.
     """
 
     revision: str = ""
     """Label fairlead.dev/revision of the endpoint."""
     model: str = ""
     """As the engine was asked."""
+    endpoint: str = ""
+    """ip:port of the engine: by it, what engines of one version differ in is told from what versions differ in."""
     requests: int = 0
-    errors: Annotated[int, told("Ended with 5xx, cut, or without an answer; not those that clients left or 4xx.")] = 0
+    errors: Annotated[
+        int,
+        told("Ended with 5xx, cut, not taken, or without an answer; not those that clients left or 4xx."),
+    ] = 0
     ttft: Moments = msgspec.field(default_factory=Moments)
     itl: Moments = msgspec.field(default_factory=Moments)
     output_length: Moments = msgspec.field(default_factory=Moments)
@@ -55,11 +77,11 @@ class TrafficReport(Kind):
     """What one picker saw of one pool. Owned by the pool."""
 
     metadata: dict[str, Any]
-    pool: str = ""
-    picker: str = ""
+    pool: Annotated[str, told("The InferencePool, of the same namespace.")] = ""
+    picker: Annotated[str, told("Which picker saw it.")] = ""
     asked: Annotated[str, told("Value of the pool's annotation that this report is for.")] = ""
-    since: str = ""
-    at: str = ""
-    groups: Annotated[list[TrafficGroup], told("By revision and model.", ATOMIC)] = []
+    since: Annotated[str, told("When the sums began.")] = ""
+    at: Annotated[str, told("When it was written.")] = ""
+    groups: Annotated[list[TrafficGroup], told("By engine and model.", ATOMIC)] = []
     api_version: str = API_VERSION
     kind: str = "TrafficReport"
