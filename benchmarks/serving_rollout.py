@@ -1,8 +1,8 @@
 """Answers lost while a service changes: every stream of a steady load is checked to be whole.
 
-A whole platform (`fairlead up`) with simulated engines behind Envoy and the picker. While streams come at a steady rate:
-a rolling update, scaling down and up, the draining of a node with kubectl, a blue-green and a canary change. The figure is
-the number of answers that were refused, cut or incomplete; the goal is none.
+A whole platform (`fairlead up`) with simulated engines behind Envoy and the picker. While streams come at a steady
+rate: a rolling update, scaling down and up, the draining of a node with kubectl, a blue-green and a canary change. The
+figure is the number of answers that were refused, cut or incomplete; the goal is none.
 """
 
 from __future__ import annotations

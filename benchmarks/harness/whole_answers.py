@@ -1,7 +1,7 @@
 """Streamed requests at a steady rate, each answer checked to be whole: what a client sees while engines come and go.
 
-Open loop over keep-alive connections. An answer is whole when its status is 200, it has as many events as were asked for
-and it ends with `[DONE]`; whatever is not is kept with the reason and the time.
+Open loop over keep-alive connections. An answer is whole when its status is 200, it has as many events as were asked
+for and it ends with `[DONE]`; whatever is not is kept with the reason and the time.
 """
 
 from __future__ import annotations
