@@ -33,6 +33,8 @@ class Member:
     started_s: float | None = None
     """Since when its engine runs; of the latest start."""
     ready_s: float | None = None
+    unready_s: float | None = None
+    """Since when it is not ready; of a pod that never was, since its Ready condition says so. None while it is."""
     waiting: str = ""
     """Reason of a container that waits: CrashLoopBackOff, ImagePullBackOff, ErrImagePull, CreateContainerError, …"""
     terminated: str = ""
@@ -145,6 +147,8 @@ class EngineView:
     """Since when it does not answer; None while it does, or where nobody has asked."""
     problem: str = ""
     """Why it did not answer the last time."""
+    accepts: bool = False
+    """Whether its port took the connection though no page came: something is there, and it is stuck."""
 
 
 @dataclass(frozen=True, slots=True)

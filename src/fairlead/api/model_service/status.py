@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from fairlead.api.kind import ATOMIC, Conditions, Kind, list_map
+from fairlead.api.kind import ATOMIC, OBSERVED_GENERATION, Conditions, Kind, list_map
 from fairlead.api.model_service.workload import RoleName
 from fairlead.api.structural import told
 
@@ -14,78 +14,77 @@ from fairlead.api.structural import told
 class RoleStatus(Kind):
     """How one role stands."""
 
-    name: RoleName
-    desired: int = 0
-    replicas: int = 0
-    ready: int = 0
-    updated: int = 0
-    draining: int = 0
-    selector: str = ""
+    name: Annotated[RoleName, told("Which role.")]
+    desired: Annotated[int, told("How many replicas there are to be.")] = 0
+    replicas: Annotated[int, told("How many there are.")] = 0
+    ready: Annotated[int, told("Of these, how many serve.")] = 0
+    updated: Annotated[int, told("Of these, how many are of the wanted template.")] = 0
+    draining: Annotated[int, told("How many get nothing new and finish what they have.")] = 0
+    selector: Annotated[str, told("Label selector of its pods.")] = ""
     accelerators: Annotated[dict[str, int], told("Alternative to replicas that run on it.")] = {}
-    message: str = ""
+    message: Annotated[str, told("What it waits for; empty for nothing.")] = ""
 
 
 class Comparison(Kind):
     """How the new version does in one measure."""
 
-    measure: str
+    measure: Annotated[str, told("errorRate, ttft, itl or outputLength.")]
     verdict: Annotated[str, told("Undecided, AsGood or Worse.")]
     difference_percent: Annotated[float, told("Of the new version; positive is worse.")] = 0.0
     uncertainty_percent: Annotated[float, told("Half the width of its 95 % interval.")] = 0.0
-    requests: int = 0
-    """Of the new version."""
-    stable_requests: int = 0
-    message: str = ""
+    requests: Annotated[int, told("Of the new version, that were compared.")] = 0
+    stable_requests: Annotated[int, told("Of the stable version.")] = 0
+    message: Annotated[str, told("The verdict as a sentence.")] = ""
 
 
 class RolloutStatus(Kind):
     """Where a change of the template stands."""
 
     phase: Annotated[str, told("Stable, Progressing, Paused, Promoting, Reverted, Stuck.")] = "Stable"
-    step: int = 0
-    """Of the canary, from 0."""
+    step: Annotated[int, told("Of the canary, from 0.")] = 0
     weight: Annotated[int, told("Percent of the traffic that the new version gets.")] = 0
-    started_at: str = ""
-    step_started_at: str = ""
-    last_progress_at: str = ""
+    started_at: Annotated[str, told("When the change was seen.")] = ""
+    step_started_at: Annotated[str, told("When the step began.")] = ""
+    last_progress_at: Annotated[str, told("When something came forward last; see progressDeadlineSeconds.")] = ""
     resumed_step: Annotated[int, told("Last step at which a person said go on.")] = -1
-    message: str = ""
+    message: Annotated[str, told("Where it stands, as a sentence.")] = ""
     analysis: Annotated[list[Comparison], told("By measure.", ATOMIC)] = []
 
 
 class RecoveryRecord(Kind):
     """Something that broke, and what was done."""
 
-    time: str
-    replica: str
-    cause: str
-    action: str
-    message: str = ""
+    time: Annotated[str, told("When it was found.")]
+    replica: Annotated[str, told("Which replica.")]
+    cause: Annotated[str, told("What broke, as one word.")]
+    action: Annotated[str, told("What was done, as one word.")]
+    message: Annotated[str, told("Both as a sentence.")] = ""
     node: Annotated[str, told("Where it was.")] = ""
+    role: Annotated[str, told("Of the replica.")] = ""
 
 
 class ModelStatus(Kind):
     """The model as it was found."""
 
-    digest: str = ""
-    bytes: int = 0
-    architecture: str = ""
-    message: str = ""
+    digest: Annotated[str, told("Of its content, where the source has one.")] = ""
+    bytes: Annotated[int, told("Size of its weights; 0 where nobody knows.")] = 0
+    architecture: Annotated[str, told("As its config.json names it.")] = ""
+    message: Annotated[str, told("What is wrong with it, or not known.")] = ""
 
 
 class ModelServiceStatus(Kind):
     """What is there now. `replicas` counts in the unit of `spec.replicas`: with roles, complete sets of them."""
 
-    observed_generation: int = 0
-    replicas: int = 0
-    ready_replicas: int = 0
-    updated_replicas: int = 0
-    selector: str = ""
+    observed_generation: Annotated[int, told(OBSERVED_GENERATION)] = 0
+    replicas: Annotated[int, told("How many replicas there are.")] = 0
+    ready_replicas: Annotated[int, told("Of these, how many serve.")] = 0
+    updated_replicas: Annotated[int, told("Of these, how many are of the wanted template.")] = 0
+    selector: Annotated[str, told("Label selector of the service's pods.")] = ""
     runtime: Annotated[str, told("The ServingRuntime that was chosen.")] = ""
     revision: Annotated[str, told("Hash of the template that serves.")] = ""
     update_revision: Annotated[str, told("Hash of the template that is wanted.")] = ""
     rejected_revision: Annotated[str, told("Hash of one that was tried and taken back.")] = ""
-    collision_count: int = 0
+    collision_count: Annotated[int, told("How often a hash met another template with the same.")] = 0
     roles: Annotated[list[RoleStatus], told("By role.", list_map("name"))] = []
     rollout: RolloutStatus | None = None
     recoveries: Annotated[list[RecoveryRecord], told("The last ones.", ATOMIC)] = []
