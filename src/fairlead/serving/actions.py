@@ -31,6 +31,14 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Undrain:
+    """Let a replica that leaves serve again: it has what a new one would take minutes to load."""
+
+    replica: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete a replica now: it has nothing to lose, or nothing can be saved."""
 
@@ -58,7 +66,7 @@ class MoveTrack:
     reason: str
 
 
-Action = Create | Drain | Delete | RestartMember | MoveTrack
+Action = Create | Drain | Undrain | Delete | RestartMember | MoveTrack
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ class Replica:
     alternative: str = ""
     draining_s: float | None = None
     """Since when it gets no new requests."""
+    drain_reason: str = ""
+    """Why it leaves, as the order to drain said."""
     in_flight: int | None = None
     """Requests that its engine has, running and waiting; None where nobody knows."""
     in_flight_s: float | None = None
