@@ -17,7 +17,7 @@ from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec, ModelAdap
 from fairlead.api.model_service import MAX_NAME_LENGTH, ModelService, ModelServiceSpec, ModelServiceStatus
 from fairlead.api.role_scale import RoleScale, RoleScaleSpec, RoleScaleStatus
 from fairlead.api.serving_runtime import ServingRuntime, ServingRuntimeSpec
-from fairlead.api.structural import QUANTITY, openapi_schema
+from fairlead.api.structural import openapi_schema
 from fairlead.api.traffic_report import TrafficReport
 
 Json = dict[str, Any]
@@ -47,8 +47,6 @@ def is_outdated(stored: Mapping[str, Any], crd: Mapping[str, Any]) -> bool:
 
 def _model_service() -> Json:
     spec = openapi_schema(ModelServiceSpec)
-    for workload in (spec, spec["properties"]["roles"]["items"]):
-        _quantities(workload)
     rules = [
         {
             "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
@@ -77,17 +75,8 @@ def _model_service() -> Json:
     return _own(ModelService, "ms", spec, ModelServiceStatus, columns, rules, scale=True)
 
 
-def _quantities(workload: Json) -> None:
-    """Resources are quantities, which the structs keep as texts."""
-    workload["properties"]["resources"]["properties"] = {
-        side: {"type": "object", "additionalProperties": QUANTITY, "description": f"Resource name to {side[:-1]}."}
-        for side in ("requests", "limits")
-    }
-
-
 def _serving_runtime() -> Json:
     spec = openapi_schema(ServingRuntimeSpec)
-    _quantities(spec)
     columns = [
         ("Engine", "string", ".spec.engine"),
         ("Multi", "boolean", ".spec.multiModel"),
@@ -155,8 +144,8 @@ def _own(
         "type": "object",
         "description": " ".join((kind.__doc__ or "").split()),
         "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
+            "apiVersion": {"type": "string", "description": "Group and version of the kind."},
+            "kind": {"type": "string", "description": "The kind."},
             "metadata": {"type": "object"},
             **({"spec": spec} if spec is not None else {}),
             **({"status": openapi_schema(status)} if status is not None else {}),

@@ -16,6 +16,18 @@ INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools"
 MODELS_ANNOTATION = "fairlead.dev/models"
 """Comma-separated names under which requests reach the pool; the first is the model's own."""
 
+ADAPTERS_ANNOTATION = "fairlead.dev/adapters"
+"""On an InferencePool: comma-separated names of the LoRA adapters that its engines serve. On a pod: those of them that
+are loaded there."""
+ADAPTER_PLACEMENT_ANNOTATION = "fairlead.dev/adapter-placement"
+"""On an InferencePool, `pods`: each of its pods says which adapters it has, and one that says nothing has none."""
+ADAPTER_STARTS_ANNOTATION = "fairlead.dev/adapter-starts"
+"""On a pod: how often its containers had been restarted when it said which adapters it has. What is loaded while an
+engine runs is gone with its next start, so the word of an earlier one does not count."""
+ADAPTERS_ASKED_ANNOTATION = "fairlead.dev/adapters-asked"
+"""On an InferencePool: a JSON object of adapters that requests wait for and no engine has, each with the RFC 3339 time
+of the last time a picker asked."""
+
 
 class _Kind(msgspec.Struct, rename="camel", omit_defaults=True):
     pass

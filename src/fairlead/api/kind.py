@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from fairlead.api.pod_parts import OVERLAY
 from fairlead.api.structural import Json, told
 
 GROUP = "fairlead.dev"
@@ -20,12 +21,12 @@ class Kind(msgspec.Struct, rename="camel", omit_defaults=True):
 class Condition(Kind):
     """A `meta/v1` condition."""
 
-    type: str
-    status: str
-    reason: str
-    message: str = ""
-    last_transition_time: str = ""
-    observed_generation: int = 0
+    type: Annotated[str, told("Which aspect.")]
+    status: Annotated[str, told("True, False or Unknown.")]
+    reason: Annotated[str, told("Why, as one word for programs.")]
+    message: Annotated[str, told("Why, as a sentence for people.")] = ""
+    last_transition_time: Annotated[str, told("Since when the status is what it is.")] = ""
+    observed_generation: Annotated[int, told("The metadata.generation that it is said of.")] = 0
 
 
 ATOMIC: Json = {"x-kubernetes-list-type": "atomic"}
@@ -40,5 +41,7 @@ def list_map(*keys: str) -> Json:
 Conditions = Annotated[list[Condition], told("How it stands, by aspect.", list_map("type"))]
 Overlay = Annotated[
     dict[str, Any],
-    told("Metadata and spec to lay over what Fairlead makes, by strategic merge: as `kubectl patch` would."),
+    told("Metadata and spec to lay over what Fairlead makes, by strategic merge: as `kubectl patch` would.", OVERLAY),
 ]
+
+OBSERVED_GENERATION = "The metadata.generation that the status is said of."

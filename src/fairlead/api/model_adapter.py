@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from fairlead.api.kind import API_VERSION, ATOMIC, Conditions, Kind
+from fairlead.api.kind import API_VERSION, ATOMIC, OBSERVED_GENERATION, Conditions, Kind
 from fairlead.api.model_service.model import Source, Verification
 from fairlead.api.model_service.operation import Analysis, CanaryStep
 from fairlead.api.model_service.status import RolloutStatus
@@ -33,9 +33,11 @@ class AdapterRollout(Kind):
     """How a changed source replaces the one that serves: beside it, with a growing share of its requests."""
 
     steps: Annotated[list[CanaryStep], told("Default: 10 and 50 percent.", ATOMIC, max_length=32)] = []
-    analysis: Analysis | None = None
-    """None: the defaults."""
-    paused: bool = False
+    analysis: (
+        Annotated[Analysis, told("How the new version is compared with the one that serves. Default: all measures.")]
+        | None
+    ) = None
+    paused: Annotated[bool, told("Whether a changed source waits.")] = False
 
 
 class ModelAdapterSpec(Kind):
@@ -61,22 +63,33 @@ class ModelAdapterSpec(Kind):
         ),
     ] = ""
     rank: Annotated[int, told("0: as its adapter_config.json says.", ge=0, le=1024)] = 0
-    placement: AdapterPlacement = msgspec.field(default_factory=AdapterPlacement)
-    rollout: AdapterRollout = msgspec.field(default_factory=AdapterRollout)
-    pull_secret: str = ""
-    verification: Verification | None = None
+    placement: Annotated[
+        AdapterPlacement,
+        told("On how many engines it is loaded: as its traffic wants, within these bounds.", {"default": {}}),
+    ] = msgspec.field(default_factory=AdapterPlacement)
+    rollout: Annotated[
+        AdapterRollout,
+        told(
+            "How a changed source replaces the one that serves: beside it, with a growing share of its requests.",
+            {"default": {}},
+        ),
+    ] = msgspec.field(default_factory=AdapterRollout)
+    pull_secret: Annotated[
+        str, told("Secret of the namespace with what the source asks for: a token or registry logins.", max_length=253)
+    ] = ""
+    verification: Annotated[Verification, told("Who must have signed it. Absent: nobody is asked.")] | None = None
 
 
 class ModelAdapterStatus(Kind):
     """Where it is."""
 
-    observed_generation: int = 0
+    observed_generation: Annotated[int, told(OBSERVED_GENERATION)] = 0
     served_name: Annotated[str, told("The name that requests give.")] = ""
     version: Annotated[str, told("Hash of the source that serves.")] = ""
     update_version: Annotated[str, told("Hash of the source that is wanted.")] = ""
     rejected_version: Annotated[str, told("Hash of one that was tried and taken back.")] = ""
-    desired: int = 0
-    loaded: int = 0
+    desired: Annotated[int, told("On how many engines it is to be.")] = 0
+    loaded: Annotated[int, told("On how many it is.")] = 0
     engines: Annotated[list[str], told("Pods that have it.", ATOMIC)] = []
     rollout: RolloutStatus | None = None
     conditions: Conditions = msgspec.field(default_factory=list)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from fairlead.api.kind import API_VERSION, Conditions, Kind
+from fairlead.api.kind import API_VERSION, OBSERVED_GENERATION, Conditions, Kind
 from fairlead.api.model_service.workload import RoleName
 from fairlead.api.structural import told
 from fairlead.kube.resources import Resource
@@ -24,18 +24,18 @@ BASE_ANNOTATION = "fairlead.dev/base-replicas"
 class RoleScaleSpec(Kind):
     """How many replicas of which role."""
 
-    service: str
-    role: RoleName
+    service: Annotated[str, told("The ModelService, of the same namespace.", min_length=1, max_length=63)]
+    role: Annotated[RoleName, told("Its role.")]
     replicas: Annotated[int, told("How many engines of the role.", ge=0, le=10_000)] = 0
 
 
 class RoleScaleStatus(Kind):
     """What is there now."""
 
-    observed_generation: int = 0
-    replicas: int = 0
-    ready_replicas: int = 0
-    selector: str = ""
+    observed_generation: Annotated[int, told(OBSERVED_GENERATION)] = 0
+    replicas: Annotated[int, told("How many replicas of the role there are.")] = 0
+    ready_replicas: Annotated[int, told("Of these, how many serve.")] = 0
+    selector: Annotated[str, told("Label selector of the role's pods.")] = ""
     conditions: Conditions = msgspec.field(default_factory=list)
 
 

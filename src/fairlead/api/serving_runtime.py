@@ -12,6 +12,7 @@ import msgspec
 
 from fairlead.api.kind import API_VERSION, ATOMIC, Kind, Overlay, list_map
 from fairlead.api.model_service.workload import EnvVar, Probes, Resources
+from fairlead.api.pod_parts import OVERLAY
 from fairlead.api.structural import told
 from fairlead.kube.resources import Resource
 
@@ -23,7 +24,7 @@ _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 class ModelFormat(Kind):
     """A format of weights that the runtime takes."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
+    name: Annotated[str, told("As safetensors, gguf, onnx.", min_length=1, max_length=63)]
     priority: Annotated[
         int,
         told("Services without a runtime get that of the highest priority; 0: only those that name it.", ge=0, le=1000),
@@ -53,11 +54,14 @@ class ServingRuntimeSpec(Kind):
         ),
     ] = []
     env: Annotated[list[EnvVar], told("Environment of the engine.", list_map("name"), max_length=256)] = []
-    resources: Resources = msgspec.field(default_factory=Resources)
-    """Of services that say nothing of them."""
-    probes: Probes | None = None
+    resources: Annotated[Resources, told("Requests and limits of services that say nothing of them.")] = msgspec.field(
+        default_factory=Resources
+    )
+    probes: Annotated[Probes, told("In place of the engine's own, as in a pod.")] | None = None
     template: Overlay = {}
-    worker_template: Overlay = {}
+    worker_template: Annotated[
+        dict[str, Any], told("The same of the workers of a replica of several hosts, in place of template.", OVERLAY)
+    ] = {}
     disabled: Annotated[bool, told("Whether no new service may use it.")] = False
 
 

@@ -21,6 +21,9 @@ QUANTITY: Json = {
 }
 """A Kubernetes quantity, written as an integer or a text."""
 
+MAP_OF_QUANTITIES: Json = {"type": "object", "additionalProperties": QUANTITY, "maxProperties": 64}
+"""Resource names to quantities."""
+
 INT_OR_PERCENT: Json = {
     "anyOf": [{"type": "integer"}, {"type": "string"}],
     "pattern": r"^[0-9]{1,5}%?$",
@@ -35,6 +38,7 @@ def told(description: str, schema: Json | None = None, **limits: Any) -> Meta:
     return Meta(**limits, extra_json_schema={"description": description, **(schema or {})})
 
 
+_WHOLE = {"x-kubernetes-int-or-string", "properties", "additionalProperties"}
 _STRING_LIMITS = (("min_length", "minLength"), ("max_length", "maxLength"), ("pattern", "pattern"))
 _NUMBER_LIMITS = (("ge", "minimum"), ("le", "maximum"), ("multiple_of", "multipleOf"))
 _LIST_LIMITS = (("min_length", "minItems"), ("max_length", "maxItems"))
@@ -48,8 +52,9 @@ def openapi_schema(struct: type[msgspec.Struct]) -> Json:
 def _schema(info: inspect.Type) -> Json:
     if isinstance(info, inspect.Metadata):
         said = dict(info.extra_json_schema or {})
-        # What is an integer or a text on the wire is a union here: its schema is given whole.
-        schema = {} if "x-kubernetes-int-or-string" in said else _schema(info.type)
+        # What is an integer or a text on the wire is a union here, and what a pod takes as it is has no struct: their
+        # schemas are given whole.
+        schema = {} if _WHOLE & said.keys() else _schema(info.type)
         return schema | said | dict(info.extra or {})
     if isinstance(info, inspect.UnionType):
         members = [m for m in info.types if not isinstance(m, inspect.NoneType) and not _is_unset(m)]

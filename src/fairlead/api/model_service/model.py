@@ -78,9 +78,14 @@ class Model(Kind):
     ] = "Auto"
     pinned: Annotated[bool, told("Whether the nodes' caches keep it though others need the room.")] = False
     pull_secret: Annotated[
-        str, told("Secret of the namespace with what the source asks for: a token, keys, or registry logins.")
+        str,
+        told(
+            "Secret of the namespace with what the source asks for: a token, keys, or registry logins.", max_length=253
+        ),
     ] = ""
-    verification: Verification | None = None
+    verification: Annotated[Verification, told("Who must have signed the weights. Absent: nobody is asked.")] | None = (
+        None
+    )
 
 
 class FurtherModel(Kind):

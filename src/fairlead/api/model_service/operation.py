@@ -19,7 +19,13 @@ class Criterion(Kind):
     direction), and in percentage points of all requests for `errorRate`.
     """
 
-    measure: Literal["errorRate", "ttft", "itl", "outputLength"]
+    measure: Annotated[
+        Literal["errorRate", "ttft", "itl", "outputLength"],
+        told(
+            "errorRate: requests that failed. ttft: time to the first token. itl: time between tokens. outputLength: "
+            "tokens of an answer."
+        ),
+    ]
     margin_percent: Annotated[float, told("The difference that must not be overlooked.", ge=0.01, le=1000)] = 3.0
 
 
@@ -104,9 +110,17 @@ class Rollout(Kind):
         int, told("Without progress for so long, the rollout counts as stuck.", ge=1, le=604_800)
     ] = 900
     revision_history_limit: Annotated[int, told("Former versions to keep for undo.", ge=0, le=100)] = 10
-    canary: Canary | None = None
-    analysis: Analysis | None = None
-    """Of Canary and BlueGreen. None: the defaults for Canary, none for BlueGreen."""
+    canary: Annotated[Canary, told("The steps of strategy Canary.")] | None = None
+    analysis: (
+        Annotated[
+            Analysis,
+            told(
+                "How the new version is compared with the stable one, by Canary and BlueGreen. Default: all four "
+                "measures for Canary, no comparison for BlueGreen."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Drain(Kind):
@@ -153,21 +167,28 @@ class Recovery(Kind):
 class Slo(Kind):
     """What the service is to keep; scaling and the gateway work towards it. Times in milliseconds."""
 
-    ttft_milliseconds: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    itl_milliseconds: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    e2e_milliseconds: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    percentile: Annotated[float, told("Of the requests that keep it.", ge=1, le=100)] = 95.0
+    ttft_milliseconds: Annotated[int, told("Time to the first token.", ge=1)] | None = None
+    itl_milliseconds: Annotated[int, told("Time between tokens.", ge=1)] | None = None
+    e2e_milliseconds: Annotated[int, told("Time to the end of the answer.", ge=1)] | None = None
+    percentile: Annotated[float, told("Percent of the requests that are to keep them.", ge=1, le=100)] = 95.0
 
 
 class Objective(Kind):
     """A class of requests, which name it in a header: becomes an InferenceObjective."""
 
-    name: Annotated[str, msgspec.Meta(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    name: Annotated[
+        str,
+        told(
+            "What requests say in the header x-gateway-inference-objective.",
+            max_length=63,
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        ),
+    ]
     priority: Annotated[int, told("Higher ones go first.", ge=-1_000_000, le=1_000_000)] = 0
 
 
 class Batch(Kind):
     """Work without hurry that fills idle replicas."""
 
-    allowed: bool = False
-    priority: Annotated[int, msgspec.Meta(ge=-1_000_000, le=1_000_000)] = -1
+    allowed: Annotated[bool, told("Whether it may use this service's replicas.")] = False
+    priority: Annotated[int, told("Of its requests; below 0: others go first.", ge=-1_000_000, le=1_000_000)] = -1

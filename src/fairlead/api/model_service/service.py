@@ -12,10 +12,13 @@ from fairlead.api.model_service.model import FurtherModels, Model
 from fairlead.api.model_service.operation import Batch, Drain, Objective, Recovery, Rollout, Slo
 from fairlead.api.model_service.status import ModelServiceStatus
 from fairlead.api.model_service.workload import KvTransfer, Probes, Role, Scaling, Workload
-from fairlead.api.structural import told
+from fairlead.api.structural import Json, told
 from fairlead.kube.resources import Resource
 
 MODEL_SERVICES = Resource.of(API_VERSION, "modelservices", "ModelService")
+
+_FILLED: Json = {"default": {}}
+"""Of what is read at every step: its defaults are written into the object, for people to see."""
 
 MAX_NAME_LENGTH = 40
 """Pods are named SERVICE-ROLE-HASH-NUMBER-WORKER and must stay DNS labels (63)."""
@@ -49,9 +52,10 @@ class ModelServiceSpec(Workload, kw_only=True):
         told("Engines for parts of the work. Empty: every engine does all of it.", list_map("name"), max_length=4),
     ] = []
     kv_transfer: KvTransfer | None = None
-    adapters: AdapterPolicy | None = None
-    """None: the engines serve no adapters."""
-    scaling: Scaling | None = None
+    adapters: Annotated[AdapterPolicy, told("How the engines serve LoRA adapters. Absent: they serve none.")] | None = (
+        None
+    )
+    scaling: Annotated[Scaling, told("Bounds of `replicas`, for whoever scales. Absent: none.")] | None = None
     slo: Slo | None = None
     objectives: Annotated[
         list[Objective], told("Classes of requests and their priorities.", list_map("name"), max_length=32)
@@ -65,11 +69,18 @@ class ModelServiceSpec(Workload, kw_only=True):
             "draining, canaries and recovery by hardware are then not to be had."
         ),
     ] = "Replicas"
-    rollout: Rollout = msgspec.field(default_factory=Rollout)
-    drain: Drain = msgspec.field(default_factory=Drain)
-    recovery: Recovery = msgspec.field(default_factory=Recovery)
+    rollout: Annotated[
+        Rollout, told("How a change of the template comes about. No request is lost or cut by it.", _FILLED)
+    ] = msgspec.field(default_factory=Rollout)
+    drain: Annotated[
+        Drain,
+        told("How a replica leaves: out of the pool, its streams end, then the process is told to stop.", _FILLED),
+    ] = msgspec.field(default_factory=Drain)
+    recovery: Annotated[Recovery, told("What is done about replicas that do not serve any more.", _FILLED)] = (
+        msgspec.field(default_factory=Recovery)
+    )
     probes: Probes | None = None
-    batch: Batch | None = None
+    batch: Annotated[Batch, told("Work without hurry that fills idle replicas. Absent: none.")] | None = None
     termination_grace_period_seconds: Annotated[
         int,
         told("How long the process may take after it is told to stop, with streams that still run.", ge=0, le=86_400),

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from fairlead.api.kind import ATOMIC, Kind, Overlay, list_map
-from fairlead.api.structural import told
+from fairlead.api.kind import ATOMIC, Kind, list_map
+from fairlead.api.pod_parts import OVERLAY, PROBE, VALUE_FROM
+from fairlead.api.structural import MAP_OF_QUANTITIES, told
 
 _Args = Annotated[
     list[Annotated[str, msgspec.Meta(max_length=4096)]],
@@ -22,9 +23,9 @@ _Args = Annotated[
 class EnvVar(Kind):
     """An environment variable of the engine: a value, or where it comes from, as in a pod."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
-    value: str = ""
-    value_from: dict[str, Any] = {}
+    name: Annotated[str, told("Its name.", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")]
+    value: Annotated[str, told("Its value, in which $(NAME) is that of another variable.")] = ""
+    value_from: Annotated[dict[str, Any], told("Where its value comes from, in place of `value`.", VALUE_FROM)] = {}
 
 
 _Env = Annotated[list[EnvVar], told("Environment variables of the engine.", list_map("name"), max_length=256)]
@@ -33,8 +34,8 @@ _Env = Annotated[list[EnvVar], told("Environment variables of the engine.", list
 class Resources(Kind):
     """Requests and limits of the engine's container, as in a pod."""
 
-    requests: dict[str, str] = {}
-    limits: dict[str, str] = {}
+    requests: Annotated[dict[str, int | str], told("Resource name to request.", MAP_OF_QUANTITIES)] = {}
+    limits: Annotated[dict[str, int | str], told("Resource name to limit.", MAP_OF_QUANTITIES)] = {}
 
 
 class Parallelism(Kind):
@@ -85,11 +86,10 @@ class Accelerator(Kind):
             max_length=63,
         ),
     ] = ""
-    parallelism: Parallelism | None = None
-    """In place of the role's, on this hardware."""
+    parallelism: Annotated[Parallelism, told("In place of the role's, on this hardware.")] | None = None
     args: _Args = []
     env: _Env = []
-    node_selector: dict[str, str] = {}
+    node_selector: Annotated[dict[str, str], told("Labels that a node must have, besides the role's.")] = {}
 
 
 class Topology(Kind):
@@ -112,27 +112,29 @@ class Topology(Kind):
 class KvCache(Kind):
     """The engine's KV cache; what is left out is the engine's own choice."""
 
-    block_tokens: Annotated[int, msgspec.Meta(ge=1, le=65_536)] | None = None
+    block_tokens: Annotated[int, told("Tokens of a block.", ge=1, le=65_536)] | None = None
     memory_percent: Annotated[int, told("Of the accelerator's memory.", ge=1, le=100)] | None = None
-    dtype: Annotated[str, msgspec.Meta(max_length=32)] = ""
-    prefix_caching: bool | None = None
+    dtype: Annotated[str, told("Type of its numbers, as the engine names it (fp8, …).", max_length=32)] = ""
+    prefix_caching: Annotated[bool, told("Whether blocks of common prefixes are used again.")] | None = None
     offload: Annotated[str, told("Host memory for blocks that leave the accelerator, as 64Gi.", max_length=32)] = ""
 
 
 class KvTransfer(Kind):
     """How KV blocks travel from prefill to decode; what is left out is the engine's own choice."""
 
-    connector: Annotated[str, msgspec.Meta(max_length=63)] = ""
-    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] | None = None
-    settings: dict[str, Any] = {}
+    connector: Annotated[
+        str, told("As the engine names it: NixlConnector of vLLM, mooncake of SGLang, …", max_length=63)
+    ] = ""
+    port: Annotated[int, told("Where the other side asks for blocks.", ge=1, le=65_535)] | None = None
+    settings: Annotated[dict[str, Any], told("Further settings of the connector, handed on as they are.")] = {}
 
 
 class Probes(Kind):
     """The engine's probes; each replaces the runtime's, as in a pod."""
 
-    startup: dict[str, Any] = {}
-    readiness: dict[str, Any] = {}
-    liveness: dict[str, Any] = {}
+    startup: Annotated[dict[str, Any], told("Until when the engine counts as starting.", PROBE)] = {}
+    readiness: Annotated[dict[str, Any], told("Whether the engine gets requests.", PROBE)] = {}
+    liveness: Annotated[dict[str, Any], told("Whether the engine has to be restarted.", PROBE)] = {}
 
 
 class Workload(Kind):
@@ -150,17 +152,25 @@ class Workload(Kind):
     env: _Env = []
     resources: Resources = msgspec.field(default_factory=Resources)
     node_selector: Annotated[dict[str, str], told("Labels that a node must have.")] = {}
-    parallelism: Parallelism | None = None
+    parallelism: (
+        Annotated[Parallelism, told("Over how many accelerators and hosts one engine is spread. Default: one.")] | None
+    ) = None
     accelerators: Annotated[
         list[Accelerator],
         told("What a replica may run on, the preferred first.", list_map("name"), max_length=8),
     ] = []
     topology: Topology | None = None
     kv_cache: KvCache | None = None
-    pod_template: Overlay = {}
-    """Of the leader and of single pods."""
-    worker_template: Overlay = {}
-    """Of workers, in place of `podTemplate`."""
+    pod_template: Annotated[
+        dict[str, Any],
+        told(
+            "Metadata and spec to lay over the pods that Fairlead makes, by strategic merge: as `kubectl patch` would.",
+            OVERLAY,
+        ),
+    ] = {}
+    worker_template: Annotated[
+        dict[str, Any], told("The same of the workers of a replica of several hosts, in place of podTemplate.", OVERLAY)
+    ] = {}
 
 
 RoleName = Literal["unified", "prefill", "decode", "encode"]
@@ -177,9 +187,11 @@ class Scaling(Kind):
 class Role(Workload, kw_only=True):
     """Engines of the service that do one part of the work. What a role leaves out is the service's."""
 
-    name: RoleName
+    name: Annotated[RoleName, told("Which part of the work; unified: all of it.")]
     replicas: Annotated[
         int,
         told("How many for each of the service's `replicas`: scaling the service keeps the ratio.", ge=0, le=10_000),
     ] = 1
-    scaling: Scaling | None = None
+    scaling: (
+        Annotated[Scaling, told("Bounds of the role's engines: the service's replicas times the role's.")] | None
+    ) = None
