@@ -16,6 +16,7 @@ from fairlead.gateway.membership import (
     ServingPodStatus,
     ServingPool,
     ServingPoolSpec,
+    StartedContainer,
     TargetPort,
     compute_pool,
     compute_rules,
@@ -244,3 +245,22 @@ def test_a_label_that_all_pools_share_does_not_make_them_candidates():
     pod = _pod(labels={"app": "engine", "model": "m42"})
     assert len(index.candidates(pod)) <= 2
     assert "ns/42" in index.candidates(pod)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "restarts", "told"),
+    [
+        ({}, 0, set()),
+        ({"fairlead.dev/adapters": ""}, 0, set()),
+        ({"fairlead.dev/adapters": "sql, fr"}, 0, {"sql", "fr"}),
+        ({"fairlead.dev/adapters": "sql", "fairlead.dev/adapter-starts": "0"}, 1, set()),
+        ({"fairlead.dev/adapters": "sql", "fairlead.dev/adapter-starts": "1"}, 1, {"sql"}),
+    ],
+)
+def test_pods_say_which_adapters_they_have_until_their_next_start(annotations, restarts, told):
+    pod = _pod(annotations=annotations)
+    status = ServingPodStatus("127.1.0.1", pod.status.conditions, [StartedContainer(restarts), StartedContainer(0)])
+    pod = ServingPod(metadata=pod.metadata, status=status)
+    by_pod = compute_pool(_pool(ports=(80,), **{"fairlead.dev__adapter-placement": "pods"}), [pod])
+    assert by_pod.endpoints[0].adapters == told
+    assert compute_pool(_pool(ports=(80,)), [pod]).endpoints[0].adapters is None

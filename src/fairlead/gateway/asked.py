@@ -111,6 +111,15 @@ class Asked:
         self.has_waited, self.waiting = self.waiting is not None, None
         self.director.take_turn(self, rejection)
 
+    def adapter_came(self, refusal: str) -> None:
+        """Its adapter is loaded somewhere by now, or will not be, for the reason given."""
+        self.leg = None
+        if not refusal:
+            self.director.take_turn(self, None)
+            return
+        message = f"The model `{self.request.model}` has no endpoint: {refusal} Try again later."
+        self.director.refuse(self, errors.no_endpoints(message, RETRY_AFTER_S, "adapter_not_loaded"))
+
     def abandon(self) -> None:
         """The client has gone before a decision was made."""
         if self.waiting is not None:

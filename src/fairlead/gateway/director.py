@@ -14,6 +14,7 @@ from random import Random
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
+from fairlead.gateway.adapter_wait import AdapterWait, has_adapter
 from fairlead.gateway.asked import NO_TIMES, RETRY_AFTER_S, Asked
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.errors import Reply, Shape
@@ -78,6 +79,7 @@ class Director:
         self._local = LocalAnswers(registry)
         self.pools = PoolChoice(registry, plans, self._local)
         self._sessions = SessionTable()
+        self.adapters = AdapterWait(clock)
         self.output_lengths = OutputLengths()
         self._token_ratios = TokenRatios()
         self.exact: ExactPrefixes | None = None
@@ -205,7 +207,7 @@ class Director:
         query = asked.query
         if self._plans.get(asked.plan.pool.key) is None:
             # It went while the prompt was tokenised.
-            self._refuse(asked, errors.no_endpoints("The model's pool was removed.", RETRY_AFTER_S))
+            self.refuse(asked, errors.no_endpoints("The model's pool was removed.", RETRY_AFTER_S))
             return None
         deadline_s = None if query.ttft_slo_s is None else asked.head.received_s + query.ttft_slo_s
         item = Item(
@@ -221,7 +223,7 @@ class Director:
         """The gate has let a request go on, or refused it."""
         try:
             if rejection is not None:
-                self._refuse(asked, asked.dropped(rejection))
+                self.refuse(asked, asked.dropped(rejection))
             else:
                 self._send(asked)
         except Exception:
@@ -230,7 +232,7 @@ class Director:
             _log.exception("a decision on a request for %s failed", asked.query.model)
             if asked.pick_id:
                 self.abandoned(asked)
-            self._refuse(asked, errors.internal())
+            self.refuse(asked, errors.internal())
 
     def _send(self, asked: Asked) -> None:
         now_s = self._clock.monotonic_s()
@@ -251,13 +253,14 @@ class Director:
         asked.profile = plan.settings.gated if asked.has_waited else plan.settings.profile
         pick = decide(asked.profile, context, steps)
         if isinstance(pick, NoPick):
-            self._refuse(asked, asked.without_endpoint(pick))
+            if not self._wait_for_adapter(asked):
+                self.refuse(asked, asked.without_endpoint(pick))
             return
         try:
             body = self._rewritten(asked)
         except BadBody as error:
             # What nobody reads is read here alone: keys that are no text, for example.
-            self._refuse(asked, errors.bad_request(str(error), error.param))
+            self.refuse(asked, errors.bad_request(str(error), error.param))
             return
         position = addresses.index(pick.address)
         matched = context.matched[position]
@@ -281,12 +284,20 @@ class Director:
 
             def refuse(message: str) -> None:
                 self.abandoned(asked)
-                self._refuse(asked, errors.no_endpoints(message, RETRY_AFTER_S, "no_prefill_endpoints"))
+                self.refuse(asked, errors.no_endpoints(message, RETRY_AFTER_S, "no_prefill_endpoints"))
 
             whole = asked.body if body is None else body
             if self._splitter.begin(asked, context, pick, whole, proceed, refuse):
                 return
         self._go(asked, pick, body, headers)
+
+    def _wait_for_adapter(self, asked: Asked) -> bool:
+        """Whether the request waits until an endpoint has its adapter: none has, and one can be made to."""
+        plan, adapter = asked.plan, asked.query.adapter
+        if not adapter or asked.if_available or not plan.answering or has_adapter(plan, adapter):
+            return False
+        asked.leg = self.adapters.park(plan.pool.key, adapter, asked.adapter_came)
+        return asked.leg is not None
 
     def _rewritten(self, asked: Asked) -> bytes | None:
         """The body with the target's name; None when the client's own will do."""
@@ -314,7 +325,8 @@ class Director:
             asked.series.running -= 1
         self._gates.poke(asked.plan.pool.key)
 
-    def _refuse(self, asked: Asked, reply: Reply) -> None:
+    def refuse(self, asked: Asked, reply: Reply) -> None:
+        """The answer of the gateway itself."""
         asked.series.refused(reply.reason)
         asked.decide(self._told(reply, asked.shape))
 
@@ -374,6 +386,7 @@ class Director:
         else:
             self._gates.reconfigure(key, plan.settings.flow)
             self._gates.poke(key)
+        self.adapters.changed(key, plan)
 
 
 _NOTHING_ASKED = Control()

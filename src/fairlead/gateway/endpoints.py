@@ -30,6 +30,8 @@ class Endpoint:
     """Labels of the pod."""
     runtime: str = ""
     """Of its engine, where that differs from the pool's; empty = the pool's."""
+    adapters: frozenset[str] | None = None
+    """LoRA adapters that are loaded there; None = its pool does not tell by pod."""
 
 
 @dataclass(frozen=True, slots=True)

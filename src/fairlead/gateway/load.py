@@ -74,10 +74,12 @@ class LoadTable:
             load = self._by_address[address] = EndpointLoad(Candidate(address, window_requests=FIRST_WINDOW))
         return load
 
-    def describe(self, address: str, role: str, labels: Mapping[str, str], pod: str = "") -> None:
+    def describe(
+        self, address: str, role: str, labels: Mapping[str, str], pod: str = "", adapters: frozenset[str] | None = None
+    ) -> None:
         """What is known of the endpoint from its pod (namespace/name)."""
         candidate = self.of(address).candidate
-        candidate.role, candidate.labels, candidate.pod = role, labels, pod
+        candidate.role, candidate.labels, candidate.pod, candidate.adapters = role, labels, pod, adapters
 
     def candidates(self, addresses: Sequence[str], now_s: float) -> list[Candidate]:
         """The endpoints as a decision sees them now; stale signals are unknown."""

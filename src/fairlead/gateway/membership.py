@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fairlead.api.inference_pool import MODELS_ANNOTATION
+from fairlead.api.inference_pool import (
+    ADAPTER_PLACEMENT_ANNOTATION,
+    ADAPTER_STARTS_ANNOTATION,
+    ADAPTERS_ANNOTATION,
+    MODELS_ANNOTATION,
+)
 from fairlead.engines import ENGINES, RUNTIME_LABEL
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.kube.objects.meta import KubernetesObject, ObjectMeta, Part
-
-ADAPTERS_ANNOTATION = "fairlead.dev/adapters"
-"""On an InferencePool: comma-separated names of the LoRA adapters that its engines serve."""
 
 CONFIG_ANNOTATION = "fairlead.dev/picker-config"
 """On an InferencePool: `name` or `name/key` of a ConfigMap of its namespace with an EndpointPickerConfig."""
@@ -58,9 +60,14 @@ class PodCondition(Part, frozen=True, gc=False):
     status: str = ""
 
 
+class StartedContainer(Part, frozen=True, gc=False):
+    restart_count: int = 0
+
+
 class ServingPodStatus(Part, frozen=True, gc=False):
     pod_ip: str = ""
     conditions: Sequence[PodCondition] = ()
+    container_statuses: Sequence[StartedContainer] = ()
 
 
 class ServingPod(KubernetesObject, frozen=True, gc=False):
@@ -153,7 +160,8 @@ def compute_pool(
         problems.append(f"spec.targetPorts: {len(ports)} ports; the first {MAX_PORTS} are used")
     runtime = _runtime(metadata, problems) or DEFAULT_RUNTIME
     serving = sorted((p for p in pods if is_serving(p, pool)), key=lambda p: p.metadata.name)
-    endpoints = [e for pod in serving for e in _endpoints(pod, ports[:MAX_PORTS], runtime, problems)]
+    by_pod = annotations.get(ADAPTER_PLACEMENT_ANNOTATION) == "pods"
+    endpoints = [e for pod in serving for e in _endpoints(pod, ports[:MAX_PORTS], runtime, by_pod, problems)]
     return Pool(
         key=f"{metadata.namespace}/{metadata.name}",
         models=_names(annotations.get(MODELS_ANNOTATION, "")),
@@ -227,7 +235,19 @@ def config_text(data: Mapping[str, str], key: str) -> str | None:
     return next(iter(data.values())) if len(data) == 1 else data.get("config.yaml")
 
 
-def _endpoints(pod: ServingPod, ports: Sequence[int], pool_runtime: str, problems: list[str]) -> Iterable[Endpoint]:
+def loaded_adapters(pod: ServingPod) -> frozenset[str]:
+    """Adapters that the pod says it has, unless a container was restarted since it said so."""
+    said = pod.metadata.annotations.get(ADAPTERS_ANNOTATION, "")
+    if not said:
+        return frozenset()
+    starts = sum([c.restart_count for c in pod.status.container_statuses])
+    is_current = pod.metadata.annotations.get(ADAPTER_STARTS_ANNOTATION, "0") == str(starts)
+    return frozenset(_names(said)) if is_current else frozenset()
+
+
+def _endpoints(
+    pod: ServingPod, ports: Sequence[int], pool_runtime: str, by_pod: bool, problems: list[str]
+) -> Iterable[Endpoint]:
     metadata, ip = pod.metadata, pod.status.pod_ip
     name = f"{metadata.namespace}/{metadata.name}"
     active = next((metadata.annotations[a] for a in ACTIVE_PORTS_ANNOTATIONS if a in metadata.annotations), None)
@@ -239,9 +259,10 @@ def _endpoints(pod: ServingPod, ports: Sequence[int], pool_runtime: str, problem
         problems.append(f"pod {name}: unknown role {said!r}; it is taken for one that does everything")
     runtime = _runtime(metadata, problems)
     own = runtime if runtime and runtime != pool_runtime else ""
+    adapters = loaded_adapters(pod) if by_pod else None
     for port in ports:
         address = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-        yield Endpoint(address, name, _ROLES.get(said, "both"), metadata.labels, own)
+        yield Endpoint(address, name, _ROLES.get(said, "both"), metadata.labels, own, adapters)
 
 
 def _runtime(metadata: ObjectMeta, problems: list[str]) -> str:

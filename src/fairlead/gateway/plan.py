@@ -178,7 +178,9 @@ class Plans:
 
     def _take(self, pool: Pool) -> None:
         for endpoint in pool.endpoints:
-            self._picker.loads.describe(endpoint.address, endpoint.role, endpoint.labels, endpoint.pod)
+            self._picker.loads.describe(
+                endpoint.address, endpoint.role, endpoint.labels, endpoint.pod, endpoint.adapters
+            )
             self._picker.predictor.describe(endpoint.address, f"{pool.key} {_hardware(endpoint)}")
         self._by_pool[pool.key] = plan_of(pool, self._settings_of(pool))
         self._tell(pool.key)

@@ -31,6 +31,7 @@ from fairlead.gateway.transport import Health, ServerTls
 
 if TYPE_CHECKING:
     from fairlead.gateway.flow.scale_from_zero import FirstReplica
+    from fairlead.gateway.sources.ask_adapters import AskForAdapters
     from fairlead.kube.client import Client
 
 SYNC_TIMEOUT_S = 30.0
@@ -119,6 +120,7 @@ async def serve(
     replica = f"{replica_name(options.data)}-{secrets.token_hex(3)}"
     parts = Assembly(default=default, traces=traces, replica=replica, clock=clock)
     first = _first_replicas(parts, client) if client is not None else None
+    adapters = _adapters(parts, client) if client is not None else None
     memory = PrefixFile(parts.tree, options.data / "prefixes.bin", clock=clock)
     if count := memory.load():
         _log.info("remembers %d prompts from before the restart", count)
@@ -165,6 +167,8 @@ async def serve(
             await exact.close()
             if first is not None:
                 await first.close()
+            if adapters is not None:
+                await adapters.close()
             await memory.save()
             for task in background:
                 task.cancel()
@@ -217,6 +221,14 @@ def _first_replicas(parts: Assembly, client: Client) -> FirstReplica:
     first = FirstReplica(client, parts.gates.poke, events=events, clock=parts.clock)
     parts.make_waker = lambda pool, target: PoolWaker(first, pool, target)
     return first
+
+
+def _adapters(parts: Assembly, client: Client) -> AskForAdapters:
+    from fairlead.gateway.sources.ask_adapters import AskForAdapters
+
+    asking = AskForAdapters(client, parts.clock)
+    parts.director.adapters.wanted = asking.wanted
+    return asking
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ HEAD = "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\n"
 
 def shape(profile):
     """Filters beyond the guards, scorers with weights, and picker, by name."""
-    assert [f.name for f in profile.filters[:2]] == ["subset-filter", "reachable-filter"]
+    assert [f.name for f in profile.filters[:3]] == ["subset-filter", "adapter-filter", "reachable-filter"]
     return (
-        [f.name for f in profile.filters[2:]], [(s.name, s.weight) for s in profile.scorers], profile.picker.name,
+        [f.name for f in profile.filters[3:]], [(s.name, s.weight) for s in profile.scorers], profile.picker.name,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ KNOWN_ELSEWHERE = {
     "session-affinity-scorer", "slo-headroom-tier-filter", "token-load-scorer", "utilization-filter",
     "weighted-random-picker",
 }  # fmt: skip
-OURS = {"least-cost-scorer", "reachable-filter", "room-filter", "subset-filter"}
+OURS = {"adapter-filter", "least-cost-scorer", "reachable-filter", "room-filter", "subset-filter"}
 
 
 def test_the_types_that_configurations_name_are_there():
@@ -73,7 +73,7 @@ def test_any_plugins_together_decide_and_every_part_is_told(names, given_candida
 
 
 def test_every_profile_begins_with_the_guards_once():
-    guards = ["subset-filter", "reachable-filter"]
+    guards = ["subset-filter", "adapter-filter", "reachable-filter"]
     for profile in (default_profile(), llm_d_profile(), build_profile("p", [])):
         assert [f.name for f in profile.filters] == guards
     assert [f.name for f in build_profile("p", [Use("reachable-filter")]).filters] == guards
@@ -83,7 +83,7 @@ def test_what_a_profile_was_built_of_builds_it_again():
     uses = [Use("queue-scorer", 2.0, name="q"), Use("prefix-cache-scorer", parameters={"matchLengthWeight": 0.5})]
     profile = build_profile("p", uses)
     assert [use.type for use in profile.uses] == [
-        "subset-filter", "reachable-filter", "queue-scorer", "prefix-cache-scorer", "max-score-picker",
+        "subset-filter", "adapter-filter", "reachable-filter", "queue-scorer", "prefix-cache-scorer", "max-score-picker",
     ]  # fmt: skip
     again = build_profile("p", profile.uses, guards=())
     assert again.uses == profile.uses

@@ -66,6 +66,8 @@ class Candidate:
     """Labels of its pod."""
     pod: str = ""
     """namespace/name of its pod; empty = unknown."""
+    adapters: frozenset[str] | None = None
+    """Adapters that are loaded there, as its pod says; None = its pool does not tell by pod, any may be."""
     last_cold_pick: int = 0
     """Sequence number of the last request it got of whose prompt no endpoint held anything; 0 = none yet."""
     window_requests: int | None = None

@@ -22,7 +22,7 @@ _MODULES = (
 PLUGIN_TYPES: Mapping[str, PluginType[Any]] = {plugin.name: plugin for module in _MODULES for plugin in module.PLUGINS}
 
 DEFAULT_PICKER = "max-score-picker"
-GUARDS = ("subset-filter", "reachable-filter")
+GUARDS = ("subset-filter", "adapter-filter", "reachable-filter")
 """Filters that every profile begins with, whatever else it is made of."""
 
 

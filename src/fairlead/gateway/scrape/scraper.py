@@ -170,7 +170,7 @@ class Scraper:
 
     def _watch(self, pool: Pool) -> None:
         for endpoint in pool.endpoints:
-            self._loads.describe(endpoint.address, endpoint.role, endpoint.labels, endpoint.pod)
+            self._loads.describe(endpoint.address, endpoint.role, endpoint.labels, endpoint.pod, endpoint.adapters)
             engine = engine_for(endpoint.runtime or pool.runtime)
             watched = self._watched.get(endpoint.address)
             if watched is None:

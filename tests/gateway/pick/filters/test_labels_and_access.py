@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from fairlead.gateway.pick import Candidate, Context, NoPick, Query, decide
-from fairlead.gateway.pick.filters.access import keep_reachable, keep_subset
+from fairlead.gateway.pick.filters.access import keep_adapter, keep_reachable, keep_subset
 from fairlead.gateway.pick.filters.labels import ByLabelParameters, SelectorParameters, by_label, label_selector
 from fairlead.gateway.pick.registry import PLUGIN_TYPES, Use, build_profile
 
@@ -104,3 +104,14 @@ def test_a_label_selector_means_what_it_does_in_kubernetes(selector, left):
 def test_bad_parameters_are_named(given, parameters, told):
     with pytest.raises(msgspec.ValidationError, match=told):
         msgspec.convert(given, parameters)
+
+
+def test_an_adapters_requests_go_where_it_is_loaded():
+    told = [Candidate("has", adapters=frozenset({"sql"})), Candidate("not", adapters=frozenset()), Candidate("silent")]
+    assert kept(keep_adapter, context(*told, adapter="sql")) == ["has", "silent"]
+    assert kept(keep_adapter, context(*told)) == ["has", "not", "silent"]
+    decision = decide(build_profile("p", []), context(told[1], adapter="sql"))
+    assert decision == NoPick("no_ready_endpoints", "adapter-filter leaves none of 1 endpoints")
+    # One that has it and does not answer is tried before one that cannot serve it.
+    has = Candidate("has", adapters=frozenset({"sql"}), reachable=False)
+    assert decide(build_profile("p", []), context(has, told[1], adapter="sql")).address == "has"

@@ -20,6 +20,19 @@ def keep_subset(context: Context) -> list[int] | None:
     ]
 
 
+def keep_adapter(context: Context) -> list[int] | None:
+    """Those that have the request's adapter loaded: another would answer that it does not know the model.
+
+    Endpoints whose pool does not tell which pod has which adapter are kept.
+    """
+    adapter = context.query.adapter
+    if not adapter:
+        return None
+    candidates = context.candidates
+    kept = [i for i, c in enumerate(candidates) if c.adapters is None or adapter in c.adapters]
+    return kept if len(kept) < len(candidates) else None
+
+
 def keep_reachable(context: Context) -> list[int] | None:
     """Those that took their last connection."""
     kept = [i for i, c in enumerate(context.candidates) if c.reachable]
@@ -28,5 +41,6 @@ def keep_reachable(context: Context) -> list[int] | None:
 
 PLUGINS: tuple[PluginType[Any], ...] = (
     PluginType("subset-filter", NoParameters, filter=lambda _: keep_subset, strict=lambda _: True),
+    PluginType("adapter-filter", NoParameters, filter=lambda _: keep_adapter, strict=lambda _: True),
     PluginType("reachable-filter", NoParameters, filter=lambda _: keep_reachable),
 )
