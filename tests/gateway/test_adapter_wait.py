@@ -31,6 +31,14 @@ def asked(parts, model="sql"):
     return found, parts.director.route(RequestHead("POST", CHAT, {}), body, found.append)
 
 
+async def until(condition):
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
+
+
 def gateway(*loaded):
     parts = Assembly()
     parts.registry.set_pool(pool(*loaded))
@@ -87,9 +95,9 @@ async def test_it_is_asked_again_and_refused_in_the_end():
     wanted, ends = [], []
     wait = AdapterWait(SYSTEM, wait_s=0.15, ask_again_s=0.02)
     wait.wanted = lambda *what: wanted.append(what)
-    wait.park("ns/p", "sql", ends.append)
-    while not ends:
-        await asyncio.sleep(0.01)
+    ended = asyncio.Event()
+    wait.park("ns/p", "sql", lambda refusal: (ends.append(refusal), ended.set()))
+    await asyncio.wait_for(ended.wait(), 10)
     assert ends == ["No engine has loaded the adapter `sql` within 0 s."]
     assert len(wanted) > 1
     assert len(wait) == 0
@@ -122,8 +130,7 @@ async def test_a_request_that_waited_in_vain_is_told_which_adapter_is_missing():
     parts, _ = gateway(())
     parts.director.adapters = AdapterWait(SYSTEM, wait_s=0.0, ask_again_s=0.01)
     found, _ = asked(parts)
-    while not found:
-        await asyncio.sleep(0.01)
+    await until(lambda: found)
     error = json.loads(found[0].body)["error"]
     assert (found[0].status, error["code"]) == (503, "adapter_not_loaded")
     assert "`sql`" in error["message"]

@@ -83,7 +83,8 @@ def test_what_a_profile_was_built_of_builds_it_again():
     uses = [Use("queue-scorer", 2.0, name="q"), Use("prefix-cache-scorer", parameters={"matchLengthWeight": 0.5})]
     profile = build_profile("p", uses)
     assert [use.type for use in profile.uses] == [
-        "subset-filter", "adapter-filter", "reachable-filter", "queue-scorer", "prefix-cache-scorer", "max-score-picker",
+        "subset-filter", "adapter-filter", "reachable-filter", "queue-scorer", "prefix-cache-scorer",
+        "max-score-picker",
     ]  # fmt: skip
     again = build_profile("p", profile.uses, guards=())
     assert again.uses == profile.uses
