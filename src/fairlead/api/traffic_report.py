@@ -63,6 +63,9 @@ class TrafficGroup(Kind):
     """As the engine was asked."""
     endpoint: str = ""
     """ip:port of the engine: by it, what engines of one version differ in is told from what versions differ in."""
+    in_flight: Annotated[
+        int, told("Requests that this picker had under way at the engine when it wrote the report.")
+    ] = 0
     requests: int = 0
     errors: Annotated[
         int,
