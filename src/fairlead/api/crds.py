@@ -7,15 +7,18 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
 from fairlead.api import queue
 from fairlead.api.kind import GROUP, VERSION, Kind
 from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec, ModelAdapterStatus
-from fairlead.api.model_service import MAX_NAME_LENGTH, ModelService, ModelServiceSpec, ModelServiceStatus
+from fairlead.api.model_service import ModelService, ModelServiceSpec, ModelServiceStatus
 from fairlead.api.role_scale import RoleScale, RoleScaleSpec, RoleScaleStatus
+from fairlead.api.rules import Rules, attach, model_adapter, model_service, role_scale, serving_runtime
+from fairlead.api.rules import queue as queue_rules
 from fairlead.api.serving_runtime import ServingRuntime, ServingRuntimeSpec
 from fairlead.api.structural import openapi_schema
 from fairlead.api.traffic_report import TrafficReport
@@ -45,74 +48,86 @@ def is_outdated(stored: Mapping[str, Any], crd: Mapping[str, Any]) -> bool:
     return digest is not None and digest != crd["metadata"]["annotations"][DIGEST]
 
 
+class Column(NamedTuple):
+    """What `kubectl get` prints; those of priority 1 only with `-o wide`."""
+
+    name: str
+    type: str
+    path: str
+    priority: int = 0
+
+    def to_json(self) -> Json:
+        wide = {"priority": self.priority} if self.priority else {}
+        return {"name": self.name, "type": self.type, "jsonPath": self.path, **wide}
+
+
+_AGE = Column("Age", "date", ".metadata.creationTimestamp")
+_STATUS = Column("Status", "string", '.status.conditions[?(@.type=="Ready")].reason')
+_MESSAGE = Column("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1)
+
+
 def _model_service() -> Json:
-    spec = openapi_schema(ModelServiceSpec)
-    rules = [
-        {
-            "rule": f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
-            "message": f"metadata.name may have at most {MAX_NAME_LENGTH} characters: replicas are named after it",
-        },
-        {
-            "rule": "!self.metadata.name.contains('.')",
-            "message": "metadata.name must be a DNS label (no dots): replicas are named after it",
-        },
-        {
-            "rule": "self.spec.runtime != 'vllm' || (has(self.spec.model.source) && self.spec.model.source != '')",
-            "message": "runtime vllm needs a model source: a folder or a URL such as hf://org/name",
-            "fieldPath": ".spec.model.source",
-        },
-    ]
     columns = [
-        ("Model", "string", ".spec.model.name"),
-        ("Runtime", "string", ".status.runtime"),
-        ("Desired", "integer", ".spec.replicas"),
-        ("Ready", "integer", ".status.readyReplicas"),
-        ("Updated", "integer", ".status.updatedReplicas"),
-        ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-        ("Rollout", "string", ".status.rollout.phase"),
-        ("Age", "date", ".metadata.creationTimestamp"),
+        Column("Model", "string", ".spec.model.name"),
+        Column("Runtime", "string", ".status.runtime"),
+        Column("Desired", "integer", ".spec.replicas"),
+        Column("Ready", "integer", ".status.readyReplicas"),
+        Column("Updated", "integer", ".status.updatedReplicas"),
+        _STATUS,
+        Column("Rollout", "string", ".status.rollout.phase"),
+        _AGE,
+        Column("Source", "string", ".spec.model.source", 1),
+        Column("Revision", "string", ".status.revision", 1),
+        Column("Wanted", "string", ".status.updateRevision", 1),
+        Column("Strategy", "string", ".spec.rollout.strategy", 1),
+        Column("Weight", "integer", ".status.rollout.weight", 1),
+        _MESSAGE,
     ]
-    return _own(ModelService, "ms", spec, ModelServiceStatus, columns, rules, scale=True)
+    return _own(ModelService, "ms", ModelServiceSpec, ModelServiceStatus, columns, model_service.RULES, scale=True)
 
 
 def _serving_runtime() -> Json:
-    spec = openapi_schema(ServingRuntimeSpec)
     columns = [
-        ("Engine", "string", ".spec.engine"),
-        ("Multi", "boolean", ".spec.multiModel"),
-        ("Disabled", "boolean", ".spec.disabled"),
-        ("Age", "date", ".metadata.creationTimestamp"),
+        Column("Engine", "string", ".spec.engine"),
+        Column("Multi", "boolean", ".spec.multiModel"),
+        Column("Disabled", "boolean", ".spec.disabled"),
+        _AGE,
+        Column("Image", "string", ".spec.image", 1),
     ]
-    return _own(ServingRuntime, "sr", spec, None, columns, scope="Cluster")
+    return _own(ServingRuntime, "sr", ServingRuntimeSpec, None, columns, serving_runtime.RULES, scope="Cluster")
 
 
 def _model_adapter() -> Json:
     columns = [
-        ("Service", "string", ".spec.service"),
-        ("Name", "string", ".status.servedName"),
-        ("Desired", "integer", ".status.desired"),
-        ("Loaded", "integer", ".status.loaded"),
-        ("Status", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-        ("Rollout", "string", ".status.rollout.phase"),
-        ("Age", "date", ".metadata.creationTimestamp"),
+        Column("Service", "string", ".spec.service"),
+        Column("Name", "string", ".status.servedName"),
+        Column("Desired", "integer", ".status.desired"),
+        Column("Loaded", "integer", ".status.loaded"),
+        _STATUS,
+        Column("Rollout", "string", ".status.rollout.phase"),
+        _AGE,
+        Column("Source", "string", ".spec.source", 1),
+        Column("Version", "string", ".status.version", 1),
+        Column("Weight", "integer", ".status.rollout.weight", 1),
+        _MESSAGE,
     ]
-    return _own(ModelAdapter, "ma", openapi_schema(ModelAdapterSpec), ModelAdapterStatus, columns)
+    return _own(ModelAdapter, "ma", ModelAdapterSpec, ModelAdapterStatus, columns, model_adapter.RULES)
 
 
 def _role_scale() -> Json:
     columns = [
-        ("Service", "string", ".spec.service"),
-        ("Role", "string", ".spec.role"),
-        ("Desired", "integer", ".spec.replicas"),
-        ("Ready", "integer", ".status.readyReplicas"),
-        ("Age", "date", ".metadata.creationTimestamp"),
+        Column("Service", "string", ".spec.service"),
+        Column("Role", "string", ".spec.role"),
+        Column("Desired", "integer", ".spec.replicas"),
+        Column("Ready", "integer", ".status.readyReplicas"),
+        _AGE,
     ]
-    return _own(RoleScale, "rscale", openapi_schema(RoleScaleSpec), RoleScaleStatus, columns, scale=True)
+    return _own(RoleScale, "rscale", RoleScaleSpec, RoleScaleStatus, columns, role_scale.RULES, scale=True)
 
 
 def _traffic_report() -> Json:
     """It has no spec: everything in it is observed."""
-    columns = [("Pool", "string", ".pool"), ("Picker", "string", ".picker"), ("At", "date", ".at")]
+    columns = [Column("Pool", "string", ".pool"), Column("Picker", "string", ".picker"), Column("At", "date", ".at")]
     crd = _own(TrafficReport, "tr", None, None, columns)
     schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     own = openapi_schema(TrafficReport)["properties"]
@@ -120,13 +135,25 @@ def _traffic_report() -> Json:
     return crd
 
 
+def _queue() -> Json:
+    columns = [
+        Column("Parent", "string", ".spec.parent"),
+        Column("Priority", "integer", ".spec.priority"),
+        Column("Pending", "integer", ".status.pending"),
+        Column("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+        Column("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
+        _AGE,
+    ]
+    return _own(queue.Queue, "fq", queue.QueueSpec, queue.QueueStatus, columns, queue_rules.RULES, scope="Cluster")
+
+
 def _own(
     kind: type[Kind],
     short: str,
-    spec: Json | None,
+    spec: type[Kind] | None,
     status: type[Kind] | None,
-    columns: Sequence[tuple[str, str, str]],
-    rules: Sequence[Json] = (),
+    columns: Sequence[Column],
+    rules: Rules = MappingProxyType({}),
     *,
     scale: bool = False,
     scope: str = "Namespaced",
@@ -140,6 +167,8 @@ def _own(
             "statusReplicasPath": ".status.replicas",
             "labelSelectorPath": ".status.selector",
         }
+    parts = {} if spec is None else {"spec": openapi_schema(spec)}
+    parts |= {} if status is None else {"status": openapi_schema(status)}
     schema: Json = {
         "type": "object",
         "description": " ".join((kind.__doc__ or "").split()),
@@ -147,18 +176,17 @@ def _own(
             "apiVersion": {"type": "string", "description": "Group and version of the kind."},
             "kind": {"type": "string", "description": "The kind."},
             "metadata": {"type": "object"},
-            **({"spec": spec} if spec is not None else {}),
-            **({"status": openapi_schema(status)} if status is not None else {}),
+            **parts,
         },
-        **({"required": ["spec"]} if spec is not None and spec.get("required") else {}),
-        **({"x-kubernetes-validations": list(rules)} if rules else {}),
+        **({"required": ["spec"]} if "spec" in parts and parts["spec"].get("required") else {}),
     }
+    attach(schema, rules)
     version = {
         "name": VERSION,
         "served": True,
         "storage": True,
         "schema": {"openAPIV3Schema": schema},
-        "additionalPrinterColumns": [{"name": n, "type": t, "jsonPath": p} for n, t, p in columns],
+        "additionalPrinterColumns": [column.to_json() for column in columns],
         **({"subresources": subresources} if subresources else {}),
     }
     names = {
@@ -166,62 +194,6 @@ def _own(
         "shortNames": [short], "categories": ["fairlead"],
     }  # fmt: skip
     return _crd(GROUP, names, [version], scope=scope)
-
-
-def _queue() -> Json:
-    spec = openapi_schema(queue.QueueSpec)
-    resources = spec["properties"]["resources"]
-    resources["x-kubernetes-validations"] = [
-        {
-            # Anything that reads the names costs more than an API server grants: their length is not limited otherwise.
-            "rule": "self.all(name, size(name) > 0 && size(name) <= 317)",
-            "message": "resources are named as in a pod (cpu, memory, nvidia.com/gpu), or "
-            "CLASS.deviceclass.resource.k8s.io/devices for the devices of a class",
-        }
-    ]
-    resources["additionalProperties"]["x-kubernetes-validations"] = [
-        *(_not_negative(field, remedy) for field, remedy in _REMEDIES.items()),
-        {
-            # Texts are not compared: to read quantities costs more than an API server grants.
-            "rule": "!has(self.quota) || !has(self.limit) || type(self.quota) == string || "
-            "type(self.limit) == string || int(self.quota) <= int(self.limit)",
-            "message": "the limit is below the quota: raise limit, or lower quota",
-            "fieldPath": ".limit",
-        },
-    ]
-    rules = [
-        {
-            "rule": f"size(self.metadata.name) <= {queue.MAX_NAME_LENGTH}",
-            "message": f"metadata.name may have at most {queue.MAX_NAME_LENGTH} characters: "
-            "pods name their queue in a label",
-        },
-        {
-            "rule": "!has(self.spec) || !has(self.spec.parent) || self.spec.parent != self.metadata.name",
-            "message": "a queue cannot be its own parent: name another, or leave parent out",
-            "fieldPath": ".spec.parent",
-        },
-    ]
-    columns = [
-        ("Parent", "string", ".spec.parent"),
-        ("Priority", "integer", ".spec.priority"),
-        ("Pending", "integer", ".status.pending"),
-        ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
-        ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason'),
-        ("Age", "date", ".metadata.creationTimestamp"),
-    ]
-    return _own(queue.Queue, "fq", spec, queue.QueueStatus, columns, rules, scope="Cluster")
-
-
-_REMEDIES = {"quota": "leave it out for nothing to count on", "limit": "leave it out for no limit"}
-
-
-def _not_negative(field: str, remedy: str) -> Json:
-    return {
-        "rule": f"!has(self.{field}) || "
-        f"(type(self.{field}) == string ? !self.{field}.startsWith('-') : self.{field} >= 0)",
-        "message": f"{field} may not be negative: {remedy}",
-        "fieldPath": f".{field}",
-    }
 
 
 def _standards() -> list[Json]:

@@ -10,7 +10,7 @@ from fairlead.api.kind import API_VERSION, ATOMIC, OBSERVED_GENERATION, Conditio
 from fairlead.api.model_service.model import Source, Verification
 from fairlead.api.model_service.operation import Analysis, CanaryStep
 from fairlead.api.model_service.status import RolloutStatus
-from fairlead.api.structural import told
+from fairlead.api.structural import filled, told
 from fairlead.kube.resources import Resource
 
 MODEL_ADAPTERS = Resource.of(API_VERSION, "modeladapters", "ModelAdapter")
@@ -65,13 +65,13 @@ class ModelAdapterSpec(Kind):
     rank: Annotated[int, told("0: as its adapter_config.json says.", ge=0, le=1024)] = 0
     placement: Annotated[
         AdapterPlacement,
-        told("On how many engines it is loaded: as its traffic wants, within these bounds.", {"default": {}}),
+        told("On how many engines it is loaded: as its traffic wants, within these bounds.", filled(AdapterPlacement)),
     ] = msgspec.field(default_factory=AdapterPlacement)
     rollout: Annotated[
         AdapterRollout,
         told(
             "How a changed source replaces the one that serves: beside it, with a growing share of its requests.",
-            {"default": {}},
+            filled(AdapterRollout),
         ),
     ] = msgspec.field(default_factory=AdapterRollout)
     pull_secret: Annotated[

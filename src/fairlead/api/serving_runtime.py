@@ -18,6 +18,12 @@ from fairlead.kube.resources import Resource
 
 SERVING_RUNTIMES = Resource.of(API_VERSION, "servingruntimes", "ServingRuntime", namespaced=False)
 
+ENGINES = (
+    "furiosa-llm", "jetstream", "llama-cpp", "mlserver", "onnx", "openvino", "sglang", "simulated", "tensorrt-llm",
+    "tgi", "triton", "vllm", "vllm-tpu",
+)  # fmt: skip
+"""Those that `fairlead.engines` has."""
+
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
@@ -35,7 +41,10 @@ class ServingRuntimeSpec(Kind):
     """How pods of this class look. In `args`, `env`, `command` and `template`, `${…}` is a CEL expression over
     `model`, `service`, `role`, `parallelism`, `accelerator` and `engine`; `$${` stands for `${` itself."""
 
-    engine: Annotated[str, told("Which adapter speaks to it; `fairlead engines` lists them.", max_length=63)]
+    engine: Annotated[
+        str,
+        told("Which adapter speaks to it; `fairlead engines` tells of them.", {"enum": list(ENGINES)}, max_length=63),
+    ]
     image: Annotated[str, told("In place of the engine's own.", max_length=1024)] = ""
     formats: Annotated[list[ModelFormat], told("Formats it takes.", list_map("name"), max_length=32)] = []
     architectures: Annotated[

@@ -49,6 +49,15 @@ def openapi_schema(struct: type[msgspec.Struct]) -> Json:
     return _schema(inspect.type_info(struct))
 
 
+def filled(struct: type[msgspec.Struct]) -> Json:
+    """Schema of a field that is absent from no stored object: an object of the struct's defaults stands for it.
+
+    They are given one by one, since an API server judges a default as it is, before those inside it are filled in.
+    """
+    properties = openapi_schema(struct)["properties"]
+    return {"default": {name: schema["default"] for name, schema in properties.items() if "default" in schema}}
+
+
 def _schema(info: inspect.Type) -> Json:
     if isinstance(info, inspect.Metadata):
         said = dict(info.extra_json_schema or {})

@@ -12,13 +12,10 @@ from fairlead.api.model_service.model import FurtherModels, Model
 from fairlead.api.model_service.operation import Batch, Drain, Objective, Recovery, Rollout, Slo
 from fairlead.api.model_service.status import ModelServiceStatus
 from fairlead.api.model_service.workload import KvTransfer, Probes, Role, Scaling, Workload
-from fairlead.api.structural import Json, told
+from fairlead.api.structural import filled, told
 from fairlead.kube.resources import Resource
 
 MODEL_SERVICES = Resource.of(API_VERSION, "modelservices", "ModelService")
-
-_FILLED: Json = {"default": {}}
-"""Of what is read at every step: its defaults are written into the object, for people to see."""
 
 MAX_NAME_LENGTH = 40
 """Pods are named SERVICE-ROLE-HASH-NUMBER-WORKER and must stay DNS labels (63)."""
@@ -70,13 +67,13 @@ class ModelServiceSpec(Workload, kw_only=True):
         ),
     ] = "Replicas"
     rollout: Annotated[
-        Rollout, told("How a change of the template comes about. No request is lost or cut by it.", _FILLED)
+        Rollout, told("How a change of the template comes about. No request is lost or cut by it.", filled(Rollout))
     ] = msgspec.field(default_factory=Rollout)
     drain: Annotated[
         Drain,
-        told("How a replica leaves: out of the pool, its streams end, then the process is told to stop.", _FILLED),
+        told("How a replica leaves: out of the pool, its streams end, the process is told to stop.", filled(Drain)),
     ] = msgspec.field(default_factory=Drain)
-    recovery: Annotated[Recovery, told("What is done about replicas that do not serve any more.", _FILLED)] = (
+    recovery: Annotated[Recovery, told("What is done about replicas that do not serve any more.", filled(Recovery))] = (
         msgspec.field(default_factory=Recovery)
     )
     probes: Probes | None = None
