@@ -108,6 +108,8 @@ class NodeState:
 
     name: str
     ready: bool = True
+    unready_s: float = 0.0
+    """For how long its kubelet has said that it is not ready."""
     silent_s: float = 0.0
     """For how long its kubelet has said nothing."""
     cordoned: bool = False
