@@ -28,9 +28,9 @@ def controllers(argv: list[str]) -> int:
     _kubeconfig(parser)
     parser.add_argument(
         "--only",
-        choices=("platform", "scheduling", "cluster"),
-        help="platform: serving and scheduling only (a real cluster has the rest); scheduling: the scheduler alone; "
-        "cluster: only what kube-controller-manager would do",
+        choices=("platform", "serving", "scheduling", "cluster"),
+        help="platform: serving and scheduling only (a real cluster has the rest); serving, scheduling: one of these "
+        "alone; cluster: only what kube-controller-manager would do",
     )
     parser.add_argument(
         "--scheduler-names",

@@ -22,8 +22,8 @@ from fairlead.kube.run import run_controllers, run_elected, run_until_signal
 from fairlead.serving.controller import model_service_controller
 
 LEASE = ("fairlead-controllers", "kube-system")
-SCHEDULER_LEASE = ("fairlead-scheduler", "kube-system")
-"""Of processes that only schedule: they stand beside those that only serve, not in for them."""
+LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fairlead-serving", "kube-system")}
+"""Of processes that do one of these only: they stand beside others, not in for them."""
 
 
 async def run(
@@ -31,7 +31,7 @@ async def run(
 ) -> None:
     """Run until SIGTERM; with `elect`, wait for the Lease first.
 
-    `only` is "cluster", "platform" (serving and scheduling), "scheduling" or None for all.
+    `only` is "cluster", "platform" (serving and scheduling), "serving", "scheduling" or None for all.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     async with Client.load(kubeconfig) as client:
@@ -40,8 +40,7 @@ async def run(
         async def term() -> None:
             await _run_all(client, only, scheduler_names, root_ca)
 
-        lease = SCHEDULER_LEASE if only == "scheduling" else LEASE
-        election = LeaderElection(client, *lease) if elect else None
+        election = LeaderElection(client, *LEASES.get(only or "", LEASE)) if elect else None
         await run_until_signal(run_elected(election, term))
 
 
@@ -76,9 +75,10 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
             await _install_definitions(client)
             if only != "scheduling":
                 controllers.append(model_service_controller(client, informers, serving))
-            # A third of a second to import: not for those who do not schedule.
-            from fairlead.scheduling.controller import Scheduler
-            from fairlead.scheduling.settings import Settings
+            if only != "serving":
+                # A third of a second to import: not for those who do not schedule.
+                from fairlead.scheduling.controller import Scheduler
+                from fairlead.scheduling.settings import Settings
 
-            loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
+                loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
         await run_controllers(informers, controllers, beside=loops)
