@@ -32,6 +32,9 @@ MODEL_DIGEST_ANNOTATION: Final = "fairlead.dev/model-digest"
 ADOPT_LABEL: Final = "fairlead.dev/adopt"
 """On foreign Deployments, StatefulSets and LeaderWorkerSets: serve their pods without owning them."""
 
+RESUME_ANNOTATION: Final = "fairlead.dev/resume-rollout"
+"""On a ModelService: `REVISION/STEP` (as `status.updateRevision` and `status.rollout.step`): go on from this step."""
+
 CANARY_SUFFIX: Final = "-canary"
 """Of the name of the pool that a new version gets its share through."""
 
