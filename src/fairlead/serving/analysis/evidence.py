@@ -104,13 +104,15 @@ class Evidence:
     """Measure -> verdict that it has reached: a sequential test ends when it first decides."""
     total: Batch = NO_BATCH
     """All requests, those outside batches too."""
+    step_requests: int = 0
+    """Of the new version since `asked` changed."""
 
 
 def gather(evidence: Evidence, reports: Iterable[TrafficReport], asked: str, now_s: float) -> Evidence:
     """The evidence with what the reports say that was not known yet. `asked` is what the pools ask for now; reports of
     anything else are passed over, whoever wrote them."""
     if asked != evidence.asked:
-        evidence = replace(evidence, asked=asked, seen={})
+        evidence = replace(evidence, asked=asked, seen={}, step_requests=0)
     seen = dict(evidence.seen)
     more: dict[Engine, Counts] = {}
     for report in reports:
@@ -120,9 +122,12 @@ def gather(evidence: Evidence, reports: Iterable[TrafficReport], asked: str, now
     filling = dict(evidence.open)
     for engine, counts in more.items():
         filling[engine] = filling.get(engine, NOTHING).plus(counts)
-    total = evidence.total.plus(Batch(_side(more, "new"), _side(more, "stable")))
-    open_s = now_s if evidence.open_s is None else evidence.open_s
-    return _closed(replace(evidence, seen=seen, open=filling, open_s=open_s, total=total), now_s)
+    gain = Batch(_side(more, "new"), _side(more, "stable"))
+    found = replace(
+        evidence, seen=seen, open=filling, open_s=now_s if evidence.open_s is None else evidence.open_s,
+        total=evidence.total.plus(gain), step_requests=evidence.step_requests + gain.new.requests,
+    )  # fmt: skip
+    return _closed(found, now_s)
 
 
 def _read(

@@ -35,6 +35,8 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     message: str
     """One sentence, with the numbers that count."""
+    step_requests: int = 0
+    """Of the new version, since what the pools are asked for last changed."""
 
 
 def judge(evidence: Evidence, analysis: Analysis, began_s: float, now_s: float) -> tuple[Verdict, Evidence]:
@@ -47,16 +49,24 @@ def judge(evidence: Evidence, analysis: Analysis, began_s: float, now_s: float) 
         comparisons = [_compared(evidence, criterion, analysis, len(criteria)) for criterion in criteria]
     settled = {c.measure: c.verdict for c in comparisons if c.verdict in ("AsGood", "Worse")}
     evidence = replace(evidence, settled=settled)
+    outcome, message = _outcome(evidence, comparisons, analysis, now_s - began_s)
+    return Verdict(outcome, tuple(comparisons), message, evidence.step_requests), evidence
+
+
+def _outcome(
+    evidence: Evidence, comparisons: Sequence[Comparison], analysis: Analysis, seconds: float
+) -> tuple[Outcome, str]:
     worse = [c for c in comparisons if c.verdict == "Worse"]
     if worse:
-        return Verdict("Worse", tuple(comparisons), "; ".join(c.message for c in worse)), evidence
-    open_ones = [c for c in comparisons if c.verdict == "Undecided"]
-    if not open_ones and any(c.verdict == "AsGood" for c in comparisons):
-        return Verdict("AsGood", tuple(comparisons), _all_good(comparisons)), evidence
-    if end := _its_end(evidence, analysis, now_s - began_s):
-        said = "; ".join(c.message for c in open_ones) or "nothing that is compared was seen"
-        return Verdict("Inconclusive", tuple(comparisons), f"undecided after {end}: {said}"), evidence
-    return Verdict("Undecided", tuple(comparisons), "; ".join(c.message for c in open_ones)), evidence
+        return "Worse", _told(worse)
+    good = [c for c in comparisons if c.verdict == "AsGood"]
+    undecided = [c for c in comparisons if c.verdict == "Undecided"]
+    if good and not undecided:
+        return "AsGood", _told(good)
+    end = _its_end(evidence, analysis, seconds)
+    if end:
+        return "Inconclusive", f"undecided after {end}: {_told(undecided) or 'nothing that is compared was seen'}"
+    return "Undecided", _told(undecided)
 
 
 def _its_end(evidence: Evidence, analysis: Analysis, seconds: float) -> str:
@@ -163,8 +173,8 @@ def _not_yet(evidence: Evidence, criterion: Criterion, least: int) -> Comparison
     )  # fmt: skip
 
 
-def _all_good(comparisons: Sequence[Comparison]) -> str:
-    return "; ".join(c.message for c in comparisons if c.verdict == "AsGood")
+def _told(comparisons: Sequence[Comparison]) -> str:
+    return "; ".join(c.message for c in comparisons)
 
 
 def _student(freedom: float) -> float:
