@@ -6,7 +6,8 @@ from typing import Final
 
 from fairlead.api.model_service import CanaryStep, Rollout
 from fairlead.serving.analysis.judge import Verdict
-from fairlead.serving.rollout.trial import Decision, Facts, Way, trial_step
+from fairlead.serving.rollout.trial import trial_step
+from fairlead.serving.rollout.trial_facts import Decision, Facts, Way
 
 COMPARED_WEIGHT: Final = 10
 """Percent of the traffic that the new fleet gets while it is compared, where an analysis is asked for."""

@@ -6,7 +6,8 @@ from typing import Final
 
 from fairlead.api.model_service import Analysis, Canary, CanaryStep, Rollout
 from fairlead.serving.analysis.judge import Verdict
-from fairlead.serving.rollout.trial import Decision, Facts, Way, trial_step
+from fairlead.serving.rollout.trial import trial_step
+from fairlead.serving.rollout.trial_facts import Decision, Facts, Way
 
 DEFAULT_WEIGHTS: Final = (5, 20, 50)
 
