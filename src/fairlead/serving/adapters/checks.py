@@ -1,0 +1,72 @@
+"""Whether an adapter can be served at all: its service, the engines' abilities, and its name. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fairlead.api.model_adapter import ModelAdapter
+from fairlead.api.model_service import ModelService
+
+Refusal = tuple[str, str]
+"""(reason, sentence); empty texts = nothing speaks against it."""
+
+FINE: Refusal = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Names that requests give and who has them, all over the cluster."""
+
+    models: Mapping[str, str]
+    """Name of a model -> namespace/name of the ModelService that serves it."""
+    adapters: Mapping[str, str]
+    """Served name of an adapter -> namespace/name of the oldest ModelAdapter that asks for it."""
+
+
+def served_name(adapter: ModelAdapter) -> str:
+    """What requests give."""
+    return adapter.spec.name or str(adapter.metadata["name"])
+
+
+def taken_names(services: Sequence[ModelService], adapters: Sequence[ModelAdapter]) -> Taken:
+    """Who has which name. Of adapters the oldest has it; one that is being deleted has none."""
+    models: dict[str, str] = {}
+    for service in services:
+        further = [name for m in service.spec.models for name in (m.name, *m.aliases)]
+        for name in (service.spec.model.name, *service.spec.model.aliases, *further):
+            models.setdefault(name, _key(service.metadata))
+    names: dict[str, str] = {}
+    for adapter in sorted(adapters, key=lambda a: (a.metadata.get("creationTimestamp", ""), _key(a.metadata))):
+        if "deletionTimestamp" not in adapter.metadata:
+            names.setdefault(served_name(adapter), _key(adapter.metadata))
+    return Taken(models, names)
+
+
+def refusal(adapter: ModelAdapter, service: ModelService | None, unable: Sequence[str], taken: Taken) -> Refusal:
+    """Why the adapter cannot be served. `unable` are runtimes of the service's engines that load no adapters."""
+    spec, name = adapter.spec, served_name(adapter)
+    if service is None:
+        return "NoService", f"there is no ModelService {spec.service} in this namespace"
+    if service.spec.adapters is None:
+        return (
+            "AdaptersOff",
+            f"the engines of {spec.service} serve no adapters: set spec.adapters of the ModelService "
+            "(its replicas are then replaced once)",
+        )
+    if service.spec.workload != "Replicas":
+        return (
+            "ForeignWorkload",
+            f"the pods of {spec.service} are kept by a {service.spec.workload}: adapters go onto spec.workload Replicas",
+        )
+    if unable:
+        return "EngineWithoutAdapters", f"{', '.join(unable)} cannot load adapters while it runs: take another runtime"
+    if name in taken.models:
+        return "NameTaken", f"{name} is the name of a model of {taken.models[name]}: give the adapter another spec.name"
+    if (owner := taken.adapters.get(name)) is not None and owner != _key(adapter.metadata):
+        return "NameTaken", f"{name} is the name of the older ModelAdapter {owner}: give this one another spec.name"
+    return FINE
+
+
+def _key(metadata: Mapping[str, str]) -> str:
+    return f"{metadata['namespace']}/{metadata['name']}"
