@@ -52,8 +52,8 @@ def drain_step(replica: Replica, limits: DrainLimits, now_s: float) -> Waiting |
         return Done("NotRunning", "no engine runs in it: nothing can be lost")
     if replica.draining_s is None:
         return Waiting("Settling", "it has not been taken out of its pool yet", AGAIN_S)
-    # A clock that was set back makes nobody wait longer than the limits say.
-    since_s = min(replica.draining_s, now_s)
+    # A mark from the future (a clock was set back) tells no time: gateways have long heard of it.
+    since_s = replica.draining_s if replica.draining_s <= now_s + limits.settle_s else now_s - limits.settle_s
     elapsed_s = now_s - since_s
     settled_s = since_s + limits.settle_s
     if now_s < settled_s:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 Remedy = Literal["force", "delete", "restart", "kubelet", "elsewhere", "drain", "say"]
 """force: its pods are deleted without waiting for their node, and made anew. delete: the same, waiting. restart: made
 anew in its place, elsewhere after `maxRestarts`. kubelet: the node restarts the container; after `maxRestarts`
-elsewhere. elsewhere: made anew on another node. drain: a replacement first, then it leaves. say: told, not acted upon."""
+elsewhere. elsewhere: made anew on another node. drain: a replacement first, then it leaves. say: told and no more."""
 
 
 @dataclass(frozen=True, slots=True)
