@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving.recovery.fleet import NOW_S, gang, node, replica, unready
 
 from fairlead.serving.observed import DeviceTrouble, EngineView, Snapshot
 from fairlead.serving.recovery import Memory, RecoveryPolicy, detect, recover
 from fairlead.serving.recovery.ladder import Act, Hold
 from fairlead.serving.recovery.memory import record
+from serving.recovery.fleet import NOW_S, gang, node, replica, unready
 
 AILMENTS = (
     "well", "well", "gone", "silent", "cordoned", "not-ready", "failed-device", "degraded", "unhealthy", "hung", "mute",
