@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import engine_for
+from fairlead.engines.page_client import PageConnection, PageError, request_for
 from fairlead.gateway.endpoints import Change, Registry
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.outliers import Outliers
-from fairlead.gateway.scrape.page_client import PageConnection, PageError, request_for
 
 PROBE_TIMEOUT_S = 2.0
 

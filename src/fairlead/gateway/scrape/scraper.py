@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.engines import UNKNOWN, Engine, EngineSignals, engine_for
+from fairlead.engines.page_client import PageConnection, PageError, request_for
 from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.load import STALE_AFTER_S, LoadTable
 from fairlead.gateway.scrape.pace import (
@@ -31,7 +32,6 @@ from fairlead.gateway.scrape.pace import (
     idle_interval_s,
     spread,
 )
-from fairlead.gateway.scrape.page_client import PageConnection, PageError, request_for
 from fairlead.gateway.scrape.signals import has_restarted, reader_for
 
 TIMEOUT_S = 1.0

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from fairlead.gateway.scrape import page_client
-from fairlead.gateway.scrape.page_client import PageConnection, PageError, request_for
+from fairlead.engines import page_client
+from fairlead.engines.page_client import PageConnection, PageError, request_for
 
 PAGE = b"# HELP x\nvllm:num_requests_running 2\n" * 50
 
