@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fairlead.api.model_adapter import ModelAdapter
 from fairlead.api.model_service import ModelService
 
+Json = dict[str, Any]
 Refusal = tuple[str, str]
 """(reason, sentence); empty texts = nothing speaks against it."""
 
@@ -29,17 +31,20 @@ def served_name(adapter: ModelAdapter) -> str:
     return adapter.spec.name or str(adapter.metadata["name"])
 
 
-def taken_names(services: Sequence[ModelService], adapters: Sequence[ModelAdapter]) -> Taken:
-    """Who has which name. Of adapters the oldest has it; one that is being deleted has none."""
+def taken_names(services: Iterable[Json], adapters: Iterable[Json]) -> Taken:
+    """Who has which name, of the objects as the API has them. Of adapters the oldest has it; one that is being deleted
+    has none."""
     models: dict[str, str] = {}
     for service in services:
-        further = [name for m in service.spec.models for name in (m.name, *m.aliases)]
-        for name in (service.spec.model.name, *service.spec.model.aliases, *further):
-            models.setdefault(name, _key(service.metadata))
+        spec = service["spec"]
+        for model in (spec["model"], *spec.get("models", ())):
+            for name in (model["name"], *model.get("aliases", ())):
+                models.setdefault(name, _key(service["metadata"]))
     names: dict[str, str] = {}
-    for adapter in sorted(adapters, key=lambda a: (a.metadata.get("creationTimestamp", ""), _key(a.metadata))):
-        if "deletionTimestamp" not in adapter.metadata:
-            names.setdefault(served_name(adapter), _key(adapter.metadata))
+    for adapter in sorted(adapters, key=lambda a: (a["metadata"].get("creationTimestamp", ""), _key(a["metadata"]))):
+        meta = adapter["metadata"]
+        if "deletionTimestamp" not in meta:
+            names.setdefault(adapter["spec"].get("name") or meta["name"], _key(meta))
     return Taken(models, names)
 
 
@@ -57,7 +62,7 @@ def refusal(adapter: ModelAdapter, service: ModelService | None, unable: Sequenc
     if service.spec.workload != "Replicas":
         return (
             "ForeignWorkload",
-            f"the pods of {spec.service} are kept by a {service.spec.workload}: adapters go onto spec.workload Replicas",
+            f"the pods of {spec.service} are kept by a {service.spec.workload}: adapters need spec.workload Replicas",
         )
     if unable:
         return "EngineWithoutAdapters", f"{', '.join(unable)} cannot load adapters while it runs: take another runtime"

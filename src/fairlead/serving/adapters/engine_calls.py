@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from fairlead.engines import Adapter, Engine
+from fairlead.engines import Adapter, Engine, EngineSignals
 from fairlead.engines.calls import CallOutcome, HttpCall
 from fairlead.engines.spec import EngineSpecError
 
@@ -72,17 +72,18 @@ class EngineCalls:
         except (ValueError, KeyError, TypeError):
             return None
 
-    async def in_use(self, at: EngineAt) -> frozenset[str] | None:
-        """Adapters of which requests run or wait; None where the engine does not say. Raises CallFailed."""
+    async def signals(self, at: EngineAt) -> EngineSignals | None:
+        """What the engine says of itself; None where it has no such page. Raises CallFailed."""
         port = at.engine.metrics_port
         url = at.url if port is None else f"{at.url.rpartition(':')[0]}:{port}"
-        status, body = await self._send(
-            EngineAt(at.pod, at.engine, url), HttpCall("GET", at.engine.metrics_path), TIMEOUT_S
-        )
-        if status != 200:
-            return None
-        signals = at.engine.signals(body)
-        if signals.running_adapters is None:
+        there = EngineAt(at.pod, at.engine, url)
+        status, body = await self._send(there, HttpCall("GET", at.engine.metrics_path), TIMEOUT_S)
+        return at.engine.signals(body) if status == 200 else None
+
+    async def in_use(self, at: EngineAt) -> frozenset[str] | None:
+        """Adapters of which requests run or wait; None where the engine does not say. Raises CallFailed."""
+        signals = await self.signals(at)
+        if signals is None or signals.running_adapters is None:
             return None
         return frozenset((*signals.running_adapters, *(signals.waiting_adapters or ())))
 

@@ -15,7 +15,8 @@ from fairlead.api.model_adapter import AdapterRollout
 from fairlead.api.model_service import Analysis, CanaryStep, Rollout, RolloutStatus
 from fairlead.serving.analysis.judge import Verdict
 from fairlead.serving.rollout.intent import RoleIntent
-from fairlead.serving.rollout.trial import Decision, Facts, Fleet, Way, trial_step
+from fairlead.serving.rollout.trial import trial_step
+from fairlead.serving.rollout.trial_facts import Decision, Facts, Fleet, Way
 
 DEFAULT_STEPS: Final = (CanaryStep(10), CanaryStep(50))
 
@@ -35,6 +36,9 @@ class VersionFacts:
     stable_copies: int
     """Engines that have the stable version."""
     new_copies: int
+    is_kept: bool = True
+    """The stable version is loaded whether anybody asks for it or not. One that is not, and is nowhere, has nobody who
+    would notice: then there is nothing to compare."""
     resumed: str = ""
     """VERSION/STEP at which a person said go on."""
     progressed: bool = False
@@ -73,7 +77,7 @@ def version_step(rollout: AdapterRollout, facts: VersionFacts, verdict: Verdict 
     fleet = Fleet(
         trial={"unified": 0 if taken_over else facts.new_copies},
         new={"unified": facts.new_copies},
-        old={"unified": facts.stable_copies},
+        old={"unified": max(facts.stable_copies, int(facts.is_kept))},
         old_there=0 if taken_over else facts.stable_copies,
     )
     decision = trial_step(

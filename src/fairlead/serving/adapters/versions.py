@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -47,7 +47,7 @@ def read_history(metadata: Mapping[str, Any]) -> list[AdapterVersion]:
     """Versions that served, the latest first. What cannot be read counts as nothing."""
     text = (metadata.get("annotations") or {}).get(HISTORY_ANNOTATION, "[]")
     try:
-        return msgspec.json.decode(text, type=Annotated[list[AdapterVersion], msgspec.Meta(max_length=100)])
+        return msgspec.json.decode(text, type=list[AdapterVersion])
     except msgspec.MsgspecError:
         return []
 
