@@ -76,7 +76,7 @@ def test_the_runtimes_that_need_weights_are_those_whose_engines_do() -> None:
 
 def test_a_rule_for_a_field_that_is_not_there_is_refused() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "array", "items": {"type": "string"}}}}
-    with pytest.raises(KeyError, match="a rule is for a.b, but the schema has no b there"):
+    with pytest.raises(KeyError, match=r"a rule is for a\.b, but the schema has no b there"):
         attach(schema, {"a.b": [Rule("true", "never")]})
     attach(schema, {"a[]": [Rule("self != ''", "say something")]})
     assert schema["properties"]["a"]["items"]["x-kubernetes-validations"] == [  # type: ignore[index]

@@ -69,7 +69,10 @@ class TrafficGroup(Kind):
     requests: int = 0
     errors: Annotated[
         int,
-        told("Ended with 5xx, cut, not taken, or without an answer; not those that clients left or 4xx."),
+        told(
+            "Ended with 5xx or 404 (an engine that does not know its model), cut, not taken, or without an answer; "
+            "not those that clients left or other 4xx."
+        ),
     ] = 0
     ttft: Moments = msgspec.field(default_factory=Moments)
     itl: Moments = msgspec.field(default_factory=Moments)

@@ -93,7 +93,11 @@ class FurtherModel(Kind):
 
     name: Name
     source: Source = ""
-    aliases: Aliases = []
+    aliases: Annotated[
+        list[Annotated[str, msgspec.Meta(max_length=253, pattern=MODEL_NAME)]],
+        # Each is compared with those of all others, whose number is bounded by what a server grants to a rule.
+        told("Further names under which requests reach this model.", SET, max_length=8),
+    ] = []
 
 
 FurtherModels = Annotated[
@@ -101,6 +105,6 @@ FurtherModels = Annotated[
     told(
         "Models that the same engines serve besides `model`, for runtimes that can hold several.",
         list_map("name"),
-        max_length=64,
+        max_length=32,
     ),
 ]

@@ -72,14 +72,13 @@ _NAMES: Sequence[Rule] = [
         field=".models",
     ),
     Rule(
-        "!has(self.models) || !self.models.exists(m, " + _OWN_ALIASES.format("a in self.models.map(o, o.name)") + ")",
+        "!has(self.models) || !self.models.exists(o, self.models.exists(m, has(m.aliases) && o.name in m.aliases))",
         "models has an alias that is also a name in models: every name reaches one model; leave one of them out",
         field=".models",
     ),
     Rule(
-        "!has(self.models) || !self.models.exists(m, "
-        + _OWN_ALIASES.format("self.models.filter(o, has(o.aliases) && a in o.aliases).size() > 1")
-        + ")",
+        "!has(self.models) || !self.models.exists(m, self.models.exists(o, has(m.aliases) && has(o.aliases) && "
+        "m.name != o.name && m.aliases.exists(a, a in o.aliases)))",
         "models has the same alias twice: every name reaches one model; leave one of them out",
         field=".models",
     ),
