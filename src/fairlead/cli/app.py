@@ -31,10 +31,38 @@ def _root(
 
 def run(argv: list[str]) -> int:
     """Run a command; errors that a person can act on become one line on stderr and exit status 1."""
-    from fairlead.cli import cdi, demo, device, doctor, engines, gateway, schedule, service, simulate, topology, up
+    from fairlead.cli import (
+        cdi,
+        demo,
+        device,
+        doctor,
+        engines,
+        gateway,
+        get,
+        rollout,
+        schedule,
+        service,
+        simulate,
+        topology,
+        up,
+    )  # fmt: skip
 
     if not app.registered_commands:
-        for module in (up, service, engines, device, topology, cdi, schedule, simulate, gateway, doctor, demo):
+        for module in (
+            up,
+            service,
+            get,
+            rollout,
+            engines,
+            device,
+            topology,
+            cdi,
+            schedule,
+            simulate,
+            gateway,
+            doctor,
+            demo,
+        ):
             module.register(app)
     from fairlead.cli.data import NotRunning
     from fairlead.cli.failure import Failed

@@ -19,7 +19,8 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
-from fairlead.serving.controller import model_service_controller
+from fairlead.serving.controller import ModelServices
+from fairlead.serving.runtimes import install_runtimes
 
 LEASE = ("fairlead-controllers", "kube-system")
 LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fairlead-serving", "kube-system")}
@@ -74,7 +75,10 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
         if only != "cluster":
             await _install_definitions(client)
             if only != "scheduling":
-                controllers.append(model_service_controller(client, informers, serving))
+                await install_runtimes(client)
+                services = ModelServices(client, informers, serving)
+                controllers.append(services.controller)
+                loops.append(services.watch.run)
             if only != "serving":
                 # A third of a second to import: not for those who do not schedule.
                 from fairlead.scheduling.controller import Scheduler

@@ -84,7 +84,7 @@ def describe_lines(seen: Seen, now_s: float) -> list[str]:
     lines += ["", *_table("Conditions", ["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], _conditions(status, now_s))]
     lines += ["", *_table("Roles", ["ROLE", "DESIRED", "READY", "UPDATED", "DRAINING", "ON"], _roles(status))]
     lines += ["", *_table("Replicas", ["POD", "ROLE", "REVISION", "TRACK", "STATE", "NODE", "AGE"], _pods(seen, now_s))]
-    lines += _trial(status)
+    lines += trial_lines(status)
     adapters = [_adapter(a) for a in seen.adapters]
     if adapters:
         lines += ["", *_table("Adapters", ["NAME", "LOADED", "STATUS", "SOURCE"], adapters)]
@@ -177,12 +177,13 @@ def pod_state(pod: Json) -> str:
     return "starting" if status.get("phase") in ("Pending", "Running") else str(status.get("phase", "new")).lower()
 
 
-def _trial(status: Json) -> list[str]:
+def trial_lines(status: Json, *, always: bool = False) -> list[str]:
+    """Where a rollout stands and what its analysis says; nothing for one that is done, unless `always`."""
     rollout = status.get("rollout") or {}
-    if rollout.get("phase", "Stable") == "Stable":
+    if rollout.get("phase", "Stable") == "Stable" and not always:
         return []
     where = f"step {rollout.get('step', 0) + 1}, {rollout.get('weight', 0)} % of the traffic"
-    lines = ["", f"Rollout: {rollout['phase']}, {where}"]
+    lines = ["", f"Rollout: {rollout.get('phase', 'Stable')}, {where}"]
     if rollout.get("message"):
         lines.append(f"  {rollout['message']}")
     rows = [

@@ -46,6 +46,8 @@ class Delete:
     reason: str
     force: bool = False
     """Without waiting for its node, which will not answer any more."""
+    grace_s: float | None = None
+    """Grace period in place of the pods' own, where nothing is lost by a shorter one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,124 +1,286 @@
-"""The ModelService controller: observes pods, takes the planner's next step, and says how it stands."""
+"""The ModelService controller: looks at a service, has its course plotted, and carries it out.
+
+Level-triggered and without a memory of its own: `reconcile` may be called at any time, any number of times, and after a
+kill at any point it goes on from what the API says. What it decides (the status: phase, rejected revisions, recoveries)
+is written before what it does, so that nothing is done that nobody knows of.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
-from fairlead.api.inference_pool import INFERENCE_POOLS
-from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService
+from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService, RoleName
+from fairlead.api.traffic_report import TRAFFIC_REPORTS
 from fairlead.clock import SYSTEM, Clock, format_time
-from fairlead.engines import EngineSpecError
+from fairlead.engines.engine import DEFAULT_PORT
 from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller, Result
-from fairlead.kube.errors import ApiError, NotFound
+from fairlead.kube.errors import NotFound
 from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.objects import Pod
 from fairlead.kube.resources import ObjectKey
-from fairlead.serving.plan import Step, compute_step
-from fairlead.serving.render import owner_reference, pod_template, pool, replica_pod, template_hash
-from fairlead.serving.replicas import Replicas, observe, trouble
-from fairlead.serving.status import compute_status
+from fairlead.serving.belongings import KINDS, belongings
+from fairlead.serving.books import Book, Books, read_reports
+from fairlead.serving.course import Course, Look, plot_course
+from fairlead.serving.deeds import Deeds, Site
+from fairlead.serving.drain import drain_limits
+from fairlead.serving.drain.engine_watch import EngineWatch, Target
+from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION
+from fairlead.serving.observed import Snapshot
+from fairlead.serving.recovery import avoid_nodes, memory_of
+from fairlead.serving.render import owner_reference
+from fairlead.serving.replicas import Replicas, observe_replicas, trouble_of
+from fairlead.serving.resolve import ClusterFacts
+from fairlead.serving.resolved import Resolved, Unservable
+from fairlead.serving.rollout.blue_green import blue_green_way
+from fairlead.serving.rollout.canary import canary_way
+from fairlead.serving.runtimes import Runtimes
+from fairlead.serving.scales import desired_counts, scale_status, sets_of_roles
+from fairlead.serving.status import Problem, RoleSeen, Standing, compute_status
+from fairlead.serving.upkeep import Upkeep
+from fairlead.serving.versions import Versions
 
 _LOG = logging.getLogger("fairlead.serving")
 
-FIELD_MANAGER = "fairlead-serving"
+CONCURRENCY = 8
 RETRY_PROBLEM_S = 5.0
-REFUSED = (400, 403, 422)
-"""Answers that say that the API server will not have a pod as it is: told in the status instead of retried at once."""
+Json = dict[str, Any]
 
 
-def model_service_controller(
-    client: Client, informers: Informers, events: EventRecorder, clock: Clock = SYSTEM
-) -> Controller:
-    """The controller, wired to its services, their pods and their pools."""
-    services = ModelServices(client, informers, events, clock)
-    controller = Controller("modelservice", services.reconcile, concurrency=4, clock=clock)
-    controller.watch(services.services)
-    controller.owns(services.replicas.pods, "ModelService", owner_group=GROUP)
-    return controller.owns(services.pools, "ModelService", owner_group=GROUP)
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One service at the moment of a look."""
+
+    raw: Json
+    service: ModelService
+    book: Book
+    wanted: Resolved | Unservable
+    known: Mapping[str, Resolved]
+    counts: Mapping[RoleName, int]
+    pods: Sequence[Pod]
 
 
 class ModelServices:
-    """Level-triggered: `reconcile` may be called at any time, any number of times."""
+    """Keeps all services. `controller` runs `reconcile`; `watch` is to run beside it."""
 
-    def __init__(self, client: Client, informers: Informers, events: EventRecorder, clock: Clock = SYSTEM) -> None:
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        events: EventRecorder,
+        clock: Clock = SYSTEM,
+        facts: ClusterFacts | None = None,
+    ) -> None:
         self._client = client
         self._clock = clock
         self._events = events
+        self._facts = facts or ClusterFacts()
+        self._books = Books()
         self.services = informers.informer(MODEL_SERVICES)
-        self.pools = informers.informer(INFERENCE_POOLS)
+        self.reports = informers.informer(TRAFFIC_REPORTS, indexes={"pool": _pool_of})
+        self.runtimes = Runtimes(informers)
+        self.versions = Versions(client, informers)
         self.replicas = Replicas(client, informers, clock)
+        self.upkeep = Upkeep(client, informers, KINDS)
+        self._deeds = Deeds(self.replicas, clock)
+        self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
+        self.watch = EngineWatch(self.controller.enqueue, clock=clock)
+        self._listen()
+
+    def _listen(self) -> None:
+        controller = self.controller
+        controller.watch(self.services)
+        controller.owns(self.replicas.pods, "ModelService", owner_group=GROUP)
+        for informer in self.upkeep.informers:
+            controller.owns(informer, "ModelService", owner_group=GROUP)
+        controller.watch(self.reports, lambda report: _service_of_pool(report))
+        controller.watch(self.runtimes.informer, lambda _: [k for k in map(_key, self.services.store)])
 
     async def reconcile(self, key: ObjectKey) -> Result | None:
-        """One step; says when to look again though nothing changes."""
+        """One look; says when to look again though nothing changes."""
         raw = self.services.store.get_key(key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self.watch.forget(key)
+            if raw is not None:
+                self._books.forget(raw["metadata"]["uid"])
             return None
+        seen = await self._see(key, raw)
+        now_s = self._clock.wall_s()
+        look = self._look(key, seen, now_s)
+        course = plot_course(look)
+        written = await self._write_status(seen, course, look)
+        again_s = course.again_s
+        if isinstance(seen.wanted, Resolved):
+            in_use = {course.stable, *(r.revision for r in course.replicas)}
+            await self.versions.keep(raw, owner_reference(seen.service), seen.wanted, in_use, seen.service)
+        problem = await self._act(seen, course, now_s)
+        if problem != seen.book.refused:
+            seen.book.refused = problem
+            await self._write_status(replace(seen, raw=written), course, look)
+        self._follow(key, seen, course)
+        if problem or isinstance(seen.wanted, Unservable):
+            again_s = min(again_s or RETRY_PROBLEM_S, RETRY_PROBLEM_S)
+        return Result(max(0.05, again_s)) if again_s is not None else None
+
+    # Seeing
+
+    async def _see(self, key: ObjectKey, raw: Json) -> _Seen:
         service = msgspec.convert(raw, ModelService)
-        uid = raw["metadata"]["uid"]
-        problem, hashed = "", ""
-        try:
-            template = pod_template(service)
-        except EngineSpecError as error:
-            problem = str(error)
-        else:
-            hashed = template_hash(template)
-            await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
-            await self._ensure_pool(service)
-            pods = self.replicas.of(uid)
-            step = compute_step(service.spec.replicas, [observe(p, hashed) for p in pods])
-            problem = await self._carry_out(raw, service, template, hashed, step, pods)
-        pods = self.replicas.of(uid)
-        now = format_time(self._clock.wall_s())
-        status = compute_status(service, [observe(p, hashed) for p in pods], problem, trouble(pods), now)
-        await self._write_status(raw, status)
-        return Result(RETRY_PROBLEM_S) if problem else None
+        book = self._books.of(service.uid)
+        runtimes = self.runtimes.all()
+        made_of = (service.generation, self.runtimes.version, self._facts)
+        wanted = book.resolve(service, runtimes, self._facts, made_of)
+        await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
+        known = self.versions.known(service.uid, book.resolved)
+        counts = desired_counts(service, self.upkeep.of("RoleScale", service.uid))
+        return _Seen(raw, service, book, wanted, known, counts, self.replicas.of(service.uid))
 
-    async def _ensure_pool(self, service: ModelService) -> None:
-        wanted = pool(service)
-        current = self.pools.store.get(service.metadata["name"], service.metadata["namespace"])
-        if current is not None and _contains(current, wanted):
+    def _look(self, key: ObjectKey, seen: _Seen, now_s: float) -> Look:
+        service, wanted = seen.service, seen.wanted if isinstance(seen.wanted, Resolved) else None
+        snapshot = Snapshot(
+            now_s,
+            observe_replicas(seen.pods, now_s),
+            engines=self.watch.views(key),
+        )
+        verdict = None
+        if wanted is not None and service.spec.rollout.strategy != "Rolling":
+            way = (canary_way if service.spec.rollout.strategy == "Canary" else blue_green_way)(service.spec.rollout)
+            reports = read_reports(self.reports.store.by_index("pool", f"{key.namespace}/{key.name}"))
+            verdict = seen.book.judge(service, way.analysis, wanted, reports, now_s)
+        ready = sum(r.is_ready and wanted is not None and r.revision == wanted.revision for r in snapshot.replicas)
+        return Look(
+            service,
+            wanted,
+            seen.known,
+            seen.counts,
+            snapshot,
+            verdict,
+            resumed=(service.metadata.get("annotations") or {}).get(RESUME_ANNOTATION, ""),
+            progressed=seen.book.look_at_ready(ready),
+        )
+
+    # Doing
+
+    async def _act(self, seen: _Seen, course: Course, now_s: float) -> str:
+        """Everything that is to be done. Returns why the API server does not take a pod, or nothing."""
+        if course.reason and course.reason != seen.book.said:
+            _LOG.info("%s/%s: %s", seen.service.namespace, seen.service.name, course.reason)
+        seen.book.said = course.reason
+        owned = belongings(seen.service, course, seen.known, seen.counts)
+        avoid = avoid_nodes(memory_of(course.recoveries), now_s)
+        site = Site(
+            seen.service,
+            seen.pods,
+            seen.known,
+            avoid,
+            lambda reason, message: self._events.normal(MODEL_SERVICES, seen.raw, reason, message),
+        )
+        for record in course.new_recoveries:
+            self._events.warning(MODEL_SERVICES, seen.raw, record.cause, f"{record.replica}: {record.message}")
+        upkeep = self.upkeep.settle(seen.service.uid, owned) if owned else asyncio.sleep(0)
+        refused, _ = await asyncio.gather(self._deeds.carry_out(site, course.actions), upkeep)
+        if refused and refused != seen.book.refused:
+            self._events.warning(MODEL_SERVICES, seen.raw, "ReplicaRefused", refused)
+        return refused
+
+    def _follow(self, key: ObjectKey, seen: _Seen, course: Course) -> None:
+        """Whose metrics are looked at."""
+        resolved = seen.wanted if isinstance(seen.wanted, Resolved) else seen.known.get(course.stable)
+        if resolved is None:
             return
-        await self._client.apply(INFERENCE_POOLS, wanted, force=True, field_manager=FIELD_MANAGER)
+        spec = seen.service.spec
+        replicas = {r.name: r for r in course.replicas}
+        targets = {}
+        for pod in seen.pods:
+            meta = pod.metadata
+            if meta.labels.get(MEMBER_LABEL, "0") != "0" or meta.is_deleting or not pod.status.pod_ip:
+                continue
+            replica = replicas.get(meta.name)
+            if replica is None or not replica.alive:
+                continue
+            limits = drain_limits(
+                spec.drain, float(spec.termination_grace_period_seconds), resolved.engine, replica.role
+            )
+            settled_s = None if replica.draining_s is None else replica.draining_s + limits.settle_s
+            targets[meta.uid] = Target(
+                pod.status.pod_ip, DEFAULT_PORT, resolved.engine, settled_s, limits.holds_kv,
+                float(spec.recovery.hang_seconds),
+            )  # fmt: skip
+        self.watch.follow(key, targets)
 
-    async def _carry_out(
-        self, raw: Any, service: ModelService, template: Any, hashed: str, step: Step, pods: list[Pod]
-    ) -> str:
-        """Create and delete; returns why a replica could not be made, or nothing."""
-        if step.reason:
-            _LOG.info("%s/%s: %s", service.metadata["namespace"], service.metadata["name"], step.reason)
-        for pod in pods:
-            if pod.metadata.name in step.delete:
-                await self.replicas.delete(pod)
-                self._events.normal(
-                    MODEL_SERVICES, raw, "ReplicaDeleted", f"Deleted {pod.metadata.name}: {step.reason}"
-                )
-        for _ in range(step.create):
+    # Telling
+
+    async def _write_status(self, seen: _Seen, course: Course, look: Look) -> Json:
+        """Write what is seen and decided, where it differs; returns the object as it is then."""
+        service = seen.service
+        problem = None
+        if isinstance(seen.wanted, Unservable):
+            problem = Problem("Unservable", str(seen.wanted))
+        elif seen.book.refused:
+            problem = Problem("CannotCreateReplicas", seen.book.refused)
+        each = sets_of_roles(service)
+        roles = [
+            RoleSeen(role, count, each[role], [r for r in course.replicas if r.role == role])
+            for role, count in seen.counts.items()
+        ]
+        standing = Standing(
+            service,
+            roles,
+            runtime=seen.wanted.runtime.metadata["name"]
+            if isinstance(seen.wanted, Resolved)
+            else service.status.runtime,
+            revision=course.stable,
+            update_revision=course.wanted,
+            rejected_revision=course.rejected,
+            rollout=course.rollout,
+            problem=problem,
+            trouble=trouble_of(course.replicas),
+            hold=course.hold,
+            recoveries=course.recoveries,
+            model=service.status.model,
+        )
+        status = compute_status(standing, format_time(look.snapshot.now_s))
+        raw = seen.raw
+        if (raw.get("status") or {}) != status:
             try:
-                made = await self.replicas.create(replica_pod(service, template, hashed))
-            except ApiError as error:
-                if error.http_code not in REFUSED:
-                    raise
-                self._events.warning(MODEL_SERVICES, raw, "ReplicaRefused", str(error))
-                return str(error)
-            self._events.normal(MODEL_SERVICES, raw, "ReplicaCreated", f"Created {made.metadata.name}: {step.reason}")
-        return ""
+                raw = await self._client.replace(MODEL_SERVICES, {**raw, "status": status}, subresource="status")
+            except NotFound:
+                return raw
+        await self._write_scales(service, roles)
+        return raw
 
-    async def _write_status(self, raw: Any, status: Any) -> None:
-        if (raw.get("status") or {}) == status:
-            return
-        try:
-            await self._client.replace(MODEL_SERVICES, {**raw, "status": status}, subresource="status")
-        except NotFound:
-            return
+    async def _write_scales(self, service: ModelService, roles: Sequence[RoleSeen]) -> None:
+        by_role = {role.name: role for role in roles}
+        for scale in self.upkeep.of("RoleScale", service.uid):
+            role = by_role.get(scale["spec"].get("role"))
+            if role is None:
+                continue
+            status = scale_status(service, role, scale["metadata"].get("generation", 1))
+            if (scale.get("status") or {}) != status:
+                await self.upkeep.write_status("RoleScale", {**scale, "status": status})
 
 
-def _contains(current: Any, wanted: Any) -> bool:
-    """Whether everything wanted is there already, so that nothing needs to be written."""
-    if isinstance(wanted, dict):
-        return isinstance(current, dict) and all(k in current and _contains(current[k], v) for k, v in wanted.items())
-    return bool(current == wanted)
+def _runtime_of(seen: _Seen) -> str:
+    if isinstance(seen.wanted, Resolved):
+        return str(seen.wanted.runtime.metadata["name"])
+    return seen.service.status.runtime
+
+
+def _key(raw: Json) -> ObjectKey:
+    return ObjectKey(raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
+def _pool_of(report: Json) -> Sequence[str]:
+    """The service whose pools a report is about: its stable one, or that of its canary."""
+    return [f"{report['metadata']['namespace']}/{str(report.get('pool', '')).removesuffix(CANARY_SUFFIX)}"]
+
+
+def _service_of_pool(report: Json) -> Sequence[ObjectKey]:
+    return [ObjectKey(*name.split("/", 1)) for name in _pool_of(report)]

@@ -24,8 +24,6 @@ from fairlead.serving.observed import Replica
 
 Json = dict[str, Any]
 
-MAX_RECOVERIES = 10
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -93,7 +91,7 @@ def compute_status(seen: Standing, now: str) -> Json:
         rejected_revision=seen.rejected_revision,
         roles=roles,
         rollout=seen.rollout,
-        recoveries=list(seen.recoveries)[-MAX_RECOVERIES:],
+        recoveries=list(seen.recoveries),
         model=seen.model,
     )
     # kubectl, wait and printer columns read these: zeros and all.

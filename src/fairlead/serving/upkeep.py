@@ -45,6 +45,13 @@ class Upkeep:
         await asyncio.gather(*(self._apply(obj) for obj in todo))
         await asyncio.gather(*(self._delete(resource, obj) for resource, obj in self._surplus(owner_uid, wanted)))
 
+    async def write_status(self, kind: str, obj: Json) -> None:
+        """Write the status of an object that is there; one that is gone or has just changed is left alone."""
+        try:
+            await self._client.replace(self._kinds[kind][0], obj, subresource="status")
+        except (NotFound, Conflict):
+            return
+
     def _is_there(self, obj: Json) -> bool:
         current = self._kinds[obj["kind"]][1].store.get(obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
         return current is not None and contains(current, obj)

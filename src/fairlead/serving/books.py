@@ -1,0 +1,99 @@
+"""What the controller keeps between looks at a service, all of which can be lost: resolved versions, evidence, what was
+said last. After a restart it is made again from the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from fairlead.api.model_service import Analysis, ModelService
+from fairlead.api.serving_runtime import ServingRuntime
+from fairlead.api.traffic_report import TrafficReport
+from fairlead.clock import parse_time
+from fairlead.serving.analysis import Arm, Arms, Evidence, Verdict, gather, judge
+from fairlead.serving.resolve import ClusterFacts, Resolved, Unservable, resolve_service
+from fairlead.serving.rollout.trial_facts import asked_of
+
+
+@dataclass(slots=True)
+class Book:
+    """Of one service."""
+
+    resolved: dict[str, Resolved] = field(default_factory=dict)
+    """Revision -> how its pods are made."""
+    wanted_for: object = None
+    """What `wanted` was made of."""
+    wanted: Resolved | Unservable | None = None
+    evidence: Evidence | None = None
+    ready_updated: int = 0
+    """Ready replicas of the wanted revision at the last look."""
+    refused: str = ""
+    """Why the API server did not take a pod, the last time one was made."""
+    said: str = ""
+    """Reason of the last step that was told."""
+
+    def resolve(
+        self, service: ModelService, runtimes: Sequence[ServingRuntime], facts: ClusterFacts, made_of: object
+    ) -> Resolved | Unservable:
+        """What the spec comes to; worked out again only when `made_of` has changed."""
+        if self.wanted is None or self.wanted_for != made_of:
+            try:
+                self.wanted = resolve_service(service, runtimes, facts)
+                self.resolved[self.wanted.revision] = self.wanted
+            except Unservable as error:
+                self.wanted = error
+            self.wanted_for = made_of
+        return self.wanted
+
+    def look_at_ready(self, ready: int) -> bool:
+        """Whether there are more than at the last look."""
+        more = ready > self.ready_updated
+        self.ready_updated = ready
+        return more
+
+    def judge(
+        self, service: ModelService, analysis: Analysis | None, wanted: Resolved, reports: Sequence[TrafficReport],
+        now_s: float,
+    ) -> Verdict | None:  # fmt: skip
+        """What the comparison says with the reports that are there; None where nothing is compared."""
+        status = service.status.rollout
+        if analysis is None or status is None or status.phase in ("Stable", "Reverted", "Promoting"):
+            self.evidence = None
+            return None
+        if service.status.update_revision != wanted.revision:
+            self.evidence = None
+            return None
+        arms = Arms(Arm(wanted.revision), Arm(service.status.revision))
+        if self.evidence is None or self.evidence.arms != arms:
+            self.evidence = Evidence(arms)
+        asked = asked_of(status, wanted.revision, analysis)
+        self.evidence = gather(self.evidence, reports, asked, now_s)
+        began_s = parse_time(status.started_at) if status.started_at else now_s
+        verdict, self.evidence = judge(self.evidence, analysis, began_s, now_s)
+        return verdict
+
+
+class Books:
+    """One for each service, by uid."""
+
+    def __init__(self) -> None:
+        self._books: dict[str, Book] = {}
+
+    def of(self, uid: str) -> Book:
+        return self._books.setdefault(uid, Book())
+
+    def forget(self, uid: str) -> None:
+        self._books.pop(uid, None)
+
+
+def read_reports(raw: Sequence[Mapping[str, object]]) -> list[TrafficReport]:
+    """TrafficReports as structs; what cannot be read is left out."""
+    found = []
+    for each in raw:
+        try:
+            found.append(msgspec.convert(each, TrafficReport))
+        except msgspec.ValidationError:
+            continue
+    return found
