@@ -23,6 +23,7 @@ from fairlead.gateway.observe.metrics import GatewayMetrics
 from fairlead.gateway.observe.requests import RequestSeries
 from fairlead.gateway.observe.state import PickerState, pool_state
 from fairlead.gateway.observe.tracing import NoTraces, Traces
+from fairlead.gateway.observe.traffic import Traffic
 from fairlead.gateway.peers import Peers
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.plan import Plans, PoolSettings
@@ -76,9 +77,10 @@ class Assembly:
         self.watcher.on_unknown_end = self._unknown_end
         self.splitter = Splitter(self.picker, PrefillLegs(self.picker, clock), EncodeLegs())
         self.metrics.disaggregated = self.splitter.decisions
+        self.traffic = Traffic(self.registry, self.loads, clock)
         self.director = Director(
             self.registry, self.picker, self.plans, self.gates, self.splitter, self.metrics, clock,
-            random=random, hooks=self.watcher,
+            random=random, hooks=self.watcher, traffic=self.traffic,
         )  # fmt: skip
 
     # Flow control

@@ -14,7 +14,7 @@ from random import Random
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
-from fairlead.gateway.adapter_wait import AdapterWait, has_adapter
+from fairlead.gateway.adapter_wait import AdapterWait, has_adapter, moves_on
 from fairlead.gateway.asked import NO_TIMES, RETRY_AFTER_S, Asked
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.errors import Reply, Shape
@@ -25,6 +25,7 @@ from fairlead.gateway.load import InFlight
 from fairlead.gateway.local_answers import LocalAnswers
 from fairlead.gateway.observe.hooks import Hooks, NoHooks
 from fairlead.gateway.observe.metrics import GatewayMetrics
+from fairlead.gateway.observe.traffic import Traffic
 from fairlead.gateway.pick import NoPick, Pick, Query, Step, decide
 from fairlead.gateway.pick.sessions import SessionTable
 from fairlead.gateway.picker import EndpointPicker
@@ -66,6 +67,7 @@ class Director:
         *,
         random: Random | None = None,
         hooks: Hooks | None = None,
+        traffic: Traffic | None = None,
     ) -> None:
         self._registry = registry
         self._picker = picker
@@ -76,6 +78,7 @@ class Director:
         self._clock = clock
         self._draw = (random or Random()).random
         self._hooks = hooks or NoHooks()
+        self._traffic = traffic
         self._local = LocalAnswers(registry)
         self.pools = PoolChoice(registry, plans, self._local)
         self._sessions = SessionTable()
@@ -277,10 +280,11 @@ class Director:
         headers = self._hooks.picked(asked, context, picked, seen)
         self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
         if plan.is_split:
+            kept = plan.kept_apart(pick)
 
             def proceed(changed: bytes | None, more: Headers) -> None:
                 asked.picked_s = self._clock.monotonic_s()
-                self._go(asked, pick, body if changed is None else changed, headers + more)
+                self._go(asked, kept, body if changed is None else changed, headers + more)
 
             def refuse(message: str) -> None:
                 self.abandoned(asked)
@@ -296,6 +300,11 @@ class Director:
         plan, adapter = asked.plan, asked.query.adapter
         if not adapter or asked.if_available or not plan.answering or has_adapter(plan, adapter):
             return False
+        if adapter not in plan.pool.adapters:
+            anew = self.pools.resolve(asked.head, asked.request.model, "", self._draw())
+            if moves_on(asked, anew):
+                self._send(asked)
+                return True
         asked.leg = self.adapters.park(plan.pool.key, adapter, asked.adapter_came)
         return asked.leg is not None
 
@@ -360,6 +369,8 @@ class Director:
         if not isinstance(asked, Asked):
             return
         asked.series.ended(completion, times.itl_s, counted=counted)
+        if asked.plan.pool.reports and self._traffic is not None:
+            self._traffic.ended(asked, request, completion)
         if isinstance(asked.leg, Legs):
             self._splitter.ended(asked.leg, fetched=bool(completion.served))
         if completion.output_tokens is not None:

@@ -71,6 +71,10 @@ class Pool:
     """Whether its engines are to be spoken to in HTTP/2 (`appProtocol: kubernetes.io/h2c`)."""
     fails_open: bool = False
     """Whether its gateway is to serve without the picker when that does not answer (`failureMode: FailOpen`)."""
+    reports: str = ""
+    """What its traffic is to be reported for (annotation `fairlead.dev/report-traffic`); empty = it is not."""
+    uid: str = ""
+    """Of the InferencePool; empty where it is none."""
     problems: tuple[str, ...] = ()
     """What of its definition could not be followed, for people."""
     addresses: tuple[str, ...] = field(init=False, compare=False, repr=False)

@@ -74,6 +74,11 @@ class LoadTable:
             load = self._by_address[address] = EndpointLoad(Candidate(address, window_requests=FIRST_WINDOW))
         return load
 
+    def under_way(self, address: str) -> Iterable[InFlight]:
+        """Requests of this picker at an endpoint that are counted."""
+        load = self._by_address.get(address)
+        return load.in_flight.values() if load is not None else ()
+
     def describe(
         self, address: str, role: str, labels: Mapping[str, str], pod: str = "", adapters: frozenset[str] | None = None
     ) -> None:

@@ -17,6 +17,7 @@ from fairlead.api.inference_pool import (
     ADAPTERS_ANNOTATION,
     MODELS_ANNOTATION,
 )
+from fairlead.api.traffic_report import REPORT_ANNOTATION
 from fairlead.engines import ENGINES, RUNTIME_LABEL
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.kube.objects.meta import KubernetesObject, ObjectMeta, Part
@@ -37,6 +38,8 @@ ROLE_LABELS = ("llm-d.ai/role", "fairlead.dev/role")
 ENGINE_LABELS = ("llm-d.ai/engine-type", "inference.networking.k8s.io/engine-type")
 ACTIVE_PORTS_ANNOTATIONS = ("llm-d.ai/active-ports", "inference.networking.k8s.io/active-ports")
 SERVICE_LABEL = "fairlead.dev/model-service"
+REVISION_LABEL = "fairlead.dev/revision"
+"""On a pod: which version of its service it is of. Prompts are computed by engines of the same one alone."""
 
 DEFAULT_RUNTIME = "vllm"
 """Of pools that do not say: what most foreign pools run, and the names most other engines have copied."""
@@ -175,6 +178,8 @@ def compute_pool(
         tokenizer=annotations.get(TOKENIZER_ANNOTATION, ""),
         adapters=_names(annotations.get(ADAPTERS_ANNOTATION, "")),
         h2c=pool.spec.app_protocol == "kubernetes.io/h2c",
+        reports=annotations.get(REPORT_ANNOTATION, "").strip(),
+        uid=metadata.uid,
         fails_open=pool.spec.endpoint_picker_ref.failure_mode == "FailOpen",
         problems=tuple(dict.fromkeys(problems))[:MAX_PROBLEMS],
     )

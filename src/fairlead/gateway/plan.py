@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from fairlead.gateway.config import ConfigError, PickerConfig, read_config
 from fairlead.gateway.config.parameters import PrecisePrefixParameters
 from fairlead.gateway.endpoints import Change, Endpoint, Pool, Registry
 from fairlead.gateway.flow import Detector, FlowSettings, headroom_detector
-from fairlead.gateway.pick import Profile
+from fairlead.gateway.membership import REVISION_LABEL
+from fairlead.gateway.pick import Pick, Profile
 from fairlead.gateway.pick.defaults import default_profile
 from fairlead.gateway.pick.profile import Use
 from fairlead.gateway.pick.registry import GUARDS, build_profile
@@ -101,6 +103,14 @@ def _not_followed(config: PickerConfig) -> Iterator[str]:
         yield "approx-prefix-cache-producer has no effect: sizes are those that engines report"
 
 
+class Revision(NamedTuple):
+    """Endpoints by what they do of a request, as far as they may work together."""
+
+    answering: tuple[str, ...]
+    prefilling: tuple[str, ...]
+    encoding: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class PoolPlan:
     """One pool, ready to decide."""
@@ -115,6 +125,22 @@ class PoolPlan:
     by_address: Mapping[str, Endpoint]
     is_split: bool = False
     """Whether some of its endpoints do a part of a request alone."""
+    revisions: Mapping[str, Revision] = field(default_factory=dict)
+    """By label: what parts of a request may go where, while there are endpoints of several revisions; else empty."""
+
+    def kept_apart(self, pick: Pick) -> Pick:
+        """The pick without fallbacks of other revisions: what is computed for its endpoint is of no use to those."""
+        if not self.revisions:
+            return pick
+        alike = self.beside(pick.address).answering
+        return replace(pick, fallbacks=tuple([address for address in pick.fallbacks if address in alike]))
+
+    def beside(self, address: str) -> Revision:
+        """Endpoints that may compute a part of a request which the one at `address` answers: those of its revision, and
+        those that do not say of which they are."""
+        if not self.revisions:
+            return Revision(self.answering, self.prefilling, self.encoding)
+        return self.revisions[self.by_address[address].labels.get(REVISION_LABEL, "")]
 
     def session_token(self, address: str) -> tuple[tuple[str, str], ...]:
         """The header that leads a client back to an endpoint; empty for one whose pod is not known."""
@@ -229,7 +255,39 @@ def plan_of(pool: Pool, settings: PoolSettings) -> PoolPlan:
     answering = tuple([address for address in pool.addresses if address not in others])
     is_split = any([e.role not in WHOLE_ROLES for e in pool.endpoints])
     by_address = {e.address: e for e in pool.endpoints}
-    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, is_split)
+    revisions: Mapping[str, Revision] = {}
+    if is_split:
+        revisions = _revisions(by_address, answering, prefilling, encoding)
+        if prefilling and revisions:
+            answering = _with_prefill(answering, by_address, revisions)
+    return PoolPlan(pool, settings, answering, prefilling, encoding, by_address, is_split, revisions)
+
+
+def _revisions(by_address: Mapping[str, Endpoint], *parts: tuple[str, ...]) -> dict[str, Revision]:
+    """What goes with each revision; empty where there is one alone. Generations of engines do not understand each
+    other's KV caches. Endpoints without a label go with all."""
+    said = {address: endpoint.labels.get(REVISION_LABEL, "") for address, endpoint in by_address.items()}
+    labels = set(said.values())
+    if len(labels - {""}) < 2:
+        return {}
+    return {
+        label: Revision(*[tuple([a for a in part if not label or said[a] in ("", label)]) for part in parts])
+        for label in labels
+    }
+
+
+def _with_prefill(
+    answering: tuple[str, ...], by_address: Mapping[str, Endpoint], revisions: Mapping[str, Revision]
+) -> tuple[str, ...]:
+    """Without the decode endpoints whose revision has no prefill endpoint yet, or none any more; all, where that would
+    leave none."""
+    kept = [
+        address
+        for address in answering
+        if (endpoint := by_address[address]).role != "decode"
+        or revisions[endpoint.labels.get(REVISION_LABEL, "")].prefilling
+    ]
+    return tuple(kept) or answering
 
 
 def _gated(profile: Profile) -> Profile:

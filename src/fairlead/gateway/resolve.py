@@ -10,7 +10,8 @@ Which pool a name belongs to:
 Within the pool a rule for exactly the name beats one for any name; among equals the oldest object's comes first, then
 the order in the object (`Pool.rewrites` has this order). A rule beats the rewrite header, as in llm-d's picker. A
 target that the pool does not list and another pool does goes to that other pool, so that one name can be split over
-pools; targets are not rewritten again.
+pools; targets are not rewritten again. A target of several whose pool has no endpoint gets nothing while another's has
+one.
 """
 
 from __future__ import annotations
@@ -232,11 +233,21 @@ def resolve(names: ModelNames, model: str, rewrite: str, draw: float, pool: Pool
     if rule is not None:
         target = choose(rule.targets, draw) if len(rule.targets) > 1 else rule.targets[0][0]
         decided_by = rule.name
+        if len(rule.targets) > 1 and not _home_of(names, home, target, pool).pool.addresses:
+            # A share of the requests is no reason to refuse them where others could be served.
+            live = [(t, w) for t, w in rule.targets if _home_of(names, home, t, pool).pool.addresses]
+            target = choose(live, draw) if live else target
     else:
         target, decided_by = rewrite or model, ""
-    if target not in home.listed and home.listed and pool is None and (other := names.listed(target)) is not None:
-        home = other
+    home = _home_of(names, home, target, pool)
     return Resolved(home.pool, target, target if target in home.adapters else "", decided_by)
+
+
+def _home_of(names: ModelNames, home: Home, target: str, pool: Pool | None) -> Home:
+    """The pool that a target of `home` belongs to: another one that lists it, where `home` does not."""
+    if target not in home.listed and home.listed and pool is None and (other := names.listed(target)) is not None:
+        return other
+    return home
 
 
 def choose(targets: Sequence[tuple[str, int]], draw: float) -> str:

@@ -22,6 +22,7 @@ from fairlead.gateway.exact_prefixes import ExactPrefixes
 from fairlead.gateway.extproc import FOREIGN
 from fairlead.gateway.observe.admin import serve_admin, serve_metrics
 from fairlead.gateway.observe.metrics_access import KubernetesAccess
+from fairlead.gateway.observe.reports import Reporter
 from fairlead.gateway.observe.tracing import NoTraces, Traces, traces_from_environment
 from fairlead.gateway.peers import Discovery, FolderPeers, ServicePeers, StaticPeers, socket_in
 from fairlead.gateway.plan import read_settings
@@ -138,6 +139,9 @@ async def serve(
             tasks.create_task(keep_small(access_log(options.data), admin_socket(options.data), clock=clock)),
             tasks.create_task(serve_admin(parts, picker_admin_socket(options.data))),
         ]
+        if client is not None:
+            reporter = Reporter(client, parts.registry, parts.traffic, parts.loads.replica, clock)
+            background.append(tasks.create_task(reporter.run()))
         if peers is not None:
             await parts.peers.start(peers.place)
             background.append(tasks.create_task(parts.peers.run(peers.discovery)))

@@ -90,7 +90,7 @@ class Splitter:
             refuse(_NO_PREFILL)
             return True
         media = asked.request.media if plan.encoding else 0
-        encoders = spread_encoders(plan.encoding, media, context.draw)
+        encoders = spread_encoders(plan.beside(pick.address).encoding, media, context.draw)
         self._count(asked.query.model, chosen is not None, bool(encoders))
         if chosen is None and not encoders:
             return False
@@ -116,10 +116,11 @@ class Splitter:
 
     def _split(self, asked: Asked, context: Context, pick: Pick, handoff: Handoff | None, must: bool) -> Split | None:
         plan = asked.plan
-        if handoff is None or not plan.prefilling:
+        addresses = plan.beside(pick.address).prefilling
+        if handoff is None or not addresses:
             return None
         settings = plan.settings
-        prefilling = self._picker.context(asked.query, asked.blocks, plan.prefilling, context.now_s, context.draw)
+        prefilling = self._picker.context(asked.query, asked.blocks, addresses, context.now_s, context.draw)
         chosen = split(
             context,
             pick,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from fairlead.clock import SYSTEM, Clock
-from fairlead.gateway.endpoints import Registry
+from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.membership import (
     ModelRewrite,
     Objective,
@@ -137,23 +137,25 @@ class KubeSource:
         dirty, self._dirty = self._dirty, set()
         # A name that moves from one pool to another is served all the time if the pool that gets it comes first.
         gone = [key for key in dirty if self._pools.store.get_key(key) is None]
-        for key in dirty.difference(gone):
-            self._put(registry, configs, key)
+        pools = [pool for key in dirty.difference(gone) if (pool := self._computed(configs, key)) is not None]
+        # And a pod that moves is known all the time if the pool that it leaves comes last.
+        for pool in sorted(pools, key=lambda p: _loses_any(registry.pools.get(p.key), p)):
+            registry.set_pool(pool)
         for key in gone:
             self._selectors.drop(str(key))
             configs.use(str(key), "")
             registry.remove_pool(str(key))
 
-    def _put(self, registry: Registry, configs: ConfigMaps, key: ObjectKey) -> None:
+    def _computed(self, configs: ConfigMaps, key: ObjectKey) -> Pool | None:
         pool = self._pools.store.get_key(key)
         if pool is None:
-            return
+            return None
         text = str(key)
         self._selectors.put(text, pool)
         configs.use(text, config_key(pool))
         rewrites = self._rewrites.store.by_index("pool", text)
         objectives = self._objectives.store.by_index("pool", text)
-        registry.set_pool(compute_pool(pool, self._candidates(pool), rewrites, objectives))
+        return compute_pool(pool, self._candidates(pool), rewrites, objectives)
 
     def _candidates(self, pool: ServingPool) -> Collection[ServingPod]:
         """Pods that have at least the rarest label of the selector."""
@@ -161,6 +163,11 @@ class KubeSource:
         if not pairs:
             return ()
         return self._pods.store.by_index("label", min(pairs, key=lambda pair: self._pods_with[pair]))
+
+
+def _loses_any(before: Pool | None, now: Pool) -> bool:
+    """Whether endpoints have left it."""
+    return before is not None and not set(before.addresses).issubset(now.addresses)
 
 
 def _labels_of_pod(pod: ServingPod) -> Collection[str]:
