@@ -109,7 +109,7 @@ class Traffic:
         known = self.pools[pool.key].groups
         running: Counter[tuple[str, str]] = Counter()
         for address in dict.fromkeys((*pool.addresses, *[address for address, _ in known])):
-            for request in self._loads.of(address).in_flight.values():
+            for request in self._loads.under_way(address):
                 asked = request.tag
                 if isinstance(asked, Asked) and asked.plan.pool.key == pool.key:
                     running[address, asked.query.model] += 1
