@@ -38,10 +38,20 @@ def controllers(argv: list[str]) -> int:
         help="comma-separated schedulerNames to place pods of; on a cluster with its own scheduler: fairlead",
     )
     parser.add_argument("--leader-elect", action="store_true", help="wait for a Lease; for several replicas")
+    parser.add_argument(
+        "--model-cache", metavar="DIR", default="/var/lib/fairlead/models",
+        help="folder of every node that keeps fetched models; empty: each pod keeps its own [default: %(default)s]",
+    )  # fmt: skip
+    parser.add_argument("--model-cache-capacity", default="", metavar="SIZE", help="how much may be in it, as 500Gi")
+    parser.add_argument("--image-volumes", action="store_true", help="mount OCI artifacts (Kubernetes 1.36 and later)")
     _metrics_port(parser)
     arguments = parser.parse_args(argv)
-    from fairlead.cli.controllers import run
+    from fairlead.cli.controllers import cluster_facts, run
 
+    facts = cluster_facts(
+        arguments.model_cache, arguments.model_cache_capacity, image_volumes=arguments.image_volumes,
+        embedded=arguments.only is None,
+    )  # fmt: skip
     names = frozenset(n for n in arguments.scheduler_names.split(",") if n)
     if arguments.metrics_port is not None:
         from prometheus_client import start_http_server
@@ -49,7 +59,7 @@ def controllers(argv: list[str]) -> int:
         start_http_server(arguments.metrics_port, addr="127.0.0.1")
     return run_component(
         "controllers",
-        run(arguments.kubeconfig, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect),
+        run(arguments.kubeconfig, facts, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect),
     )
 
 

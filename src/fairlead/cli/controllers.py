@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -20,15 +21,31 @@ from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
 from fairlead.serving.controller import ModelServices
+from fairlead.serving.resolved import ClusterFacts
 from fairlead.serving.runtimes import install_runtimes
+from fairlead.serving.store.mount import StoreFacts
 
 LEASE = ("fairlead-controllers", "kube-system")
 LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fairlead-serving", "kube-system")}
 """Of processes that do one of these only: they stand beside others, not in for them."""
 
 
+def cluster_facts(cache: str, capacity: str, *, image_volumes: bool, embedded: bool) -> ClusterFacts:
+    """What serving is to know of the cluster. `embedded`: pods are processes of this machine and share its network."""
+    store = StoreFacts(
+        image_volumes=image_volumes, cache_path=cache, cache_capacity=capacity,
+        fetch_as_root=not embedded or os.geteuid() == 0,
+    )  # fmt: skip
+    return ClusterFacts(store=store, kv_events=not embedded)
+
+
 async def run(
-    kubeconfig: str | None, *, only: str | None = None, scheduler_names: frozenset[str], elect: bool = False
+    kubeconfig: str | None,
+    facts: ClusterFacts,
+    *,
+    only: str | None = None,
+    scheduler_names: frozenset[str],
+    elect: bool = False,
 ) -> None:
     """Run until SIGTERM; with `elect`, wait for the Lease first.
 
@@ -39,7 +56,7 @@ async def run(
         root_ca = root_ca_of(client.credentials)
 
         async def term() -> None:
-            await _run_all(client, only, scheduler_names, root_ca)
+            await _run_all(client, facts, only, scheduler_names, root_ca)
 
         election = LeaderElection(client, *LEASES.get(only or "", LEASE)) if elect else None
         await run_until_signal(run_elected(election, term))
@@ -60,7 +77,9 @@ async def _install_definitions(client: Client) -> None:
             logging.getLogger("fairlead.controllers").warning("the definition %s is not installed: %s", name, error)
 
 
-async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[str], root_ca: str) -> None:
+async def _run_all(
+    client: Client, facts: ClusterFacts, only: str | None, scheduler_names: frozenset[str], root_ca: str
+) -> None:
     informers = Informers(client)
     controllers: list[Controller] = []
     loops: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -76,7 +95,7 @@ async def _run_all(client: Client, only: str | None, scheduler_names: frozenset[
             await _install_definitions(client)
             if only != "scheduling":
                 await install_runtimes(client)
-                services = ModelServices(client, informers, serving)
+                services = ModelServices(client, informers, serving, facts=facts)
                 controllers.append(services.controller)
                 loops.append(services.watch.run)
             if only != "serving":

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from fairlead.api.model_service import ModelService
+from fairlead.api import ServingRuntime
+from fairlead.api.model_service import ModelService, RoleName
 from fairlead.cli.schedule_admit import Admission, key_of, typed, uid_for
 from fairlead.cli.schedule_documents import Object
 from fairlead.cli.schedule_groups import pods_of_leader_worker_set
@@ -25,7 +26,10 @@ from fairlead.embedded.controllers.pods import owner_reference, pod_from_templat
 from fairlead.embedded.controllers.stateful_set import compute_stateful_set
 from fairlead.kube.objects import Pod, ResourceClaim
 from fairlead.kube.objects.pods import PodResourceClaimStatus
-from fairlead.serving.render import pod_template, replica_pod, template_hash
+from fairlead.serving.names import replica_name
+from fairlead.serving.render import claim_templates, member_pod, replica_pods
+from fairlead.serving.resolve import Resolved, resolve_service
+from fairlead.serving.scales import sets_of_roles
 
 _DAEMON_TOLERATIONS: Final = tuple(
     {"key": f"node.kubernetes.io/{key}", "operator": "Exists", "effect": effect}
@@ -55,12 +59,14 @@ class Expansion:
     now_s: float
     templates: dict[tuple[str, str], Object] = field(default_factory=dict)
     """ResourceClaimTemplates by namespace and name."""
+    runtimes: list[ServingRuntime] = field(default_factory=list)
     nodes: list[Object] = field(default_factory=list)
 
     def expand(self, objects: Sequence[Object]) -> Iterator[Any]:
         """The objects, typed, each workload followed by its pods. Workloads that have pods already, by owner references
         of pods among the objects, keep these. Raises CannotExpand."""
         self.templates |= {key_of(each)[1:]: each for each in objects if each["kind"] == "ResourceClaimTemplate"}
+        self.runtimes += [msgspec.convert(each, ServingRuntime) for each in objects if each["kind"] == "ServingRuntime"]
         self.nodes += [each for each in objects if each["kind"] == "Node"]
         owners = {
             owner.get("uid")
@@ -218,10 +224,24 @@ def _wanted_of_job(obj: Object) -> int:
 
 def _model_service(self: Expansion, obj: Object) -> Iterator[tuple[Object, int]]:
     service = msgspec.convert(obj, ModelService)
-    if not service.spec.replicas:
-        return
-    template = pod_template(service)
-    yield replica_pod(service, template, template_hash(template)), service.spec.replicas
+    resolved = resolve_service(service, self.runtimes)
+    for template in claim_templates(service, resolved):
+        self.templates[key_of(template)[1:]] = template
+        yield template, 1
+    for role, count in sets_of_roles(service).items():
+        yield from _replicas(service, resolved, role, count * service.spec.replicas)
+
+
+def _replicas(service: ModelService, resolved: Resolved, role: RoleName, count: int) -> Iterator[tuple[Object, int]]:
+    """On the preferred accelerators."""
+    names = [replica_name(service.name, role, resolved.revision, ordinal) for ordinal in range(count)]
+    if resolved.roles[role].size > 1:
+        for ordinal, name in enumerate(names):
+            yield from ((pod, 1) for pod in replica_pods(service, resolved, role, name, ordinal, "", "stable"))
+    elif names:
+        pod = member_pod(service, resolved, role, names[0], 0, 0, "", "stable")
+        pod["metadata"]["generateName"] = names[0].removesuffix("0")
+        yield pod, count
 
 
 def _leader_worker_set(self: Expansion, obj: Object) -> Iterator[tuple[Object, int]]:

@@ -18,7 +18,7 @@ from fairlead.kube.kinds import CONTROLLER_REVISIONS
 from fairlead.kube.store import by_controller_uid
 from fairlead.serving.names import SERVICE_LABEL
 from fairlead.serving.resolved import Resolved
-from fairlead.serving.rollout.revisions import Revision, plan_revisions, read_revisions, restore
+from fairlead.serving.rollout.revisions import Revision, plan_revisions, read_revisions, restore, revision_object
 
 _LOG = logging.getLogger("fairlead.serving")
 _RAW = CONTROLLER_REVISIONS.as_unstructured()
@@ -70,8 +70,10 @@ class Versions:
                 _LOG.debug("revision %s is stored already", step.create["metadata"]["name"])
             made.add(wanted.revision)
         if step.renumber is not None:
+            # The API refuses every change of a ControllerRevision by JSON, whatever stays the same: made anew.
             name, number = step.renumber
-            await self._client.patch(_RAW, name, {"revision": number}, service.namespace)
+            await self._delete(name, service.namespace)
+            await self._client.create(_RAW, revision_object(raw, owner, wanted, number))
         await asyncio.gather(*(self._delete(name, service.namespace) for name in step.delete))
 
     async def _delete(self, name: str, namespace: str) -> None:

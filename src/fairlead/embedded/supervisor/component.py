@@ -45,7 +45,10 @@ def components(data: Path, ports: Ports, nodes: str, devices: Devices | None = N
     gateway_data = str(data / "gateway")
     return (
         Component("apiserver", (*FAIRLEAD, "apiserver", "--data", str(data), "--api-port", str(ports.api))),
-        Component("controllers", (*FAIRLEAD, "controllers", "--kubeconfig", kubeconfig)),
+        Component(
+            "controllers",
+            (*FAIRLEAD, "controllers", "--kubeconfig", kubeconfig, "--model-cache", str(data / "models")),
+        ),
         *((_driver(data, kubeconfig, devices),) if devices is not None else ()),
         Component(
             "agent",
