@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 from fairlead.clock import SYSTEM
 from fairlead.gateway.adapter_wait import MAX_WAITING, AdapterWait
 from fairlead.gateway.assembly import Assembly
-from fairlead.gateway.endpoints import Endpoint, Pool
+from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.gateway.plan import PoolSettings, plan_of
 from fairlead.gateway.route import RequestHead, Route
 
@@ -80,6 +81,23 @@ async def test_a_request_waits_until_an_engine_has_its_adapter():
     parts.registry.remove_pool("ns/p")
     assert other[0].status == 503
     assert len(parts.director.adapters) == 0
+
+
+async def test_one_whose_version_has_gone_meanwhile_goes_on_with_the_one_that_serves():
+    def rule(version):
+        return (Rewrite(("sql",), ((version, 1),), "ns/adapter-sql"),)
+
+    parts, wanted = gateway(())
+    parts.registry.set_pool(replace(pool(()), adapters=("sql~1",), rewrites=rule("sql~1")))
+    found, _ = asked(parts)
+    assert found == []
+    # The queue of a full pool, say: it is its turn only when the version it was meant for is unloaded.
+    parts.registry.set_pool(replace(pool(("sql~2",)), adapters=("sql~2",), rewrites=rule("sql~2")))
+    waiting = next(iter(parts.director.adapters._parked["ns/p"]))
+    waiting.abandon()
+    waiting.go("")
+    assert json.loads(found[0].body)["model"] == "sql~2"
+    assert wanted == [("ns/p", "sql~1")]
 
 
 async def test_who_leaves_waits_no_more():

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.gateway.errors import Reply
 from fairlead.gateway.plan import PoolPlan
+from fairlead.gateway.resolve import Resolved
+
+if TYPE_CHECKING:
+    from fairlead.gateway.asked import Asked
 
 WAIT_S: Final = 30.0
 """An adapter is loaded within seconds; who waits longer waits for one that will not come."""
@@ -62,6 +67,17 @@ class AdapterWait:
         for parked in self._parked.get(pool, ()):
             found[parked.adapter] = found.get(parked.adapter, 0) + 1
         return found
+
+    def hold(self, asked: Asked, anew: Callable[[], Resolved | Reply]) -> Literal["", "waits", "moved"]:
+        """What becomes of a request that no endpoint can take: it waits where its adapter is on none of them, and goes
+        on where `anew` leads it to another version. Empty: it has to be refused."""
+        plan, adapter = asked.plan, asked.query.adapter
+        if not adapter or asked.if_available or not plan.answering or has_adapter(plan, adapter):
+            return ""
+        if adapter not in plan.pool.adapters and _moves_on(asked, anew()):
+            return "moved"
+        asked.leg = self.park(plan.pool.key, adapter, asked.adapter_came)
+        return "waits" if asked.leg is not None else ""
 
     def park(self, pool: str, adapter: str, go: Go) -> Parked | None:
         """Let a request wait. None when too many do already."""
@@ -114,6 +130,18 @@ class AdapterWait:
             self.wanted(pool, adapter)
         if self._count and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._ask_again_s, self._look)
+
+
+def _moves_on(asked: Asked, resolved: Resolved | Reply) -> bool:
+    """Whether a request goes on under another name than the one it waited under: its adapter's version has given way
+    to a newer one meanwhile, and a rule leads there."""
+    if isinstance(resolved, Reply) or not asked.resolved.rule or resolved.pool.key != asked.plan.pool.key:
+        return False
+    if resolved.model == asked.query.model:
+        return False
+    asked.resolved = resolved
+    asked.query.model, asked.query.adapter = resolved.model, resolved.adapter
+    return True
 
 
 def has_adapter(plan: PoolPlan, adapter: str) -> bool:

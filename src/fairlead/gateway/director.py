@@ -14,7 +14,7 @@ from random import Random
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway import errors
-from fairlead.gateway.adapter_wait import AdapterWait, has_adapter, moves_on
+from fairlead.gateway.adapter_wait import AdapterWait
 from fairlead.gateway.asked import NO_TIMES, RETRY_AFTER_S, Asked
 from fairlead.gateway.endpoints import Registry
 from fairlead.gateway.errors import Reply, Shape
@@ -296,17 +296,13 @@ class Director:
         self._go(asked, pick, body, headers)
 
     def _wait_for_adapter(self, asked: Asked) -> bool:
-        """Whether the request waits until an endpoint has its adapter: none has, and one can be made to."""
-        plan, adapter = asked.plan, asked.query.adapter
-        if not adapter or asked.if_available or not plan.answering or has_adapter(plan, adapter):
-            return False
-        if adapter not in plan.pool.adapters:
-            anew = self.pools.resolve(asked.head, asked.request.model, "", self._draw())
-            if moves_on(asked, anew):
-                self._send(asked)
-                return True
-        asked.leg = self.adapters.park(plan.pool.key, adapter, asked.adapter_came)
-        return asked.leg is not None
+        """Whether the request waits for its adapter, or has gone on under the name of a newer version of it."""
+        held = self.adapters.hold(
+            asked, lambda: self.pools.resolve(asked.head, asked.request.model, "", self._draw())
+        )  # fmt: skip
+        if held == "moved":
+            self._send(asked)
+        return held != ""
 
     def _rewritten(self, asked: Asked) -> bytes | None:
         """The body with the target's name; None when the client's own will do."""
