@@ -44,6 +44,7 @@ from fairlead.serving.rollout.canary import canary_way
 from fairlead.serving.runtimes import Runtimes
 from fairlead.serving.scales import desired_counts, scale_status, sets_of_roles
 from fairlead.serving.status import Problem, RoleSeen, Standing, compute_status
+from fairlead.serving.surroundings import Surroundings
 from fairlead.serving.upkeep import Upkeep
 from fairlead.serving.versions import Versions
 
@@ -88,6 +89,7 @@ class ModelServices:
         self.runtimes = Runtimes(informers)
         self.versions = Versions(client, informers)
         self.replicas = Replicas(client, informers, clock)
+        self.surroundings = Surroundings(informers)
         self.upkeep = Upkeep(client, informers, KINDS)
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
@@ -100,6 +102,7 @@ class ModelServices:
         controller.owns(self.replicas.pods, "ModelService", owner_group=GROUP)
         for informer in self.upkeep.informers:
             controller.owns(informer, "ModelService", owner_group=GROUP)
+        self.surroundings.listen(controller)
         controller.watch(self.reports, lambda report: _service_of_pool(report))
         controller.watch(self.runtimes.informer, lambda _: [k for k in map(_key, self.services.store)])
 
@@ -147,6 +150,8 @@ class ModelServices:
         snapshot = Snapshot(
             now_s,
             observe_replicas(seen.pods, now_s),
+            nodes=self.surroundings.nodes(seen.pods, now_s),
+            devices=self.surroundings.devices(seen.pods),
             engines=self.watch.views(key),
         )
         verdict = None
