@@ -13,7 +13,7 @@ Pearson's chi square of the batches over its degrees of freedom.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from fairlead.serving.analysis.evidence import Batch
@@ -58,8 +58,7 @@ def weigh_errors(batches: Sequence[Batch], margin: float) -> Weighing:
     worse, as_good = [0.0] * len(ALTERNATIVES), 0.0
     failed_all = failed = _PRIOR_FAILED
     asked_all = asked = _PRIOR_REQUESTS
-    for batch in batches:
-        (n, k), (m, j) = batch.new[:2], batch.stable[:2]
+    for n, k, m, j in _learnable(batches):
         if n and m:
             rate = _inside(failed / asked)
             for place, (_, multiple) in enumerate(ALTERNATIVES):
@@ -79,6 +78,18 @@ def weigh_errors(batches: Sequence[Batch], margin: float) -> Weighing:
     return Weighing(mixed / effect, as_good / effect)
 
 
+def _learnable(batches: Sequence[Batch]) -> Iterator[tuple[float, float, float, float]]:
+    """Requests and failures of both versions, batch by batch. A first one that is large, as a reader that has started
+    anew has it, is taken in parts of which each is as large as those before together, as if its failures were spread
+    evenly: of the whole, nothing would be known before but a guess."""
+    for place, batch in enumerate(batches):
+        counts = (batch.new.requests, batch.new.errors, batch.stable.requests, batch.stable.errors)
+        halvings = 0 if place else max(0, math.ceil(math.log2(max(1, counts[2]) / _PRIOR_REQUESTS)))
+        parts = [2.0**-halvings, *[2.0**-power for power in range(halvings, 0, -1)]]
+        for part in parts:
+            yield counts[0] * part, counts[1] * part, counts[2] * part, counts[3] * part
+
+
 def burstiness(batches: Sequence[Batch]) -> float:
     """By how much more the numbers of failures vary from batch to batch than independent ones would; at least 1."""
     squares, freedom = 0.0, 0
@@ -92,7 +103,7 @@ def burstiness(batches: Sequence[Batch]) -> float:
     return max(1.0, squares / freedom) if freedom else 1.0
 
 
-def _nearest(rate: float, n: int, m: int, margin: float) -> float:
+def _nearest(rate: float, n: float, m: float, margin: float) -> float:
     """The stable version's rate of the pair (that and `margin` more) that is hardest to tell from `rate` on both sides,
     for n requests of the new version and m of the stable one."""
     low, high = max(_LOWEST, rate - margin), max(2 * _LOWEST, min(rate, _HIGHEST - margin))
@@ -108,7 +119,7 @@ def _nearest(rate: float, n: int, m: int, margin: float) -> float:
     return (low + high) / 2.0
 
 
-def _log_likelihood(n: int, k: int, rate: float, against: float) -> float:
+def _log_likelihood(n: float, k: float, rate: float, against: float) -> float:
     """Of k failures out of n at one rate to those at another."""
     return k * math.log(rate / against) + (n - k) * math.log((1.0 - rate) / (1.0 - against))
 

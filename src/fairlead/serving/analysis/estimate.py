@@ -24,6 +24,7 @@ LEAST_BATCHES: Final = 8
 PRIOR_ENGINES: Final = 6.0
 """Degrees of freedom that the assumption of like engines is worth: two or three of them do not show the contrary."""
 MOST_CORRELATION: Final = 0.95
+_LEAST_FREEDOM: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,12 @@ def estimate(batches: Sequence[Batch], leans: Mapping[Engine, Lean], measure: Me
     differences = [block.y - slope * block.x for block in blocks]
     difference = sum(b.weight * d for b, d in zip(blocks, differences, strict=True)) / weight
     scaled = [math.sqrt(b.weight) * (d - difference) for b, d in zip(blocks, differences, strict=True)]
-    effect = design_effect(scaled, variance)
+    effect, independent = design_effect(scaled, variance)
     engine_variance, share = engine_effect(leans, slope, variance, effect)
     return Estimate(
         difference,
         variance * effect / weight + engine_variance * share,
-        float(len(blocks) - 1),
+        max(_LEAST_FREEDOM, independent - 1.0),
         requests_new,
         requests_stable,
         math.sqrt(variance),
@@ -98,21 +99,21 @@ def estimate(batches: Sequence[Batch], leans: Mapping[Engine, Lean], measure: Me
     )
 
 
-def design_effect(scaled: Sequence[float], variance: float) -> float:
-    """By how much more the batches differ than those of independent requests would; at least 1.
+def design_effect(scaled: Sequence[float], variance: float) -> tuple[float, float]:
+    """By how much more the batches differ than those of independent requests would, at least 1; and how many
+    independent batches they are worth, which is how well that is known.
 
     `scaled` are the batches' deviations times the root of their weights, in order of time; `variance` is of a request.
     """
-    squares = sum(value * value for value in scaled)
+    squares, count = sum(value * value for value in scaled), len(scaled)
     if squares <= 0.0:
-        return 1.0
-    count = len(scaled)
+        return 1.0, float(count)
     lagged = sum(a * b for a, b in pairwise(scaled)) / squares
     # Deviations from their own mean are correlated by -1/n where those from the true one are not; and what is within
     # the noise of n numbers is none.
     correlation = min(MOST_CORRELATION, lagged + (1.0 + 4.0 * max(lagged, 0.0)) / count)
     inflation = (1.0 + correlation) / (1.0 - correlation) if correlation > 1.0 / math.sqrt(count) else 1.0
-    return max(1.0, squares / ((count - 1) * variance) * inflation)
+    return max(1.0, squares / ((count - 1) * variance) * inflation), count / inflation
 
 
 def engine_effect(leans: Mapping[Engine, Lean], slope: float, variance: float, effect: float) -> tuple[float, float]:

@@ -16,11 +16,14 @@ from fairlead.api.model_service import Analysis, Comparison, Criterion, default_
 from fairlead.serving.analysis.error_rate import rates, weigh_errors
 from fairlead.serving.analysis.estimate import LEAST_BATCHES, Estimate, estimate
 from fairlead.serving.analysis.evidence import Evidence
-from fairlead.serving.analysis.sequential import Weighing, weigh
+from fairlead.serving.analysis.sequential import Weighing, lately, weigh
 from fairlead.serving.analysis.sums import Mean
 
 Outcome = Literal["Undecided", "AsGood", "Worse", "Inconclusive"]
 
+LATE_FAILURES: Final = 4
+LATE_MEANS: Final = 12
+"""Batches by which a version is found out that has gone bad after it was good."""
 _MOST_MARGIN: Final = 0.9
 _NORMAL: Final = 1.959964
 """Half the width of the 95 % interval of a normal distribution of variance 1."""
@@ -81,20 +84,24 @@ def _its_end(evidence: Evidence, analysis: Analysis, seconds: float) -> str:
 
 def _compared(evidence: Evidence, criterion: Criterion, analysis: Analysis, measures: int) -> Comparison:
     alpha, beta = analysis.false_alarm_percent / 100.0 / measures, analysis.missed_percent / 100.0
-    margin = min(criterion.margin_percent / 100.0, _MOST_MARGIN)
     if criterion.measure == "errorRate":
-        verdict = _decided(weigh_errors(evidence.batches, margin), alpha, beta, evidence.settled.get("errorRate"))
+        margin = min(criterion.margin_percent / 100.0, _MOST_MARGIN)
+        weighed = lately(
+            weigh_errors(evidence.batches, margin), weigh_errors(evidence.batches[-LATE_FAILURES:], margin)
+        )
+        verdict = _decided(weighed, alpha, beta, evidence.settled.get("errorRate"))
         return _errors_told(evidence, criterion, verdict)
     measure: Mean = criterion.measure
     found = estimate(evidence.batches, evidence.leans.get(measure, {}), measure)
     if found is None:
         return _not_yet(evidence, criterion, analysis.min_requests)
-    if min(found.new, found.stable) < analysis.min_requests:
-        verdict = "Undecided"
-    else:
-        weighed = weigh(
-            found, math.log1p(criterion.margin_percent / 100.0), either_direction=measure == "outputLength"
-        )  # fmt: skip
+    verdict = "Undecided"
+    if min(found.new, found.stable) >= analysis.min_requests:
+        margin, either = math.log1p(criterion.margin_percent / 100.0), measure == "outputLength"
+        weighed = weigh(found, margin, either_direction=either)
+        late = estimate(evidence.batches[-LATE_MEANS:], evidence.leans.get(measure, {}), measure)
+        if late is not None:
+            weighed = lately(weighed, weigh(late, margin, either_direction=either))
         verdict = _decided(weighed, alpha, beta, evidence.settled.get(measure))
     return _mean_told(found, criterion, verdict)
 

@@ -24,6 +24,10 @@ NEAREST_WEIGHT: Final = 0.8
 MULTIPLES: Final = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 
 
+LATE_WEIGHT: Final = 0.1 / 256.0
+"""Of the evidence of a comparison that begins with any one of the batches."""
+
+
 class Weighing(NamedTuple):
     """Natural logarithms of the evidence that it is worse by the margin, and that it is not."""
 
@@ -41,6 +45,12 @@ def weigh(found: Estimate, margin: float, *, either_direction: bool = False) -> 
     both = [(weight / 2.0, sign * at) for weight, at in up for sign in (1.0, -1.0)]
     as_good = min(_evidence(found, [(1.0, 0.0)], margin), _evidence(found, [(1.0, 0.0)], -margin))
     return Weighing(_evidence(found, both, 0.0), as_good)
+
+
+def lately(whole: Weighing, late: Weighing) -> Weighing:
+    """The evidence of all that was seen, with that of its latest part: a version that was good and has gone bad is
+    found out though it is good in the mean, if it has gone bad enough."""
+    return Weighing(max(whole.worse + math.log1p(-0.1), late.worse + math.log(LATE_WEIGHT)), whole.as_good)
 
 
 def expected_requests(
