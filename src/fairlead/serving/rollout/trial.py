@@ -96,7 +96,9 @@ class _Trial:
             return 0
         if ready >= self.trial_sets():
             return most
-        return min(most, 100 * ready // (ready + self.sets.complete(self.facts.fleet.old)))
+        share = 100 * ready // (ready + self.sets.complete(self.facts.fleet.old))
+        # What they were enough for in the step before they are enough for while more of them come.
+        return min(most, max(share, min(self.status.weight, 100 * ready // self.sets.total)))
 
     # Decisions
 
