@@ -261,6 +261,12 @@ def test_pods_say_which_adapters_they_have_until_their_next_start(annotations, r
     pod = _pod(annotations=annotations)
     status = ServingPodStatus("127.1.0.1", pod.status.conditions, [StartedContainer(restarts), StartedContainer(0)])
     pod = ServingPod(metadata=pod.metadata, status=status)
+    rule = {
+        "metadata": {"name": "r", "labels": {"fairlead.dev/model-adapter": "x"}},
+        "spec": {"poolRef": {"name": "pool"}, "rules": [{"targets": [{"modelRewrite": "sql~1"}]}]},
+    }
+    led = compute_pool(_pool(ports=(80,)), [pod], [msgspec.convert(rule, ModelRewrite)])
+    assert (led.endpoints[0].adapters, led.adapters) == (told, ("sql~1",))
     by_pod = compute_pool(_pool(ports=(80,), **{"fairlead.dev__adapter-placement": "pods"}), [pod])
     assert by_pod.endpoints[0].adapters == told
     assert compute_pool(_pool(ports=(80,)), [pod]).endpoints[0].adapters is None

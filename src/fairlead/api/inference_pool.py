@@ -28,6 +28,10 @@ ADAPTERS_ASKED_ANNOTATION = "fairlead.dev/adapters-asked"
 """On an InferencePool: a JSON object of adapters that requests wait for and no engine has, each with the RFC 3339 time
 of the last time a picker asked."""
 
+ADAPTER_LABEL = "fairlead.dev/model-adapter"
+"""On an InferenceModelRewrite: its targets are LoRA adapters, and each pod of its pool says which it has, as with
+`ADAPTER_PLACEMENT_ANNOTATION`. What the rule and the pool say may reach a gateway in either order."""
+
 
 class _Kind(msgspec.Struct, rename="camel", omit_defaults=True):
     pass

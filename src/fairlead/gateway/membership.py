@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fairlead.api.inference_pool import (
+    ADAPTER_LABEL,
     ADAPTER_PLACEMENT_ANNOTATION,
     ADAPTER_STARTS_ANNOTATION,
     ADAPTERS_ANNOTATION,
@@ -163,7 +164,11 @@ def compute_pool(
         problems.append(f"spec.targetPorts: {len(ports)} ports; the first {MAX_PORTS} are used")
     runtime = _runtime(metadata, problems) or DEFAULT_RUNTIME
     serving = sorted((p for p in pods if is_serving(p, pool)), key=lambda p: p.metadata.name)
-    by_pod = annotations.get(ADAPTER_PLACEMENT_ANNOTATION) == "pods"
+    rewrites = tuple(rewrites)
+    led = [
+        t.model_rewrite for r in rewrites if ADAPTER_LABEL in r.metadata.labels for x in r.spec.rules for t in x.targets
+    ]
+    by_pod = bool(led) or annotations.get(ADAPTER_PLACEMENT_ANNOTATION) == "pods"
     endpoints = [e for pod in serving for e in _endpoints(pod, ports[:MAX_PORTS], runtime, by_pod, problems)]
     return Pool(
         key=f"{metadata.namespace}/{metadata.name}",
@@ -176,7 +181,7 @@ def compute_pool(
         objectives={o.metadata.name: o.spec.priority or 0 for o in objectives},
         scale_target=_scale_target(metadata, problems),
         tokenizer=annotations.get(TOKENIZER_ANNOTATION, ""),
-        adapters=_names(annotations.get(ADAPTERS_ANNOTATION, "")),
+        adapters=tuple(dict.fromkeys((*_names(annotations.get(ADAPTERS_ANNOTATION, "")), *led))),
         h2c=pool.spec.app_protocol == "kubernetes.io/h2c",
         reports=annotations.get(REPORT_ANNOTATION, "").strip(),
         uid=metadata.uid,
@@ -238,6 +243,12 @@ def config_text(data: Mapping[str, str], key: str) -> str | None:
     if key:
         return data.get(key)
     return next(iter(data.values())) if len(data) == 1 else data.get("config.yaml")
+
+
+def _led_to(rewrites: Iterable[ModelRewrite]) -> list[str]:
+    """Adapters that rules of theirs lead to."""
+    rules = [rule for rewrite in rewrites if ADAPTER_LABEL in rewrite.metadata.labels for rule in rewrite.spec.rules]
+    return [target.model_rewrite for rule in rules for target in rule.targets if target.model_rewrite]
 
 
 def loaded_adapters(pod: ServingPod) -> frozenset[str]:

@@ -113,8 +113,10 @@ class AdapterReconciler:
         placement = place(needs_of(ones, traffic, now_s), [e.as_slots(slots, mono_s) for e in engines])
         await self._writing.lead(key, pool, ones)
         self._act(key, ones, engines, placement, service)
+        # What is loaded from here on is said in the next round: the status is never ahead of the pods.
+        standings = [standing_of(one, engines, placement) for one in ones]
         await asyncio.gather(*(self._writing.say(e) for e in engines))
-        await asyncio.gather(*(self._writing.tell(o, standing_of(o, engines, placement), engines) for o in ones))
+        await asyncio.gather(*(self._writing.tell(o, s, engines) for o, s in zip(ones, standings, strict=True)))
         if not ones and not any(e.loaded for e in engines):
             self._forget(key)
             return None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from fairlead.api.inference_pool import (
+    ADAPTER_LABEL,
     ADAPTER_PLACEMENT_ANNOTATION,
     ADAPTER_STARTS_ANNOTATION,
     ADAPTERS_ANNOTATION,
@@ -19,7 +20,6 @@ from fairlead.serving.names import SERVICE_LABEL
 Json = dict[str, Any]
 
 REWRITES = Resource.of("llm-d.ai/v1alpha2", "inferencemodelrewrites", "InferenceModelRewrite")
-ADAPTER_LABEL: Final = "fairlead.dev/model-adapter"
 _OURS: Final = "adapters"
 """How the reports begin that are asked for here."""
 

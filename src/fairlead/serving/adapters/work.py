@@ -17,7 +17,7 @@ from fairlead.serving.adapters.versions import AdapterVersion
 
 _LOG = logging.getLogger("fairlead.serving.adapters")
 
-SETTLE_S: Final = 2.0
+SETTLE_S: Final = 1.0
 """How long every picker has to hear that a pod has an adapter no more, before it is believed that nobody comes."""
 POLL_S: Final = 0.5
 AT_ONCE: Final = 16

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from fairlead.api.inference_pool import INFERENCE_POOLS
+from fairlead.api.inference_pool import ADAPTER_LABEL, INFERENCE_POOLS
 from fairlead.api.model_adapter import MODEL_ADAPTERS
 from fairlead.clock import Clock, format_time, parse_time
 from fairlead.kube.client import Client
@@ -19,7 +19,7 @@ from fairlead.kube.store import by_controller_uid
 from fairlead.serving.adapters.checks import FINE
 from fairlead.serving.adapters.decisions import One
 from fairlead.serving.adapters.engines_seen import SeenEngine, is_ready
-from fairlead.serving.adapters.objects import ADAPTER_LABEL, REWRITES, pod_annotations, pool_annotations, rewrite
+from fairlead.serving.adapters.objects import REWRITES, pod_annotations, pool_annotations, rewrite
 from fairlead.serving.adapters.status import Standing, compute_status
 from fairlead.serving.adapters.versions import HISTORY_ANNOTATION, promoted, write_history
 from fairlead.serving.upkeep import contains
