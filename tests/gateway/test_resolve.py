@@ -117,3 +117,15 @@ def test_adapters_that_engines_use_are_known_as_such():
     made.remove_pool("ns/foreign")
     made.set_pool(Pool("ns/foreign", (), (Endpoint("h:1"),)))
     assert outcome(made, "lora") == ("ns/foreign", "lora", "")
+
+
+def test_a_target_whose_pool_is_empty_gets_nothing_while_another_has_an_endpoint():
+    split = Rewrite(("m",), (("m", 50), ("m~new", 50)))
+    full, empty = (Endpoint("10.0.0.1:80"),), ()
+    for stable, canary, expected in (
+        (full, full, {"m", "m~new"}), (full, empty, {"m"}), (empty, full, {"m~new"}), (empty, empty, {"m", "m~new"}),
+    ):  # fmt: skip
+        made = registry(
+            Pool("a", ("m",), stable, rewrites=(split,), age_key="1"), Pool("b", ("m~new",), canary, age_key="2")
+        )
+        assert {made.resolve("m", "", draw / 10).model for draw in range(10)} == expected

@@ -134,3 +134,18 @@ async def test_kinds_that_are_missing_do_not_keep_the_picker_from_serving(cluste
     await cluster.kubectl("delete", "crd", f"inferencemodelrewrites.{NEW}")
     await cluster.until(lambda: cluster.registry.pool_of("of-old") is not None)
     assert cluster.registry.pool_of("of-new") is None
+
+
+async def test_a_pod_that_changes_pools_is_known_all_the_time(cluster):
+    """What is cached at it and under way there would be forgotten with its address."""
+    await cluster.install("inference.networking.k8s.io", NEW)
+    await cluster.apply(pool("z", "m"), pool("a", "n"), ACCOUNT, pod("p", "a"))
+    await cluster.ready("p", "10.0.0.1")
+    await cluster.follow()
+    gone = []
+    cluster.registry.on_change(lambda change: gone.extend(change.gone))
+    for app in ("z", "a", "z"):
+        key = f"default/{app}"
+        await cluster.kubectl("label", "pod", "p", "--overwrite", f"app={app}")
+        await cluster.until(lambda key=key: cluster.registry.pools[key].addresses == ("10.0.0.1:8000",))
+    assert gone == []
