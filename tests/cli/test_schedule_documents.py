@@ -1,6 +1,7 @@
 """Files of API objects: what is wrong is told with file, document, field, value and remedy; the rest is a cluster's."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,6 @@ WORKLOADS = {
     workload(LWS[0], f"{{replicas: 2, leaderWorkerTemplate: {{size: 2, workerTemplate: {TEMPLATE}}}}}", LWS[1]): [
         "w-0", "w-0-1", "w-1", "w-1-1",
     ],
-    workload("ModelService", "{replicas: 2, model: {name: m}, runtime: simulated}", "fairlead.dev/v1alpha1"): [
-        "w-0", "w-1",
-    ],
     NODES + workload("DaemonSet", f"{{{SET.replace('spec: {', 'spec: {nodeSelector: {gpu: yes}, ')}}}").replace(
         "gpu: yes", "gpu: 'yes'"
     ): ["w-n1"],
@@ -169,6 +167,33 @@ WORKLOADS = {
 @pytest.mark.parametrize("text", WORKLOADS)
 def test_workloads_become_the_pods_of_their_controllers(text: str, tmp_path: Path) -> None:
     assert [each.metadata.name for each in pods_of(text, tmp_path)] == WORKLOADS[text]
+
+
+def test_services_become_the_pods_of_their_roles_with_claims_and_gangs(tmp_path: Path) -> None:
+    text = workload(
+        "ModelService",
+        "{replicas: 2, model: {name: m, source: /m}, runtime: vllm, accelerators: [{name: a, deviceClass: gpu}], "
+        "roles: ["
+        "{name: prefill, replicas: 2}, {name: decode, parallelism: {tensor: 4, hosts: 2}}]}",
+        "fairlead.dev/v1alpha1",
+    )
+    path = tmp_path / "objects.yaml"
+    path.write_text(text)
+    objects = InputReader(NOW_S).read([path]).objects
+    pods = [each for each in objects if isinstance(each, Pod)]
+    shape = [re.sub("-[0-9a-f]{6}-", "-", pod.metadata.name) for pod in pods]
+    assert shape == [
+        "w-prefill-0", "w-prefill-1", "w-prefill-2", "w-prefill-3",
+        "w-decode-0", "w-decode-0-1", "w-decode-1", "w-decode-1-1",
+    ]  # fmt: skip
+    claims = [each for each in objects if isinstance(each, ResourceClaim)]
+    exact = [claim.spec.devices.requests[0].exactly for claim in claims]
+    assert [each.count for each in exact if each] == [
+        1, 1, 1, 1, 2, 2, 2, 2,
+    ]  # fmt: skip
+    gangs = {pod.metadata.labels.get("fairlead.dev/gang", "") for pod in pods if "decode" in pod.metadata.name}
+    assert gangs == {pod.metadata.name for pod in pods if re.fullmatch(r"w-decode-[0-9a-f]{6}-\d", pod.metadata.name)}
+    assert all("fairlead.dev/gang" not in pod.metadata.labels for pod in pods if "prefill" in pod.metadata.name)
 
 
 def test_deployments_become_pods_of_a_replica_set_with_claims_of_their_own(tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.test_status import service
-
 from fairlead.serving.scales import desired_counts, is_ratio_kept, wanted_scales
+from serving.test_status import service
 
 ROLES = [{"name": "prefill", "replicas": 1}, {"name": "decode", "replicas": 3}]
 

@@ -1,7 +1,7 @@
-"""How many replicas each role is to have: from the service and, where roles are scaled by themselves, their RoleScales.
+"""How many replicas each role is to have: from the service and, where roles are scaled by themselves, RoleScales.
 
-Pure. The service says sets (`replicas`) and how many of each role a set has. A RoleScale starts at their product and may
-then be scaled by itself; as soon as the service's own number changes, that counts again.
+Pure. The service says sets (`replicas`) and how many of each role a set has. A RoleScale starts at their product and
+may then be scaled by itself; as soon as the service's own number changes, that counts again.
 """
 
 from __future__ import annotations

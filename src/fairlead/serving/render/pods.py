@@ -71,19 +71,15 @@ def member_pod(
         if index:
             annotations[LWS_LEADER_NAME] = replica_name
         spec = _gang_spec(service, way, spec, replica_name, index)
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            **template["metadata"],
-            "name": name,
-            "namespace": service.namespace,
-            "labels": labels,
-            "annotations": annotations,
-            "ownerReferences": [owner_reference(service)],
-        },
-        "spec": spec,
+    metadata = {
+        **template["metadata"],
+        "name": name,
+        "namespace": service.namespace,
+        "labels": labels,
+        "annotations": annotations,
+        "ownerReferences": [owner_reference(service)],
     }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def replica_pods(

@@ -21,6 +21,7 @@ from fairlead.serving.render.container import ENGINE, environment, pre_stop, pro
 from fairlead.serving.render.labels import pod_annotations, pod_labels
 from fairlead.serving.render.nearness import near_other_roles
 from fairlead.serving.render.overlay import overlaid
+from fairlead.serving.render.warm_up import WARMED_UP
 from fairlead.serving.resolve.accelerators import REQUEST
 from fairlead.serving.resolve.expressions import Scope
 from fairlead.serving.resolve.workload import RoleWorkload
@@ -44,6 +45,8 @@ class TemplateParts:
     claim: ClaimTemplate | None
     limits: Mapping[str, str]
     scope: Scope
+    is_gated: bool = False
+    """Whether it gets traffic only after it was warmed up."""
 
 
 def pod_template(parts: TemplateParts, command: EngineCommand, *, is_worker: bool) -> Json:
@@ -61,7 +64,7 @@ def pod_template(parts: TemplateParts, command: EngineCommand, *, is_worker: boo
         own, name = workload.worker_template, "workerTemplate"
     if own:
         field = f"{workload.field}{name}"
-        template = overlaid(template, Scope(parts.scope.values, "the service").expand(own, field), field)
+        template = overlaid(template, Scope(parts.scope.values, "").expand(own, field), field)
     return _kept(template, parts)
 
 
@@ -88,6 +91,7 @@ def _plain(parts: TemplateParts, command: EngineCommand, is_worker: bool) -> Jso
         "terminationGracePeriodSeconds": spec.termination_grace_period_seconds + spec.drain.settle_seconds,
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
+        **({"readinessGates": [{"conditionType": WARMED_UP}]} if parts.is_gated and not is_worker else {}),
         **_optional(parts),
     }
     return {

@@ -94,6 +94,10 @@ def _best(
             found.append((priority, bool(arch and runtime.spec.architectures), name))
     if not found:
         raise Unservable("runtime", "", _nothing_takes(wanted, arch, known))
+    chosen = service.status.runtime
+    if any(name == chosen for _, _, name in found):
+        # Who runs already is not moved because there is another runtime.
+        return known[chosen], engine_of(known[chosen])
     best = known[min(found, key=lambda f: (-f[0], not f[1], f[2]))[2]]
     return best, engine_of(best)
 

@@ -46,9 +46,8 @@ def engine_parallelism(p: ParallelismSpec, field: str) -> Parallelism:
     try:
         return Parallelism(p.tensor, p.pipeline, p.data, p.expert, p.hosts)
     except ValueError as error:
-        raise Unservable(f"{field}parallelism.hosts", p.hosts, str(error).partition(", which ")[2] or str(error)) from (
-            error
-        )
+        why = str(error).partition(", which ")[2]
+        raise Unservable(f"{field}parallelism.hosts", p.hosts, f"it {why}" if why else str(error)) from error
 
 
 def engine_spec(

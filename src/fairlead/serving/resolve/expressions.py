@@ -6,6 +6,7 @@ A text that is one expression and nothing else keeps the type of its result; in 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -37,13 +38,16 @@ _VARIABLES: Final[Mapping[str, Mapping[str, cel.Type]]] = {
 the service says it."""
 
 
+_POSITION: Final = re.compile(r"^(ERROR: )?<input>:\d+:\d+: ")
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The values of the variables, for one kind of pod."""
 
     values: Mapping[str, Any]
     owner: str
-    """Whose texts they are, for messages: `ServingRuntime vllm`."""
+    """Whose texts they are, for messages: `ServingRuntime vllm`; empty for the service's own."""
 
     def expand(self, value: Any, field: str) -> Any:
         """The value with every expression in its texts replaced; keys of objects stay. Raises Unservable."""
@@ -80,10 +84,9 @@ class Scope:
     def refusal(self, field: str, expression: str, why: str) -> Unservable:
         """That an expression cannot be used, with what it could speak of."""
         known = "; ".join(f"{name}: {', '.join(fields)}" for name, fields in _VARIABLES.items())
-        first = why.partition("\n")[0]
-        return Unservable(
-            f"{field} of {self.owner}", f"${{{expression}}}", f"{first}. There are {known}. Write $${{ for a plain ${{"
-        )
+        first = _POSITION.sub("", why.partition("\n")[0])
+        where = f"{field} of {self.owner}" if self.owner else field
+        return Unservable(where, f"${{{expression}}}", f"{first}. There are {known}. Write $${{ for a plain ${{")
 
 
 def variables() -> Mapping[str, Mapping[str, str]]:

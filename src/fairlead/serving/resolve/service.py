@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fairlead.api.model_service import Model, ModelService
+from fairlead.api.model_service import Accelerator, Model, ModelService, RoleName
 from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.engines import Engine, EngineSpec, EngineSpecError
 from fairlead.engines.engine import DEFAULT_PORT, EngineCommand
@@ -28,8 +28,16 @@ from fairlead.serving.resolve.choice import architecture, choose_runtime, model_
 from fairlead.serving.resolve.engine_specs import engine_parallelism, engine_spec, refusal, refuse_own_flags
 from fairlead.serving.resolve.expressions import Scope
 from fairlead.serving.resolve.further_models import further_arguments, served_names
+from fairlead.serving.resolve.memory import Verdict, reckon
 from fairlead.serving.resolve.workload import RoleWorkload, workloads
-from fairlead.serving.resolved import Alternative, ClusterFacts, Resolved, ResolvedRole, Unservable
+from fairlead.serving.resolved import (
+    Alternative,
+    ClusterFacts,
+    ModelFacts,
+    Resolved,
+    ResolvedRole,
+    Unservable,
+)
 from fairlead.serving.store.mount import ModelMount, Undeliverable, loads_itself, mount_model
 
 Json = dict[str, Any]
@@ -47,8 +55,31 @@ def resolve_service(
     """
     facts = facts or ClusterFacts()
     runtime, engine = choose_runtime(service, runtimes, facts.model)
-    resolver = _Resolver(service, runtime, engine, facts, _deliver(service.spec.model, engine, facts))
-    return resolver.resolve()
+    _check_workload(service)
+    # What was found out about the model changes no revision: else a service would be rolled out because it was read.
+    unknown = replace(facts, model=ModelFacts())
+    plain = _Resolver(service, runtime, engine, unknown, _deliver(service.spec.model, engine, unknown))
+    shadow = shadow_name(service.spec.model.name, _NOT_YET) if plain.takes_second_names() else ""
+    roles = plain.roles(shadow)
+    revision = _revision(roles.values())
+    if facts.model != ModelFacts():
+        found = _Resolver(service, runtime, engine, facts, _deliver(service.spec.model, engine, facts))
+        roles = found.roles(shadow)
+        plain = found
+    final = shadow_name(service.spec.model.name, revision) if shadow else ""
+    if shadow:
+        roles = {name: _renamed(role, shadow, final) for name, role in roles.items()}
+    names, aliases = served_names(service)
+    return Resolved(
+        runtime=runtime,
+        engine=engine,
+        revision=revision,
+        shadow=final,
+        names=names,
+        roles=roles,
+        warnings=tuple(dict.fromkeys((*plain.mount.warnings, *plain.warnings))),
+        aliases=aliases,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +89,12 @@ class _Resolver:
     engine: Engine
     facts: ClusterFacts
     mount: ModelMount
+    warnings: list[str] = field(default_factory=list)
 
-    def resolve(self) -> Resolved:
-        shadow = self._shadow_for(_NOT_YET) if self._takes_second_names() else ""
-        roles = {w.role: ResolvedRole(w.role, self._ways(w, shadow)) for w in workloads(self.service.spec)}
-        revision = _revision(roles.values())
-        final = self._shadow_for(revision) if shadow else ""
-        if shadow:
-            roles = {name: _renamed(role, shadow, final) for name, role in roles.items()}
-        names, aliases = served_names(self.service)
-        return Resolved(
-            runtime=self.runtime,
-            engine=self.engine,
-            revision=revision,
-            shadow=final,
-            names=names,
-            roles=roles,
-            warnings=self.mount.warnings,
-            aliases=aliases,
-        )
+    def roles(self, shadow: str) -> dict[RoleName, ResolvedRole]:
+        return {w.role: ResolvedRole(w.role, self._ways(w, shadow)) for w in workloads(self.service.spec)}
 
-    def _takes_second_names(self) -> bool:
+    def takes_second_names(self) -> bool:
         """Whether the engine answers to a further name. Raises Unservable where a canary needs that it does."""
         if self.service.spec.model.aliases:
             return True
@@ -98,13 +114,28 @@ class _Resolver:
             return False
         return True
 
-    def _shadow_for(self, revision: str) -> str:
-        return shadow_name(self.service.spec.model.name, revision)
-
     def _ways(self, workload: RoleWorkload, shadow: str) -> tuple[Alternative, ...]:
         check_accelerators(workload)
         check_topology(workload.topology, workload.field)
-        return tuple(self._way(each, shadow) for each in ways(workload))
+        return tuple(self._way(each, shadow) for each in self._fitting(workload))
+
+    def _fitting(self, workload: RoleWorkload) -> list[RoleWorkload]:
+        """The ways with the accelerators on which the weights fit. Raises Unservable where there are none."""
+        found, misfits = list[RoleWorkload](), list[str]()
+        for way in ways(workload):
+            verdicts = [(entry, self._reckon(way, entry)) for entry in way.accelerators]
+            self.warnings.extend(verdict.warning for _, verdict in verdicts if verdict.warning)
+            misfits += [verdict.misfit for _, verdict in verdicts if verdict.misfit]
+            fitting = tuple(entry for entry, verdict in verdicts if not verdict.misfit)
+            if fitting or not way.accelerators:
+                found.append(replace(way, accelerators=fitting))
+        if not found:
+            raise Unservable(f"{workload.field}accelerators", None, "; ".join(misfits))
+        self.warnings.extend(f"{misfit}; it is passed over" for misfit in misfits)
+        return found
+
+    def _reckon(self, way: RoleWorkload, entry: Accelerator) -> Verdict:
+        return reckon(way, entry, self.engine, self.facts.model, self.service.spec.model.max_context_tokens)
 
     def _way(self, workload: RoleWorkload, shadow: str) -> Alternative:
         scope = self._scope(workload)
@@ -123,6 +154,7 @@ class _Resolver:
         parts = TemplateParts(
             self.service, self.runtime, self.engine, workload, way_name(workload), self.mount, claim,
             extended_resources(workload, self.engine.runtime), scope,
+            self.facts.warm_up and bool(self.engine.warm_up(spec)),
         )  # fmt: skip
         return Alternative(
             name=way_name(workload),
@@ -177,6 +209,16 @@ class _Resolver:
             },
         }  # fmt: skip
         return Scope(values, f"ServingRuntime {self.runtime.metadata['name']}")
+
+
+def _check_workload(service: ModelService) -> None:
+    """Raises Unservable for what another keeper of pods cannot do."""
+    spec = service.spec
+    if spec.workload != "Replicas" and spec.rollout.strategy != "Rolling":
+        raise Unservable(
+            "rollout.strategy", spec.rollout.strategy, f"a {spec.workload} replaces its pods one by one: take Rolling, "
+            "or workload Replicas",
+        )  # fmt: skip
 
 
 def _deliver(model: Model, engine: Engine, facts: ClusterFacts) -> ModelMount:

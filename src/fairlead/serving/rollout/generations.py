@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fairlead.api.model_service import RoleName
@@ -30,14 +30,11 @@ class RoleFleet:
         self.counted.remove(replica)
 
 
-def fleets_of(intent: Intent, replicas: Iterable[Replica], gone: Collection[str]) -> dict[RoleName, RoleFleet]:
-    """Fleets of the intent's roles and of those that only older generations have. `gone`: replicas that this step has
-    deleted already."""
+def fleets_of(intent: Intent, replicas: Iterable[Replica]) -> dict[RoleName, RoleFleet]:
+    """Fleets of the intent's roles and of those that only older generations have."""
     fleets: dict[RoleName, RoleFleet] = {r.role: RoleFleet(r.role) for r in intent.roles}
     for replica in replicas:
         fleet = fleets.setdefault(replica.role, RoleFleet(replica.role))
-        if replica.name in gone:
-            continue
         (fleet.leaving if replica.is_leaving else fleet.counted).append(replica)
     return fleets
 

@@ -24,19 +24,18 @@ from fairlead.serving.rollout.generations import RoleFleet, fleets_of, ready, so
 from fairlead.serving.rollout.goals import Goal, Standing, availability, goal, order_of, standing
 from fairlead.serving.rollout.intent import Intent, RoleIntent
 from fairlead.serving.rollout.leave import REPLACED, SCALED_DOWN, TAKEN_BACK, Leaving, leave
-from fairlead.serving.rollout.members import mend
+from fairlead.serving.rollout.members import complete
 from fairlead.serving.rollout.ratio import Sets
 from fairlead.serving.rollout.tracks import moves
 
 
 def plan_rollout(intent: Intent, snapshot: Snapshot) -> Step:
     """One step towards `intent`; no actions where nothing is to be done now."""
-    mended = mend(intent, snapshot)
-    fleets = fleets_of(intent, snapshot.replicas, mended.gone)
+    fleets = fleets_of(intent, snapshot.replicas)
     sets = Sets.of(intent.roles)
     at = standing(intent, sets, fleets)
     goals = {r.role: goal(intent, sets, r, fleets[r.role], at) for r in intent.roles}
-    actions = list(mended.actions)
+    actions: list[Action] = []
     for role in intent.roles:
         fleet, of_role = fleets[role.role], goals[role.role]
         free = availability(intent, sets, role.role, fleet, of_role, at)
@@ -44,13 +43,15 @@ def plan_rollout(intent: Intent, snapshot: Snapshot) -> Step:
     for name, fleet in fleets.items():
         if name not in sets.roles:
             actions += _retire(intent, fleet, at, snapshot.now_s)
+    for fleet in fleets.values():
+        actions += complete(intent, fleet.counted)
     names = names_in_use(snapshot.replicas)
     numbers = _numbers(intent, sets, fleets, goals, at)
     for role in intent.roles:
         actions += _arrivals(intent, role, fleets[role.role], goals[role.role], numbers[role.role], names)
     for role in intent.roles:
         actions += moves(intent, role, fleets[role.role])
-    return Step(tuple(actions), _reason(intent, at, actions), mended.again_s)
+    return Step(tuple(actions), _reason(intent, at, actions))
 
 
 def _leaving(intent: Intent, sets: Sets, role: RoleIntent, goal: Goal, at: Standing, now_s: float) -> Leaving:

@@ -1,4 +1,4 @@
-"""Where a large file is cut into layers, so that a changed file shares most layers with what it was before. Pure but for reads.
+"""Where a large file is cut into layers, so that a changed file shares most layers with what it was before.
 
 Safetensors files are cut at tensor edges (the format: an 8-byte header length, a JSON header with `data_offsets`, the
 tensors): a tensor whose bytes did not change makes the same layers wherever it has moved to, and no byte need be read.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-LEAST_BYTES = 1 << 20
+LEAST_BYTES = 256 << 10
 MOST_BYTES = 256 << 20
-LAYERS = 1024
-"""About so many layers an artifact gets; registries take some 4,000 layers and manifests of 4 MiB."""
+_FEW_LAYERS, _MANY_LAYERS = 256, 1024
+_LONG_ENOUGH_BYTES = 4 << 20
 _WINDOW = 32
 _SCAN_BYTES = 128 << 10
 _HEADER_LIMIT_BYTES = 100 << 20
@@ -32,9 +33,13 @@ _HEADER_LIMIT_BYTES = 100 << 20
 
 
 def part_bytes(total_bytes: int) -> int:
-    """The usual length of a layer for a model of this size: a power of two, so that versions of a model agree on it."""
-    wanted = max(LEAST_BYTES, min(MOST_BYTES, total_bytes // LAYERS))
-    return 1 << (wanted.bit_length() - 1 if wanted & (wanted - 1) == 0 else wanted.bit_length())
+    """The usual length of a part for a model of this size: a power of two, so that versions of a model agree on it.
+
+    A layer costs a registry some milliseconds, so parts grow to 4 MiB before there are more than 256 to 512 of them;
+    the layers then grow to 1,024 to 2,048 before parts do, as registries take some 4,000 and manifests of 4 MiB.
+    """
+    wanted = max(min(total_bytes // _FEW_LAYERS, _LONG_ENOUGH_BYTES), total_bytes // _MANY_LAYERS)
+    return 1 << (max(LEAST_BYTES, min(MOST_BYTES, wanted)).bit_length() - 1)
 
 
 def cut(path: Path, usual_bytes: int) -> list[int]:
@@ -151,5 +156,5 @@ def _table() -> NDArray[np.uint32]:
 
 def check_ends(ends: list[int], size: int, where: str) -> None:
     """Raises BadArtifact unless the ends cover a file of this size without gaps."""
-    if not ends or ends[-1] != size or any(a >= b for a, b in zip(ends, ends[1:], strict=False)):
+    if not ends or ends[-1] != size or any(a >= b for a, b in pairwise(ends)):
         raise BadArtifact(f"{where}: its parts end at {ends[-3:]}, not at {size}")

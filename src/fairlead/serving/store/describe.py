@@ -1,4 +1,4 @@
-"""What a folder of weights tells of its model: the `config` of a ModelPack config, from config.json and file headers."""
+"""What a folder of weights tells of its model: ModelPack's `config`, from config.json and the files' headers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Keys for signatures: PEM, plain or as cosign encrypts them; signing and checking with them.
 
-Supported: ECDSA P-256 with SHA-256 (what cosign makes and the specification demands), P-384 with SHA-384, P-521 with SHA-512,
-RSA PKCS #1 v1.5 with SHA-256 (as cosign does), Ed25519.
+Supported: ECDSA P-256 with SHA-256 (what cosign makes and its specification demands), P-384 with SHA-384, P-521 with
+SHA-512, RSA PKCS #1 v1.5 with SHA-256, Ed25519.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class OpenFile:
 
 
 class Landing:
-    """One layer, at `offset` of a file. `resumed`: ranges that an earlier process fetched; trusted only by the digest."""
+    """One layer, at `offset` of a file. `resumed`: ranges that an earlier process fetched; only digests are trusted."""
 
     def __init__(
         self, layer: Descriptor, file: OpenFile, offset: int, resumed: set[tuple[int, int]], number: int
@@ -220,7 +220,8 @@ def fetch(
         failures = failures + 1 if at == before else 1
         if failures >= settings.attempts:
             raise Unreachable(
-                f"{repository.name}: {layer.digest} stops at byte {at} of {layer.size}, {failures} times in a row: {reason}"
+                f"{repository.name}: {layer.digest} stops at byte {at} of {layer.size}, "
+                f"{failures} times in a row: {reason}"
             )
         cancel.sleep(backoff.delay_s(failures))
 

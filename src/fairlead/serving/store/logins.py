@@ -50,7 +50,7 @@ class Logins:
         self._documents, self._fixed = documents, fixed
 
     def find(self, host: str, repository: str) -> Login:
-        """The login for a repository, the entry with the longest matching path first. Raises Denied if a helper fails."""
+        """The login for a repository: the entry with the longest matching path. Raises Denied if a helper fails."""
         if self._fixed is not None:
             return self._fixed
         for where, document in self._documents:

@@ -25,8 +25,10 @@ _OLD_PREFIX = "application/vnd.cnai.model."
 OLD_FILEPATH = "org.cnai.model.filepath"
 
 _WEIGHTS = {
-    ".safetensors", ".gguf", ".ggml", ".onnx", ".onnx_data", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".tflite", ".engine",
-    ".plan", ".npz", ".npy", ".msgpack", ".pb", ".data", ".params", ".weights", ".mlmodel", ".model", ".nemo", ".fxb",
+    ".safetensors", ".gguf", ".ggml", ".onnx", ".onnx_data", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".tflite",
+    ".engine", ".plan", ".npz", ".npy", ".msgpack", ".pb", ".data", ".params", ".weights", ".mlmodel", ".model",
+    ".nemo",
+    ".fxb",
 }  # fmt: skip
 _CODE = {
     ".py",

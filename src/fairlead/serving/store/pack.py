@@ -29,7 +29,7 @@ PART = "dev.fairlead.model.part+json"
 """Annotation of a layer that is part of a file: the file's path and size, and where in it the layer begins."""
 MARK = ".fairlead-model.json"
 """File in a pulled folder that says what it is; never pushed."""
-_CHUNKED_FROM_BYTES = 8 << 20
+_CHUNKED_FROM_BYTES = 4 << 20
 _ORDER = {"weight.config": 0, "code": 1, "doc": 2, "dataset": 3, "weight": 4}
 
 

@@ -50,8 +50,11 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to pull. `reuse`: folders pulled earlier, whose bytes need not be fetched. `durable`: on the disk, not only in
-    the page cache, before the folder takes its place. `replace`: even if the target was not pulled."""
+    """How to pull.
+
+    `reuse`: folders pulled earlier, whose bytes need not be fetched. `durable`: on disk, not only in the page cache,
+    before the folder takes its place. `replace`: even if the target was not pulled.
+    """
 
     threads: int = 8
     reuse: Sequence[Path] = ()
@@ -224,7 +227,7 @@ class _Pulling:
 
     def _jobs(self) -> Iterable[_Segment | Archive]:
         """Segments in the order of the files, so that hashing keeps up with fetching; archives one by one."""
-        # An archive that a kill cut short is unpacked anew, and one that it did not as well: what it wrote is not known.
+        # After a kill every archive is unpacked anew: which files came from a whole one is not known.
         yield from self._plan.archives
         for landing in self._landings:
             for start, end in landing.segments():
@@ -254,7 +257,7 @@ class _Pulling:
             if not landing.resumed:
                 self._partial.forget()
                 raise WrongContent(
-                    f"{self._repository.name}: {error}; what the registry sends is not what it promises, nothing of it is used"
+                    f"{self._repository.name}: {error}: it sends something else than it promises; nothing of it is used"
                 ) from error
             # What an earlier attempt left may be at fault, after a power cut say: once more, all of it.
             self._progress.advance(-landing.layer.size)

@@ -21,7 +21,7 @@ class BadReference(StoreError):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """An artifact in a registry (`host` and `repository`) or in a layout (`folder`). The digest counts before the tag."""
+    """An artifact in a registry (`host`, `repository`) or a layout (`folder`). The digest counts before the tag."""
 
     host: str = ""
     repository: str = ""

@@ -111,7 +111,8 @@ class RegistryRepository:
         except Failed as error:
             if error.status in (400, 405) and not oci.is_digest(selector):
                 raise StoreError(
-                    f"{self.name}: the registry cannot take a tag off alone ({error}); deleting the digest takes all its tags"
+                    f"{self.name}: the registry cannot take off a tag alone ({error}); "
+                    "deleting the digest takes all its tags"
                 ) from error
             if error.status == 405:
                 raise StoreError(f"{self.name}: the registry has deletion switched off ({error})") from error

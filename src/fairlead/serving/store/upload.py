@@ -19,7 +19,7 @@ _OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 class Upload:
-    """The upload of one blob, used once. `moved` is told how much more the registry has of it (less, if it lost some)."""
+    """The upload of one blob, used once. `moved` is told how much more the registry has (less, if it lost some)."""
 
     def __init__(
         self,

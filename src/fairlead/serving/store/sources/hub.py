@@ -53,11 +53,6 @@ def parse_hub(rest: str) -> tuple[str, str]:
     return name, revision or "main"
 
 
-def is_exact(rest: str) -> bool:
-    """Whether the revision is a commit, so that nobody needs to be asked what it means."""
-    return bool(_COMMIT.fullmatch(parse_hub(rest)[1]))
-
-
 class Hub:
     """One model of a hub. `settings`: HF_ENDPOINT, and HF_TOKEN or token."""
 

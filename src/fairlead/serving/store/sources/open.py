@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from fairlead.serving.store.sources.http import Patience
 
 SCHEMES = ("hf", "s3", "gs", "http", "https", "file")
+_AT_COMMIT = re.compile(r"[@:][0-9a-f]{40}\Z")
 _MAX_SETTING_BYTES = 1 << 20
 
 
@@ -96,6 +98,14 @@ def open_source(
     else:
         raise BadSource(f"{url!r}: nothing reads {scheme}://; there are {', '.join(SCHEMES)} and oci")
     return Chosen(source, choice, query, is_curated=scheme != "hf")
+
+
+def is_exact(url: str) -> bool:
+    """Whether the URL means one version for ever, so that nobody needs to be asked which."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "hf":
+        return bool(_AT_COMMIT.search(rest.partition("?")[0]))
+    return scheme in ("oci", "http", "https") and ("@sha256:" in rest or "#sha256=" in rest)
 
 
 class Chosen:
