@@ -119,12 +119,17 @@ def gather(evidence: Evidence, reports: Iterable[TrafficReport], asked: str, now
         if report.asked == asked:
             name = str(report.metadata.get("name", f"{report.pool}.{report.picker}"))
             seen[name] = _read(report, seen.get(name, {}), evidence.arms, more)
+    return add(replace(evidence, seen=seen), more, now_s)
+
+
+def add(evidence: Evidence, more: Mapping[Engine, Counts], now_s: float) -> Evidence:
+    """The evidence with what has happened since the last look, by engine."""
     filling = dict(evidence.open)
     for engine, counts in more.items():
         filling[engine] = filling.get(engine, NOTHING).plus(counts)
     gain = Batch(_side(more, "new"), _side(more, "stable"))
     found = replace(
-        evidence, seen=seen, open=filling, open_s=now_s if evidence.open_s is None else evidence.open_s,
+        evidence, open=filling, open_s=now_s if evidence.open_s is None else evidence.open_s,
         total=evidence.total.plus(gain), step_requests=evidence.step_requests + gain.new.requests,
     )  # fmt: skip
     return _closed(found, now_s)
