@@ -17,6 +17,7 @@ COMPONENTS = {
     "epp": ("fairlead.cli.epp", "main", "Run the endpoint picker of one InferencePool, with other pickers' flags."),
     "envoy": ("fairlead.cli.components", "envoy", "Run the Envoy of the standalone gateway."),
     "engine": ("fairlead.cli.components", "engine", "Run a model server that ships with Fairlead."),
+    "adapter-loader": ("fairlead.cli.adapter_loader", "main", "Fetch adapters for the engine of a pod."),
     "driver": ("fairlead.cli.driver", "main", "Offer a node's accelerators as DRA devices."),
     "supervise": ("fairlead.cli.components", "supervise", "Run the supervisor of a data folder (used by up --detach)."),
 }

@@ -71,7 +71,7 @@ class Site:
         }  # fmt: skip
         await self.client.create(INFERENCE_POOLS, pool)
 
-    async def engine(self, name, slots=2, *arguments, role="unified", revision="r1"):
+    async def engine(self, name, slots=2, *arguments, role="unified", revision="r1", containers=()):
         self.addresses[name] = free_address()
         await self.start(name, slots, *arguments)
         labels = {
@@ -80,7 +80,7 @@ class Site:
         }  # fmt: skip
         pod = {
             "metadata": {"name": name, "namespace": "default", "labels": labels},
-            "spec": {"containers": [{"name": "engine", "image": "x"}]},
+            "spec": {"containers": [{"name": "engine", "image": "x"}, *containers]},
             **_kind("v1", "Pod"),
         }
         await self.client.create(RAW_PODS, pod)
@@ -113,6 +113,7 @@ class Site:
         folder.mkdir(exist_ok=True)
         made = {"peft_type": "LORA", "r": 8, "base_model_name_or_path": "org/base", **config}
         (folder / "adapter_config.json").write_text(json.dumps(made))
+        (folder / "adapter_model.safetensors").write_bytes(bytes(64))
         return str(folder)
 
     async def adapter(self, called, source=None, **spec):

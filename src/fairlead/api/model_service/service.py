@@ -26,6 +26,13 @@ class AdapterPolicy(_Kind):
 
     slots: Annotated[int, told("Adapters in one batch of an engine.", ge=1, le=1024)] = 8
     max_rank: Annotated[int, told("Highest rank that an engine has room for.", ge=1, le=1024)] = 64
+    fetch: Annotated[
+        bool,
+        told(
+            "Whether adapters may come from places that the engine cannot read itself (oci, s3, gs, http): each pod "
+            "then has a sidecar that fetches them."
+        ),
+    ] = False
 
 
 class ModelServiceSpec(Workload, kw_only=True):

@@ -76,7 +76,7 @@ class AdapterReconciler:
         self.pools = informers.informer(INFERENCE_POOLS)
         self.reports = informers.informer(TRAFFIC_REPORTS, indexes={"pool": _pool_keys})
         self._calls = EngineCalls()
-        self._delivery = delivery or Delivery()
+        self._delivery = delivery or Delivery(client)
         self._engines = SeenEngines(self._calls)
         self._work = EngineWork(self._calls, self._delivery, self._changed, clock)
         self._writing = Writing(client, informers, events, clock)

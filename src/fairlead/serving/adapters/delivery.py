@@ -6,16 +6,25 @@ sidecar of its pod (`loader`), which reads from the pod's own annotation what is
 
 from __future__ import annotations
 
-import logging
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import aiohttp
+import msgspec
+
+from fairlead.kube.client import Client
+from fairlead.kube.kinds import PODS
+from fairlead.kube.objects import Pod
 from fairlead.serving.adapters.adapter_config import FILE_NAME, MAX_BYTES
+from fairlead.serving.adapters.engine_calls import TIMEOUT_S, CallFailed
 from fairlead.serving.adapters.engines_seen import SeenEngine
+from fairlead.serving.adapters.loader import CONTAINER, PORT, SOURCES_ANNOTATION, Slot
 from fairlead.serving.adapters.versions import AdapterVersion
 
-_LOG = logging.getLogger("fairlead.serving.adapters")
+_PODS = PODS.as_unstructured()
 
 DIRECT: Final = ("file", "hf", "")
 """Schemes that engines open themselves; empty for a path."""
@@ -23,10 +32,9 @@ DIRECT: Final = ("file", "hf", "")
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """It is there: what the engine is told to load, and the adapter's own configuration where it could be read."""
+    """It is there: what the engine is told to load."""
 
     path: str
-    config: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +53,65 @@ class Refused:
 
 
 class Delivery:
-    """Finds out where a version is for an engine."""
+    """Finds out where a version is for an engine, and has it brought there."""
 
-    def __init__(self) -> None:
+    def __init__(self, client: Client | None = None) -> None:
+        self._client = client
         self.configs: dict[str, bytes] = {}
         """Source -> its adapter_config.json, of those that were fetched."""
 
-    async def deliver(self, engine: SeenEngine, name: str, version: AdapterVersion) -> Delivered | Waiting | Refused:
+    async def deliver(self, engine: SeenEngine, version: AdapterVersion) -> Delivered | Waiting | Refused:
         """Where the version is, as the engine sees it."""
         if scheme_of(version.source) in DIRECT:
             return Delivered(version.source)
-        return Refused(f"{version.source} is fetched by the sidecar adapter-loader, and the pod has none")
+        if self._client is None or not has_loader(engine.pod):
+            return Refused(
+                f"{version.source} has to be fetched, and the pod has no container {CONTAINER}: set "
+                "spec.adapters.fetch of the ModelService (its replicas are then replaced once)"
+            )
+        slot = f"adapter-{version.hash}"
+        await self._want(self._client, engine, slot, version.source)
+        found = (await self._page(engine)).get(slot)
+        if found is None:
+            return Waiting("the pod has not heard of it yet")
+        if found.state == "failed":
+            return Waiting(f"{version.source} was not fetched: {found.message}", again_s=5.0)
+        if found.state == "fetching":
+            return Waiting(f"{version.source} is being fetched")
+        if found.config and version.source not in self.configs:
+            # Whether it fits is looked at before it is loaded.
+            self.configs[version.source] = found.config.encode()
+            return Waiting("its configuration is looked at", again_s=0.05)
+        return Delivered(found.path)
+
+    async def _want(self, client: Client, engine: SeenEngine, slot: str, source: str) -> None:
+        """Add it to what the pod's loader is to have; what is not loaded any more leaves."""
+        async with engine.sources_lock:
+            wanted = dict(engine.sources)
+            wanted[slot] = source
+            if wanted == engine.sources:
+                return
+            meta = engine.pod.metadata
+            said = json.dumps(wanted, sort_keys=True)
+            change = {"metadata": {"annotations": {SOURCES_ANNOTATION: said}}}
+            await client.patch(_PODS, meta.name, change, meta.namespace)
+            engine.sources = wanted
+
+    async def _page(self, engine: SeenEngine) -> Mapping[str, Slot]:
+        url = f"{engine.at.url.rpartition(':')[0]}:{PORT}/adapters"
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session,
+                session.get(url) as answer,
+            ):
+                return msgspec.json.decode(await answer.read(), type=dict[str, Slot])
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as error:
+            raise CallFailed(f"{engine.name}: {CONTAINER}: {error or type(error).__name__}") from error
+
+
+def has_loader(pod: Pod) -> bool:
+    """Whether the sidecar is in the pod."""
+    return any(c.name == CONTAINER for c in (*pod.spec.init_containers, *pod.spec.containers))
 
 
 def scheme_of(source: str) -> str:

@@ -6,6 +6,7 @@ an earlier start of the engine counts.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -51,6 +52,9 @@ class SeenEngine:
     unloading: set[str] = field(default_factory=set)
     """Those of them that the engine was told to unload."""
     failed: dict[str, Failure] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    """What its pod's loader was told to fetch: slot -> source."""
+    sources_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     slots: int | None = None
     """As the engine says; None where it does not."""
     looked_s: float | None = None

@@ -73,7 +73,7 @@ class EngineWork:
         again_s: float | None = None
         try:
             async with self._room:
-                delivered = await self._delivery.deliver(engine, name, version)
+                delivered = await self._delivery.deliver(engine, version)
                 if isinstance(delivered, Waiting):
                     failure, again_s = delivered.message, delivered.again_s
                 elif isinstance(delivered, Refused):

@@ -1,0 +1,148 @@
+"""The sidecar that fetches adapters: with the real cache and a real HTTP server, from the pod's word to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from fairlead.serving.adapters.loader import SOURCES_ANNOTATION, Loader, read_wanted, serve
+from fairlead.serving.adapters.loader_mount import mount_adapters
+from fairlead.serving.store.mount import StoreFacts
+
+from .conftest import RAW_PODS, free_address
+
+pytestmark = pytest.mark.xdist_group("adapters")
+
+FETCH = """
+import asyncio, sys
+from pathlib import Path
+from fairlead.serving.store.cache.cache import ModelCache
+from fairlead.serving.store.cache.fetch import Wanted, fetch_model
+source, cache, slot = sys.argv[1], sys.argv[3], sys.argv[5]
+try:
+    asyncio.run(fetch_model(ModelCache(Path(cache)), Wanted(source, uid="uid-1", slot=slot), {}))
+except Exception as error:
+    sys.exit(str(error))
+"""
+
+
+@pytest.fixture
+async def hub(site):
+    """URL of an HTTP server with what is in the site's folder."""
+    app = web.Application()
+    app.router.add_static("/", site.folder)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def archive(site, hub, name, **config):
+    folder = site.adapter_folder(name, **config)
+    with tarfile.open(site.folder / f"{name}.tar", "w") as tar:
+        for path in Path(folder).iterdir():
+            tar.add(path, path.name)
+    return f"{hub}/{name}.tar"
+
+
+async def answers(address):
+    async with aiohttp.ClientSession() as session, session.get(f"http://{address}:8095/adapters") as answer:
+        return await answer.json()
+
+
+async def test_what_the_pod_says_is_fetched_and_answered(site):
+    wanted = site.folder / "wanted"
+    source = site.adapter_folder("sql")
+    address = free_address()
+    loader = Loader(wanted, site.folder / "cache", "uid-1", (sys.executable, "-c", FETCH))
+    task = asyncio.create_task(serve(loader, address))
+    try:
+        wanted.write_text(json.dumps({"adapter-1": f"file://{source}", "adapter-2": "file:///nowhere/at/all"}))
+
+        async def both():
+            try:
+                found = await answers(address)
+            except aiohttp.ClientError:
+                return False
+            return {n: s["state"] for n, s in found.items()} == {"adapter-1": "ready", "adapter-2": "failed"}
+
+        await site.until(both, 30)
+        found = await answers(address)
+        assert json.loads(found["adapter-1"]["config"])["r"] == 8
+        assert found["adapter-1"]["path"].endswith("/pods/uid-1/adapter-1")
+        assert "nowhere" in found["adapter-2"]["message"]
+        wanted.write_text("{")
+        await asyncio.sleep(1)
+        assert len(loader.slots) == 2
+        wanted.write_text("{}")
+        await site.until(lambda: not loader.slots)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_engine_is_given_what_its_loader_has(site, hub):
+    """The pod's annotation goes to the loader by hand here, as the kubelet would do it."""
+    await site.service()
+    await site.engine("e1", containers=[{"name": "adapter-loader", "image": "x"}])
+    wanted = site.folder / "wanted"
+    loader = Loader(wanted, site.folder / "cache", "uid-1", (sys.executable, "-c", FETCH))
+    task = asyncio.create_task(serve(loader, site.addresses["e1"]))
+
+    async def kubelet():
+        while True:
+            pod = await site.client.get(RAW_PODS, "e1", "default")
+            wanted.write_text(pod["metadata"].get("annotations", {}).get(SOURCES_ANNOTATION, ""))
+            await asyncio.sleep(0.1)
+
+    kubelets = asyncio.create_task(kubelet())
+    try:
+        await site.adapter("sql", archive(site, hub, "sql"))
+        await site.until_condition("sql", "Ready", "Serving", 30)
+        assert len(await site.listed("e1")) == 1
+        await site.adapter("big", archive(site, hub, "big", r=64))
+        await site.until_condition("big", "Ready", "RankTooHigh", 30)
+        assert len(await site.listed("e1")) == 1
+        await site.adapter("none", f"{hub}/none.tar")
+        await site.until_condition("none", "Loaded", "LoadFailed", 30)
+
+        async def says_why():
+            return "none.tar" in (await site.condition("none", "Loaded"))[2]
+
+        await site.until(says_why)
+    finally:
+        for each in (task, kubelets):
+            each.cancel()
+        await asyncio.gather(task, kubelets, return_exceptions=True)
+
+
+async def test_a_pod_without_a_loader_is_told(site):
+    await site.service()
+    await site.engine("e1")
+    await site.adapter("sql", "s3://bucket/sql")
+    await site.until_condition("sql", "Loaded", "LoadFailed")
+    assert "set spec.adapters.fetch of the ModelService" in (await site.condition("sql", "Loaded"))[2]
+
+
+def test_files_that_are_not_whole_say_nothing(tmp_path):
+    path = tmp_path / "wanted"
+    assert read_wanted(path) is None
+    path.write_text("")
+    assert read_wanted(path) == {}
+    path.write_text('{"a": 1}')
+    assert read_wanted(path) is None
+
+
+def test_the_sidecar_has_what_it_needs():
+    mount = mount_adapters(StoreFacts())
+    (container,) = mount.init_containers
+    assert container["restartPolicy"] == "Always"
+    assert {m["name"] for m in container["volumeMounts"]} <= {v["name"] for v in mount.volumes}
