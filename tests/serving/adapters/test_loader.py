@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from fairlead.serving.adapters.loader import SOURCES_ANNOTATION, Loader, read_wanted, serve
-from fairlead.serving.adapters.loader_mount import mount_adapters
+from fairlead.serving.adapters.loader import Loader, read_wanted, serve
+from fairlead.serving.adapters.loader_mount import SOURCES_ANNOTATION, mount_adapters
 from fairlead.serving.store.mount import StoreFacts
 
 from .conftest import RAW_PODS, free_address

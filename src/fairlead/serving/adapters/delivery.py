@@ -21,7 +21,8 @@ from fairlead.kube.objects import Pod
 from fairlead.serving.adapters.adapter_config import FILE_NAME, MAX_BYTES
 from fairlead.serving.adapters.engine_calls import TIMEOUT_S, CallFailed
 from fairlead.serving.adapters.engines_seen import SeenEngine
-from fairlead.serving.adapters.loader import CONTAINER, PORT, SOURCES_ANNOTATION, Slot
+from fairlead.serving.adapters.loader import Slot
+from fairlead.serving.adapters.loader_mount import CONTAINER, PORT, SOURCES_ANNOTATION
 from fairlead.serving.adapters.versions import AdapterVersion
 
 _PODS = PODS.as_unstructured()

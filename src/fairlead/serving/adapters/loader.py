@@ -22,13 +22,10 @@ from aiohttp import web
 from fairlead.clock import SYSTEM, Clock
 from fairlead.kube.backoff import Backoff
 from fairlead.serving.adapters.adapter_config import FILE_NAME, MAX_BYTES
+from fairlead.serving.adapters.loader_mount import PORT
 
 _LOG = logging.getLogger("fairlead.serving.adapters.loader")
 
-PORT: Final = 8095
-CONTAINER: Final = "adapter-loader"
-SOURCES_ANNOTATION: Final = "fairlead.dev/adapter-sources"
-"""On a pod: JSON object of what its loader is to fetch, slot -> source."""
 FETCH: Final = ("fairlead", "model", "fetch")
 LOOK_S: Final = 0.5
 _RETRY: Final = Backoff(first_s=2.0, max_s=120.0)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from fairlead.serving.adapters.loader import CONTAINER, PORT, SOURCES_ANNOTATION
 from fairlead.serving.store.mount import MOUNTS, POD_UID, ModelMount, StoreFacts
 
 Json = dict[str, Any]
 
+PORT: Final = 8095
+CONTAINER: Final = "adapter-loader"
+SOURCES_ANNOTATION: Final = "fairlead.dev/adapter-sources"
+"""On a pod: JSON object of what its loader is to fetch, slot -> source."""
 _VOLUME = "adapter-sources"
 _FOLDER = "/etc/fairlead/adapters"
 

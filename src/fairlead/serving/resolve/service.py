@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fairlead.api.model_service import Accelerator, Model, ModelService, RoleName
+from fairlead.api.model_service import Accelerator, ModelService, RoleName
 from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.engines import Engine, EngineSpec, EngineSpecError
 from fairlead.engines.engine import DEFAULT_PORT, EngineCommand
+from fairlead.serving.adapters.loader_mount import mount_adapters
 from fairlead.serving.names import shadow_name
 from fairlead.serving.render.nearness import check_topology
 from fairlead.serving.render.template import TemplateParts, pod_template
@@ -38,7 +39,7 @@ from fairlead.serving.resolved import (
     ResolvedRole,
     Unservable,
 )
-from fairlead.serving.store.mount import ModelMount, Undeliverable, loads_itself, mount_model
+from fairlead.serving.store.mount import ModelMount, Undeliverable, loads_itself, mount_model, mount_models
 
 Json = dict[str, Any]
 
@@ -58,12 +59,12 @@ def resolve_service(
     _check_workload(service)
     # What was found out about the model changes no revision: else a service would be rolled out because it was read.
     unknown = replace(facts, model=ModelFacts())
-    plain = _Resolver(service, runtime, engine, unknown, _deliver(service.spec.model, engine, unknown))
+    plain = _Resolver(service, runtime, engine, unknown, _deliver(service, engine, unknown))
     shadow = shadow_name(service.spec.model.name, _NOT_YET) if plain.takes_second_names() else ""
     roles = plain.roles(shadow)
     revision = _revision(roles.values())
     if facts.model != ModelFacts():
-        found = _Resolver(service, runtime, engine, facts, _deliver(service.spec.model, engine, facts))
+        found = _Resolver(service, runtime, engine, facts, _deliver(service, engine, facts))
         roles = found.roles(shadow)
         plain = found
     final = shadow_name(service.spec.model.name, revision) if shadow else ""
@@ -221,10 +222,10 @@ def _check_workload(service: ModelService) -> None:
         )  # fmt: skip
 
 
-def _deliver(model: Model, engine: Engine, facts: ClusterFacts) -> ModelMount:
+def _deliver(service: ModelService, engine: Engine, facts: ClusterFacts) -> ModelMount:
     try:
-        return mount_model(
-            model,
+        mount = mount_model(
+            service.spec.model,
             engine_takes=loads_itself(engine.runtime),
             facts=facts.store,
             mountable=facts.model.mountable,
@@ -234,6 +235,8 @@ def _deliver(model: Model, engine: Engine, facts: ClusterFacts) -> ModelMount:
         )
     except Undeliverable as error:
         raise Unservable(error.field, error.value, error.remedy) from error
+    policy = service.spec.adapters
+    return mount if policy is None or not policy.fetch else mount_models((mount, mount_adapters(facts.store)))
 
 
 def _workers(parts: TemplateParts, commands: Sequence[EngineCommand]) -> tuple[Json, ...]:
