@@ -32,6 +32,7 @@ def _root(
 def run(argv: list[str]) -> int:
     """Run a command; errors that a person can act on become one line on stderr and exit status 1."""
     from fairlead.cli import (
+        adapter,
         cdi,
         demo,
         device,
@@ -53,6 +54,7 @@ def run(argv: list[str]) -> int:
             service,
             get,
             rollout,
+            adapter,
             engines,
             device,
             topology,

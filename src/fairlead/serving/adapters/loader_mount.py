@@ -1,4 +1,4 @@
-"""What a pod gets so that adapters can come to its engine from anywhere: the sidecar, its volume and the cache. Pure."""
+"""What a pod gets so that its engine can be given any adapter: the sidecar, its volume and the cache. Pure."""
 
 from __future__ import annotations
 
