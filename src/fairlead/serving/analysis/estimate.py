@@ -23,6 +23,8 @@ LEAST_BATCHES: Final = 8
 """Fewer do not show how much they vary."""
 PRIOR_ENGINES: Final = 6.0
 """Degrees of freedom that the assumption of like engines is worth: two or three of them do not show the contrary."""
+LEAST_LONG_BATCHES: Final = 12
+"""So many are left at least where neighbours are put together."""
 MOST_CORRELATION: Final = 0.95
 _LEAST_FREEDOM: Final = 2.0
 
@@ -104,7 +106,21 @@ def design_effect(scaled: Sequence[float], variance: float) -> tuple[float, floa
     independent batches they are worth, which is how well that is known.
 
     `scaled` are the batches' deviations times the root of their weights, in order of time; `variance` is of a request.
+    What lasts longer than a batch and is small beside its noise shows only in longer ones: neighbours are put together
+    as long as enough are left, and the largest effect counts.
     """
+    effect, independent = _effect(scaled, variance)
+    while len(scaled) >= 2 * LEAST_LONG_BATCHES:
+        pairs = list(pairwise(scaled[len(scaled) % 2 :]))[::2]
+        scaled = [(a + b) / math.sqrt(2.0) for a, b in pairs]
+        longer, fewer = _effect(scaled, variance)
+        if longer > effect:
+            effect, independent = longer, min(independent, fewer)
+    return effect, independent
+
+
+def _effect(scaled: Sequence[float], variance: float) -> tuple[float, float]:
+    """The same for batches of this length."""
     squares, count = sum(value * value for value in scaled), len(scaled)
     if squares <= 0.0:
         return 1.0, float(count)
