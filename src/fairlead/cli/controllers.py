@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,7 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
+from fairlead.serving.adapters.controller import adapter_controller
 from fairlead.serving.controller import ModelServices
 from fairlead.serving.resolved import ClusterFacts
 from fairlead.serving.runtimes import install_runtimes
@@ -87,6 +89,7 @@ async def _run_all(
     async with (
         EventRecorder(client, "fairlead-serving") as serving,
         EventRecorder(client, "fairlead-scheduler") as places,
+        contextlib.AsyncExitStack() as stack,
     ):
         if only in (None, "cluster"):
             made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca)
@@ -97,7 +100,9 @@ async def _run_all(
             if only != "scheduling":
                 await install_runtimes(client)
                 services = ModelServices(client, informers, serving, facts=facts)
-                controllers.append(services.controller)
+                adapters, reconciler = adapter_controller(client, informers, serving)
+                stack.push_async_callback(reconciler.close)
+                controllers += [services.controller, adapters]
                 loops.append(services.watch.run)
             if only != "serving":
                 # A third of a second to import: not for those who do not schedule.

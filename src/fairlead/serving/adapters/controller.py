@@ -72,9 +72,9 @@ class AdapterReconciler:
         self._clock = clock
         self.adapters = informers.informer(MODEL_ADAPTERS, indexes={"service": _service_keys})
         self.services = informers.informer(MODEL_SERVICES)
-        self.pods = informers.informer(PODS, indexes={"service": by_label(SERVICE_LABEL)})
+        self.pods = informers.informer(PODS, indexes={"adapter-service": by_label(SERVICE_LABEL)})
         self.pools = informers.informer(INFERENCE_POOLS)
-        self.reports = informers.informer(TRAFFIC_REPORTS, indexes={"pool": _pool_keys})
+        self.reports = informers.informer(TRAFFIC_REPORTS, indexes={"adapter-pool": _pool_keys})
         self._calls = EngineCalls()
         self._delivery = delivery or Delivery(client)
         self._engines = SeenEngines(self._calls)
@@ -98,7 +98,7 @@ class AdapterReconciler:
         ones = [One.of(raw, msgspec.convert(raw, ModelAdapter)) for raw in raws]
         raw_service = self.services.store.get_key(key)
         service = msgspec.convert(raw_service, ModelService) if raw_service is not None else None
-        pods = [p for p in self.pods.store.by_index("service", key.name) if p.metadata.namespace == key.namespace]
+        pods = [p for p in self.pods.store.by_index("adapter-service", key.name) if p.metadata.namespace == key.namespace]
         engines = await self._look(key, pods)
         self._check(ones, service, pods)
         pool = self.pools.store.get_key(key)
@@ -162,7 +162,7 @@ class AdapterReconciler:
         )  # fmt: skip
 
     def _reports(self, key: ObjectKey) -> list[TrafficReport]:
-        return [msgspec.convert(raw, TrafficReport) for raw in self.reports.store.by_index("pool", str(key))]
+        return [msgspec.convert(raw, TrafficReport) for raw in self.reports.store.by_index("adapter-pool", str(key))]
 
     def _observe(
         self, key: ObjectKey, ones: Sequence[One], reports: Sequence[TrafficReport], pool: Json | None, now_s: float
