@@ -40,6 +40,8 @@ class Book:
         """What the spec comes to; worked out again only when `made_of` has changed."""
         if self.wanted is None or self.wanted_for != made_of:
             try:
+                if service.spec.workload != "Replicas":
+                    raise Unservable("workload", service.spec.workload, "not followed yet: take Replicas")
                 self.wanted = resolve_service(service, runtimes, facts)
                 self.resolved[self.wanted.revision] = self.wanted
             except Unservable as error:
