@@ -148,6 +148,12 @@ class Site:
             n for n in pod["metadata"].get("annotations", {}).get("fairlead.dev/adapters", "").split(",") if n
         )
 
+    async def until_said(self, name, adapters):
+        async def holds():
+            return await self.said(name) == adapters
+
+        await self.until(holds)
+
     async def pool(self):
         return (await self.client.get(INFERENCE_POOLS, "svc", "default"))["metadata"].get("annotations", {})
 

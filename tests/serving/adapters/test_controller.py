@@ -88,9 +88,11 @@ async def test_an_engine_that_starts_again_gets_its_adapters_back(site):
 
 async def test_another_controller_goes_on_from_what_is_there(site):
     await site.service()
-    await site.engine("e1", 3)
+    # An engine answers to the name of its model's version too, which looks like that of an adapter's.
+    await site.engine("e1", 3, "--served-model-name", "base~0123abcd")
     await site.adapter("sql")
     await site.until_condition("sql", "Loaded", "AsWanted")
+    await site.until_said("e1", [await shadow(site, "sql")])
     await site.stop_controller()
     # What one left behind that was killed between a load and its word.
     async with aiohttp.ClientSession() as session:

@@ -98,7 +98,9 @@ class AdapterReconciler:
         ones = [One.of(raw, msgspec.convert(raw, ModelAdapter)) for raw in raws]
         raw_service = self.services.store.get_key(key)
         service = msgspec.convert(raw_service, ModelService) if raw_service is not None else None
-        pods = [p for p in self.pods.store.by_index("adapter-service", key.name) if p.metadata.namespace == key.namespace]
+        pods = [
+            p for p in self.pods.store.by_index("adapter-service", key.name) if p.metadata.namespace == key.namespace
+        ]
         engines = await self._look(key, pods)
         self._check(ones, service, pods)
         pool = self.pools.store.get_key(key)

@@ -62,14 +62,15 @@ class EngineCalls:
         status, body = await self._send(at, api.unload(name), TIMEOUT_S)
         return api.unloaded(status, body)
 
-    async def listed(self, at: EngineAt) -> frozenset[str] | None:
-        """Names that the engine answers to; None where it has no such page. Raises CallFailed."""
+    async def listed(self, at: EngineAt) -> dict[str, bool] | None:
+        """Names that the engine answers to, and whether it says that they are adapters (of a model that they name as
+        their parent); None where it has no such page. Raises CallFailed."""
         status, body = await self._send(at, HttpCall("GET", "/v1/models"), TIMEOUT_S)
         if status != 200:
             return None
         try:
-            return frozenset(str(card["id"]) for card in json.loads(body)["data"])
-        except (ValueError, KeyError, TypeError):
+            return {str(card["id"]): bool(card.get("parent")) for card in json.loads(body)["data"]}
+        except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
     async def signals(self, at: EngineAt) -> EngineSignals | None:

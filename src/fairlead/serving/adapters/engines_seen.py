@@ -145,8 +145,9 @@ class SeenEngines:
             _LOG.info("%s has lost %s", engine.name, name)
             engine.loaded.pop(name)
             engine.retiring.discard(name)
-        for name in listed:
-            if is_shadow(name) and name not in engine.loaded:
+        for name, is_adapter in listed.items():
+            # Models have names of versions too.
+            if is_adapter and is_shadow(name) and name not in engine.loaded:
                 engine.loaded[name] = now_s
 
     def _seen(self, pod: Pod, port: int, now_s: float) -> SeenEngine | None:
