@@ -11,16 +11,14 @@ import typer
 from fairlead.cli.columns import columns
 from fairlead.cli.data import DataOption, KubeconfigOption, QuietOption, find_kubeconfig
 from fairlead.cli.failure import Failed
-from fairlead.cli.manifests import API_VERSION, Json
+from fairlead.cli.manifests import Json
 from fairlead.cli.service import MODEL_SERVICES, Namespace, with_client
 from fairlead.cli.service_view import age, trial_lines
 from fairlead.clock import SYSTEM, format_time
 from fairlead.kube.client import Client
 from fairlead.kube.errors import NotFound
 from fairlead.kube.kinds import CONTROLLER_REVISIONS
-from fairlead.kube.resources import Resource
 
-RUNTIMES = Resource.of(API_VERSION, "servingruntimes", "ServingRuntime", namespaced=False)
 if TYPE_CHECKING:
     from fairlead.serving.rollout.revisions import Revision
 
@@ -236,10 +234,15 @@ async def _revisions(client: Client, service: Json) -> list[Revision]:
 
 
 async def _runtime_spec(client: Client, revision: Revision) -> Json | None:
+    """Of the runtime of that name as it is now, in the form that revisions keep."""
+    import msgspec
+
+    from fairlead.api.serving_runtime import SERVING_RUNTIMES, ServingRuntime
+
     name = (revision.runtime.get("metadata") or {}).get("name", "")
     try:
-        found = await client.get(RUNTIMES, name) if name else {}
+        found = await client.get(SERVING_RUNTIMES, name)
     except NotFound:
         return None
-    spec: Json | None = found.get("spec")
+    spec: Json = msgspec.to_builtins(msgspec.convert(found, ServingRuntime).spec)
     return spec
