@@ -73,7 +73,7 @@ def _ready(s: Standing) -> Condition:
     if s.refusal != FINE:
         return _condition("Ready", False, s.refusal)
     if s.engines:
-        return _condition("Ready", True, ("Serving", f"{len(s.engines)} engines serve {s.served_name}"))
+        return _condition("Ready", True, ("Serving", f"{s.served_name} is served by {_engines(len(s.engines))}"))
     if s.desired == 0 and s.short == 0 and s.has_engines:
         return _condition("Ready", True, ("OnDemand", "it is loaded when a request asks for it"))
     return _condition("Ready", False, _why_not(s))
@@ -130,3 +130,7 @@ def _first(failures: Mapping[str, str]) -> str:
 
 def _condition(kind: str, true: bool, why: tuple[str, str]) -> Condition:
     return Condition(type=kind, status="True" if true else "False", reason=why[0], message=why[1])
+
+
+def _engines(number: int) -> str:
+    return f"{number} engine" + ("" if number == 1 else "s")
