@@ -246,11 +246,11 @@ class TestCustomResources:
             "apiVersion": "fairlead.dev/v1alpha1",
             "kind": "ModelService",
             "metadata": {"name": "m"},
-            "spec": {"model": {"name": "tiny"}, "runtime": "vlm"},
+            "spec": {"model": {"name": "tiny"}, "runtime": "simulated", "rollout": {"strategy": "Slowly"}},
         }
         answer = kubectl.run("apply", "-f", "-", stdin=json.dumps(service), check=False)
-        assert 'spec.runtime: Unsupported value: "vlm": supported values: ' in answer
-        assert '"simulated"' in answer and '"vllm"' in answer
+        assert 'spec.rollout.strategy: Unsupported value: "Slowly": supported values: ' in answer
+        assert '"Rolling"' in answer and '"Canary"' in answer
         service["spec"] = {"model": {"name": "tiny"}, "runtime": "vllm"}
         answer = kubectl.run("apply", "-f", "-", stdin=json.dumps(service), check=False)
         assert "spec.model.source" in answer and "needs a model source" in answer
