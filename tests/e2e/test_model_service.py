@@ -58,6 +58,12 @@ def answered(gateway: str, model: str, timeout_s: float = 10.0) -> Any:
         time.sleep(0.1)
 
 
+def staying(kubectl: Kubectl) -> set[str]:
+    """Names of the pods that are not being deleted."""
+    found = kubectl.json("get", "pods")["items"]
+    return {p["metadata"]["name"] for p in found if "deletionTimestamp" not in p["metadata"]}
+
+
 def test_apply_wait_and_chat(kubectl: Kubectl, gateway: str) -> None:
     model = deployed(kubectl, 2, **{"model": {"name": f"m-{kubectl.namespace}", "aliases": [f"a-{kubectl.namespace}"]}})
     answer = answered(gateway, model)
@@ -95,9 +101,10 @@ def test_scale_and_roll(kubectl: Kubectl, gateway: str) -> None:
     kubectl.run("patch", "modelservice", "chat", "--type=merge", "-p", '{"spec":{"args":["--ttft-ms","5"]}}')
     kubectl.wait_for("jsonpath={.status.observedGeneration}=3", "modelservice/chat", timeout=20)
     kubectl.wait_for("condition=RolledOut", "modelservice/chat", timeout=90)
-    after = {
-        p["metadata"]["name"] for p in kubectl.json("get", "pods")["items"] if "deletionTimestamp" not in p["metadata"]
-    }
+    # The last ones of the old template still end their requests.
+    deadline = time.monotonic() + 20
+    while len(after := staying(kubectl)) > 3 and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert len(after) == 3 and not after & before
     answered(gateway, model)
     kubectl.run("scale", "modelservice/chat", "--replicas=0")

@@ -93,6 +93,12 @@ def test_every_replica_answers_to_the_shadow_name_of_its_revision() -> None:
     assert made.shadow in container()["command"]
 
 
+def test_engines_whose_names_are_those_of_files_get_no_other() -> None:
+    models = {"name": "iris", "aliases": ["digits"], "source": "/m"}
+    assert resolved(runtime="onnx", model=models).shadow == ""
+    assert "~" not in " ".join(container(runtime="onnx", model=models)["command"])
+
+
 def test_several_hosts_have_what_leader_worker_set_gives_its_pods() -> None:
     spread = {"parallelism": {"tensor": 4, "hosts": 2}, "runtime": "vllm", "model": {"name": "m", "source": "/m"}}
     made = resolved(**spread)

@@ -97,6 +97,9 @@ class _Resolver:
 
     def takes_second_names(self) -> bool:
         """Whether the engine answers to a further name. Raises Unservable where a canary needs that it does."""
+        if self.engine.api == "open-inference":
+            # Its names are those of models in its folder.
+            return False
         if self.service.spec.model.aliases:
             return True
         probe = EngineSpec(model="m", aliases=("n",), source="/m")
