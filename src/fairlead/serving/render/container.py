@@ -80,10 +80,20 @@ def probes(engine: Engine, layers: Sequence[Probes | None]) -> Json:
     return found
 
 
-def pre_stop(settle_s: int) -> Json:
-    """So long a pod that was told to go still takes requests, until every gateway has heard of it. Its grace period is
-    longer by that."""
-    return {"lifecycle": {"preStop": {"sleep": {"seconds": settle_s}}}} if settle_s else {}
+def settling(spec: Json, settle_s: int) -> Json:
+    """The pod's spec with an engine that takes requests for so long after it was told to go, until every gateway has
+    heard of it; its grace period is longer by that. One that has a `preStop` of its own stays as it is. No part of the
+    revision: a service whose `drain` changes is not rolled out."""
+    engine = next((c for c in spec["containers"] if c.get("name") == ENGINE), None)
+    if not settle_s or engine is None or (engine.get("lifecycle") or {}).get("preStop"):
+        return spec
+    hook = {**(engine.get("lifecycle") or {}), "preStop": {"sleep": {"seconds": settle_s}}}
+    grace_s = int(spec.get("terminationGracePeriodSeconds", 30))
+    return {
+        **spec,
+        "containers": [{**c, "lifecycle": hook} if c is engine else c for c in spec["containers"]],
+        "terminationGracePeriodSeconds": grace_s + settle_s,
+    }
 
 
 def resources(said: Mapping[str, Mapping[str, int | str]], limits: Mapping[str, str], claim: str) -> Json:

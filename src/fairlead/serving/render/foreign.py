@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fairlead.api.model_service import ModelService, RoleName
 from fairlead.serving.names import MEMBER_LABEL, REVISION_LABEL, ROLE_LABEL, SERVICE_LABEL, TRACK_LABEL
+from fairlead.serving.render.container import settling
 from fairlead.serving.render.labels import owned
 from fairlead.serving.resolved import Resolved, ResolvedRole, Unservable
 
@@ -53,7 +54,7 @@ def _deployment(service: ModelService, resolved: Resolved, role: ResolvedRole, r
                 "type": "RollingUpdate",
                 "rollingUpdate": {"maxSurge": rollout.max_surge, "maxUnavailable": rollout.max_unavailable},
             },
-            "template": _template(role.ways[0].leader, resolved, "0"),
+            "template": _template(service, role.ways[0].leader, resolved, "0"),
         },
     )  # fmt: skip
 
@@ -65,10 +66,10 @@ def _leader_worker_set(service: ModelService, resolved: Resolved, role: Resolved
             "workload", "LeaderWorkerSet", "its workers are all alike, and this engine starts each with other "
             "arguments: take Replicas, or as many data-parallel ranks as hosts",
         )  # fmt: skip
-    leader = _template(way.leader, resolved, "0")
+    leader = _template(service, way.leader, resolved, "0")
     template: Json = {"size": way.size, "restartPolicy": _RESTARTS[service.spec.recovery.policy]}
     if way.workers:
-        template |= {"leaderTemplate": leader, "workerTemplate": _template(way.workers[0], resolved, "")}
+        template |= {"leaderTemplate": leader, "workerTemplate": _template(service, way.workers[0], resolved, "")}
     else:
         template["workerTemplate"] = leader
     return owned(
@@ -88,7 +89,7 @@ def _leader_worker_set(service: ModelService, resolved: Resolved, role: Resolved
     )  # fmt: skip
 
 
-def _template(template: Json, resolved: Resolved, member: str) -> Json:
+def _template(service: ModelService, template: Json, resolved: Resolved, member: str) -> Json:
     """With the labels by which pools find pods; workers have no number of their own there."""
     labels = {
         **(template["metadata"].get("labels") or {}),
@@ -96,4 +97,5 @@ def _template(template: Json, resolved: Resolved, member: str) -> Json:
         TRACK_LABEL: "stable",
         **({MEMBER_LABEL: member} if member else {}),
     }
-    return {"metadata": {**template["metadata"], "labels": labels}, "spec": template["spec"]}
+    spec = settling(template["spec"], service.spec.drain.settle_seconds)
+    return {"metadata": {**template["metadata"], "labels": labels}, "spec": spec}

@@ -23,6 +23,7 @@ from fairlead.serving.names import (
     member_name,
 )
 from fairlead.serving.observed import Track
+from fairlead.serving.render.container import settling
 from fairlead.serving.render.labels import owner_reference
 from fairlead.serving.render.nearness import gang_spec
 from fairlead.serving.render.network import headless_name
@@ -64,7 +65,7 @@ def member_pod(
         TRACK_LABEL: track,
     }
     annotations = {**(template["metadata"].get("annotations") or {}), LWS_SIZE: str(way.size)}
-    spec = template["spec"]
+    spec = settling(template["spec"], service.spec.drain.settle_seconds)
     if way.size > 1:
         labels |= _gang_labels(service, resolved, replica_name, ordinal, index)
         annotations |= {GANG_SPEC_ANNOTATION: gang_spec(service, way.size, way.topology)}

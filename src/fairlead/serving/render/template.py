@@ -17,7 +17,7 @@ from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.engines import Engine
 from fairlead.engines.engine import DEFAULT_PORT, EngineCommand
 from fairlead.serving.names import ROLE_LABEL, SERVICE_LABEL
-from fairlead.serving.render.container import ENGINE, environment, pre_stop, probes, resources
+from fairlead.serving.render.container import ENGINE, environment, probes, resources
 from fairlead.serving.render.labels import pod_annotations, pod_labels
 from fairlead.serving.render.nearness import near_other_roles
 from fairlead.serving.render.overlay import overlaid
@@ -84,11 +84,10 @@ def _plain(parts: TemplateParts, command: EngineCommand, is_worker: bool) -> Jso
         # Workers answer nobody: they are alive while their process is, and as ready as their leader.
         **({} if is_worker else {"ports": [{"name": "http", "containerPort": DEFAULT_PORT}]}),
         **({} if is_worker else probes(parts.engine, (parts.runtime.spec.probes, spec.probes))),
-        **pre_stop(spec.drain.settle_seconds),
     }
     pod: Json = {
         "containers": [container],
-        "terminationGracePeriodSeconds": spec.termination_grace_period_seconds + spec.drain.settle_seconds,
+        "terminationGracePeriodSeconds": spec.termination_grace_period_seconds,
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         **({"readinessGates": [{"conditionType": WARMED_UP}]} if parts.is_gated and not is_worker else {}),

@@ -97,25 +97,23 @@ class _Resolver:
 
     def takes_second_names(self) -> bool:
         """Whether the engine answers to a further name. Raises Unservable where a canary needs that it does."""
-        if self.engine.api == "open-inference":
-            # Its names are those of models in its folder.
-            return False
-        if self.service.spec.model.aliases:
+        # Models of the Open Inference Protocol have the names of folders.
+        if self.engine.api != "open-inference" and (self.service.spec.model.aliases or self._takes_aliases()):
             return True
-        probe = EngineSpec(model="m", aliases=("n",), source="/m")
+        rollout = self.service.spec.rollout
+        if rollout.strategy == "Canary" and not (rollout.canary and rollout.canary.http_route):
+            raise Unservable(
+                "rollout.strategy", "Canary",
+                f"an engine of runtime {self.runtime.metadata['name']} has one name only, so that no share of the "
+                "requests can be sent to a new version by name: take Rolling or BlueGreen, or canary.httpRoute",
+            )  # fmt: skip
+        return False
+
+    def _takes_aliases(self) -> bool:
         try:
-            self.engine.member_commands(probe)
+            self.engine.member_commands(EngineSpec(model="m", aliases=("n",), source="/m"))
         except EngineSpecError as error:
-            if error.field != "aliases":
-                return True
-            rollout = self.service.spec.rollout
-            if rollout.strategy == "Canary" and not (rollout.canary and rollout.canary.http_route):
-                raise Unservable(
-                    "rollout.strategy", "Canary",
-                    f"an engine of runtime {self.runtime.metadata['name']} has one name only, so that no share of the "
-                    "requests can be sent to a new version by name: take Rolling or BlueGreen, or canary.httpRoute",
-                ) from error  # fmt: skip
-            return False
+            return error.field != "aliases"
         return True
 
     def _ways(self, workload: RoleWorkload, shadow: str) -> tuple[Alternative, ...]:
