@@ -23,6 +23,12 @@ COMPONENTS = {
 }
 """Command -> module, function taking argv, help line."""
 
+IN_PODS = {
+    ("model", "fetch"): ("fairlead.cli.model_fetch", "fetch"),
+    ("model", "hold"): ("fairlead.cli.model_fetch", "hold"),
+}
+"""Commands of groups that start with every pod, dispatched as early as components."""
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -32,6 +38,10 @@ def main(argv: list[str] | None = None) -> int:
             module, function, _ = COMPONENTS[arguments[0]]
             result: int | None = getattr(importlib.import_module(module), function)(arguments[1:])
             return result or 0
+        if tuple(arguments[:2]) in IN_PODS:
+            module, function = IN_PODS[arguments[0], arguments[1]]
+            status: int = getattr(importlib.import_module(module), function)(arguments[2:])
+            return status
         from fairlead.cli.app import run
 
         return run(arguments)

@@ -4,58 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fairlead.clock import SYSTEM, Clock
 from fairlead.serving.store.cache.cache import CacheError, Full, ModelCache, disk_bytes
-from fairlead.serving.store.cache.download import CONCURRENCY, Download, Progress
+from fairlead.serving.store.cache.download import Download, Progress
 from fairlead.serving.store.cache.incoming import GROWTH_BYTES, Incoming, begin, explain_write
 from fairlead.serving.store.cache.places import counted_bytes
 from fairlead.serving.store.cache.record import CachedFile, ModelRecord
 from fairlead.serving.store.cache.unpack import unpack
-from fairlead.serving.store.sources.errors import Changed, SourceError, Unreachable
+from fairlead.serving.store.cache.wanted import Fetched, Wanted
+from fairlead.serving.store.sources.errors import BadSource, Changed, SourceError, Unreachable
 from fairlead.serving.store.sources.listing import Listing, Source
-from fairlead.serving.store.sources.open import Choice, is_exact, open_source
-
-if TYPE_CHECKING:
-    from fairlead.serving.store.sources.http import Patience
+from fairlead.serving.store.sources.open import is_exact, open_source
 
 _ATTEMPTS = 3
 """Times that a source may change under the fetch, or the model leave before it is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to fetch and for whom.
-
-    `url` is where it is, `name` what it is called in the cache and in messages (default: the URL). `uid` and `slot`:
-    the pod that uses it, and which of its models it is.
-    """
-
-    url: str
-    name: str = ""
-    choice: Choice | None = None
-    pin: bool = False
-    uid: str = ""
-    slot: str = "model"
-    patience: Patience | None = None
-    concurrency: int = CONCURRENCY
-
-    @property
-    def called(self) -> str:
-        return self.name or self.url
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """`path` is what an engine loads. `was_here`: nothing had to be fetched."""
-
-    record: ModelRecord
-    path: Path
-    was_here: bool
-    warnings: tuple[str, ...] = ()
 
 
 async def fetch_model(
@@ -69,14 +32,23 @@ async def fetch_model(
     """The model in the cache and in use. A source that means one version for ever is not asked if that is here.
 
     Where a source cannot be reached, what it meant when it was last asked is taken, with a warning.
-    Raises SourceError, CacheError.
+    Raises SourceError, CacheError, and for artifacts StoreError.
     """
     progress = progress or Progress()
     try:
-        if is_exact(wanted.url):
-            found = await asyncio.to_thread(_from_cache, cache, wanted)
+        # Whether somebody has signed it, is the registry's to say.
+        if is_exact(wanted.url) and wanted.verification is None:
+            found = await asyncio.to_thread(from_cache, cache, wanted)
             if found is not None:
                 return found
+        if wanted.url.startswith(("oci://", "layout://")):
+            from fairlead.serving.store.cache.artifact import fetch_artifact
+
+            return await fetch_artifact(cache, wanted, settings, progress, clock)
+        if wanted.verification is not None and wanted.verification.mode == "Enforce":
+            raise BadSource(
+                f"{wanted.called}: only artifacts of registries (oci://) are signed, and a signature is asked"
+            )
         source = open_(
             wanted.url,
             settings,
@@ -99,7 +71,7 @@ async def _fetch_from(source: Source, cache: ModelCache, wanted: Wanted, progres
         try:
             listing = await source.listing()
         except Unreachable as error:
-            found = await asyncio.to_thread(_from_cache, cache, wanted)
+            found = await asyncio.to_thread(from_cache, cache, wanted)
             if found is None:
                 raise
             warning = f"{error}. The version of {wanted.called} that is in the cache is taken"
@@ -193,7 +165,7 @@ def _needed(listing: Listing) -> int:
     return known + unknown + sum(file.size or 0 for file in listing.files if file.unpack)
 
 
-def _from_cache(cache: ModelCache, wanted: Wanted) -> Fetched | None:
+def from_cache(cache: ModelCache, wanted: Wanted) -> Fetched | None:
     record = cache.find(wanted.called) or (cache.find(wanted.url) if wanted.name else None)
     if record is None:
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -19,6 +20,7 @@ from fairlead.serving.store.cache.places import Places, digest_of
 
 GRACE_S = 60.0
 _TAKE_S = 15.0
+_SLOT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?")
 _LOCK, _FREE = "lock", "free-since"
 
 
@@ -64,7 +66,9 @@ def users(places: Places, now_s: float, own_uid: str = "") -> dict[str, list[str
 
 
 def link(places: Places, uid: str, slot: str, target: str) -> Path:
-    """Makes `pods/UID/SLOT` lead to `target` (below entries/). Raises OSError."""
+    """Makes `pods/UID/SLOT` lead to `target` (below entries/). Raises OSError, ValueError."""
+    if not _SLOT.fullmatch(slot) or slot in (_LOCK, _FREE):
+        raise ValueError(f"{slot!r} is no name for a model of a pod: letters, digits and . _ - between them")
     folder = places.pod(uid)
     folder.mkdir(exist_ok=True)
     return replace_link(folder / slot, f"../../entries/{target}")
