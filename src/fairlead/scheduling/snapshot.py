@@ -70,6 +70,8 @@ class NodeView:
     images: Mapping[str, int] = field(default_factory=dict)
     """Image name -> size in bytes, of what is on the node already."""
     annotations: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[str, int] = field(default_factory=dict)
+    """Digest or source of a model -> size in bytes, of what is in the node's model cache."""
 
     def value(self, level: str) -> str | None:
         """Its domain at a topology level; a node without the label is in none. Every node is its own host."""
@@ -147,6 +149,8 @@ class Shape:
     spread: tuple[SpreadConstraint, ...] = ()
     volumes: tuple[VolumeUse, ...] = ()
     images: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    """Names of the model that it loads, each of which a node may have it under."""
     own_claims: tuple[ResourceClaim, ...] = ()
     """Claims made for such a pod alone that have no devices yet, in the pod's order: any pod's will do, they are alike.
     `PodView.own_claims` names the actual ones."""

@@ -67,6 +67,8 @@ class Columns:
         self.image_nodes: Counter[str] = Counter()
         """Image -> nodes that have it."""
         self._image_versions: Counter[str] = Counter()
+        self.models: dict[str, dict[int, int]] = {}
+        """Name of a model -> bytes of it that a node has, by row."""
         self.node_number = 0
         self._index: dict[str, int] = {"cpu": CPU, "memory": MEMORY}
         self._nodes: list[NodeView | None] = []
@@ -170,6 +172,8 @@ class Columns:
         if (before and before.images) != (node and node.images):
             self._count_images(before, -1)
             self._count_images(node, 1)
+        if (before and before.models) != (node and node.models):
+            self._note_models(row, before, node)
         self.node_number += (node is not None) - (before is not None)
         for level in list(self._domains):
             if (before and before.value(level)) != (node and node.value(level)):
@@ -213,6 +217,15 @@ class Columns:
         for name in node.images if node is not None else ():
             self.image_nodes[name] += delta
             self._image_versions[name] += 1
+
+    def _note_models(self, row: int, before: NodeView | None, node: NodeView | None) -> None:
+        for name in before.models if before is not None else ():
+            rows = self.models[name]
+            del rows[row]
+            if not rows:
+                del self.models[name]
+        for name, size in (node.models if node is not None else {}).items():
+            self.models.setdefault(name, {})[row] = size
 
 
 def counted(shape: Shape) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from fairlead.scheduling.scores.allocation import balanced_allocation, least_all
 from fairlead.scheduling.scores.devices import device_cost, device_packing, devices_spared
 from fairlead.scheduling.scores.image_locality import image_locality
 from fairlead.scheduling.scores.inter_pod import inter_pod_affinity
+from fairlead.scheduling.scores.model_locality import model_locality
 from fairlead.scheduling.scores.preferences import avoided_taints, less_is_better, more_is_better, preference
 from fairlead.scheduling.scores.spread import topology_spread
 from fairlead.scheduling.snapshot import NodeView, Shape, Term
@@ -319,6 +320,8 @@ class Options:
         self._images = columns.image_state(shape.images)
         if self._images:
             plain += weights.IMAGE_LOCALITY * image_locality(shape, columns, rows)
+        if shape.models:
+            plain += weights.MODEL_LOCALITY * model_locality(shape, columns, rows)
         self._plain[rows] = plain
 
     def _combine(self, fits: Mask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fairlead.kube.objects import Node
+from fairlead.scheduling.observe.models import models_of_node
 from fairlead.scheduling.observe.requests import amounts
 from fairlead.scheduling.snapshot import NodeView, Taint
 
@@ -17,4 +18,5 @@ def observe_node(node: Node) -> NodeView:
         unschedulable=bool(node.spec.unschedulable),
         images={name: image.size_bytes or 0 for image in node.status.images for name in image.names},
         annotations=node.metadata.annotations,
+        models=models_of_node(node.metadata.annotations),
     )

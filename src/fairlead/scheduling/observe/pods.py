@@ -15,6 +15,7 @@ from fairlead.kube.objects.devices import ResourceClaimStatus
 from fairlead.kube.selectors import Selector
 from fairlead.scheduling.observe import claims as of_claims
 from fairlead.scheduling.observe.facts import pod_facts
+from fairlead.scheduling.observe.models import POD_MODEL, models_of_pod
 from fairlead.scheduling.observe.node_terms import preferred_terms, required_terms
 from fairlead.scheduling.observe.pod_terms import (
     Namespaces,
@@ -141,6 +142,7 @@ class Observer:
                 [claim.spec for claim in own],
                 shared,
                 [repr(use) for use in volumes.uses],
+                pod.metadata.annotations.get(POD_MODEL),
             )
         )
         found = self._young.get(key)
@@ -178,6 +180,7 @@ def _make_shape(
         spread=spread_constraints(pod),
         volumes=volumes.uses,
         images=tuple(_image(c.image) for c in (*pod.spec.init_containers, *pod.spec.containers)),
+        models=models_of_pod(pod.metadata.annotations),
         own_claims=tuple(msgspec.structs.replace(claim, status=ResourceClaimStatus()) for claim in own),
         shared_claims=tuple(shared),
         devices=of_claims.count_devices(own),
