@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from fairlead.api import MODEL_ADAPTERS, MODEL_SERVICES, SERVING_RUNTIMES, TRAFFIC_REPORTS
-from fairlead.kube.kinds import CONTROLLER_REVISIONS, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from fairlead.kube.kinds import CONTROLLER_REVISIONS, DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.resources import Resource
 from fairlead.serving.belongings import KINDS
 
 _MANIFEST = Path(__file__).parents[2] / "deploy" / "serving" / "rbac.yaml"
 _FOLLOWED = (
     MODEL_SERVICES, MODEL_ADAPTERS, SERVING_RUNTIMES, TRAFFIC_REPORTS, PODS, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES,
-    CONTROLLER_REVISIONS,
+    CONTROLLER_REVISIONS, DEVICE_TAINT_RULES,
 )  # fmt: skip
 
 

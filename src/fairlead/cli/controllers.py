@@ -6,7 +6,8 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from fairlead.api import all_crds, is_outdated
 from fairlead.clock import SYSTEM
@@ -21,11 +22,9 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
-from fairlead.serving.adapters.controller import adapter_controller
-from fairlead.serving.controller import ModelServices
-from fairlead.serving.resolved import ClusterFacts
-from fairlead.serving.runtimes import install_runtimes
-from fairlead.serving.store.mount import StoreFacts
+
+if TYPE_CHECKING:
+    from fairlead.serving.resolved import ClusterFacts
 
 LEASE = ("fairlead-controllers", "kube-system")
 LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fairlead-serving", "kube-system")}
@@ -34,6 +33,9 @@ LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fair
 
 def cluster_facts(cache: str, capacity: str, *, image_volumes: bool, embedded: bool) -> ClusterFacts:
     """What serving is to know of the cluster. `embedded`: pods are processes of this machine and share its network."""
+    from fairlead.serving.resolved import ClusterFacts
+    from fairlead.serving.store.mount import StoreFacts
+
     store = StoreFacts(
         # Nothing is fetched yet: the command that init containers would run is still to come.
         image_volumes=image_volumes, cache_path=cache, cache_capacity=capacity, fetch_image="",
@@ -44,7 +46,7 @@ def cluster_facts(cache: str, capacity: str, *, image_volumes: bool, embedded: b
 
 async def run(
     kubeconfig: str | None,
-    facts: ClusterFacts,
+    facts: Callable[[], ClusterFacts],
     *,
     only: str | None = None,
     scheduler_names: frozenset[str],
@@ -81,7 +83,7 @@ async def _install_definitions(client: Client) -> None:
 
 
 async def _run_all(
-    client: Client, facts: ClusterFacts, only: str | None, scheduler_names: frozenset[str], root_ca: str
+    client: Client, facts: Callable[[], ClusterFacts], only: str | None, scheduler_names: frozenset[str], root_ca: str
 ) -> None:
     informers = Informers(client)
     controllers: list[Controller] = []
@@ -98,12 +100,8 @@ async def _run_all(
         if only != "cluster":
             await _install_definitions(client)
             if only != "scheduling":
-                await install_runtimes(client)
-                services = ModelServices(client, informers, serving, facts=facts)
-                adapters, reconciler = adapter_controller(client, informers, serving)
-                stack.push_async_callback(reconciler.close)
-                controllers += [services.controller, adapters]
-                loops.append(services.watch.run)
+                # As long: the cluster's own controllers do not wait for it.
+                controllers += await _serving(client, informers, serving, facts(), stack, loops)
             if only != "serving":
                 # A third of a second to import: not for those who do not schedule.
                 from fairlead.scheduling.controller import Scheduler
@@ -111,3 +109,24 @@ async def _run_all(
 
                 loops.append(Scheduler(client, informers, Settings(scheduler_names), places).run)
         await run_controllers(informers, controllers, beside=loops)
+
+
+async def _serving(
+    client: Client,
+    informers: Informers,
+    events: EventRecorder,
+    facts: ClusterFacts,
+    stack: contextlib.AsyncExitStack,
+    loops: list[Callable[[], Coroutine[Any, Any, None]]],
+) -> list[Controller]:
+    """The controllers of services and adapters; what runs beside them is added to `loops`."""
+    from fairlead.serving.adapters.controller import adapter_controller
+    from fairlead.serving.controller import ModelServices
+    from fairlead.serving.runtimes import install_runtimes
+
+    await install_runtimes(client)
+    services = ModelServices(client, informers, events, facts=facts)
+    adapters, reconciler = adapter_controller(client, informers, events)
+    stack.push_async_callback(reconciler.close)
+    loops += [services.watch.run, partial(services.surroundings.look_for_rules, client)]
+    return [services.controller, adapters]

@@ -89,7 +89,7 @@ class ModelServices:
         self.runtimes = Runtimes(informers)
         self.versions = Versions(client, informers)
         self.replicas = Replicas(client, informers, clock)
-        self.surroundings = Surroundings(informers)
+        self.surroundings = Surroundings(informers, clock)
         self.upkeep = Upkeep(client, informers, KINDS)
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)

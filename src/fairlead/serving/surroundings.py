@@ -1,139 +1,139 @@
 """What replicas run on, from the API: the nodes of their pods and the devices of their claims.
 
-`node_state` and `device_troubles` are pure. `Surroundings` follows nodes, claims and slices, and says whose services
-are concerned when one of them changes in a way that matters here: heartbeats do not.
+Follows nodes, claims, slices and, where the API has them, DeviceTaintRules, and has the services reconciled that are
+concerned when one of them changes in a way that matters here: heartbeats do not. What it means is said in
+`recovery.nodes` and `recovery.devices`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from fairlead.clock import parse_time
+from fairlead.clock import SYSTEM, Clock, parse_time
+from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller
-from fairlead.kube.informer import Informers
-from fairlead.kube.kinds import NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
+from fairlead.kube.discovery import Discovery
+from fairlead.kube.errors import NotFound
+from fairlead.kube.informer import Handler, Informer, Informers
+from fairlead.kube.kinds import DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.objects import Node, Pod, ResourceClaim
-from fairlead.kube.objects.devices import Device, ResourceSlice
-from fairlead.kube.objects.meta import find_condition
+from fairlead.kube.objects.devices import DeviceTaintRule, ResourceSlice
 from fairlead.kube.resources import ObjectKey
-from fairlead.kube.store import by_controller_uid
 from fairlead.serving.names import SERVICE_LABEL
 from fairlead.serving.observed import DeviceTrouble, NodeState
+from fairlead.serving.recovery.devices import DeviceBook, claim_troubles, pod_troubles
+from fairlead.serving.recovery.nodes import node_gist, node_state
 from fairlead.serving.replicas import replica_of
 
-LEAVING_TAINTS: Final = (
-    "node.kubernetes.io/unschedulable", "karpenter.sh/disrupted", "ToBeDeletedByClusterAutoscaler",
-)  # fmt: skip
-"""By which whoever drains a node says so, besides `spec.unschedulable`."""
+_LOG = logging.getLogger("fairlead.serving")
 
-_DeviceKey = tuple[str, str, str]  # driver, pool, device
-_EFFECTS: Final = ("NoExecute", "NoSchedule")
-
-
-def node_state(node: Node, now_s: float) -> NodeState:
-    """What a node's condition means for what runs on it."""
-    ready = find_condition(node.status.conditions, "Ready")
-    since_s = _time(ready.last_transition_time) if ready is not None else None
-    lasted_s = max(0.0, now_s - since_s) if since_s is not None else 0.0
-    is_ready = ready is not None and ready.status == "True"
-    is_silent = ready is None or ready.status == "Unknown"
-    taint = next((t.key for t in node.spec.taints if t.key in LEAVING_TAINTS), "")
-    cordoned = bool(node.spec.unschedulable) or bool(taint)
-    reason = f"taint {taint}" if taint else "spec.unschedulable" if cordoned else ""
-    if not is_ready and ready is not None:
-        reason = ready.message or ready.reason
-    return NodeState(
-        node.metadata.name,
-        ready=is_ready,
-        unready_s=0.0 if is_ready or is_silent else max(lasted_s, 0.001),
-        silent_s=max(lasted_s, 0.001) if is_silent and ready is not None else 0.0,
-        cordoned=cordoned,
-        reason=reason,
-    )
-
-
-def device_troubles(
-    pods: Iterable[Pod],
-    claim_of: Callable[[str, str], ResourceClaim | None],
-    tainted: Mapping[_DeviceKey, tuple[str, str, float | None]],
-) -> list[DeviceTrouble]:
-    """Devices of the pods' claims that are tainted; `claim_of` takes namespace and name, `tainted` says effect, reason
-    and since when. Taints that the claim tolerates count as well: the pod may stay, but whoever serves should know."""
-    if not tainted:
-        return []
-    found: list[DeviceTrouble] = []
-    for pod in pods:
-        for use in pod.status.resource_claim_statuses:
-            claim = claim_of(pod.metadata.namespace, use.resource_claim_name)
-            found += [
-                DeviceTrouble(replica_of(pod), "/".join(key), *tainted[key])
-                for key in _devices(claim)
-                if key in tainted
-            ]
-    return found
-
-
-def _devices(claim: ResourceClaim | None) -> list[_DeviceKey]:
-    allocation = claim.status.allocation if claim is not None else None
-    results = allocation.devices.results if allocation is not None and allocation.devices is not None else ()
-    return [(r.driver, r.pool, r.device) for r in results]
-
-
-def worst_taint(device: Device) -> tuple[str, str, float | None] | None:
-    """Effect, reason and since when of the gravest taint; None where there is none that moves anybody."""
-    for effect in _EFFECTS:
-        for taint in device.taints:
-            if taint.effect == effect:
-                said = f"taint {taint.key}" + (f"={taint.value}" if taint.value else "")
-                return effect, said, _time(taint.time_added)
-    return None
+JOIN_S: Final = 10.0
+"""A pod may be seen on a node before the node itself is: two watches. For so long after that it is not called gone."""
+LOOK_AGAIN_S: Final = 60.0
+"""How often it is asked whether the API has got DeviceTaintRules."""
 
 
 class Surroundings:
     """Follows nodes and devices."""
 
-    def __init__(self, informers: Informers) -> None:
+    def __init__(self, informers: Informers, clock: Clock = SYSTEM) -> None:
+        self._informers = informers
+        self._clock = clock
         self._nodes = informers.informer(NODES)
-        self._pods = informers.informer(PODS, indexes={"controller": by_controller_uid, "serving-node": _node_of})
-        self._claims = informers.informer(RESOURCE_CLAIMS)
+        self._pods = informers.informer(PODS, indexes={"serving-node": _node_of})
+        self._claims = informers.informer(
+            RESOURCE_CLAIMS, indexes={"consumer": _consumers_of, "device-pool": _pools_of}
+        )
         self._slices = informers.informer(RESOURCE_SLICES)
-        self._tainted: dict[str, dict[_DeviceKey, tuple[str, str, float | None]]] = {}  # by name of the slice
+        self._rules: Informer[DeviceTaintRule] | None = None
+        self._controller: Controller | None = None
+        self._book = DeviceBook()
+        self._left: set[str] = set()
+        """Nodes that were there and are not any more."""
 
     def listen(self, controller: Controller) -> None:
         """Have services reconciled whose nodes or devices change."""
-        controller.watch(self._nodes, self._services_on, when=lambda old, new: _gist(old) != _gist(new))
-        controller.watch(self._slices, self._services_of_slice, when=_taints_differ)
+        self._controller = controller
+        self._nodes.add_handler(
+            Handler(lambda n: self._left.discard(_name(n)), None, lambda n: self._left.add(_name(n)))
+        )
+        self._slices.add_handler(Handler(self._book.put, lambda _, new: self._book.put(new), self._book.drop))
+        controller.watch(self._nodes, self._services_on, when=lambda old, new: node_gist(old) != node_gist(new))
+        controller.watch(self._slices, self._services_of_slice, when=_differ)
+        controller.watch(self._claims, self._services_of_claim, when=lambda old, new: _health(old) != _health(new))
+
+    async def look_for_rules(self, client: Client) -> None:
+        """Follow DeviceTaintRules once the API has them; to be run beside the controller, until cancelled."""
+        while self._rules is None:
+            try:
+                discovery = Discovery(client)
+                found = await discovery.resources(DEVICE_TAINT_RULES.api_version)
+                if any(resource.name == DEVICE_TAINT_RULES.plural for resource in found):
+                    self._follow_rules()
+                    break
+            except NotFound:
+                pass
+            except Exception as error:
+                _LOG.info("%s cannot be asked for: %s; trying again", DEVICE_TAINT_RULES, error)
+            await self._clock.sleep(LOOK_AGAIN_S)
+        await asyncio.Event().wait()
 
     def nodes(self, pods: Iterable[Pod], now_s: float) -> Sequence[NodeState]:
         """Those that the pods are on; one that is not there any more is gone."""
-        names = dict.fromkeys(pod.spec.node_name for pod in pods if pod.spec.node_name)
-        found = []
-        for name in names:
-            node = self._nodes.store.get(name, "")
-            found.append(NodeState(name, ready=False, gone=True) if node is None else node_state(node, now_s))
-        return found
+        oldest: dict[str, float] = {}
+        for pod in pods:
+            if pod.spec.node_name:
+                since_s = _placed_s(pod)
+                oldest[pod.spec.node_name] = min(since_s, oldest.get(pod.spec.node_name, since_s))
+        return [state for name, since_s in oldest.items() if (state := self._node(name, since_s, now_s)) is not None]
 
     def devices(self, pods: Iterable[Pod]) -> Sequence[DeviceTrouble]:
         """What is wrong with the devices of the pods."""
-        tainted = {key: taint for of_slice in self._tainted.values() for key, taint in of_slice.items()}
-        return device_troubles(pods, lambda namespace, name: self._claims.store.get(name, namespace), tainted)
+        rules = list(self._rules.store) if self._rules is not None else []
+        found: dict[DeviceTrouble, None] = {}
+        for pod in pods:
+            replica = replica_of(pod)
+            for claim in self._claims.store.by_index("consumer", pod.metadata.uid):
+                found.update(dict.fromkeys(claim_troubles(replica, claim, self._book, rules)))
+            found.update(dict.fromkeys(pod_troubles(replica, pod)))
+        return list(found)
+
+    def _node(self, name: str, since_s: float, now_s: float) -> NodeState | None:
+        node = self._nodes.store.get(name, "")
+        if node is not None:
+            return node_state(node, now_s)
+        # Whoever may not list nodes must not take all of them for gone.
+        if not self._nodes.synced.is_set() or (name not in self._left and now_s - since_s < JOIN_S):
+            return None
+        return NodeState(name, ready=False, gone=True)
+
+    def _follow_rules(self) -> None:
+        rules = self._rules = self._informers.informer(DEVICE_TAINT_RULES)
+        rules.add_handler(Handler.every(self._rule_changed))
+
+    def _rule_changed(self, rule: DeviceTaintRule) -> None:
+        """Rules are few and name devices in many ways: all services with claims look at them."""
+        if self._controller is not None:
+            for key in dict.fromkeys(key for claim in self._claims.store for key in self._services_of_claim(claim)):
+                self._controller.enqueue(key)
 
     def _services_on(self, node: Node) -> Iterable[ObjectKey]:
         return _services(self._pods.store.by_index("serving-node", node.metadata.name))
 
     def _services_of_slice(self, slice_: ResourceSlice) -> Iterable[ObjectKey]:
-        spec = slice_.spec
-        pool = spec.pool.name if spec.pool is not None else ""
-        now = {(spec.driver, pool, d.name): taint for d in spec.devices if (taint := worst_taint(d)) is not None}
-        is_there = self._slices.store.get(slice_.metadata.name, "") is slice_
-        before = self._tainted.pop(slice_.metadata.name, {})
-        if now and is_there:
-            self._tainted[slice_.metadata.name] = now
-        if not now and not before:
+        pool = slice_.spec.pool
+        if pool is None:
             return []
-        pods = self._pods.store.by_index("serving-node", spec.node_name) if spec.node_name else list(self._pods.store)
-        return _services(pods)
+        claims = self._claims.store.by_index("device-pool", f"{slice_.spec.driver}/{pool.name}")
+        return dict.fromkeys(key for claim in claims for key in self._services_of_claim(claim))
+
+    def _services_of_claim(self, claim: ResourceClaim) -> Iterable[ObjectKey]:
+        namespace = claim.metadata.namespace
+        users = [self._pods.store.get(user.name, namespace) for user in claim.status.reserved_for]
+        return _services(pod for pod in users if pod is not None)
 
 
 def _services(pods: Iterable[Pod]) -> list[ObjectKey]:
@@ -145,26 +145,37 @@ def _services(pods: Iterable[Pod]) -> list[ObjectKey]:
     return list(dict.fromkeys(keys))
 
 
+def _name(node: Node) -> str:
+    return node.metadata.name
+
+
 def _node_of(pod: Pod) -> Sequence[str]:
-    return (pod.spec.node_name,) if pod.spec.node_name else ()
+    return (pod.spec.node_name,) if pod.spec.node_name and SERVICE_LABEL in pod.metadata.labels else ()
 
 
-def _gist(node: Node) -> tuple[object, ...]:
-    """What of a node matters here."""
-    ready = find_condition(node.status.conditions, "Ready")
-    return (
-        bool(node.spec.unschedulable),
-        tuple(t.key for t in node.spec.taints),
-        ready.status if ready is not None else "",
-    )
+def _consumers_of(claim: ResourceClaim) -> list[str]:
+    return [user.uid for user in claim.status.reserved_for if user.resource == "pods"]
 
 
-def _taints_differ(old: ResourceSlice, new: ResourceSlice) -> bool:
-    return [d.taints for d in old.spec.devices] != [d.taints for d in new.spec.devices]
+def _pools_of(claim: ResourceClaim) -> list[str]:
+    allocation = claim.status.allocation
+    results = allocation.devices.results if allocation is not None and allocation.devices is not None else ()
+    return list({f"{result.driver}/{result.pool}" for result in results})
 
 
-def _time(text: str | None) -> float | None:
+def _differ(old: ResourceSlice, new: ResourceSlice) -> bool:
+    """In a taint, or in which devices there are."""
+    return [(d.name, d.taints) for d in old.spec.devices] != [(d.name, d.taints) for d in new.spec.devices]
+
+
+def _health(claim: ResourceClaim) -> list[object]:
+    return [(d.driver, d.pool, d.device, [(c.type, c.status) for c in d.conditions]) for d in claim.status.devices]
+
+
+def _placed_s(pod: Pod) -> float:
+    """Since when the pod has its node; for one of which that cannot be read, since it was made."""
+    placed = next((c for c in pod.status.conditions if c.type == "PodScheduled" and c.status == "True"), None)
     try:
-        return parse_time(text) if text else None
+        return parse_time((placed.last_transition_time if placed is not None else "") or "")
     except ValueError:
-        return None
+        return pod.metadata.created_s

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from fairlead.serving.observed import DeviceTrouble, NodeState, Replica, Snapshot
 from fairlead.serving.recovery import causes
 from fairlead.serving.recovery.causes import Symptom
 from fairlead.serving.recovery.policy import RecoveryPolicy
+
+ILL_FOR_S: Final = 30.0
+"""A driver that prepares devices may report them not ready first."""
 
 
 def place_symptoms(snapshot: Snapshot, policy: RecoveryPolicy) -> Iterator[Symptom]:
@@ -24,7 +28,13 @@ def place_symptoms(snapshot: Snapshot, policy: RecoveryPolicy) -> Iterator[Sympt
                 if symptom is not None:
                     yield symptom
         for trouble in troubles.get(replica.name, ()):
-            yield _of_device(replica, trouble)
+            if ill_from_s(trouble) <= snapshot.now_s:
+                yield _of_device(replica, trouble)
+
+
+def ill_from_s(trouble: DeviceTrouble) -> float:
+    """From which wall time on it counts: a taint at once, a report of ill health once it has lasted."""
+    return 0.0 if trouble.effect or trouble.since_s is None else trouble.since_s + ILL_FOR_S
 
 
 def _of_node(replica: Replica, member: str, node: NodeState, now_s: float, policy: RecoveryPolicy) -> Symptom | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from fairlead.serving.observed import Snapshot
+from fairlead.serving.recovery.on_places import ill_from_s
 from fairlead.serving.recovery.on_pods import STUCK_S, start_limit
 from fairlead.serving.recovery.policy import RecoveryPolicy
 
@@ -24,6 +25,8 @@ def _waits(snapshot: Snapshot, policy: RecoveryPolicy) -> Iterator[float]:
         for lasted_s in (node.silent_s, node.unready_s):
             if lasted_s > 0:
                 yield policy.node_lost_s - lasted_s
+    for trouble in snapshot.devices:
+        yield ill_from_s(trouble) - now_s
     for replica in snapshot.replicas:
         for member in replica.alive:
             due = start_limit(member, policy)
