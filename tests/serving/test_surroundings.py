@@ -9,6 +9,7 @@ import pytest
 from fairlead.clock import SYSTEM
 from fairlead.kube.client import Client
 from fairlead.kube.controller import Controller
+from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import (
     DEVICE_TAINT_RULES,
@@ -19,6 +20,8 @@ from fairlead.kube.kinds import (
     SERVICE_ACCOUNTS,
 )
 from fairlead.kube.resources import ObjectKey
+from fairlead.scheduling.controller import Scheduler
+from fairlead.scheduling.settings import Settings
 from fairlead.serving.surroundings import Surroundings
 
 pytestmark = pytest.mark.xdist_group("serving-surroundings")
@@ -164,3 +167,10 @@ async def test_a_node_that_is_not_seen_yet_is_not_gone(scene):
     assert [state.gone for state in scene.states(later_s=60)] == [False, True]
     scene.nodes.synced.clear()
     assert [state.name for state in scene.states(later_s=60)] == ["n1"]
+
+
+async def test_it_shares_its_copies_with_the_scheduler(scene):
+    # Both follow claims and pods in one process, each with indexes of its own.
+    informers = Informers(scene.client)
+    Surroundings(informers)
+    Scheduler(scene.client, informers, Settings(), EventRecorder(scene.client, "test"))

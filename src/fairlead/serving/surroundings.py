@@ -45,7 +45,7 @@ class Surroundings:
         self._nodes = informers.informer(NODES)
         self._pods = informers.informer(PODS, indexes={"serving-node": _node_of})
         self._claims = informers.informer(
-            RESOURCE_CLAIMS, indexes={"consumer": _consumers_of, "device-pool": _pools_of}
+            RESOURCE_CLAIMS, indexes={"serving-consumer": _consumers_of, "serving-pool": _pools_of}
         )
         self._slices = informers.informer(RESOURCE_SLICES)
         self._rules: Informer[DeviceTaintRule] | None = None
@@ -96,7 +96,7 @@ class Surroundings:
         found: dict[DeviceTrouble, None] = {}
         for pod in pods:
             replica = replica_of(pod)
-            for claim in self._claims.store.by_index("consumer", pod.metadata.uid):
+            for claim in self._claims.store.by_index("serving-consumer", pod.metadata.uid):
                 found.update(dict.fromkeys(claim_troubles(replica, claim, self._book, rules)))
             found.update(dict.fromkeys(pod_troubles(replica, pod)))
         return list(found)
@@ -127,7 +127,7 @@ class Surroundings:
         pool = slice_.spec.pool
         if pool is None:
             return []
-        claims = self._claims.store.by_index("device-pool", f"{slice_.spec.driver}/{pool.name}")
+        claims = self._claims.store.by_index("serving-pool", f"{slice_.spec.driver}/{pool.name}")
         return dict.fromkeys(key for claim in claims for key in self._services_of_claim(claim))
 
     def _services_of_claim(self, claim: ResourceClaim) -> Iterable[ObjectKey]:
