@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def controllers(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     from fairlead.cli.controllers import cluster_facts, run
 
-    facts = cluster_facts(
-        arguments.model_cache, arguments.model_cache_capacity, image_volumes=arguments.image_volumes,
-        embedded=arguments.only is None,
+    facts = partial(
+        cluster_facts, arguments.model_cache, arguments.model_cache_capacity,
+        image_volumes=arguments.image_volumes, embedded=arguments.only is None,
     )  # fmt: skip
     names = frozenset(n for n in arguments.scheduler_names.split(",") if n)
     if arguments.metrics_port is not None:

@@ -47,7 +47,8 @@ def test_the_engine_listens_on_the_pods_own_address() -> None:
     made = container()
     assert made["command"][:3] == ["fairlead", "engine", "simulated"]
     assert made["command"][made["command"].index("--host") + 1] == "$(POD_IP)"
-    assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in made["env"]
+    address = next(e for e in made["env"] if e["name"] == "POD_IP")
+    assert address["valueFrom"]["fieldRef"]["fieldPath"] == "status.podIP"
     assert made["ports"] == [{"name": "http", "containerPort": 8000}]
     assert made["lifecycle"]["preStop"]["sleep"]["seconds"] >= 1, "pools hear of the end before the engine does"
 
