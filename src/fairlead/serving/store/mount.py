@@ -198,6 +198,9 @@ def _automatic(scheme: str, by_engine: bool, must_verify: bool, facts: StoreFact
         return "Local"
     if scheme == "pvc":
         return "Claim"
+    if ANY in engine_takes and not must_verify:
+        # It needs no weights: nothing is fetched for nothing.
+        return "Engine"
     # An image volume is pulled by the kubelet, which verifies no signatures.
     if scheme == "oci" and facts.image_volumes and mountable is not False and not must_verify:
         return "ImageVolume"
