@@ -19,6 +19,7 @@ from serving.recovery.fleet import (
     outcome_of,
     replica,
     unready,
+    with_member,
 )  # fmt: skip
 
 
@@ -88,6 +89,18 @@ def test_what_still_serves_is_replaced_before_it_leaves(nodes, devices, cause):
     assert again.snapshot.replicas[0].broken and not again.records
 
 
+def test_one_order_to_leave_is_enough_whatever_else_is_found():
+    degraded = DeviceTrouble("a-0", "npu.furiosa.ai/n/npu4", "NoSchedule", "taint x")
+    first = look(fleet(4, replica()), devices=[degraded])
+    both = [degraded, DeviceTrouble("a-0", "furiosa.ai/npu=npu4", "", "health Unhealthy")]
+    second = look(fleet(4, replica()), first.memory, devices=both)
+    assert second.snapshot.replicas[0].broken and not second.records
+    # A later replica of that name is another one.
+    anew = with_member(replica(), created_s=NOW_S + 50, scheduled_s=NOW_S + 50, started_s=NOW_S + 50)
+    third = look(fleet(4, anew), first.memory, devices=[degraded], now_s=NOW_S + 100)
+    assert [r.action for r in third.records] == ["Draining"]
+
+
 def test_what_serves_nothing_does_not_wait_for_its_replacement():
     seen = look(fleet(4, replica(members=(unready(),))), nodes=[node("node-a-0", cordoned=True)])
     assert isinstance(seen.step.actions[0], Delete)
@@ -140,7 +153,10 @@ def test_a_gang_whose_model_is_still_fetched_is_not_torn_down():
 
 def test_a_hung_engine_is_made_anew_in_place_then_elsewhere_then_not_any_more():
     tired = fleet(4, replica())
-    assert outcome_of(look(tired, engines=hung())) == Act("Restarted")
+    first = look(tired, engines=hung())
+    assert outcome_of(first) == Act("Restarted")
+    # It ends nothing in its grace period, and its devices are wanted.
+    assert first.step.actions[0].grace_s == 5
     assert not look(tired, engines=hung(100)).findings
     three = [(ago, f"a-{ago}", "EngineHung", "Restarted", "node-a-0") for ago in (900, 800, 700)]
     assert outcome_of(look(tired, remembered(*three), engines=hung())) == Act("Moved")

@@ -8,14 +8,16 @@ the pod has ended) is outside it, as it could not become less. Every symptom end
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
 
 from fairlead.api.model_service import RecoveryRecord, RoleName
+from fairlead.engines.engine import STOP_MARGIN_S
 from fairlead.serving.actions import Action, Delete, RestartMember, Step
 from fairlead.serving.observed import Replica, Snapshot
-from fairlead.serving.recovery.causes import Symptom
+from fairlead.serving.recovery.causes import ENGINE_HUNG, Symptom
 from fairlead.serving.recovery.detect import detect
 from fairlead.serving.recovery.ladder import Act, Hold, Surroundings, decide
 from fairlead.serving.recovery.memory import OPEN_S, Entry, Memory, record
@@ -104,15 +106,15 @@ class _Budgets:
         self, snapshot: Snapshot, policy: RecoveryPolicy, entries: Sequence[Entry], wished: Sequence[_Wished]
     ) -> None:
         self._policy = policy
-        self._marked = {(entry.replica, entry.cause) for entry in entries if entry.deed == "Draining"}
         self._open: dict[RoleName, int] = {}
         self._waiting: set[str] = set()
         latest = {entry.replica: entry for entry in entries if snapshot.now_s - entry.at_s < OPEN_S}
-        acts = {replica.name: symptom.cause.name for symptom, replica, wish in wished if isinstance(wish, Act)}
+        acts = {replica.name for _, replica, wish in wished if isinstance(wish, Act)}
         here = {replica.name: replica for replica in snapshot.replicas}
+        self._marked = {e.replica for e in entries if _is_marked(e, here.get(e.replica))}
         for role in {*policy.desired, *(replica.role for replica in snapshot.replicas)}:
             of_role = [entry for entry in latest.values() if entry.role == role]
-            waiting = {e.replica for e in of_role if _waits(e, here.get(e.replica), acts)}
+            waiting = {e.replica for e in of_role if e.replica in acts and _is_marked(e, here.get(e.replica))}
             mine = [replica for replica in snapshot.replicas if replica.role == role]
             ready = sum(replica.is_ready for replica in mine)
             ill = sum(r.name in acts and not r.is_ready and not r.is_leaving for r in mine)
@@ -121,8 +123,8 @@ class _Budgets:
             self._waiting |= waiting
 
     def is_open(self, symptom: Symptom, act: Act) -> bool:
-        """Whether it was decided before that the replica leaves for this cause once its replacement is there."""
-        return act.deed == "Draining" and (symptom.replica, symptom.cause.name) in self._marked
+        """Whether it was decided before that the replica leaves once its replacement is there."""
+        return act.deed == "Draining" and symptom.replica in self._marked
 
     def take(self, symptom: Symptom, replica: Replica) -> bool:
         """Whether this one may be replaced too; if so, it counts."""
@@ -144,14 +146,12 @@ class _Budgets:
         )
 
 
-def _waits(entry: Entry, replica: Replica | None, acts: Mapping[str, str]) -> bool:
-    """Whether a replica stays until its replacement is there."""
-    return (
-        entry.deed == "Draining"
-        and replica is not None
-        and not replica.is_leaving
-        and acts.get(entry.replica) == entry.cause
-    )
+def _is_marked(entry: Entry, replica: Replica | None) -> bool:
+    """Whether this replica, not a former one of its name, stays until its replacement is there."""
+    if entry.deed != "Draining" or replica is None or replica.is_leaving:
+        return False
+    # Both times are written in whole seconds.
+    return entry.at_s >= math.floor(replica.created_s)
 
 
 def _record(now_s: float, symptom: Symptom, replica: Replica, act: Act) -> RecoveryRecord:
@@ -173,7 +173,9 @@ def _actions(findings: Sequence[Finding]) -> list[Action]:
         if outcome.member:
             actions.append(RestartMember(symptom.replica, outcome.member, reason))
         else:
-            actions.append(Delete(symptom.replica, reason, outcome.force))
+            # What hangs ends nothing in its grace period, and holds its devices until that is over.
+            grace_s = float(STOP_MARGIN_S) if symptom.cause is ENGINE_HUNG else None
+            actions.append(Delete(symptom.replica, reason, outcome.force, grace_s))
     return actions
 
 
