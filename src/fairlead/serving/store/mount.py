@@ -186,6 +186,9 @@ def _choose(
             "to a registry (fairlead model push), sign it there, or leave verification out",
         )  # fmt: skip
     if model.delivery == "Auto":
+        if ANY in engine_takes and scheme not in ("file", "pvc") and not must_verify:
+            # It needs no weights: nothing is fetched for nothing.
+            return "Engine"
         return _automatic(scheme, by_engine, must_verify, facts, mountable)
     _refuse_impossible(model, scheme, by_engine, must_verify, facts, mountable)
     if scheme == "file":
@@ -198,9 +201,6 @@ def _automatic(scheme: str, by_engine: bool, must_verify: bool, facts: StoreFact
         return "Local"
     if scheme == "pvc":
         return "Claim"
-    if ANY in engine_takes and not must_verify:
-        # It needs no weights: nothing is fetched for nothing.
-        return "Engine"
     # An image volume is pulled by the kubelet, which verifies no signatures.
     if scheme == "oci" and facts.image_volumes and mountable is not False and not must_verify:
         return "ImageVolume"
