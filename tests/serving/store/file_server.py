@@ -47,6 +47,8 @@ class FileServer:
     headers: list[dict[str, str]] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    began: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a first byte has been sent."""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -102,6 +104,7 @@ class FileServer:
                 await self.stopped.wait()
             await response.write(part)
             self.sent += len(part)
+            self.began.set()
             if manners.chunk_s:
                 await asyncio.sleep(manners.chunk_s)
         if cuts and request.transport is not None:
