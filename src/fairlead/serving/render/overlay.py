@@ -122,13 +122,14 @@ def _list(base: Any, patch: list[Any], path: str, key: str) -> list[Any]:
 
 def _items(base: list[Any], patch: list[Any], path: str, key: str, merge_key: str) -> list[Any]:
     """As the API server orders them: what was there keeps its place, what is new follows."""
-    merged = list(base)
+    # One such item stands for all of the list, wherever it is.
+    is_new = any(isinstance(item, Mapping) and _is_replacement(item, merge_key) for item in patch)
+    merged = [] if is_new else list(base)
     for i, item in enumerate(patch):
         where = f"{path}[{i}]"
         if not isinstance(item, Mapping):
             raise Unservable(where, item, f"items of {key} are objects with {merge_key}")
-        if item.get(_DIRECTIVE) == "replace" and merge_key not in item:
-            merged = []
+        if _is_replacement(item, merge_key):
             continue
         if merge_key not in item:
             raise Unservable(where, dict(item), f"it has no {merge_key}, by which it is told which item is meant")
@@ -140,3 +141,7 @@ def _items(base: list[Any], patch: list[Any], path: str, key: str, merge_key: st
         else:
             merged.append(_object(None, item, where, key))
     return merged
+
+
+def _is_replacement(item: Mapping[str, Any], merge_key: str) -> bool:
+    return item.get(_DIRECTIVE) == "replace" and merge_key not in item

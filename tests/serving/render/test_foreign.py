@@ -1,0 +1,115 @@
+"""The same pods as a Deployment or a LeaderWorkerSet keeps them, and requests that warm an engine up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fairlead.serving.render import foreign_workloads, pools
+from fairlead.serving.render.warm_up import WARMED_UP, started_at, wants_warm_up, warm_up_calls, warmed_up
+from fairlead.serving.resolve import ClusterFacts, resolve_service
+from fairlead.serving.resolved import Unservable
+from serving.resolve.services import FACTS, VLLM, service
+
+SPREAD: dict[str, Any] = {"parallelism": {"tensor": 4, "hosts": 2}}
+
+
+def made(desired: dict[Any, int] | None = None, **spec: Any) -> list[dict[str, Any]]:
+    one = service(**spec)
+    return foreign_workloads(one, resolve_service(one, (), FACTS), desired or {"unified": 3})
+
+
+def test_fairleads_own_replicas_need_none() -> None:
+    assert made() == []
+
+
+def test_a_deployment_for_each_role() -> None:
+    roles = [{"name": "prefill"}, {"name": "decode"}]
+    prefill, decode = made({"prefill": 1, "decode": 2}, workload="Deployment", roles=roles, rollout={"maxSurge": "25%"})
+    assert (prefill["metadata"]["name"], decode["spec"]["replicas"]) == ("chat-prefill", 2)
+    assert prefill["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+    assert (
+        prefill["spec"]["selector"]["matchLabels"].items() <= prefill["spec"]["template"]["metadata"]["labels"].items()
+    )
+
+
+@pytest.mark.parametrize("spec", [{"workload": "Deployment"}, {"workload": "LeaderWorkerSet", **VLLM, **SPREAD}])
+def test_their_pods_are_in_the_pool(spec: dict[str, Any]) -> None:
+    one = service(**spec)
+    resolved = resolve_service(one, (), FACTS)
+    (workload,) = foreign_workloads(one, resolved, {"unified": 1})
+    (pool,) = pools(one, resolved)
+    template = workload["spec"].get("template") or workload["spec"]["leaderWorkerTemplate"]["leaderTemplate"]
+    assert pool["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    container = template["spec"]["containers"][0]
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == 1
+    assert template["spec"]["terminationGracePeriodSeconds"] == 31
+
+
+@pytest.mark.parametrize(
+    ("policy", "restarts"), [("Gang", "RecreateGroupOnPodRestart"), ("Member", "None"), ("None", "None")]
+)
+def test_a_leader_worker_set_of_groups(policy: str, restarts: str) -> None:
+    (one,) = made(**VLLM, **SPREAD, workload="LeaderWorkerSet", recovery={"policy": policy})
+    template = one["spec"]["leaderWorkerTemplate"]
+    assert (one["spec"]["replicas"], template["size"], template["restartPolicy"]) == (3, 2, restarts)
+    assert "fairlead.dev/member" not in template["workerTemplate"]["metadata"]["labels"]
+    assert "--headless" in template["workerTemplate"]["spec"]["containers"][0]["command"]
+    names = {e["name"] for e in template["leaderTemplate"]["spec"]["containers"][0]["env"]}
+    assert not any(name.startswith("LWS_") for name in names), "its own controller gives them"
+
+
+def test_a_leader_worker_set_of_single_pods_has_one_template() -> None:
+    (one,) = made(workload="LeaderWorkerSet")
+    template = one["spec"]["leaderWorkerTemplate"]
+    assert template["size"] == 1 and "leaderTemplate" not in template
+    assert template["workerTemplate"]["metadata"]["labels"]["fairlead.dev/member"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"workload": "Deployment", **VLLM, **SPREAD}, "take LeaderWorkerSet"),
+        ({"workload": "LeaderWorkerSet", **VLLM, "parallelism": {"data": 6, "hosts": 3}}, "its workers are all alike"),
+    ],
+)
+def test_what_they_cannot_keep_is_refused(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(Unservable, match=said):
+        made(**spec)
+
+
+def pod(ready: str, *, started: str = "T1", message: str = "", gates: Any = None) -> dict[str, Any]:
+    conditions = [{"type": "ContainersReady", "status": ready}]
+    if message:
+        conditions.append({"type": WARMED_UP, "status": "True", "message": message})
+    statuses = [{"name": "engine", "state": {"running": {"startedAt": started}}}]
+    gates = [{"conditionType": WARMED_UP}] if gates is None else gates
+    return {"spec": {"readinessGates": gates}, "status": {"conditions": conditions, "containerStatuses": statuses}}
+
+
+def test_leaders_of_engines_that_want_it_have_the_gate_where_the_cluster_does_it() -> None:
+    facts = ClusterFacts(store=FACTS.store, warm_up=True)
+
+    def gates(facts: ClusterFacts, **spec: Any) -> list[Any]:
+        (way,) = resolve_service(service(**spec), (), facts).roles["unified"].ways
+        return [template["spec"].get("readinessGates") for template in (way.leader, *way.workers)]
+
+    assert gates(facts, **VLLM, **SPREAD) == [[{"conditionType": WARMED_UP}], None]
+    assert gates(FACTS, **VLLM) == [None]
+    assert gates(facts) == [None], "the simulated engine warms itself up"
+    (call,) = warm_up_calls(resolve_service(service(**VLLM), (), facts), "unified")
+    assert call.path == "/v1/completions"
+
+
+def test_an_engine_is_warmed_up_once_for_each_of_its_starts() -> None:
+    assert not wants_warm_up(pod("False"))
+    assert not wants_warm_up(pod("True", gates=[]))
+    fresh = pod("True")
+    assert wants_warm_up(fresh) and started_at(fresh) == "T1"
+    (condition,) = warmed_up(fresh, "now")["status"]["conditions"]
+    assert condition["status"] == "True" and condition["message"] == "T1"
+    assert not wants_warm_up(pod("True", message="T1"))
+    assert wants_warm_up(pod("True", started="T2", message="T1"))
+    (failed,) = warmed_up(fresh, "now", problem="refused")["status"]["conditions"]
+    assert failed["status"] == "True" and failed["reason"] == "WarmUpFailed"
