@@ -32,13 +32,15 @@ def take(path: Path, timeout_s: float, *, wait: Event | None = None) -> int:
     The file may be replaced or removed by whoever held it before: then the lock is taken on the new one.
     """
     waiting = wait or Event()
-    for _ in range(max(1, round(timeout_s / _POLL_S))):
+    attempts = max(1, round(timeout_s / _POLL_S))
+    for attempt in range(attempts):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
-            waiting.wait(_POLL_S)
+            if attempt + 1 < attempts:
+                waiting.wait(_POLL_S)
             continue
         except BaseException:
             os.close(descriptor)
