@@ -40,6 +40,7 @@ def run(argv: list[str]) -> int:
         engines,
         gateway,
         get,
+        model,
         rollout,
         schedule,
         service,
@@ -55,6 +56,7 @@ def run(argv: list[str]) -> int:
             get,
             rollout,
             adapter,
+            model,
             engines,
             device,
             topology,
@@ -73,6 +75,7 @@ def run(argv: list[str]) -> int:
     from fairlead.kube.authorization import CredentialsError
     from fairlead.kube.errors import ApiError
     from fairlead.kube.transport import Unreachable
+    from fairlead.serving.store.cache.cache import CacheError
 
     try:
         app(args=argv, prog_name="fairlead")
@@ -84,7 +87,7 @@ def run(argv: list[str]) -> int:
     except Unreachable as error:
         print(f"fairlead: {error}; `fairlead up` starts the platform, --kubeconfig names another", file=sys.stderr)
         return 1
-    except (CannotStart, AlreadyRunning, NotRunning, ApiError, Failed) as error:
+    except (CannotStart, AlreadyRunning, NotRunning, ApiError, Failed, CacheError) as error:
         print(f"fairlead: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
