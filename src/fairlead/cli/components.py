@@ -44,6 +44,10 @@ def controllers(argv: list[str]) -> int:
         help="folder of every node that keeps fetched models; empty: each pod keeps its own [default: %(default)s]",
     )  # fmt: skip
     parser.add_argument("--model-cache-capacity", default="", metavar="SIZE", help="how much may be in it, as 500Gi")
+    parser.add_argument(
+        "--fetch-image", metavar="IMAGE", default="fairlead",
+        help="image of the containers that fetch models; empty: nothing is fetched [default: %(default)s]",
+    )  # fmt: skip
     parser.add_argument("--image-volumes", action="store_true", help="mount OCI artifacts (Kubernetes 1.36 and later)")
     _metrics_port(parser)
     arguments = parser.parse_args(argv)
@@ -51,7 +55,7 @@ def controllers(argv: list[str]) -> int:
 
     facts = partial(
         cluster_facts, arguments.model_cache, arguments.model_cache_capacity,
-        image_volumes=arguments.image_volumes, embedded=arguments.only is None,
+        fetch_image=arguments.fetch_image, image_volumes=arguments.image_volumes, embedded=arguments.only is None,
     )  # fmt: skip
     names = frozenset(n for n in arguments.scheduler_names.split(",") if n)
     if arguments.metrics_port is not None:

@@ -31,14 +31,15 @@ LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fair
 """Of processes that do one of these only: they stand beside others, not in for them."""
 
 
-def cluster_facts(cache: str, capacity: str, *, image_volumes: bool, embedded: bool) -> ClusterFacts:
+def cluster_facts(
+    cache: str, capacity: str, *, fetch_image: str, image_volumes: bool, embedded: bool
+) -> ClusterFacts:
     """What serving is to know of the cluster. `embedded`: pods are processes of this machine and share its network."""
     from fairlead.serving.resolved import ClusterFacts
     from fairlead.serving.store.mount import StoreFacts
 
     store = StoreFacts(
-        # Nothing is fetched yet: the command that init containers would run is still to come.
-        image_volumes=image_volumes, cache_path=cache, cache_capacity=capacity, fetch_image="",
+        image_volumes=image_volumes, cache_path=cache, cache_capacity=capacity, fetch_image=fetch_image,
         fetch_as_root=not embedded or os.geteuid() == 0,
     )  # fmt: skip
     return ClusterFacts(store=store, kv_events=not embedded)
