@@ -143,6 +143,7 @@ def test_files_that_are_not_whole_say_nothing(tmp_path):
 
 def test_the_sidecar_has_what_it_needs():
     mount = mount_adapters(StoreFacts())
-    (container,) = mount.init_containers
+    hold, container = mount.init_containers
+    assert hold["name"] == "hold-model", "what was fetched stays as long as the pod does"
     assert container["restartPolicy"] == "Always"
     assert {m["name"] for m in container["volumeMounts"]} <= {v["name"] for v in mount.volumes}

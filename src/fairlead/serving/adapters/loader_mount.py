@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from fairlead.serving.store.mount import MOUNTS, POD_UID, ModelMount, StoreFacts
+from fairlead.serving.store.mount import MOUNTS, POD_UID, ModelMount, StoreFacts, hold_containers
 
 Json = dict[str, Any]
 
@@ -49,5 +49,5 @@ def mount_adapters(facts: StoreFacts) -> ModelMount:
         ),
         mounts=({**cache, "readOnly": True},),
         env=(uid,),
-        init_containers=(loader,),
+        init_containers=(*hold_containers(facts), loader),
     )

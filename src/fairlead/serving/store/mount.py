@@ -156,6 +156,24 @@ def mount_model(
     return ModelMount(source.removeprefix("file://") if scheme == "file" else source, delivery)
 
 
+def hold_containers(facts: StoreFacts) -> tuple[Json, ...]:
+    """The sidecar that keeps what a pod uses in the node's cache; none where each pod has a cache of its own."""
+    if not facts.cache_path:
+        return ()
+    uid = {"name": POD_UID, "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}}
+    hold: Json = {
+        "name": _HOLD_CONTAINER,
+        "image": facts.fetch_image,
+        "restartPolicy": "Always",
+        "command": ["fairlead", "model", "hold", "--cache", facts.cache_path],
+        "env": [uid],
+        "volumeMounts": [{"name": _CACHE_VOLUME, "mountPath": facts.cache_path}],
+        "resources": {"requests": {"cpu": "1m", "memory": "24Mi"}, "limits": {"memory": "128Mi"}},
+        "securityContext": _security(facts),
+    }
+    return (hold,)
+
+
 def mount_models(models: Sequence[ModelMount]) -> ModelMount:
     """Several models of one pod as one: what they share is there once. `engine_source` is the first one's."""
     first = models[0]
@@ -310,23 +328,13 @@ def _fetch(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "securityContext": _security(facts),
     }
-    hold: Json = {
-        "name": _HOLD_CONTAINER,
-        "image": facts.fetch_image,
-        "restartPolicy": "Always",
-        "command": ["fairlead", "model", "hold", "--cache", path],
-        "env": [uid],
-        "volumeMounts": [mount],
-        "resources": {"requests": {"cpu": "1m", "memory": "24Mi"}, "limits": {"memory": "128Mi"}},
-        "securityContext": _security(facts),
-    }
     return ModelMount(
         f"{path}/pods/$({POD_UID})/{slot}",
         "Fetch",
         volumes=tuple(volumes),
         mounts=({**mount, "readOnly": True},),
         env=(uid,),
-        init_containers=(hold, fetch) if shared else (fetch,),
+        init_containers=(*hold_containers(facts), fetch),
         annotations=annotations,
     )
 

@@ -164,6 +164,14 @@ async def test_what_does_not_fit_is_refused_before_a_byte_comes(server: FileServ
     assert server.asked["/m/model.safetensors"] == 0 and leftovers(cache) == []
 
 
+async def test_the_capacity_is_the_folders(server: FileServer, tmp_path: Path) -> None:
+    ModelCache(tmp_path / "cache", 300_000)
+    with pytest.raises(Full, match=r"293\.0 KiB"):
+        await fetch(ModelCache(tmp_path / "cache"), f"{server.url}/m/")
+    ModelCache(tmp_path / "cache", 3_000_000)
+    await fetch(ModelCache(tmp_path / "cache"), f"{server.url}/m/")
+
+
 async def test_unknown_sizes_take_room_as_they_come(tmp_path: Path) -> None:
     big = os.urandom(9_000_000)
     files = {"/m/w.bin": big, "/m/index.json": json.dumps({"files": [{"name": "w.bin"}]}).encode()}

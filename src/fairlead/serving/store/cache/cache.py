@@ -58,8 +58,11 @@ class Cached:
 
 
 class ModelCache:
-    """The cache at `root`. `capacity_bytes` None: as the disk allows. `own_uid`: the pod on whose behalf this runs.
-    `say` is told what leaves. Calls block; those that change something wait for the lock, LOCK_S at most."""
+    """The cache at `root`. `capacity_bytes` None: as was said before of this folder, else as the disk allows.
+
+    `own_uid`: the pod on whose behalf this runs. `say` is told what leaves. Calls block; those that change something
+    wait for the lock, LOCK_S at most.
+    """
 
     def __init__(
         self,
@@ -77,8 +80,17 @@ class ModelCache:
         self._say = say
         try:
             self.places.make()
+            self.capacity_bytes = self._agree_on(capacity_bytes)
         except OSError as error:
             raise CacheError(f"no cache can be at {root}: {error}") from error
+
+    def _agree_on(self, capacity_bytes: int | None) -> int | None:
+        """The capacity is the folder's: who does not name one keeps to what others have named."""
+        known = read(self.places.capacity, int)
+        if capacity_bytes is None or capacity_bytes == known:
+            return known
+        write(self.places.capacity, capacity_bytes)
+        return capacity_bytes
 
     def find(self, source: str) -> ModelRecord | None:
         """The model that the source meant when it was last asked, if it is here and whole."""

@@ -1,5 +1,6 @@
 """Where things are in a cache's folder.
 
+capacity             bytes that may be in it; not there: as the disk allows
 lock                 held for every change of what is there
 entries/DIGEST/      a whole model: model.json, files/…, used (its time is that of the last use), pinned
 partial/DIGEST/      a model on its way: lock, reservation.json, ranges, content/ (what becomes the entry)
@@ -33,6 +34,10 @@ class Places:
     @property
     def lock(self) -> Path:
         return self.root / "lock"
+
+    @property
+    def capacity(self) -> Path:
+        return self.root / "capacity"
 
     @property
     def entries(self) -> Path:

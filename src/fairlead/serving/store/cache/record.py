@@ -50,7 +50,7 @@ class SourceRecord(msgspec.Struct, frozen=True):
     seen_s: float
 
 
-def write(path: Path, record: msgspec.Struct) -> None:
+def write(path: Path, record: msgspec.Struct | int) -> None:
     """Whole or not at all, also if the machine stops: written aside, synced, renamed. Raises OSError."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
