@@ -38,7 +38,7 @@ async def fetch_artifact(
 ) -> Fetched:
     """As `fetch.fetch_model`. Raises StoreError, CacheError, OSError."""
     reference = parse_reference(wanted.url)
-    registry = wanted.registry or Settings(logins=_logins(settings), clock=clock)
+    registry = wanted.registry or Settings(logins=logins_of(settings), clock=clock)
     try:
         digest, planned, warning = await in_thread(lambda cancel: _look(reference, registry, wanted, cancel))
     except errors.Unreachable as error:
@@ -129,7 +129,7 @@ def _files(folder: Path, names: Sequence[str], planned: Plan) -> list[CachedFile
     return found
 
 
-def _logins(settings: Mapping[str, str]) -> Logins:
+def logins_of(settings: Mapping[str, str]) -> Logins:
     """Of a mounted pull secret, else as Docker keeps them on this machine."""
     found = {name: settings[name].encode() for name in (".dockerconfigjson", "config.json") if settings.get(name)}
     return secret_logins(found) if found else default_logins()
