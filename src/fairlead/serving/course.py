@@ -224,7 +224,7 @@ def _stop_drained(
         outcome = drain_step(replica, limits, snapshot.now_s)
         if isinstance(outcome, Done):
             reason = f"{replica.drain_reason}; {outcome.reason}" if replica.drain_reason else outcome.reason
-            actions.append(Delete(replica.name, reason, grace_s=outcome.grace_s))
+            actions.append(Delete(replica.name, reason))
         elif isinstance(outcome, Waiting):
             waits.append(outcome.again_s)
     return actions, min(waits, default=None)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fairlead.api.model_service import Drain
 from fairlead.engines import ENGINES, engine_for
-from fairlead.serving.drain import Done, DrainLimits, Waiting, drain_limits, drain_step, stop_sleep_s, with_views
+from fairlead.serving.drain import Done, DrainLimits, Waiting, drain_limits, drain_step, with_views
 from fairlead.serving.drain.limits import KV_LINGER_S
 from fairlead.serving.observed import EngineView, Member, Replica
 
@@ -155,16 +155,6 @@ def test_limits_are_the_services_and_the_engines():
 
 def test_one_engine_does_not_tell_how_many_requests_it_has():
     assert [name for name in ENGINES if not drain_limits(Drain(), 30, engine_for(name)).tells] == ["jetstream"]
-
-
-def test_pods_that_others_delete_sleep_before_sigterm():
-    assert stop_sleep_s(LIMITS) == 1
-    assert stop_sleep_s(replace(LIMITS, finishes_streams=False)) == 25
-    assert stop_sleep_s(replace(LIMITS, finishes_streams=False, timeout_s=10)) == 10
-    assert stop_sleep_s(replace(LIMITS, grace_s=3)) == 0
-    # One that was drained need not sit it out.
-    done = drain_step(idle(102.0, 103.0), replace(LIMITS, finishes_streams=False), 103.0)
-    assert done == Done("Idle", "its engine has nothing in flight", 5.0)
 
 
 def test_views_are_the_leaders():

@@ -18,7 +18,7 @@ from fairlead.serving.drain.pace import Pace, Rate
 
 SIMULATED = engine_for("simulated")
 KEY = ObjectKey("default", "tiny")
-BRISK = Pace(leaving=Rate(0.05, 500), suspect=Rate(0.1, 200), calm=Rate(0.1, 100))
+BRISK = Pace(Rate(0.05, 500), Rate(0.1, 200), Rate(0.1, 100), Rate(0.1, 100))
 
 
 class Bench:

@@ -2,7 +2,7 @@
 have."""
 
 from fairlead.serving.drain.engine_watch import EngineWatch, Target
-from fairlead.serving.drain.limits import DrainLimits, drain_limits, stop_sleep_s
+from fairlead.serving.drain.limits import DrainLimits, drain_limits
 from fairlead.serving.drain.sight import with_views
 from fairlead.serving.drain.step import Done, Waiting, drain_step
 
@@ -14,6 +14,5 @@ __all__ = [
     "Waiting",
     "drain_limits",
     "drain_step",
-    "stop_sleep_s",
     "with_views",
 ]

@@ -178,6 +178,8 @@ class EngineWatch:
             urgency = "leaving"
         elif watched.sighting.is_suspect:
             urgency = "suspect"
+        elif watched.sighting.view.in_flight:
+            urgency = "busy"
         if urgency != watched.urgency:
             self._count[watched.urgency] -= 1
             self._count[urgency] += 1

@@ -1,7 +1,6 @@
 """What the leaving of a replica has to keep to: the service's times, and what its engine does when it is told to stop.
 
-Pure. What SIGTERM does to requests is the engine's own (`engines.Drain`); what follows from it is said here once, for
-the drain itself, for pods' preStop hooks and for people.
+Pure. What SIGTERM does to requests is the engine's own (`engines.Drain`).
 """
 
 from __future__ import annotations
@@ -58,15 +57,3 @@ def drain_limits(
         # With a concurrent hand-off, both sides have the request until the cache has moved.
         holds_kv=role == "prefill" and handoff is not None and not handoff.concurrent,
     )
-
-
-def stop_sleep_s(limits: DrainLimits) -> int:
-    """Whole seconds that a pod's preStop hook sleeps, for pods that others delete without draining them first.
-
-    The gateway takes a pod out when its deletion begins, but must have time to hear of it. An engine that cuts its
-    requests on SIGTERM is kept from it for as long as the pod's grace period allows; a replica that was drained is
-    deleted with a short grace period instead (`Done.grace_s`), so it does not wait for nothing.
-    """
-    room_s = max(0.0, limits.grace_s - STOP_MARGIN_S)
-    wanted_s = limits.settle_s if limits.finishes_streams else limits.timeout_s
-    return int(min(room_s, wanted_s))

@@ -1,7 +1,7 @@
 """How often an engine is asked, so that all of them together cost no more than is set, however many there are. Pure.
 
-Replicas that leave are asked often, as somebody waits for them; suspects often enough to tell a hang from a pause; all
-others in turn, as what is known of them is only used to choose who leaves and to notice what began to hang.
+Replicas that leave are asked often, as somebody waits for them; suspects often enough to tell a hang from a pause;
+those with work in turn, to notice what begins to hang; and those that were idle in a turn of their own.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Urgency = Literal["leaving", "suspect", "calm"]
-URGENCIES: Final[tuple[Urgency, ...]] = ("leaving", "suspect", "calm")
+Urgency = Literal["leaving", "suspect", "busy", "calm"]
+URGENCIES: Final[tuple[Urgency, ...]] = ("leaving", "suspect", "busy", "calm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,12 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Of each urgency. A page costs some 0.4 ms of a core."""
+    """Of each urgency. A look costs some 1.3 ms of a core, most of it the connection (benchmarks/serving_watch.py)."""
 
     leaving: Rate = Rate(0.25, 200.0)
     suspect: Rate = Rate(2.0, 30.0)
-    calm: Rate = Rate(5.0, 20.0)
+    busy: Rate = Rate(5.0, 20.0)
+    calm: Rate = Rate(5.0, 12.0)
 
     def of(self, urgency: Urgency) -> Rate:
         rate: Rate = getattr(self, urgency)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from fairlead.engines.engine import STOP_MARGIN_S
 from fairlead.serving.drain.limits import KV_LINGER_S, DrainLimits
 from fairlead.serving.observed import Member, Replica
 
@@ -41,8 +40,6 @@ class Done:
 
     why: Why
     reason: str
-    grace_s: float | None = None
-    """Grace period to delete its pods with; None: their own."""
 
 
 def drain_step(replica: Replica, limits: DrainLimits, now_s: float) -> Waiting | Done:
@@ -65,7 +62,7 @@ def drain_step(replica: Replica, limits: DrainLimits, now_s: float) -> Waiting |
     left_s = limits.timeout_s - elapsed_s
     busy = _busy(replica, limits, in_flight, settled_s, now_s)
     if busy is None:
-        return Done("Idle", "its engine has nothing in flight", _short_grace(limits))
+        return Done("Idle", "its engine has nothing in flight")
     if left_s <= 0:
         return Done("TimedOut", f"{busy[1]} after {limits.timeout_s:g} s; {_after_stop(limits)}")
     return Waiting(busy[0], busy[1], min(left_s, busy[2]))
@@ -122,8 +119,3 @@ def _after_stop(limits: DrainLimits) -> str:
     if limits.finishes_streams:
         return f"after SIGTERM it has {limits.grace_s:g} s to finish"
     return "SIGTERM cuts what it still has"
-
-
-def _short_grace(limits: DrainLimits) -> float | None:
-    """An engine that cuts requests has a long preStop sleep, which one without requests need not sit out."""
-    return None if limits.finishes_streams else min(limits.grace_s, float(STOP_MARGIN_S))
