@@ -119,6 +119,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
         uid=arguments.uid,
         slot=arguments.slot,
         concurrency=arguments.concurrency,
+        ask=arguments.ask,
         verification=_policy(arguments.key),
     )
 
@@ -182,6 +183,11 @@ def _fetch_parser() -> argparse.ArgumentParser:
     add("--exclude", action="append", default=[], metavar="PATTERN", help="not files that match; repeatable")
     add("--key", action="append", default=[], type=Path, metavar="FILE", help="public key; one must have signed it")
     add("--concurrency", type=int, default=8, help="ranges that are read at a time [default: %(default)s]")
+    add(
+        "--ask", choices=("always", "missing", "never"), default="always",
+        help="when the source is asked which version it means: also if one is here, if none is, never "
+        "[default: %(default)s]",
+    )  # fmt: skip
     add("--quiet", "-q", action="store_true", help="say nothing but the digest and errors")
     return parser
 

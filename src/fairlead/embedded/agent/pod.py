@@ -236,6 +236,17 @@ class HostPathVolume(_Struct):
     type: str = ""
 
 
+class ImageVolume(_Struct):
+    reference: str = ""
+    pull_policy: str = ""
+
+
+class LocalReference(_Struct):
+    """Names an object of the pod's namespace."""
+
+    name: str = ""
+
+
 class Volume(_Struct):
     name: str
     empty_dir: EmptyDirVolume | None = None
@@ -244,6 +255,7 @@ class Volume(_Struct):
     downward_api: DownwardVolume | None = msgspec.field(default=None, name="downwardAPI")
     projected: ProjectedVolume | None = None
     host_path: HostPathVolume | None = None
+    image: ImageVolume | None = None
 
 
 class PodResourceClaim(_Struct):
@@ -264,6 +276,7 @@ class PodSpec(_Struct):
     containers: tuple[ContainerSpec, ...] = ()
     init_containers: tuple[ContainerSpec, ...] = ()
     volumes: tuple[Volume, ...] = ()
+    image_pull_secrets: tuple[LocalReference, ...] = ()
     restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     active_deadline_seconds: int | None = None

@@ -159,12 +159,13 @@ def _identity(pod: Pod, container: ContainerSpec) -> dict[str, Any]:
 
 def _mounts(blueprint: Blueprint, environment: Mapping[str, str]) -> list[dict[str, Any]]:
     mounts = []
+    images = {volume.name for volume in blueprint.view.pod.spec.volumes if volume.image is not None}
     for mount in blueprint.container.volume_mounts:
         if mount.name not in blueprint.volumes:
             raise ConfigError(f'volume "{mount.name}" of the mount at {mount.mount_path} is not known')
         source = _sub_path(blueprint.volumes[mount.name], mount, environment)
         target = mount.mount_path if mount.mount_path.startswith("/") else f"/{mount.mount_path}"
-        mounts.append({"source": str(source), "target": target, "read_only": mount.read_only})
+        mounts.append({"source": str(source), "target": target, "read_only": mount.read_only or mount.name in images})
     return mounts
 
 

@@ -23,10 +23,12 @@ from fairlead.embedded.agent.environment import (
     field_value,
     resource_value,
 )
+from fairlead.embedded.agent.image_volumes import ImagePuller, PullError
 from fairlead.embedded.agent.pod import (
     ConfigMapVolume,
     DownwardVolume,
     HostPathVolume,
+    ImageVolume,
     KeyToPath,
     ProjectedVolume,
     SecretVolume,
@@ -53,12 +55,13 @@ Files = dict[str, File]
 
 
 class PodVolumes:
-    """All volumes of one pod below `folder`."""
+    """All volumes of one pod below `folder`; the node's image volumes come from `images`."""
 
-    def __init__(self, folder: Path, lookup: Lookup, token: TokenSource) -> None:
+    def __init__(self, folder: Path, lookup: Lookup, token: TokenSource, images: Path) -> None:
         self._folder = folder
         self._lookup = lookup
         self._token = token
+        self._images = ImagePuller(images)
 
     async def prepare(self, view: PodView) -> dict[str, Path]:
         """Volume name -> directory (a file for some hostPaths); content is brought up to date.
@@ -81,6 +84,8 @@ class PodVolumes:
         if volume.host_path is not None:
             return await asyncio.to_thread(_host_path, volume.name, volume.host_path)
         directory = self._folder / volume.name
+        if volume.image is not None:
+            return await self._image(view, volume.name, volume.image, directory)
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         if volume.empty_dir is not None:
             with contextlib.suppress(PermissionError):
@@ -93,9 +98,22 @@ class PodVolumes:
         if files is None:
             raise VolumeError(
                 f'MountVolume.SetUp failed for volume "{volume.name}" : this node offers emptyDir, hostPath, '
-                "configMap, secret, downwardAPI and projected volumes only"
+                "configMap, secret, downwardAPI, projected and image volumes only"
             )
         await asyncio.to_thread(write_atomically, directory, files)
+        return directory
+
+    async def _image(self, view: PodView, name: str, image: ImageVolume, directory: Path) -> Path:
+        logins = []
+        for reference in view.pod.spec.image_pull_secrets:
+            found = await self._lookup("secrets", reference.name)
+            if found is not None:
+                logins.append(entries("secrets", found).get(".dockerconfigjson", b""))
+        await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+        try:
+            await self._images.mount(image.reference, image.pull_policy, logins, directory)
+        except (PullError, OSError) as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
         return directory
 
     async def _files(self, view: PodView, volume: Volume) -> Files | None:

@@ -90,7 +90,7 @@ class PodWorker:
         self._reporter = StatusReporter(context.cluster, context.clock)
         self.devices = PodDevices(context.devices, lambda: self.pod, self.lookup, self.record, context.clock)
         self._runner = ContainerRunner(self)
-        self._pod_volumes = PodVolumes(self.folder / "volumes", self.lookup, self._token)
+        self._pod_volumes = PodVolumes(self.folder / "volumes", self.lookup, self._token, context.folder / "images")
         self._tokens: dict[str, Token] = {}
         self._sandbox_ready = False
         self._preparing: asyncio.Task[None] | None = None

@@ -13,7 +13,7 @@ from fairlead.serving.store.cache.places import counted_bytes
 from fairlead.serving.store.cache.record import CachedFile, ModelRecord
 from fairlead.serving.store.cache.unpack import unpack
 from fairlead.serving.store.cache.wanted import Fetched, Wanted
-from fairlead.serving.store.sources.errors import BadSource, Changed, SourceError, Unreachable
+from fairlead.serving.store.sources.errors import BadSource, Changed, NotThere, SourceError, Unreachable
 from fairlead.serving.store.sources.listing import Listing, Source
 from fairlead.serving.store.sources.open import is_exact, open_source
 
@@ -37,10 +37,12 @@ async def fetch_model(
     progress = progress or Progress()
     try:
         # Whether somebody has signed it, is the registry's to say.
-        if is_exact(wanted.url) and wanted.verification is None:
+        if (wanted.ask != "always" or is_exact(wanted.url)) and wanted.verification is None:
             found = await asyncio.to_thread(from_cache, cache, wanted)
             if found is not None:
                 return found
+        if wanted.ask == "never":
+            raise NotThere(f"{wanted.called} is not in the cache at {cache.places.root}, and is not to be fetched")
         if wanted.url.startswith(("oci://", "layout://")):
             from fairlead.serving.store.cache.artifact import fetch_artifact
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from fairlead.serving.store.cache.download import CONCURRENCY
 from fairlead.serving.store.cache.record import ModelRecord
@@ -32,6 +32,9 @@ class Wanted:
     slot: str = "model"
     patience: Patience | None = None
     concurrency: int = CONCURRENCY
+    ask: Literal["always", "missing", "never"] = "always"
+    """When the source is asked what it means now: unless it means one version for ever, only if nothing is here, or
+    never, as an image's pull policy says it."""
     verification: Policy | None = None
     """Of artifacts: who must have signed them."""
     registry: Settings | None = None
