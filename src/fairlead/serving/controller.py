@@ -32,6 +32,7 @@ from fairlead.serving.course import Course, Look, plot_course
 from fairlead.serving.deeds import Deeds, Site
 from fairlead.serving.drain import drain_limits
 from fairlead.serving.drain.engine_watch import EngineWatch, Target
+from fairlead.serving.model_facts import TIMEOUT_S, Found, ModelsRead, needs_weights
 from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION
 from fairlead.serving.observed import Snapshot
 from fairlead.serving.recovery import avoid_nodes, memory_of
@@ -66,6 +67,7 @@ class _Seen:
     known: Mapping[str, Resolved]
     counts: Mapping[RoleName, int]
     pods: Sequence[Pod]
+    model: Found
 
 
 class ModelServices:
@@ -94,6 +96,7 @@ class ModelServices:
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
         self.watch = EngineWatch(self.controller.enqueue, clock=clock)
+        self.models = ModelsRead(self.controller.enqueue, clock)
         self._listen()
 
     def _listen(self) -> None:
@@ -115,6 +118,9 @@ class ModelServices:
                 self._books.forget(raw["metadata"]["uid"])
             return None
         seen = await self._see(key, raw)
+        if seen.model.is_reading and not seen.pods and needs_weights(seen.wanted):
+            # What cannot work is said before a pod is made; the source's answer brings the service back here.
+            return Result(TIMEOUT_S)
         now_s = self._clock.wall_s()
         look = self._look(key, seen, now_s)
         course = plot_course(look)
@@ -138,12 +144,16 @@ class ModelServices:
         service = msgspec.convert(raw, ModelService)
         book = self._books.of(service.uid)
         runtimes = self.runtimes.all()
-        made_of = (service.generation, self.runtimes.version, self._facts)
-        wanted = book.resolve(service, runtimes, self._facts, made_of)
+        model = self.models.look(key, service)
+        facts = self._facts if model.facts is None else replace(self._facts, model=model.facts)
+        wanted = book.resolve(service, runtimes, facts, (service.generation, self.runtimes.version, facts))
         await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
         known = self.versions.known(service.uid, book.resolved)
         counts = desired_counts(service, self.upkeep.of("RoleScale", service.uid))
-        return _Seen(raw, service, book, wanted, known, counts, self.replicas.of(service.uid))
+        pods = self.replicas.of(service.uid)
+        if not pods and needs_weights(wanted):
+            wanted = model.refusal(service) or wanted
+        return _Seen(raw, service, book, wanted, known, counts, pods, model)
 
     def _look(self, key: ObjectKey, seen: _Seen, now_s: float) -> Look:
         service, wanted = seen.service, seen.wanted if isinstance(seen.wanted, Resolved) else None
@@ -249,7 +259,7 @@ class ModelServices:
             trouble=trouble_of(course.replicas),
             hold=course.hold,
             recoveries=course.recoveries,
-            model=service.status.model,
+            model=seen.model.status(service.status.model),
         )
         status = compute_status(standing, format_time(look.snapshot.now_s))
         raw = seen.raw

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from fairlead.serving.resolved import ModelFacts
 from fairlead.serving.store.artifacts import Pushing, push_artifact
-from fairlead.serving.store.facts import read_facts
+from fairlead.serving.store.facts import NoFacts, read_facts
 from fairlead.serving.store.references import parse_reference
 from serving.store.file_server import FileServer, serving
 
@@ -73,4 +73,4 @@ async def test_nobody_waits_for_a_source_that_is_silent() -> None:
     async with serving(FileServer(), web.get("/silent/index.json", silent)) as server:
         facts = await read_facts(f"{server.url}/silent/", {}, timeout_s=0.3)
         over.set()
-    assert facts == f"{server.url}/silent/: it did not say what it has within 0.3 s"
+    assert facts == NoFacts(f"{server.url}/silent/: it did not say what it has within 0.3 s")

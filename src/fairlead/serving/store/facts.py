@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -16,13 +17,21 @@ import msgspec
 from fairlead.clock import SYSTEM, Clock
 from fairlead.serving.resolved import ModelFacts
 from fairlead.serving.store import errors
-from fairlead.serving.store.sources.errors import SourceError, Unreachable
+from fairlead.serving.store.sources.errors import BadSource, NotThere, SourceError, Unreachable, Unsafe
 from fairlead.serving.store.sources.listing import Listing, Source, SourceFile
 from fairlead.serving.store.sources.open import Choice, open_source
 
 CONFIG = "config.json"
 _MAX_CONFIG_BYTES = 4 << 20
 _WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt", ".pth", ".onnx", ".onnx_data", ".engine")
+
+
+@dataclass(frozen=True, slots=True)
+class NoFacts:
+    """Why nothing is known. `is_final`: the source has answered, and it is not there; asking again changes nothing."""
+
+    reason: str
+    is_final: bool = False
 
 
 async def read_facts(
@@ -32,7 +41,7 @@ async def read_facts(
     format: str = "",
     timeout_s: float = 20.0,
     clock: Clock = SYSTEM,
-) -> ModelFacts | str:
+) -> ModelFacts | NoFacts:
     """Facts of a model, or why there are none. Never takes longer than `timeout_s`."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -44,9 +53,11 @@ async def read_facts(
             finally:
                 await source.close()
     except TimeoutError:
-        return f"{url}: it did not say what it has within {timeout_s:g} s"
+        return NoFacts(f"{url}: it did not say what it has within {timeout_s:g} s")
+    except (NotThere, BadSource, Unsafe, errors.NotFound, errors.BadArtifact) as error:
+        return NoFacts(str(error), is_final=True)
     except (SourceError, errors.StoreError, OSError) as error:
-        return str(error)
+        return NoFacts(str(error))
 
 
 async def facts_of(source: Source) -> ModelFacts:
