@@ -35,11 +35,11 @@ _HEADER_LIMIT_BYTES = 100 << 20
 def part_bytes(total_bytes: int) -> int:
     """The usual length of a part for a model of this size: a power of two, so that versions of a model agree on it.
 
-    A layer costs a registry some milliseconds, so parts grow to 4 MiB before there are more than 256 to 512 of them;
-    the layers then grow to 1,024 to 2,048 before parts do, as registries take some 4,000 and manifests of 4 MiB.
+    A layer costs a registry some milliseconds, so there are at most 256 up to 1 GiB; beyond that parts stay at 4 MiB
+    until there are 1,024, and then grow on, as registries take some 4,000 layers and manifests of 4 MiB.
     """
     wanted = max(min(total_bytes // _FEW_LAYERS, _LONG_ENOUGH_BYTES), total_bytes // _MANY_LAYERS)
-    return 1 << (max(LEAST_BYTES, min(MOST_BYTES, wanted)).bit_length() - 1)
+    return 1 << (max(LEAST_BYTES, min(MOST_BYTES, wanted)) - 1).bit_length()
 
 
 def cut(path: Path, usual_bytes: int) -> list[int]:

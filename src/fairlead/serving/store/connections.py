@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
+import socket
 import ssl
 import threading
 import urllib.request
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,21 +96,39 @@ class Pool:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._idle: defaultdict[Origin, list[http.client.HTTPConnection]] = defaultdict(list)
+        self._busy: set[http.client.HTTPConnection] = set()
         self._lock = threading.Lock()
         self._tls: ssl.SSLContext | None = None
 
-    def take(self, url: str) -> http.client.HTTPConnection:
-        """An idle connection, else a new one (not yet connected)."""
+    def take(self, url: str, *, fresh: bool = False) -> http.client.HTTPConnection:
+        """An idle connection, else (or with `fresh`) a new one, not yet connected."""
         with self._lock:
-            idle = self._idle[origin(url)]
-            if idle:
-                return idle.pop()
-        return self._new(url)
+            idle = [] if fresh else self._idle[origin(url)]
+            connection = idle.pop() if idle else None
+        connection = connection or self._new(url)
+        with self._lock:
+            self._busy.add(connection)
+        return connection
 
     def give_back(self, url: str, connection: http.client.HTTPConnection) -> None:
         """Keep a connection whose last body was read to its end."""
         with self._lock:
+            self._busy.discard(connection)
             self._idle[origin(url)].append(connection)
+
+    def drop(self, connection: http.client.HTTPConnection) -> None:
+        """Close a connection that is not to be used again."""
+        with self._lock:
+            self._busy.discard(connection)
+        connection.close()
+
+    def abort(self) -> None:
+        """Break every conversation under way, so that nobody waits for a peer any longer."""
+        with self._lock:
+            for connection in self._busy:
+                if connection.sock is not None:
+                    with suppress(OSError):
+                        connection.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         with self._lock:

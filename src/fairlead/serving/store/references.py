@@ -48,6 +48,11 @@ class Reference:
         return f"{self.place}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
+def is_tag(text: str) -> bool:
+    """Whether a registry takes this as a tag."""
+    return _TAG.match(text) is not None
+
+
 def parse_reference(text: str) -> Reference:
     """A reference from what a person wrote; `oci://` may be left out where the host is unmistakable.
 

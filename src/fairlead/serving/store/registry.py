@@ -33,6 +33,7 @@ class RegistryRepository:
         sessions: Sessions | None = None,
     ) -> None:
         self._pool = Pool(settings)
+        cancel.tell(self._pool.abort)
         self._requests = Requests(self._pool, reference.host, reference.repository, cancel)
         self._reference, self._mount_from, self._sessions = reference, mount_from, sessions
         self._root = f"{self._requests.base}/v2/{reference.repository}"

@@ -107,9 +107,16 @@ class Cancel:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._told: list[Callable[[], None]] = []
+
+    def tell(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called once cancelled: to break what would wait for a peer."""
+        self._told.append(callback)
 
     def set(self) -> None:
         self._event.set()
+        for callback in self._told:
+            callback()
 
     def is_set(self) -> bool:
         return self._event.is_set()

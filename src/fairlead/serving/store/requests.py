@@ -96,7 +96,7 @@ class Open:
         if self.answer.isclosed() and not self.answer.will_close:
             self._pool.give_back(self.url, self._connection)
         else:
-            self._connection.close()
+            self._pool.drop(self._connection)
 
     def _check_speed(self, count: int) -> None:
         settings = self._pool.settings
@@ -228,10 +228,10 @@ class Requests:
         try:
             return self._exchange(connection, method, url, sent, body)
         except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-            connection.close()
             if not reused:
                 raise
             # An idle connection that the server had closed meanwhile says nothing about the server.
+            connection = self._pool.take(url, fresh=True)
             return self._exchange(connection, method, url, sent, body)
 
     def _exchange(
@@ -243,7 +243,7 @@ class Requests:
                 self._send(connection, body)
             answer = connection.getresponse()
         except BaseException:
-            connection.close()
+            self._pool.drop(connection)
             raise
         assert isinstance(answer, Answer)
         if method == "HEAD":
