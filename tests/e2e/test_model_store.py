@@ -72,3 +72,35 @@ def test_a_fetched_model_serves_and_stays_while_it_does(
     while link.parent.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not link.parent.exists(), "the pod's holder lets go"
+
+
+LLAMA_70B = {
+    "architectures": ["LlamaForCausalLM"], "hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 80,
+    "num_attention_heads": 64, "num_key_value_heads": 8, "vocab_size": 128256, "torch_dtype": "bfloat16",
+    "max_position_embeddings": 8192,
+}  # fmt: skip
+
+
+def refusal(kubectl: Kubectl, source: str, **spec: object) -> str:
+    """Why a service of vLLM is not served; nothing of it is made."""
+    wanted = model_service(f"m-{kubectl.namespace}", 1, **spec) | {"metadata": {"name": "chat"}}
+    wanted["spec"] |= {"runtime": "vllm", "model": {"name": f"m-{kubectl.namespace}", "source": source}}
+    kubectl.run("apply", "-f", "-", stdin=json.dumps(wanted))
+    kubectl.run("wait", "ms/chat", "--for=condition=Ready=false", "--timeout=30s")
+    assert kubectl.json("get", "pods")["items"] == []
+    conditions = kubectl.json("get", "ms", "chat")["status"]["conditions"]
+    return " ".join(c["message"] for c in conditions)
+
+
+def test_a_model_that_is_not_there_is_said_before_a_pod_is_made(kubectl: Kubectl, source: str) -> None:
+    assert "a folder needs an index.json" in refusal(kubectl, f"{source}none/")
+
+
+def test_too_little_memory_is_said_before_a_pod_is_made(kubectl: Kubectl, source: str, tmp_path: Path) -> None:
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "config.json").write_text(json.dumps(LLAMA_70B))
+    index = [{"name": "config.json"}, {"name": "model.safetensors", "size": 141_000_000_000}]
+    (tmp_path / "large" / "index.json").write_text(json.dumps({"files": index}))
+    accelerators = [{"name": "h100", "deviceClass": "gpu.nvidia.com", "model": "h100-sxm"}]
+    said = refusal(kubectl, f"{source}large/", accelerators=accelerators)
+    assert "141.0 GB" in said and "H100-SXM" in said and "tensor" in said, said
