@@ -31,9 +31,7 @@ LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fair
 """Of processes that do one of these only: they stand beside others, not in for them."""
 
 
-def cluster_facts(
-    cache: str, capacity: str, *, fetch_image: str, image_volumes: bool, embedded: bool
-) -> ClusterFacts:
+def cluster_facts(cache: str, capacity: str, *, fetch_image: str, image_volumes: bool, embedded: bool) -> ClusterFacts:
     """What serving is to know of the cluster. `embedded`: pods are processes of this machine and share its network."""
     from fairlead.serving.resolved import ClusterFacts
     from fairlead.serving.store.mount import StoreFacts

@@ -176,7 +176,7 @@ def _model_ready(seen: Standing, roles: Sequence[RoleStatus]) -> Condition:
     if seen.problem is not None:
         return _no("ModelReady", seen.problem.reason, seen.problem.message)
     if seen.trouble:
-        return _no("ModelReady", "LoadFailed", f"no {names} engine has the model; {seen.trouble}")
+        return _no("ModelReady", "LoadFailed", f"no {names} engine has the model; {seen.hold or seen.trouble}")
     return _no("ModelReady", "Loading", f"no {names} engine has loaded the model yet")
 
 
@@ -186,7 +186,8 @@ def _endpoints_ready(seen: Standing, roles: Sequence[RoleStatus]) -> Condition:
         return _yes("EndpointsReady", "AllReplicasReady", _counts(roles, "are ready", [r.ready for r in roles]))
     said = _counts(short, "are ready", [r.ready for r in short])
     if seen.trouble:
-        return _no("EndpointsReady", "ReplicaInTrouble", f"{said}; {seen.trouble}")
+        # What recovery says of it names the cause and what is done.
+        return _no("EndpointsReady", "ReplicaInTrouble", f"{said}; {seen.hold or seen.trouble}")
     if seen.hold:
         return _no("EndpointsReady", "Waiting", f"{said}; {seen.hold}")
     return _no("EndpointsReady", "WaitingForReplicas", said)

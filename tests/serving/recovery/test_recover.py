@@ -207,6 +207,16 @@ def test_a_crash_loop_is_left_to_its_node_then_moved():
     assert seen.records[0].message == ("a-0: a container has been started 5 times and ends (Error, exit code 1)")
 
 
+def test_between_two_starts_it_is_no_less_ill_and_gets_its_chance():
+    running = replica(members=(unready(terminated="Error", exit_code=1, restarts=9, started_s=NOW_S - 2),))
+    held = look(fleet(4, running)).findings[0]
+    assert held.symptom.cause.name == "CrashLoop"
+    assert held.outcome == Hold("NodeRestarts", "it has been started again and may yet become ready")
+    # One of two waits and the other runs just now: both have it.
+    other = replica("a-1", (unready("a-1", waiting="CrashLoopBackOff", terminated="Error", restarts=9),))
+    assert outcome_of(look([running, other]), "a-1").why == "Common"
+
+
 def test_out_of_memory_says_what_to_change_and_is_not_moved_for_a_limit():
     killed = crashing(5, terminated="OOMKilled", exit_code=137)
     seen = look(fleet(4, killed), memory_limit={"unified": "64Gi"}).findings[0]
@@ -312,6 +322,20 @@ def test_a_replacement_that_is_on_its_way_counts_and_one_that_is_ill_does_not():
     both = [*lost, node("node-b-0", silent_s=60)]
     held = look([replica(), *three, coming], before, nodes=both, budget=1)
     assert len(held.step.actions) == 1
+
+
+@pytest.mark.parametrize("cause", ["failed", "hung"])
+def test_what_was_decided_and_not_done_is_done_without_a_second_record(cause):
+    failed = [DeviceTrouble("a-0", "d/n/0", "NoExecute", "taint x")] if cause == "failed" else []
+    engines = hung() if cause == "hung" else {}
+    first = look(fleet(4, replica()), devices=failed, engines=engines, budget=1)
+    # The controller died after it had written that down; another one goes on, also with all of the budget in use.
+    second = look(fleet(4, replica()), first.memory, devices=failed, engines=engines, budget=1)
+    assert second.step.actions == first.step.actions and not second.records
+    # A later replica of the same name is another one, to which it happens for the second time.
+    anew = with_member(replica(), created_s=NOW_S + 1)
+    third = look(fleet(4, anew), first.memory, devices=failed, engines=engines, budget=1, now_s=NOW_S + 40)
+    assert len(third.records) == 1
 
 
 def test_memory_is_the_status_and_forgets():

@@ -133,7 +133,7 @@ def test_one_look(drawn, policy, before):
         ]  # fmt: skip
         assert len(new) <= policy.budget_of(role)
     # Every deed is remembered, with its node.
-    fresh = {r.replica for r in seen.records}
+    fresh = {r.replica for r in (*seen.records, *memory.records)}
     assert {a.replica for a in seen.step.actions if not by_name[a.replica].is_leaving} <= fresh
     assert seen.step.again_s is None or seen.step.again_s > 0
     # What serves is not deleted for what it may outlive.

@@ -130,6 +130,8 @@ def _after_node(symptom: Symptom, replica: Replica, around: Surroundings) -> Act
     restarts, most = member.restarts if member else 0, around.policy.max_restarts
     if restarts <= most:
         return Hold("NodeRestarts", f"its node starts it again: {restarts} of {most} restarts before it is moved")
+    if member is not None and not member.waiting and member.started_s is not None:
+        return Hold("NodeRestarts", "it has been started again and may yet become ready")
     if symptom.cause is causes.OUT_OF_MEMORY and not _by_node(symptom, member, replica, around.policy):
         return Hold("Everywhere", "the limit is the same on every node: it is not moved")
     return _move(symptom, replica, around)
@@ -182,7 +184,13 @@ def _here(symptom: Symptom, replica: Replica, around: Surroundings) -> list[Entr
         if entry.role == replica.role
         and entry.cause == symptom.cause.name
         and (entry.node == symptom.node if symptom.node else entry.replica == replica.name)
+        and not _is_undone(entry, replica, around.policy)
     ]
+
+
+def _is_undone(entry: Entry, replica: Replica, policy: RecoveryPolicy) -> bool:
+    """Whether it was decided and not done: what is made anew as a whole is not there afterwards."""
+    return (replica.size == 1 or policy.mode != "Member") and entry.is_of(replica.name, replica.created_s)
 
 
 def _backoff(here: Sequence[Entry], now_s: float) -> Hold | None:

@@ -2,11 +2,13 @@
 
 How far a replica is up the ladder (in place, elsewhere, given up), how many are being replaced just now, and which
 nodes to keep away from are all read from `status.recoveries`. A record that could not be written because the controller
-died between deed and word costs one step more on the ladder, never one without end.
+died between deed and word costs one step more on the ladder, never one without end; a deed that is on record, and whose
+replica is still there, was not done, and is done without a second record.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -38,6 +40,10 @@ class Entry:
     cause: str
     deed: str
     node: str
+
+    def is_of(self, replica: str, created_s: float) -> bool:
+        """Whether it is about this replica, not about a former one of its name. Both times are in whole seconds."""
+        return self.replica == replica and self.at_s >= math.floor(created_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +77,6 @@ def record(
     return RecoveryRecord(
         time=format_time(now_s), replica=replica, cause=cause, action=deed, message=message, node=node, role=role
     )
-
-
-def attempts(entries: Iterable[Entry], replica: str) -> tuple[Entry, ...]:
-    """What was done to the replica of that name since it was moved last, and within the window."""
-    own = [entry for entry in entries if entry.replica == replica]
-    moved = max((place for place, entry in enumerate(own) if entry.deed == "Moved"), default=-1)
-    return tuple(own[moved + 1 :])
-
-
-def moves(entries: Iterable[Entry], role: str, cause: str) -> int:
-    """How often replicas of a role were moved for one cause."""
-    return sum(entry.deed == "Moved" and entry.role == role and entry.cause == cause for entry in entries)
 
 
 def _entry(written: RecoveryRecord, now_s: float) -> Entry | None:

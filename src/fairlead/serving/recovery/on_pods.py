@@ -127,7 +127,7 @@ def _waiting_cause(member: Member, now_s: float) -> Cause | None:
 
 def _restarting(replica: Replica, member: Member, policy: RecoveryPolicy) -> Symptom | None:
     """Between two starts: running just now, or ended and about to be started."""
-    if member.ready or member.restarts <= policy.max_restarts or not member.terminated:
+    if member.ready or member.restarts == 0 or not member.terminated:
         return None
     if _is_engine(member) and _is_recovered_whole(replica, policy):
         return None

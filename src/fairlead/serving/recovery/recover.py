@@ -8,7 +8,6 @@ the pod has ended) is outside it, as it could not become less. Every symptom end
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as changed
@@ -78,7 +77,7 @@ def recover(snapshot: Snapshot, policy: RecoveryPolicy, memory: Memory) -> Recov
     for symptom, replica, outcome in wished:
         if outcome is None:
             continue
-        if isinstance(outcome, Act) and not budgets.is_open(symptom, outcome):
+        if isinstance(outcome, Act) and not budgets.is_open(symptom, replica, outcome):
             outcome = outcome if budgets.take(symptom, replica) else budgets.refusal(replica)
             if isinstance(outcome, Act) and not replica.is_leaving:
                 records.append(_record(now_s, symptom, replica, outcome))
@@ -112,6 +111,11 @@ class _Budgets:
         acts = {replica.name for _, replica, wish in wished if isinstance(wish, Act)}
         here = {replica.name: replica for replica in snapshot.replicas}
         self._marked = {e.replica for e in entries if _is_marked(e, here.get(e.replica))}
+        self._undone = {
+            (e.replica, e.cause, e.deed)
+            for e in latest.values()
+            if (replica := here.get(e.replica)) is not None and e.is_of(replica.name, replica.created_s)
+        }
         for role in {*policy.desired, *(replica.role for replica in snapshot.replicas)}:
             of_role = [entry for entry in latest.values() if entry.role == role]
             waiting = {e.replica for e in of_role if e.replica in acts and _is_marked(e, here.get(e.replica))}
@@ -122,9 +126,12 @@ class _Budgets:
             self._open[role] = len(waiting) + min(len(of_role) - len(waiting), lacking)
             self._waiting |= waiting
 
-    def is_open(self, symptom: Symptom, act: Act) -> bool:
-        """Whether it was decided before that the replica leaves once its replacement is there."""
-        return act.deed == "Draining" and symptom.replica in self._marked
+    def is_open(self, symptom: Symptom, replica: Replica, act: Act) -> bool:
+        """Whether it was decided before: that the replica leaves once its replacement is there, or to make it anew,
+        which was not done, as it is still there."""
+        if act.deed == "Draining" or act.member:
+            return act.deed == "Draining" and replica.name in self._marked
+        return (replica.name, symptom.cause.name, act.deed) in self._undone
 
     def take(self, symptom: Symptom, replica: Replica) -> bool:
         """Whether this one may be replaced too; if so, it counts."""
@@ -147,11 +154,10 @@ class _Budgets:
 
 
 def _is_marked(entry: Entry, replica: Replica | None) -> bool:
-    """Whether this replica, not a former one of its name, stays until its replacement is there."""
+    """Whether this replica stays until its replacement is there."""
     if entry.deed != "Draining" or replica is None or replica.is_leaving:
         return False
-    # Both times are written in whole seconds.
-    return entry.at_s >= math.floor(replica.created_s)
+    return entry.is_of(replica.name, replica.created_s)
 
 
 def _record(now_s: float, symptom: Symptom, replica: Replica, act: Act) -> RecoveryRecord:

@@ -77,6 +77,8 @@ def _plain(parts: TemplateParts, command: EngineCommand, is_worker: bool) -> Jso
         "name": ENGINE,
         "image": parts.runtime.spec.image or parts.engine.image,
         "command": list(command.argv),
+        # Its last words tell recovery, and people, why it ended.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": environment(command, mount.env, _runtime_env(parts), workload.env, workload.field),
         **({"envFrom": list(mount.env_from)} if mount.env_from else {}),
         **resources(_resources(parts), parts.limits, claim),
