@@ -31,6 +31,8 @@ class Book:
     """Ready replicas of the wanted revision at the last look."""
     refused: str = ""
     """Why the API server did not take a pod, the last time one was made."""
+    route_problem: str = ""
+    """What is wrong with the HTTPRoute of its canary."""
     said: str = ""
     """Reason of the last step that was told."""
 

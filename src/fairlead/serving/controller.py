@@ -32,6 +32,7 @@ from fairlead.serving.course import Course, Look, plot_course
 from fairlead.serving.deeds import Deeds, Site
 from fairlead.serving.drain import drain_limits
 from fairlead.serving.drain.engine_watch import EngineWatch, Target
+from fairlead.serving.http_routes import HttpRoutes
 from fairlead.serving.model_facts import TIMEOUT_S, Found, ModelsRead, needs_weights
 from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION
 from fairlead.serving.observed import Snapshot
@@ -93,6 +94,7 @@ class ModelServices:
         self.replicas = Replicas(client, informers, clock)
         self.surroundings = Surroundings(informers, clock)
         self.upkeep = Upkeep(client, informers, KINDS)
+        self.routes = HttpRoutes(client)
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
         self.watch = EngineWatch(self.controller.enqueue, clock=clock)
@@ -134,6 +136,7 @@ class ModelServices:
             seen.book.refused = problem
             await self._write_status(replace(seen, raw=written), course, look)
         self._follow(key, seen, course)
+        problem = problem or await self._keep_route(seen, course)
         if problem or isinstance(seen.wanted, Unservable):
             again_s = min(again_s or RETRY_PROBLEM_S, RETRY_PROBLEM_S)
         return Result(max(0.05, again_s)) if again_s is not None else None
@@ -204,6 +207,14 @@ class ModelServices:
         if refused and refused != seen.book.refused:
             self._events.warning(MODEL_SERVICES, seen.raw, "ReplicaRefused", refused)
         return refused
+
+    async def _keep_route(self, seen: _Seen, course: Course) -> str:
+        """The share of the version on trial, where an HTTPRoute has it. Returns what is wrong with the route."""
+        problem = await self.routes.keep(seen.service, course.weight if course.has_trial else None)
+        if problem and problem != seen.book.route_problem:
+            self._events.warning(MODEL_SERVICES, seen.raw, "RouteNotFollowed", problem)
+        seen.book.route_problem = problem
+        return problem
 
     def _follow(self, key: ObjectKey, seen: _Seen, course: Course) -> None:
         """Whose metrics are looked at."""
