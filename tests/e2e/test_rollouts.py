@@ -255,6 +255,19 @@ def test_what_cannot_be_served_is_said_and_what_serves_stays(own: Platform, serv
         until(services, "wrong", lambda s: condition(s, "Ready").get("status") == "True")
 
 
+def test_a_deployment_keeps_the_pods_where_it_is_asked_to(own: Platform, services: Kubectl) -> None:
+    deploy(services, "kept", 2, workload="Deployment")
+    made = services.json("get", "deployment", "kept")
+    assert made["spec"]["replicas"] == 2 and made["metadata"]["ownerReferences"][0]["kind"] == "ModelService"
+    with load(own, "kept", streams=2):
+        time.sleep(1.0)
+    patch(services, "kept", {"args": ["--itl-ms", "21"]})
+    said = until(services, "kept", lambda s: rolled_out(s) and s["roles"][0]["replicas"] == 2)
+    assert said["revision"] == said["updateRevision"]
+    services.run("scale", "modelservice/kept", "--replicas=3")
+    until(services, "kept", lambda s: s.get("readyReplicas") == 3)
+
+
 def test_prefill_and_decode_roll_together(own: Platform, services: Kubectl) -> None:
     roles = [{"name": "prefill", "replicas": 1}, {"name": "decode", "replicas": 2}]
     deploy(services, "split", 1, roles=roles)

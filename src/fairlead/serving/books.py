@@ -13,6 +13,7 @@ from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.api.traffic_report import TrafficReport
 from fairlead.clock import parse_time
 from fairlead.serving.analysis import Arm, Arms, Evidence, Verdict, gather, judge
+from fairlead.serving.render.foreign import foreign_workloads
 from fairlead.serving.resolve import ClusterFacts, Resolved, Unservable, resolve_service
 from fairlead.serving.rollout.trial_facts import asked_of
 
@@ -42,9 +43,9 @@ class Book:
         """What the spec comes to; worked out again only when `made_of` has changed."""
         if self.wanted is None or self.wanted_for != made_of:
             try:
-                if service.spec.workload != "Replicas":
-                    raise Unservable("workload", service.spec.workload, "not followed yet: take Replicas")
                 self.wanted = resolve_service(service, runtimes, facts)
+                # Not every replica can be a Deployment's or a LeaderWorkerSet's.
+                foreign_workloads(service, self.wanted, dict.fromkeys(self.wanted.roles, 0))
                 self.resolved[self.wanted.revision] = self.wanted
             except Unservable as error:
                 self.wanted = error

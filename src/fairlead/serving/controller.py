@@ -32,9 +32,10 @@ from fairlead.serving.course import Course, Look, plot_course
 from fairlead.serving.deeds import Deeds, Site
 from fairlead.serving.drain import drain_limits
 from fairlead.serving.drain.engine_watch import EngineWatch, Target
+from fairlead.serving.foreign import follow_foreign, leaders
 from fairlead.serving.http_routes import HttpRoutes
 from fairlead.serving.model_facts import TIMEOUT_S, Found, ModelsRead, needs_weights
-from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION
+from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION, SERVICE_LABEL
 from fairlead.serving.observed import Snapshot
 from fairlead.serving.recovery import avoid_nodes, memory_of
 from fairlead.serving.render import owner_reference
@@ -69,6 +70,11 @@ class _Seen:
     counts: Mapping[RoleName, int]
     pods: Sequence[Pod]
     model: Found
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether Fairlead keeps the pods itself."""
+        return self.service.spec.workload == "Replicas"
 
 
 class ModelServices:
@@ -105,6 +111,7 @@ class ModelServices:
         controller = self.controller
         controller.watch(self.services)
         controller.owns(self.replicas.pods, "ModelService", owner_group=GROUP)
+        controller.watch(self.replicas.pods, _service_of_foreign_pod)
         for informer in self.upkeep.informers:
             controller.owns(informer, "ModelService", owner_group=GROUP)
         self.surroundings.listen(controller)
@@ -125,7 +132,7 @@ class ModelServices:
             return Result(TIMEOUT_S)
         now_s = self._clock.wall_s()
         look = self._look(key, seen, now_s)
-        course = plot_course(look)
+        course = plot_course(look) if seen.is_ours else follow_foreign(look)
         written = await self._write_status(seen, course, look)
         again_s = course.again_s
         if isinstance(seen.wanted, Resolved):
@@ -135,7 +142,8 @@ class ModelServices:
         if problem != seen.book.refused:
             seen.book.refused = problem
             await self._write_status(replace(seen, raw=written), course, look)
-        self._follow(key, seen, course)
+        if seen.is_ours:
+            self._follow(key, seen, course)
         problem = problem or await self._keep_route(seen, course)
         if problem or isinstance(seen.wanted, Unservable):
             again_s = min(again_s or RETRY_PROBLEM_S, RETRY_PROBLEM_S)
@@ -153,7 +161,10 @@ class ModelServices:
         await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
         known = self.versions.known(service.uid, book.resolved)
         counts = desired_counts(service, self.upkeep.of("RoleScale", service.uid))
-        pods = self.replicas.of(service.uid)
+        if service.spec.workload == "Replicas":
+            pods = self.replicas.of(service.uid)
+        else:
+            pods = leaders(self.replicas.labelled(key.namespace, key.name))
         if not pods and needs_weights(wanted):
             wanted = model.refusal(service) or wanted
         return _Seen(raw, service, book, wanted, known, counts, pods, model)
@@ -301,6 +312,14 @@ def _runtime_of(seen: _Seen) -> str:
 
 def _key(raw: Json) -> ObjectKey:
     return ObjectKey(raw["metadata"]["namespace"], raw["metadata"]["name"])
+
+
+def _service_of_foreign_pod(pod: Pod) -> Sequence[ObjectKey]:
+    """Of a pod that some other workload keeps for a service."""
+    service, owner = pod.metadata.labels.get(SERVICE_LABEL), pod.metadata.controller
+    if not service or owner is None or owner.kind == "ModelService":
+        return []
+    return [ObjectKey(pod.metadata.namespace, service)]
 
 
 def _pool_of(report: Json) -> Sequence[str]:

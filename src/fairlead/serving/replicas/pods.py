@@ -40,6 +40,10 @@ class Replicas:
         unseen = [p for p in self._overlay.unseen() if p.metadata.uid not in names]
         return seen + [p for p in unseen if _is_controlled_by(p, service_uid)]
 
+    def labelled(self, namespace: str, service: str) -> list[Pod]:
+        """Every pod with the service's label, whoever controls it."""
+        return [p for p in self.pods.store.by_index("service", service) if p.metadata.namespace == namespace]
+
     def taken(self, namespace: str) -> frozenset[str]:
         """Names of the namespace that strangers' pods have, as far as we have run into them lately; for the planner,
         which takes other numbers."""
