@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fairlead.embedded.agent.addresses import AddressError, PodAddresses, release_range, reserve_range
@@ -51,6 +51,8 @@ def test_errors_name_the_field(text: str, message: str):
 
 
 @given(st.text(max_size=60))
+@example("²")
+@example("name=a,pods=²")
 def test_any_text_is_parsed_or_refused(text: str):
     try:
         assert parse_nodes(text)

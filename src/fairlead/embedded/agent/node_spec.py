@@ -54,7 +54,7 @@ class NodeSpec:
 def parse_nodes(text: str) -> tuple[NodeSpec, ...]:
     """Raises NodeSpecError."""
     text = text.strip()
-    if text.isdigit():
+    if text.isdecimal():
         count = int(text)
         if not 1 <= count <= _MAX_NODES:
             raise NodeSpecError(f"nodes: expected 1 to {_MAX_NODES} nodes, got {count}")
@@ -77,7 +77,7 @@ def parse_nodes(text: str) -> tuple[NodeSpec, ...]:
 
 def _parse_repeated(text: str, position: int) -> list[NodeSpec]:
     count_text, star, rest = text.partition("*")
-    if not star or not count_text.strip().isdigit():
+    if not star or not count_text.strip().isdecimal():
         return [_parse_node(text, position)]
     count = int(count_text)
     if not 1 <= count <= _MAX_NODES:
@@ -131,7 +131,7 @@ def _quantity(values: Mapping[str, str], key: str, where: str) -> str | None:
 
 def _pod_count(value: str, where: str) -> int:
     # A node's pods share a /24 of loopback addresses.
-    if not value.isdigit() or not 1 <= int(value) <= 250:
+    if not value.isdecimal() or not 1 <= int(value) <= 250:
         raise NodeSpecError(f'{where}: expected a number from 1 to 250, got "{value}"')
     return int(value)
 

@@ -56,7 +56,7 @@ def member_of(pod: Pod) -> Member:
 
 
 def _index(label: str) -> int:
-    return int(label) if label.isdigit() else 0
+    return int(label) if label.isdecimal() else 0
 
 
 def _time(text: str | None) -> float | None:

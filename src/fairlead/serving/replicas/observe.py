@@ -63,7 +63,7 @@ def _replica(name: str, pods: Sequence[Pod], now_s: float) -> Replica:
 
 def _size(pod: Pod) -> int:
     text = pod.metadata.annotations.get(LWS_SIZE, "")
-    return int(text) if text.isdigit() else 1
+    return int(text) if text.isdecimal() else 1
 
 
 def _draining_s(pod: Pod, now_s: float) -> float | None:

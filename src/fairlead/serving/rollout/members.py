@@ -40,4 +40,4 @@ def may_complete(replica: Replica, policy: GangPolicy) -> bool:
 def is_ours(service: str, replica: Replica) -> bool:
     """Whether a replica has a name that we give, so that more pods can be made under it."""
     number = replica.name.rpartition("-")[2]
-    return number.isdigit() and replica.name == replica_name(service, replica.role, replica.revision, int(number))
+    return number.isdecimal() and replica.name == replica_name(service, replica.role, replica.revision, int(number))

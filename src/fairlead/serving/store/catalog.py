@@ -224,7 +224,7 @@ def ordered(tags: Iterable[str]) -> list[str]:
 
 
 def _version(tag: str) -> tuple[bool, list[tuple[int, int, str]]]:
-    return tag == "latest", [(1, int(p), "") if p.isdigit() else (0, 0, p) for p in re.split(r"(\d+)", tag) if p]
+    return tag == "latest", [(1, int(p), "") if p.isdecimal() else (0, 0, p) for p in re.split(r"(\d+)", tag) if p]
 
 
 def _remove(repository: Repository, tag: str, digest: str, wanted: set[str]) -> None:

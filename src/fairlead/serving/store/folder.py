@@ -82,7 +82,7 @@ class Partial:
             lines = []
         for line in lines:
             match line.split():
-                case ["range", number, start, end] if number.isdigit() and start.isdigit() and end.isdigit():
+                case ["range", number, start, end] if number.isdecimal() and start.isdecimal() and end.isdecimal():
                     ranges.setdefault(int(number), set()).add((int(start), int(end)))
                 # A line cut short by a kill is as if it had not been written.
         return ranges

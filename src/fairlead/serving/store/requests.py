@@ -181,7 +181,7 @@ class Requests:
 
     def _pause_s(self, answer: Answer, attempt: int) -> float:
         wanted = answer.headers.get("Retry-After", "").strip()
-        if wanted.isdigit():
+        if wanted.isdecimal():
             return min(float(wanted), self.settings.longest_wait_s)
         try:
             at_s = email.utils.parsedate_to_datetime(wanted).timestamp()

@@ -72,5 +72,5 @@ class Ranges:
             self._verified.pop(name, None)
         elif first == "=":
             self._verified[name] = second
-        elif first.isdigit() and second.isdigit():
+        elif first.isdecimal() and second.isdecimal():
             self._parts.setdefault(name, []).append((int(first), int(second)))

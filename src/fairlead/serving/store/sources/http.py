@@ -260,15 +260,15 @@ def _check_range(response: aiohttp.ClientResponse, url: str, offset: int, end: i
     """How many bytes to skip. Raises Changed for an answer that is not about the range, or of another size."""
     if response.status != 206:
         length = response.headers.get("Content-Length", "")
-        if size is not None and length.isdigit() and int(length) != size:
+        if size is not None and length.isdecimal() and int(length) != size:
             raise Changed(f"{plain_url(url)} has {length} bytes in place of {size}")
         return offset
     unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
     bounds, _, whole = rest.partition("/")
     first = bounds.partition("-")[0]
-    if unit != "bytes" or not first.isdigit() or int(first) != offset:
+    if unit != "bytes" or not first.isdecimal() or int(first) != offset:
         raise Changed(f"{plain_url(url)}: asked for bytes from {offset} on, got {rest or 'an unnamed range'}")
-    if size is not None and whole.isdigit() and int(whole) != size:
+    if size is not None and whole.isdecimal() and int(whole) != size:
         raise Changed(f"{plain_url(url)} has {whole} bytes in place of {size}")
     return 0
 
@@ -286,7 +286,7 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit_bytes: int) -> b
 
 
 def _retry_after_s(text: str, clock: Clock) -> float | None:
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - clock.wall_s()) if text else None

@@ -103,7 +103,7 @@ class S3:
         if plain and plain[2]:
             first = await self._ask("HEAD", f"{self._base}/{encode_path(key)}?partNumber=1")
             length = first.headers.get("Content-Length", "")
-            if first.status == 206 and length.isdigit() and int(length) > 0:
+            if first.status == 206 and length.isdecimal() and int(length) > 0:
                 checksum = Checksum("s3-multipart", f"{plain[1]}-{plain[2]}", int(length))
         elif plain and await self._is_md5(key):
             checksum = Checksum("md5", plain[1])

@@ -113,7 +113,7 @@ class Web:
             answer = await self._first_byte()
             length = answer.headers.get("Content-Range", "").rpartition("/")[2]
         tag = answer.headers.get("ETag", "") or answer.headers.get("Last-Modified", "")
-        return int(length) if length.isdigit() else None, tag
+        return int(length) if length.isdecimal() else None, tag
 
     async def _first_byte(self) -> Answer:
         make = self._maker(self._url)
