@@ -29,11 +29,13 @@ import yaml
 
 from fairlead.api import INFERENCE_POOLS, MODEL_SERVICES, all_crds
 from fairlead.kube import Client
-from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, PODS
+from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, NODES, PODS
 from harness.apiserver import Connection, Target, prepare, server
 from harness.report import Figure, arguments, report
 
 CLIENTS = 16
+ENGINE = "127.9.0.1"
+"""Where one simulated engine stands for all: the controller asks it what it has in flight."""
 LIMIT_S = 240.0
 LABEL = re.compile(rb'"fairlead.dev/model-service":"([^"]+)"')
 Json = dict[str, Any]
@@ -46,6 +48,16 @@ def service(name: str, replicas: int) -> Json:
         "metadata": {"name": name, "namespace": "default"},
         "spec": {"model": {"name": name}, "runtime": "simulated", "replicas": replicas},
     }
+
+
+@contextmanager
+def engine() -> Iterator[None]:
+    command = [sys.executable, "-m", "fairlead.cli.main", "engine", "simulated", "--host", ENGINE, "--port", "8000"]
+    with subprocess.Popen([*command, "--model", "m"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield
+        finally:
+            running.terminate()
 
 
 @contextmanager
@@ -123,12 +135,11 @@ async def until(what: str, is_so: Any) -> None:
 async def mark_ready(target: Target, client: Client) -> None:
     """What nodes and kubelets would say of every pod."""
     requests = []
-    for number, pod in enumerate((await client.list(PODS, "default")).items):
+    for pod in (await client.list(PODS, "default")).items:
         conditions = [
             {"type": t, "status": "True"} for t in ("PodScheduled", "Initialized", "ContainersReady", "Ready")
         ]
-        # Nobody listens there: the figure is what the controller does by itself.
-        status = {"phase": "Running", "podIP": f"127.9.{number // 250}.{number % 250 + 1}", "conditions": conditions}
+        status = {"phase": "Running", "podIP": ENGINE, "conditions": conditions}
         binding: Json = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"}}
         binding["metadata"] = {"name": pod.metadata.name, "namespace": "default"}
         requests.append((PODS.path("default", pod.metadata.name), binding, status))
@@ -152,7 +163,7 @@ async def mark_ready(target: Target, client: Client) -> None:
 
 
 async def measure(services: int, replicas: int, applies: int, profile: str) -> list[Figure]:
-    with server() as target, tempfile.TemporaryDirectory() as folder:
+    with server() as target, engine(), tempfile.TemporaryDirectory() as folder:
         await prepare(target)
         kubeconfig = Path(folder) / "kubeconfig"
         kubeconfig.write_text(_kubeconfig(target))
@@ -160,6 +171,10 @@ async def measure(services: int, replicas: int, applies: int, profile: str) -> l
             for crd in all_crds():
                 await client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd, force=True)
             await asyncio.sleep(1.0)
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}}
+            await send_all(target, [("POST", "/api/v1/nodes", json.dumps(node).encode())])
+            await client.patch(NODES, "n", {"status": ready}, subresource="status")
             path = MODEL_SERVICES.path("default")
             bodies = [json.dumps(service(f"s-{n:04}", replicas)).encode() for n in range(services)]
             await send_all(target, [("POST", path, body) for body in bodies])
