@@ -110,6 +110,11 @@ def test_with_a_clock_set_back_an_idle_engine_may_still_go():
     assert drain_step(replace(ahead, in_flight=1), LIMITS, 102.0).why == "InFlight"
 
 
+def test_with_a_clock_set_back_prefill_lingers_no_longer_than_from_now():
+    step = drain_step(idle(110.0, 112.0), replace(LIMITS, holds_kv=True), 109.0)
+    assert (step.why, step.again_s) == ("KvHeld", KV_LINGER_S)
+
+
 @given(
     draining_s=st.floats(0, 200),
     now_s=st.floats(0, 600),

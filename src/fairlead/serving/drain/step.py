@@ -95,7 +95,8 @@ def _busy(
         if replica.warmth <= EMPTY_KV:
             return None
         return "KvHeld", f"decode engines have yet to read {replica.warmth:.1%} of its KV cache", AGAIN_S
-    left_s = max(idle_s, settled_s) + KV_LINGER_S - now_s
+    # A look from the future (a clock was set back) is at most one of now.
+    left_s = max(min(idle_s, now_s), settled_s) + KV_LINGER_S - now_s
     if left_s <= 0:
         return None
     return "KvHeld", f"decode engines have {KV_LINGER_S:g} s to read its KV cache, of which it tells nothing", left_s
