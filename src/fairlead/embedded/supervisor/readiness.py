@@ -1,5 +1,5 @@
-"""When the platform is ready: the API answers, every node is Ready, its devices are published where it has any, and
-the gateway answers through Envoy.
+"""When the platform is ready: the API answers, every node is Ready, namespace default takes pods, the devices are
+published where there are any, and the gateway answers through Envoy.
 
 Plain blocking requests in threads: importing an HTTP library would cost more than all of them.
 """
@@ -20,6 +20,7 @@ from fairlead.embedded.supervisor.component import Devices, Ports
 
 _TIMEOUT_S = 2.0
 _TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+_ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 _SLICES = "/apis/resource.k8s.io/v1/resourceslices"
 _SLICES_TIMEOUT_S = 20.0
 """The slices of a thousand nodes are tens of megabytes."""
@@ -47,17 +48,30 @@ def check(data: Path, ports: Ports, devices: Devices | None = None) -> Readiness
 def _api_waits_for(data: Path, devices: Devices | None) -> str:
     try:
         kubeconfig = yaml.load((data / "kubeconfig").read_text(), Loader=yaml.CSafeLoader)
-        answer = get_json(kubeconfig, data, "/api/v1/nodes")
-        return _nodes_wait_for(answer) or (_devices_wait_for(kubeconfig, data, devices) if devices else "")
+        return (
+            _nodes_wait_for(get_json(kubeconfig, data, "/api/v1/nodes"))
+            or _accounts_wait_for(get_json(kubeconfig, data, _ACCOUNTS))
+            or (_devices_wait_for(kubeconfig, data, devices) if devices else "")
+        )
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
         return f"the API server ({error})"
 
 
 def _nodes_wait_for(answer: dict[str, Any]) -> str:
+    """What is missing in a list of nodes; "" when nothing is."""
     if not answer.get("items"):
         return "nodes to register"
     waiting = [n["metadata"]["name"] for n in answer["items"] if not _is_ready(n)]
     return f"node {waiting[0]} to become ready" if waiting else ""
+
+
+def _accounts_wait_for(answer: dict[str, Any]) -> str:
+    """What is missing among the service accounts of namespace default; "" when nothing is.
+
+    Until its namespace has the account `default`, a pod is refused; running one is what a person does first.
+    """
+    there = {account["metadata"]["name"] for account in answer.get("items") or ()}
+    return "" if "default" in there else "service account default in namespace default"
 
 
 def _devices_wait_for(kubeconfig: Any, data: Path, devices: Devices) -> str:
