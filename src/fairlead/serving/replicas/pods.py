@@ -36,9 +36,7 @@ class Replicas:
         """Every pod that the service controls."""
         now_s = self._clock.monotonic_s()
         seen = self._overlay.over(self.pods.store.by_index("controller", service_uid), now_s)
-        names = {p.metadata.uid for p in seen}
-        unseen = [p for p in self._overlay.unseen() if p.metadata.uid not in names]
-        return seen + [p for p in unseen if _is_controlled_by(p, service_uid)]
+        return seen + self._overlay.unseen(service_uid)
 
     def labelled(self, namespace: str, service: str) -> list[Pod]:
         """Every pod with the service's label, whoever controls it."""
