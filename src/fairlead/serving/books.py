@@ -3,7 +3,7 @@ said last. After a restart it is made again from the API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -15,6 +15,8 @@ from fairlead.clock import parse_time
 from fairlead.serving.analysis import Arm, Arms, Evidence, Verdict, gather, judge
 from fairlead.serving.render.foreign import foreign_workloads
 from fairlead.serving.resolve import ClusterFacts, Resolved, Unservable, resolve_service
+from fairlead.serving.rollout.intents import pinned
+from fairlead.serving.rollout.revisions import Revision
 from fairlead.serving.rollout.trial_facts import asked_of
 
 
@@ -38,12 +40,14 @@ class Book:
     """Reason of the last step that was told."""
 
     def resolve(
-        self, service: ModelService, runtimes: Sequence[ServingRuntime], facts: ClusterFacts, made_of: object
-    ) -> Resolved | Unservable:
-        """What the spec comes to; worked out again only when `made_of` has changed."""
+        self, service: ModelService, runtimes: Sequence[ServingRuntime], facts: ClusterFacts, made_of: object,
+        stored: Callable[[], Collection[Revision]] = tuple,
+    ) -> Resolved | Unservable:  # fmt: skip
+        """What the spec comes to; worked out again only when `made_of` has changed. `stored` are the revisions that
+        there are."""
         if self.wanted is None or self.wanted_for != made_of:
             try:
-                self.wanted = resolve_service(service, runtimes, facts)
+                self.wanted = pinned(resolve_service(service, runtimes, facts), service.spec, stored())
                 # Not every replica can be a Deployment's or a LeaderWorkerSet's.
                 foreign_workloads(service, self.wanted, dict.fromkeys(self.wanted.roles, 0))
                 self.resolved[self.wanted.revision] = self.wanted

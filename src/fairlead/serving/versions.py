@@ -18,6 +18,7 @@ from fairlead.kube.kinds import CONTROLLER_REVISIONS
 from fairlead.kube.store import by_controller_uid
 from fairlead.serving.names import SERVICE_LABEL
 from fairlead.serving.resolved import Resolved
+from fairlead.serving.rollout.intents import is_told_otherwise
 from fairlead.serving.rollout.revisions import Revision, plan_revisions, read_revisions, restore, revision_object
 
 _LOG = logging.getLogger("fairlead.serving")
@@ -60,7 +61,9 @@ class Versions:
         """Store what is wanted, and forget what is of no use any more. Raises ApiError."""
         stored = self.stored(service.uid)
         limit = service.spec.rollout.revision_history_limit
-        step = plan_revisions(raw, owner, wanted, stored, in_use, limit)
+        mine = next((r for r in stored if r.hash == wanted.revision), None)
+        otherwise = mine is not None and is_told_otherwise(mine, raw, service.spec, wanted)
+        step = plan_revisions(raw, owner, wanted, stored, in_use, limit, is_told_otherwise=otherwise)
         made = self._made.setdefault(service.uid, set())
         made -= {r.hash for r in stored}
         if step.create is not None and wanted.revision not in made:

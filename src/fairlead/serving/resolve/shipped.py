@@ -87,6 +87,16 @@ def is_untouched(stored: Mapping[str, Any]) -> bool:
     return digest is not None and digest == spec_digest(stored.get("spec") or {})
 
 
+def is_shipped(runtime: ServingRuntime) -> bool:
+    """Whether a runtime came with Fairlead, this version or another, and is as it came."""
+    shipped = shipped_runtime(str(runtime.metadata.get("name", "")))
+    if shipped is None:
+        return False
+    return runtime.spec == shipped.spec or is_untouched(
+        {"metadata": runtime.metadata, "spec": msgspec.to_builtins(runtime.spec)}
+    )
+
+
 def spec_digest(spec: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits; defaults that an API server fills in make no difference."""
     plain = msgspec.to_builtins(msgspec.convert(spec, ServingRuntimeSpec))

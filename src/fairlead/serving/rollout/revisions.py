@@ -4,7 +4,7 @@ the stable version while a newer one is on trial, and to go back. Pure.
 A revision holds what was written (the fields of the spec that decide the template, and the ServingRuntime's spec) for
 people and for undo, and what it came to (the resolved roles) for making pods. Pods are made of the latter: resolving
 again could come to something else, after an upgrade of Fairlead or with another state of the model's source, and the
-revision would have a name that does not fit it.
+revision would have a name that does not fit it. Which revision a spec asks for, `rollout.intents` tells.
 
 Kind and numbering as Kubernetes' own controllers (apps/v1 ControllerRevision, `pkg/controller/history`): the newest has
 the highest number, and a revision that comes back gets a new number in place of a twin.
@@ -23,6 +23,7 @@ from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.engines import Engine
 from fairlead.kube.objects import ControllerRevision
 from fairlead.serving.names import REVISION_LABEL, SERVICE_LABEL
+from fairlead.serving.resolve.shipped import is_shipped
 from fairlead.serving.resolved import Resolved, ResolvedRole
 
 Json = dict[str, Any]
@@ -73,6 +74,12 @@ def template_fields(spec: Mapping[str, Any]) -> Json:
     return kept
 
 
+def runtime_fields(runtime: ServingRuntime) -> Json:
+    """What a revision keeps of its runtime; `shipped`: it was as Fairlead had installed it."""
+    said: Json = {"metadata": {"name": runtime.metadata["name"]}, "spec": msgspec.to_builtins(runtime.spec)}
+    return {**said, "shipped": True} if is_shipped(runtime) else said
+
+
 def revision_name(service: str, revision: str) -> str:
     return f"{service}-{revision}"
 
@@ -82,7 +89,6 @@ def revision_object(service: Mapping[str, Any], owner: Mapping[str, Any], resolv
     owner reference."""
     meta = service["metadata"]
     annotations = meta.get("annotations") or {}
-    runtime = resolved.runtime
     return {
         "apiVersion": "apps/v1",
         "kind": "ControllerRevision",
@@ -96,7 +102,7 @@ def revision_object(service: Mapping[str, Any], owner: Mapping[str, Any], resolv
         "revision": number,
         "data": {
             "spec": template_fields(service["spec"]),
-            "runtime": {"metadata": {"name": runtime.metadata["name"]}, "spec": msgspec.to_builtins(runtime.spec)},
+            "runtime": runtime_fields(resolved.runtime),
             "resolved": _pack(resolved),
         },
     }
@@ -142,16 +148,19 @@ def plan_revisions(
     stored: Collection[Revision],
     in_use: Collection[str],
     limit: int,
+    *,
+    is_told_otherwise: bool = False,
 ) -> RevisionStep:
     """Keeps the revision of what is wanted now as the newest, and of those that nobody uses as many as `limit` (
-    `rollout.revisionHistoryLimit`). `in_use`: hashes of the stable revision and of all replicas that are there."""
+    `rollout.revisionHistoryLimit`). `in_use`: hashes of the stable revision and of all replicas that are there.
+    `is_told_otherwise`: the stored revision is to be written with the words of now (`rollout.intents`)."""
     newest = max((r.number for r in stored), default=0)
     mine = find(stored, resolved.revision)
     create, renumber = None, None
     if mine is None or mine.hash != resolved.revision:
         create = revision_object(service, owner, resolved, newest + 1)
-    elif mine.number < newest:
-        renumber = (mine.name, newest + 1)
+    elif mine.number < newest or is_told_otherwise:
+        renumber = (mine.name, newest if mine.number == newest else newest + 1)
     unused = [r for r in stored if r.hash not in in_use and r.hash != resolved.revision]
     unused.sort(key=lambda r: (-r.number, r.name))
     return RevisionStep(create, renumber, tuple(r.name for r in unused[limit:]))
