@@ -16,6 +16,7 @@ import pytest
 
 from fairlead.embedded.controllers import access as a
 from fairlead.kube.client import Client
+from patience import PATIENCE_S
 
 Object = dict[str, Any]
 FAIRLEAD = [sys.executable, "-m", "fairlead.cli.main"]
@@ -59,7 +60,7 @@ def _server(folder: Path) -> Iterator[Path]:
     log = (folder / "api.log").open("wb")
     command = [*FAIRLEAD, "apiserver", "--data", str(folder / "data"), "--api-port", "0"]
     process = subprocess.Popen(command, stdout=log, stderr=log)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while b"ready" not in (folder / "api.log").read_bytes():
         assert process.poll() is None and time.monotonic() < deadline, (folder / "api.log").read_text()
         time.sleep(0.05)
@@ -105,7 +106,7 @@ class World:
         return await self.create(resource, name, spec=wanted)
 
 
-async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = 15.0) -> Any:
+async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = PATIENCE_S) -> Any:
     """The first true result of `check`; an AssertionError with the last one when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.embedded.controllers.deployment import HASH_LABEL, REVISION, compute_deployment
-from fairlead.embedded.controllers.rolling import Set, compute_proportional, resolve_bounds, resolve_count
+from fairlead.embedded.controllers.rolling import (
+    Bounds,
+    Set,
+    compute_old_sizes,
+    compute_proportional,
+    resolve_bounds,
+    resolve_count,
+)
 
 Object = dict[str, Any]
 T0 = 1_700_000_000.0
@@ -114,6 +121,28 @@ def test_a_rollout_keeps_its_bounds_at_every_step_and_ends(replicas: int, surge:
         "a": 0,
         "b": replicas,
     }
+
+
+def test_pods_that_are_going_already_are_not_given_up_again() -> None:
+    # Three of twelve are gone, which the old set's status does not say yet.
+    new, old = Set("new", spec=3, existing=3, available=3), Set("old", spec=9, existing=12, available=12)
+    assert compute_old_sizes(new, [old], Bounds(12, 3, 3)) == {"old": 6}
+
+
+sizes_and_statuses = st.tuples(st.integers(0, 6), st.integers(0, 9))
+
+
+@given(sizes_and_statuses, st.lists(sizes_and_statuses, min_size=1, max_size=3), st.integers(0, 3), st.integers(0, 3))
+def test_no_status_however_old_makes_a_rollout_give_up_too_much(
+    new: tuple[int, int], old: list[tuple[int, int]], surge: int, unavailable: int
+) -> None:
+    first = Set("new", new[0], new[1], new[1])
+    others = [Set(f"old{n}", spec, told, told) for n, (spec, told) in enumerate(old)]
+    sizes = compute_old_sizes(first, others, Bounds(6, surge, unavailable))
+    before = sum(min(s.spec, s.available) for s in (first, *others))
+    after = sum(min(sizes.get(s.name, s.spec), s.spec, s.available) for s in (first, *others))
+    assert after >= min(before, 6 - unavailable)
+    assert all(0 <= size < next(s.spec for s in others if s.name == name) for name, size in sizes.items())
 
 
 def test_a_first_rollout_is_named_numbered_and_reported() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from embedded.controllers.conftest import World, eventually, start_controllers
+from embedded.controllers.conftest import Controllers, World, eventually, start_controllers
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.job_pods import FINALIZER
 from fairlead.kube.resources import Resource
@@ -15,6 +18,10 @@ from fairlead.kube.resources import Resource
 EVENTS = Resource.of("v1", "events", "Event")
 LEASES = Resource.of("coordination.k8s.io/v1", "leases", "Lease")
 Object = dict[str, Any]
+
+AT_WORK = "started"
+"""What the controllers' log says when they begin to reconcile."""
+FIRST_LIFE_S, LONGER, GIVE_UP_S = 0.05, 1.5, 200.0
 
 
 def owner_of(obj: Object) -> str | None:
@@ -178,16 +185,34 @@ async def test_pods_of_a_job_are_counted_once_though_the_controllers_are_killed_
 
 
 async def _through_kills(kubeconfig: Path, folder: Path, check: Callable[[], Awaitable[Any]]) -> Any:
-    """The first true result of `check` while the controllers are killed and started anew, each time a bit later."""
-    for round_ in range(30):
-        controllers = start_controllers(kubeconfig, folder / "log")
+    """The first true result of `check` while the controllers are killed and started anew; None when there is none.
+
+    A life is counted from the moment at which the controllers are at work, not from the start of their process, and
+    each may be longer than the one before: the first end amid their first writes, and however slow the machine is,
+    there comes one that is long enough.
+    """
+    log, dice, longest_s = folder / "log", random.Random(0), FIRST_LIFE_S
+    give_up_s = time.monotonic() + GIVE_UP_S
+    while time.monotonic() < give_up_s:
+        before = log.read_text().count(AT_WORK) if log.exists() else 0
+        controllers = start_controllers(kubeconfig, log)
         try:
-            return await eventually(check, 0.4 + 0.02 * round_)
-        except AssertionError:
-            continue
+            await eventually(partial(_has_begun, controllers, before))
+            end_s = time.monotonic() + dice.uniform(0, longest_s)
+            while True:
+                if result := await check():
+                    return result
+                if time.monotonic() > end_s:
+                    break
+                await asyncio.sleep(0.02)
         finally:
             controllers.kill()
+        longest_s *= LONGER
     return None
+
+
+async def _has_begun(controllers: Controllers, before: int) -> bool:
+    return controllers.log.read_text().count(AT_WORK) > before
 
 
 async def test_a_rollout_survives_kills_within_its_bounds(bare_world: World, bare_server: Path, tmp_path: Path) -> None:
@@ -239,7 +264,7 @@ async def test_two_processes_elect_one_and_a_killed_leader_is_followed(
         async def three() -> bool:
             return len(await bare_world.all(a.PODS, "app=web")) == 3
 
-        await eventually(three, 20)
+        await eventually(three)
     finally:
         first.kill()
         second.kill()

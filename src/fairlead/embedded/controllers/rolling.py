@@ -60,7 +60,9 @@ def compute_new_size(new: Set, old: Sequence[Set], bounds: Bounds) -> int:
 def compute_old_sizes(new: Set, old: Sequence[Set], bounds: Bounds) -> dict[str, int]:
     """Sizes of the old sets after giving up what the bounds allow: unhealthy pods first, then oldest sets.
 
-    Old set name -> size; only changed ones are named.
+    Old set name -> size; only changed ones are named. A set's pods count as available up to its size and no further:
+    what its status says beyond that is being deleted already, and given up twice it would break the bounds (a set whose
+    controller was killed between the two says so until it is back).
     """
     sizes = {s.name: s.spec for s in old}
     total = new.spec + sum(sizes.values())
@@ -74,7 +76,7 @@ def compute_old_sizes(new: Set, old: Sequence[Set], bounds: Bounds) -> dict[str,
         if unhealthy > 0:
             sizes[s.name] -= unhealthy
             budget -= unhealthy
-    available = new.available + sum(s.available for s in old)
+    available = sum(min(s.available, s.spec) for s in (new, *old))
     spare = available - (bounds.desired - bounds.unavailable)
     for s in ordered:
         if spare <= 0:
