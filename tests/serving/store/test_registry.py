@@ -26,6 +26,7 @@ from fairlead.serving.store.progress import Silent
 from fairlead.serving.store.pull import Options, resolve
 from fairlead.serving.store.references import parse_reference
 from fairlead.serving.store.repository import Cancel, InMemory
+from patience import PATIENCE_S
 from serving.store.conftest import LiveRegistry, start_registry, stop
 from serving.store.models import QUICK, contents, tensors, write_model, write_safetensors
 
@@ -175,7 +176,9 @@ def test_skopeo_reads_and_writes(registry: LiveRegistry, skopeo: tuple[str, dict
 
     def run(*arguments: str) -> str:
         command = [program, "--insecure-policy", *arguments]
-        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(
+            command, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE_S
+        ).stdout
 
     model = write_model(tmp_path / "m", (3_000_000,))
     place = f"{registry.host}/skopeo/m"

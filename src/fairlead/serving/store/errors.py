@@ -19,6 +19,10 @@ class Unreachable(StoreError):
     """Nobody answers, or not in time, however often it is tried."""
 
 
+class Crawling(Unreachable):
+    """Somebody answers, but so slowly that it leads to nothing."""
+
+
 class WrongContent(StoreError):
     """Bytes that are not what their digest promises."""
 

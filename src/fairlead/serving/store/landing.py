@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fairlead.kube.backoff import Backoff
 from fairlead.serving.store.connections import Settings
-from fairlead.serving.store.errors import NoSpace, StoreError, Unreachable, WrongContent
+from fairlead.serving.store.errors import Crawling, NoSpace, StoreError, Unreachable, WrongContent
 from fairlead.serving.store.oci import Descriptor
 from fairlead.serving.store.repository import BUFFER_BYTES, Cancel, Repository
 
@@ -196,14 +196,15 @@ def fetch(
 ) -> None:
     """Bytes [start, end) of a blob into `take(bytes, offset)`, going on by range where a connection breaks off.
 
-    Gives up after the settings' `attempts` without a byte in between. Raises Unreachable then.
+    Gives up after the settings' `attempts` in a row without a byte, or below the settings' least speed. Raises
+    Unreachable then.
     """
     backoff = Backoff(first_s=settings.first_wait_s, max_s=settings.longest_wait_s)
     at, failures = start, 0
     room = buffer()
     while True:
         before = at
-        reason = "the connection broke off"
+        reason, crawled = "the connection broke off", False
         try:
             reader = repository.open_blob(layer, at, end)
             try:
@@ -214,10 +215,10 @@ def fetch(
             finally:
                 reader.close()
         except Unreachable as error:
-            reason = str(error)
+            reason, crawled = str(error), isinstance(error, Crawling)
         if at == end:
             return
-        failures = failures + 1 if at == before else 1
+        failures = failures + 1 if at == before or crawled else 1
         if failures >= settings.attempts:
             raise Unreachable(
                 f"{repository.name}: {layer.digest} stops at byte {at} of {layer.size}, "

@@ -41,7 +41,8 @@ _LOADS_ITSELF: Final = {
     "sglang": _FROM_HUB,
     "tgi": _FROM_HUB,
     "llama-cpp": _FROM_HUB,
-    "furiosa": _FROM_HUB,
+    "furiosa-llm": _FROM_HUB,
+    "vllm-tpu": _FROM_HUB,
     "tensorrt-llm": _FROM_HUB,
     "simulated": frozenset({ANY}),
 }

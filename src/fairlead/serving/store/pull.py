@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fairlead.serving.store import oci
 from fairlead.serving.store.connections import Settings
-from fairlead.serving.store.errors import NoSpace, NotFound, Unreachable, WrongContent
+from fairlead.serving.store.errors import Crawling, NoSpace, NotFound, Unreachable, WrongContent
 from fairlead.serving.store.folder import (
     Journal,
     Mark,
@@ -304,7 +304,7 @@ class _Steady:
         self._repository, self._layer, self._settings = repository, layer, settings
         self._cancel, self._progress, self._fetched = cancel, progress, fetched
         self._at = 0
-        self._failures = 0
+        self._failures, self._crawled = 0, False
         self._reader = repository.open_blob(layer, 0, layer.size) if layer.size else None
 
     def readinto(self, into: memoryview) -> int:
@@ -315,12 +315,14 @@ class _Steady:
                 if self._reader is None:
                     self._reader = self._repository.open_blob(self._layer, self._at, self._layer.size)
                 if count := self._reader.readinto(into[: self._layer.size - self._at]):
-                    self._at, self._failures = self._at + count, 0
+                    self._at += count
+                    # Bytes that crawl are no reason to hope.
+                    self._failures = self._failures if self._crawled else 0
                     self._fetched.add(count)
                     self._progress.advance(count)
                     return count
             except (Unreachable, NotFound) as error:
-                reason = str(error)
+                reason, self._crawled = str(error), isinstance(error, Crawling)
             self._failures += 1
             self.close()
             if self._failures >= self._settings.attempts:

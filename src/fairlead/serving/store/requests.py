@@ -19,7 +19,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from fairlead.kube.backoff import Backoff
 from fairlead.serving.store.connections import Answer, Pool, Settings, base_url, origin, start
-from fairlead.serving.store.errors import Denied, NotFound, StoreError, Unreachable
+from fairlead.serving.store.errors import Crawling, Denied, NotFound, StoreError, Unreachable
 from fairlead.serving.store.logins import Login
 from fairlead.serving.store.repository import BUFFER_BYTES, Cancel, InMemory, Source
 
@@ -59,7 +59,7 @@ class Failed(StoreError):
 
 
 class Open:
-    """A response whose body is read piece by piece. Raises Unreachable if it breaks off or crawls."""
+    """A response whose body is read piece by piece. Raises Unreachable if it breaks off, Crawling if it crawls."""
 
     def __init__(self, pool: Pool, url: str, connection: http.client.HTTPConnection, answer: Answer) -> None:
         self.url, self.answer = url, answer
@@ -105,7 +105,7 @@ class Open:
         passed_s = now_s - self._since_s
         if passed_s >= settings.silence_s:
             if self._bytes < settings.least_bytes_per_s * passed_s:
-                raise Unreachable(f"{self.url}: only {self._bytes} bytes in {passed_s:.0f} s")
+                raise Crawling(f"{self.url}: only {self._bytes} bytes in {passed_s:.3g} s")
             self._since_s, self._bytes = now_s, 0
 
 
@@ -287,22 +287,24 @@ class Requests:
         realm = parameters["realm"]
         if login and self._home[0] == "https" and urlsplit(realm).scheme != "https":
             raise Denied(f"{self._host} wants the login sent to {realm}, which is not encrypted; refused")
-        query = {"scope": parameters.get("scope") or f"repository:{self._repository}:{actions}"}
-        if "service" in parameters:
-            query["service"] = parameters["service"]
-        said = self._ask_realm(realm, query, login)
+        # A mount needs two repositories at once; the challenge names both.
+        scopes = (parameters.get("scope") or f"repository:{self._repository}:{actions}").split()
+        said = self._ask_realm(realm, parameters.get("service", ""), scopes, login)
         token = said.get("token") or said.get("access_token")
         if not isinstance(token, str) or not token:
             raise Denied(f"{realm} gave no token")
         return token
 
-    def _ask_realm(self, realm: str, query: dict[str, str], login: Login) -> dict[str, Any]:
+    def _ask_realm(self, realm: str, service: str, scopes: list[str], login: Login) -> dict[str, Any]:
         headers: dict[str, str] = {}
         body: Body | None = None
+        named = {"service": service} if service else {}
+        query = [*named.items(), *(("scope", scope) for scope in scopes)]
         method, url = "GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(query)}"
         if login.identity_token:
             form = {
-                **query,
+                **named,
+                "scope": " ".join(scopes),
                 "grant_type": "refresh_token",
                 "refresh_token": login.identity_token,
                 "client_id": "fairlead",

@@ -58,6 +58,8 @@ class Upload:
                 raise self._error
             self._requests.cancel.sleep(backoff.delay_s(failures))
             if not self._ask_where():
+                if self._is_there():
+                    break
                 self._begin("")
         if self._sessions is not None:
             self._sessions.forget(self._root, self._descriptor.digest)
@@ -130,6 +132,16 @@ class Upload:
             return False
         self._url = _location(reply, self._url)
         self._move_to(at)
+        return True
+
+    def _is_there(self) -> bool:
+        """Whether the registry has the blob: it may have taken the last piece without our hearing of it."""
+        try:
+            self._requests.call("HEAD", f"{self._root}/blobs/{self._descriptor.digest}", (200,))
+        except NotFound:
+            return False
+        self._sent += self._descriptor.size - self._at
+        self._move_to(self._descriptor.size)
         return True
 
     def _move_to(self, at: int) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from fairlead.serving.store.cache.cache import ModelCache
 from fairlead.serving.store.cache.integrity import check
+from patience import PATIENCE_S
 from serving.store.cache.models import model
 from serving.store.cache.test_fetch import index
 from serving.store.file_server import FileServer, Manners, serving
@@ -81,7 +82,7 @@ async def test_a_holder_keeps_the_model_until_it_is_told_to_stop(tmp_path: Path)
     assert fetch.returncode == 0, said
     path = cache.places.pods / "pod-1" / "first"
     assert out.decode().split()[1] == str(path) and (path / "config.json").exists()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not cache.models()[0].pods:
         assert time.monotonic() < deadline
     assert cache.prune() == [], "a pod uses it"
@@ -126,7 +127,7 @@ async def test_a_disk_that_fills_up_meanwhile(small_disk: Path, server: FileServ
     url = f"{server.url}/s/w.bin#sha256={hashlib.sha256(content).hexdigest()}"
     server.manners = Manners(chunk_s=0.02)
     fetch = await start("fetch", url, "--cache", small_disk / "cache", "--capacity", "7Mi")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await server.began.wait()
     (small_disk / "other").write_bytes(b"x" * 6_000_000)
     _, said = await fetch.communicate()
