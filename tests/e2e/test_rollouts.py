@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -53,7 +54,7 @@ def manifest(name: str, replicas: int, **spec: Any) -> str:
 
 def deploy(kubectl: Kubectl, name: str, replicas: int, **spec: Any) -> None:
     kubectl.run("apply", "-f", "-", stdin=manifest(name, replicas, **spec))
-    kubectl.wait_for("condition=Ready", f"modelservice/{name}", timeout=60)
+    kubectl.wait_for("condition=Ready", f"modelservice/{name}")
 
 
 def patch(kubectl: Kubectl, name: str, spec: Json) -> None:
@@ -89,12 +90,13 @@ def pods(kubectl: Kubectl, name: str) -> list[Json]:
 
 
 class Load:
-    """Streams that begin again as they end, each checked to be whole."""
+    """Streams that begin again as they end, each checked to be whole and to have the name of the model as it was asked
+    for, whichever version has answered."""
 
     def __init__(self, platform: Platform, model: str, tokens: int) -> None:
         self.whole = 0
         self.failures: list[str] = []
-        self._stop = threading.Event()
+        self._stop, self._model = threading.Event(), model
         self._url, self._tokens = f"{platform.gateway}/v1/completions", tokens
         body = {"model": model, "prompt": "w " * 20, "max_tokens": tokens, "stream": True, "ignore_eos": True}
         self._body = json.dumps(body).encode()
@@ -110,7 +112,10 @@ class Load:
             except OSError as error:
                 self.failures.append(repr(error))
             else:
-                if b"[DONE]" in text and text.count(b"data: ") > self._tokens:
+                told = set(re.findall(rb'"model": ?"([^"]*)"', text))
+                if told != {self._model.encode()}:
+                    self.failures.append(f"it says that it comes from {told}")
+                elif b"[DONE]" in text and text.count(b"data: ") > self._tokens:
                     self.whole += 1
                 else:
                     self.failures.append(f"cut: {text[-200:]!r}")

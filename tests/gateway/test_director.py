@@ -60,6 +60,17 @@ def test_a_request_goes_to_an_endpoint_and_is_counted_until_its_end():
     assert parts.loads.of(route.pick.address).candidate.in_flight == 0
 
 
+def test_what_a_rule_sends_to_engines_that_know_the_name_reaches_them_as_it_came():
+    """Or answers of a version on trial would have another name than those of the stable one."""
+    rule = Rewrite(("tiny", "alias"), (("tiny~2", 1),), "ns/rule")
+    trial = _pool("ns/canary", ("tiny~2",), ("10.0.0.9:80",), known_names=("tiny",))
+    parts = _assembly(_pool(models=("tiny", "alias"), rewrites=(rule,)), trial)
+    (route,), _ = _ask(parts, _chat("tiny"))
+    assert (route.pick.address, route.body) == ("10.0.0.9:80", None)
+    (other,), _ = _ask(parts, _chat("alias"))
+    assert json.loads(other.body)["model"] == "tiny~2", "a name that they do not know"
+
+
 def test_a_rewrite_changes_the_body_and_nothing_else():
     rule = Rewrite(("friendly",), (("tiny-v2", 1),), "ns/rule")
     parts = _assembly(_pool(models=("tiny", "tiny-v2"), rewrites=(rule,)))

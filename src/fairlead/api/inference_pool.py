@@ -16,6 +16,14 @@ INFERENCE_POOLS = Resource.of("inference.networking.k8s.io/v1", "inferencepools"
 MODELS_ANNOTATION = "fairlead.dev/models"
 """Comma-separated names under which requests reach the pool; the first is the model's own."""
 
+VERSION_OF_ANNOTATION = "fairlead.dev/version-of"
+"""On an InferencePool: the pool of its namespace of which it is another version. Requests are the same ones, and so the
+InferenceObjectives of that pool are for them, too."""
+KNOWN_NAMES_ANNOTATION = "fairlead.dev/known-names"
+"""On an InferencePool: comma-separated names that its engines answer to though requests for them do not come here by
+themselves. What a rule sends here under one of them reaches the engine as it came, so that the answer has the name that
+was asked for."""
+
 ADAPTERS_ANNOTATION = "fairlead.dev/adapters"
 """On an InferencePool: comma-separated names of the LoRA adapters that its engines serve. On a pod: those of them that
 are loaded there."""

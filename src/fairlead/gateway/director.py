@@ -311,7 +311,7 @@ class Director:
         if asked.request.names_places:
             # Where an engine fetches a KV cache from is not the client's to say.
             body = without_places(asked.body)
-        if model == target or asked.request.api is Api.PATH:
+        if model == target or model in asked.resolved.pool.known_names or asked.request.api is Api.PATH:
             return body
         self._metrics.rewritten(model, target)
         return rewrite_model(asked.body if body is None else body, model, target)

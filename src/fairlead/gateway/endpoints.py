@@ -67,6 +67,8 @@ class Pool:
     """Path of a tokenizer.json for exact token counts; empty = estimates."""
     adapters: tuple[str, ...] = ()
     """Names of the LoRA adapters that its engines serve or can load."""
+    known_names: tuple[str, ...] = ()
+    """Further names that its engines answer to: a request that a rule has led here keeps its own, if it is one."""
     h2c: bool = False
     """Whether its engines are to be spoken to in HTTP/2 (`appProtocol: kubernetes.io/h2c`)."""
     fails_open: bool = False

@@ -16,6 +16,7 @@ from fairlead.api.inference_pool import (
     ADAPTER_PLACEMENT_ANNOTATION,
     ADAPTER_STARTS_ANNOTATION,
     ADAPTERS_ANNOTATION,
+    KNOWN_NAMES_ANNOTATION,
     MODELS_ANNOTATION,
 )
 from fairlead.api.traffic_report import REPORT_ANNOTATION
@@ -182,6 +183,7 @@ def compute_pool(
         scale_target=_scale_target(metadata, problems),
         tokenizer=annotations.get(TOKENIZER_ANNOTATION, ""),
         adapters=tuple(dict.fromkeys((*_names(annotations.get(ADAPTERS_ANNOTATION, "")), *led))),
+        known_names=_names(annotations.get(KNOWN_NAMES_ANNOTATION, "")),
         h2c=pool.spec.app_protocol == "kubernetes.io/h2c",
         reports=annotations.get(REPORT_ANNOTATION, "").strip(),
         uid=metadata.uid,

@@ -83,6 +83,20 @@ async def test_pools_follow_readiness_deletion_and_names(cluster):
     await cluster.until(lambda: not registry.pools)
 
 
+async def test_a_version_of_a_pool_has_the_objectives_of_the_pool_itself(cluster):
+    await cluster.install("inference.networking.k8s.io", NEW)
+    registry = cluster.registry
+    trial = pool("a-canary", "m~2", **{"fairlead.dev/version-of": "a", "fairlead.dev/known-names": "m, alias"})
+    await cluster.apply(pool("a", "m"), trial, objective("high", 5), objective("own", 7, "a-canary"))
+    await cluster.follow()
+    await cluster.until(lambda: "default/a-canary" in registry.pools)
+    assert registry.pools["default/a-canary"].objectives == {"high": 5, "own": 7}
+    assert registry.pools["default/a"].objectives == {"high": 5}
+    assert registry.pools["default/a-canary"].known_names == ("m", "alias")
+    await cluster.apply(objective("high", 6))
+    await cluster.until(lambda: registry.pools["default/a-canary"].objectives["high"] == 6)
+
+
 async def test_rewrites_objectives_and_configurations_are_followed(cluster):
     await cluster.install("inference.networking.k8s.io", NEW)
     registry = cluster.registry

@@ -55,6 +55,17 @@ def test_the_gateway_sends_the_share_to_the_canary_and_nothing_in_a_circle(weigh
     assert isinstance(direct, Resolved) and direct.pool.key == "prod/chat-canary"
 
 
+def test_the_canarys_pool_says_whose_version_it_is_and_which_names_its_engines_know() -> None:
+    spec: dict[str, Any] = {"model": {"name": "m", "aliases": ["n"]}}
+    stable = resolve_service(service(**spec), (), FACTS)
+    canary = resolve_service(service(**spec, args=["--itl-ms", "5"]), (), FACTS)
+    own, tried = (compute_pool(msgspec.convert(p, ServingPool), ()) for p in pools(service(**spec), stable, canary))
+    assert (tried.models, tried.known_names) == ((canary.shadow,), ("m", "n"))
+    assert own.known_names == ()
+    said = pools(service(**spec), stable, canary)[1]["metadata"]["annotations"]
+    assert said["fairlead.dev/version-of"] == "chat"
+
+
 def test_names_of_further_models_that_engines_do_not_know_are_rewritten() -> None:
     spec: dict[str, Any] = {
         "runtime": "triton", "model": {"name": "m", "source": "/r"}, "models": [{"name": "n", "aliases": ["nn"]}],

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Collection
 
+from fairlead.api.inference_pool import VERSION_OF_ANNOTATION
 from fairlead.clock import SYSTEM, Clock
 from fairlead.gateway.endpoints import Pool, Registry
 from fairlead.gateway.membership import (
@@ -63,8 +64,9 @@ class KubeSource:
         self._pods_with: Counter[str] = Counter()  # label -> pods that have it; to look where there are fewest
         by_pool = {"pool": _pool_of}
         self._pools = Followed(
-            client, [INFERENCE_POOLS], namespace, self._pool_changed, look_interval_s=look_interval_s, clock=clock
-        )
+            client, [INFERENCE_POOLS], namespace, self._pool_changed,
+            indexes={"version-of": _version_of}, look_interval_s=look_interval_s, clock=clock,
+        )  # fmt: skip
         self._rewrites = Followed(
             client, REWRITES, namespace, self._names_pool,
             indexes=by_pool, look_interval_s=look_interval_s, clock=clock,
@@ -103,7 +105,10 @@ class KubeSource:
         self._mark(key_of(pool))
 
     def _names_pool(self, obj: ModelRewrite | Objective) -> None:
-        self._mark(ObjectKey(obj.metadata.namespace, obj.spec.pool_ref.name))
+        key = ObjectKey(obj.metadata.namespace, obj.spec.pool_ref.name)
+        self._mark(key)
+        for version in self._pools.store.by_index("version-of", str(key)):
+            self._mark(key_of(version))
 
     def _pod_changed(self, pod: ServingPod) -> None:
         for text in self._selectors.candidates(pod):
@@ -154,7 +159,8 @@ class KubeSource:
         self._selectors.put(text, pool)
         configs.use(text, config_key(pool))
         rewrites = self._rewrites.store.by_index("pool", text)
-        objectives = self._objectives.store.by_index("pool", text)
+        # The pool's own come last: of two with one name they count.
+        objectives = [o for of in (*_version_of(pool), text) for o in self._objectives.store.by_index("pool", of)]
         return compute_pool(pool, self._candidates(pool), rewrites, objectives)
 
     def _candidates(self, pool: ServingPool) -> Collection[ServingPod]:
@@ -172,6 +178,11 @@ def _loses_any(before: Pool | None, now: Pool) -> bool:
 
 def _labels_of_pod(pod: ServingPod) -> Collection[str]:
     return pairs_of(pod.metadata.namespace, pod.metadata.labels)
+
+
+def _version_of(pool: ServingPool) -> Collection[str]:
+    of = pool.metadata.annotations.get(VERSION_OF_ANNOTATION, "").strip()
+    return (str(ObjectKey(pool.metadata.namespace, of)),) if of else ()
 
 
 def _pool_of(obj: ModelRewrite | Objective) -> Collection[str]:

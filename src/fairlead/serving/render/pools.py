@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fairlead.api.inference_pool import MODELS_ANNOTATION
+from fairlead.api.inference_pool import KNOWN_NAMES_ANNOTATION, MODELS_ANNOTATION, VERSION_OF_ANNOTATION
 from fairlead.api.model_service import ModelService
 from fairlead.engines import RUNTIME_LABEL
 from fairlead.engines.engine import DEFAULT_PORT
@@ -41,8 +41,17 @@ def pools(
     made = [_pool(service, stable, "stable", stable.names, adapters, annotations or {}, picker)]
     if canary is not None:
         names = (canary.shadow,) if canary.shadow else ()
-        made.append(_pool(service, canary, "canary", names, (), annotations or {}, picker))
+        # The requests are the stable version's: their priorities are, and answers have the name that was asked for.
+        said = {VERSION_OF_ANNOTATION: pool_name(service.name, "stable"), **_known_names(canary)}
+        made.append(_pool(service, canary, "canary", names, (), {**said, **(annotations or {})}, picker))
     return made
+
+
+def _known_names(canary: Resolved) -> dict[str, str]:
+    """Names of the model that the engines themselves know, besides the shadow."""
+    known = {n for role in canary.roles.values() for way in role.ways for n in way.engine_spec.names}
+    names = [name for name in canary.names if name in known]
+    return {KNOWN_NAMES_ANNOTATION: ",".join(names)} if names else {}
 
 
 def _pool(
