@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from fairlead.api.model_service import Model, Verification
+from fairlead.engines import ENGINES
 from fairlead.serving.store.mount import (
+    _LOADS_ITSELF,
     ANY,
     ModelMount,
     StoreFacts,
@@ -37,6 +39,13 @@ def delivered(source: str, delivery: str = "Auto", facts: StoreFacts | None = No
     model = Model("m", source=source, delivery=delivery, **more.pop("model", {}))  # type: ignore[arg-type]
     takes = more.pop("engine_takes", frozenset({"hf"}))
     return mount_model(model, engine_takes=takes, facts=facts or StoreFacts(), **more)
+
+
+def test_who_loads_from_the_hub_itself_is_told_by_the_names_of_runtimes() -> None:
+    """A name that no engine has would be nobody's, and its engines would get a container that fetches."""
+    themselves = {name for name in ENGINES if "hf" in loads_itself(name)}
+    assert themselves == {"vllm", "vllm-tpu", "sglang", "tgi", "llama-cpp", "furiosa-llm", "tensorrt-llm"}
+    assert set(_LOADS_ITSELF) == {*themselves, "simulated"}
 
 
 @pytest.mark.parametrize(("source", "delivery"), itertools.product(SOURCES, DELIVERIES))
