@@ -76,7 +76,8 @@ def load(platform: Platform, rate_per_s: float, tokens: int) -> Iterator[Json]:
         json.dump(wanted, file)
         file.flush()
         command = [sys.executable, "-m", "harness.whole_answers", file.name]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        here = Path(__file__).parent
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=here) as running:
             time.sleep(2.0)
             try:
                 yield result
