@@ -15,6 +15,7 @@ from fairlead.api import MODEL_SERVICES, ROLE_SCALES, all_crds
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("api-kubectl")
 
@@ -30,7 +31,7 @@ class Server:
             "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        out, _ = await asyncio.wait_for(process.communicate(text.encode() if text else None), 60)
+        out, _ = await asyncio.wait_for(process.communicate(text.encode() if text else None), PATIENCE_S)
         assert (process.returncode != 0) == fails, out.decode()
         return out.decode()
 
@@ -69,7 +70,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     finally:
         if process.returncode is None:
             process.kill()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def test_what_people_do_with_our_kinds(server: Server) -> None:
@@ -120,8 +121,8 @@ async def _columns_and_wait(server: Server) -> None:
     heads, row = (await server.run("get", "ms", "-o", "wide")).splitlines()
     assert heads.split()[9:] == ["SOURCE", "REVISION", "WANTED", "STRATEGY", "WEIGHT", "MESSAGE"]
     assert row.split()[-7:] == ["abc", "def", "Canary", "5", "2", "of", "2"]
-    await server.run("wait", "--for=condition=Ready", "ms/tiny", "--timeout=20s")
-    await server.run("wait", "--for=jsonpath={.status.rollout.phase}=Progressing", "ms/tiny", "--timeout=20s")
+    await server.run("wait", "--for=condition=Ready", "ms/tiny", "--timeout=60s")
+    await server.run("wait", "--for=jsonpath={.status.rollout.phase}=Progressing", "ms/tiny", "--timeout=60s")
     assert "modelservice.fairlead.dev/tiny" in await server.run("get", "fairlead", "-o", "name")
 
 

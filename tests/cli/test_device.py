@@ -21,6 +21,7 @@ from fairlead.devices.vendors.simulated.failures import ANNOTATION
 from fairlead.kube.client import Client
 from fairlead.kube.kinds import NAMESPACES, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.resources import Unstructured
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("device-cli")
 
@@ -37,7 +38,7 @@ nodes:
 """
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+def wait_until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := condition():
@@ -72,7 +73,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             yield kubeconfig
         finally:
             driver.send_signal(signal.SIGTERM)
-            driver.wait(20)
+            driver.wait(PATIENCE_S)
 
 
 def devices(kubeconfig: Path, *, parts: bool = False) -> list[str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from patience import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "fairlead.cli.main", "model"]
 AIOHTTP = "import sys; from fairlead.cli.main import main; main(sys.argv[1:]); print('aiohttp' in sys.modules)"
 
@@ -28,7 +30,7 @@ def cache(tmp_path: Path) -> str:
 
 
 def run(*arguments: str, status: int = 0) -> str:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout if status == 0 else done.stdout + done.stderr
 
@@ -66,6 +68,6 @@ def test_a_model_that_is_there_needs_no_client(source: str, cache: str) -> None:
     run("fetch", source, "--cache", cache, "--quiet")
     done = subprocess.run(
         [sys.executable, "-c", AIOHTTP, "model", "fetch", source, "--cache", cache, "--quiet"],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "False", "its import is half a second of every pod's start"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.cli.app import run
+from patience import PATIENCE_S
 
 RACKS = 'levels: [block, rack]\nnodes: {b1: {r1: "n[1-2]"}, b2: {r1: "n[3-4]"}}\n'
 
@@ -58,7 +59,7 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, capsys: pytes
 def test_half_an_input_on_stdin() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "fairlead.cli.main", "topology", "generate", "--provider", "aws", "--input", "-"],
-        input=b'{"Instances": [{"Ins', capture_output=True, timeout=60,
+        input=b'{"Instances": [{"Ins', capture_output=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 1
     assert b"cut off" in done.stderr

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE_S
+
 FAIRLEAD = [sys.executable, "-m", "fairlead.cli.main"]
 FOREIGN = os.environ.get("FAIRLEAD_TEST_KUBECONFIG")
 
@@ -27,7 +29,7 @@ class Kubectl:
     def command(self) -> list[str]:
         return ["kubectl", "--kubeconfig", str(self.kubeconfig), "-n", self.namespace]
 
-    def run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 60.0) -> str:
+    def run(self, *args: str, stdin: str | None = None, check: bool = True, timeout: float = 2 * PATIENCE_S) -> str:
         """Standard output. With check=False failures are returned as their combined output."""
         done = subprocess.run(
             [*self.command, *args],
@@ -40,7 +42,7 @@ class Kubectl:
     def json(self, *args: str, **kwargs: Any) -> Any:
         return json.loads(self.run(*args, "-o", "json", **kwargs))
 
-    def wait_for(self, what: str, *args: str, timeout: float = 60.0) -> str:
+    def wait_for(self, what: str, *args: str, timeout: float = PATIENCE_S) -> str:
         """`kubectl wait --for=<what> <args>`."""
         return self.run("wait", f"--for={what}", f"--timeout={int(timeout)}s", *args, timeout=timeout + 10)
 
@@ -59,7 +61,7 @@ class Platform:
 
     def pid(self, component: str) -> int:
         """Pid of a running component; waits for one that is being restarted."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             for c in self.state()["components"]:
                 if c["name"] == component and c["process"]:

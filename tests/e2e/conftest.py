@@ -21,6 +21,7 @@ import pytest
 
 from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
 from fairlead.embedded.supervisor.launch import free_port
+from patience import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def _foreign(kubeconfig: Path, data: Path) -> Iterator[Platform]:
     ]
     children = [subprocess.Popen([*FAIRLEAD, *command]) for command in commands]
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while len(kubectl.json("get", "nodes")["items"]) < 2 and time.monotonic() < deadline:
             time.sleep(0.2)
         yield Platform(kubeconfig, gateway=f"http://127.0.0.1:{port}")
@@ -59,8 +60,8 @@ def _foreign(kubeconfig: Path, data: Path) -> Iterator[Platform]:
         for child in children:
             child.send_signal(signal.SIGTERM)
         for child in children:
-            child.wait(30)
-        subprocess.run([*FAIRLEAD, "agent", "--data", str(data), "--stop-pods"], timeout=60, check=False)
+            child.wait(PATIENCE_S)
+        subprocess.run([*FAIRLEAD, "agent", "--data", str(data), "--stop-pods"], timeout=PATIENCE_S, check=False)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def kubectl(platform: Platform) -> Iterator[Kubectl]:
     namespace = f"e2e-{uuid.uuid4().hex[:8]}"
     client = Kubectl(platform.kubeconfig, namespace)
     client.run("create", "namespace", namespace)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     # Pods are refused until the namespace has its default service account.
     while "default" not in client.run("get", "serviceaccounts", "-o", "name") and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import FAIRLEAD
+from patience import PATIENCE_S
 
 FOLDER = Path(
     os.environ.get("FAIRLEAD_CONFORMANCE") or Path(__file__).parents[2].parent / "shared" / "conformance"
@@ -37,14 +38,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     process = subprocess.Popen(
         [*FAIRLEAD, "apiserver", "--data", str(data), "--api-port", "0"], stdout=subprocess.PIPE, text=True
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not (data / "kubeconfig").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert process.stdout is not None
     process.stdout.readline()
     yield data / "kubeconfig"
     process.send_signal(signal.SIGTERM)
-    process.wait(20)
+    process.wait(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")

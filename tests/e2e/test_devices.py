@@ -15,6 +15,7 @@ import pytest
 
 from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
 from fairlead.devices.vendors.simulated.fleet import read_fleet
+from patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.xdist_group("devices"),
@@ -40,7 +41,7 @@ def kubectl(platform: Platform) -> Kubectl:
     return Kubectl(platform.kubeconfig)
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if found := condition():
@@ -51,7 +52,11 @@ def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
 
 def fairlead(platform: Platform, *argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*FAIRLEAD, *argv, "--data", str(platform.data)], capture_output=True, text=True, timeout=60, check=False
+        [*FAIRLEAD, *argv, "--data", str(platform.data)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
 
 
@@ -130,7 +135,7 @@ def test_a_pod_gets_what_its_claim_was_allocated(platform: Platform, kubectl: Ku
     kubectl.run(
         "patch", "resourceclaim", "two", "--subresource=status", "--type=merge", "-p", json.dumps({"status": status})
     )
-    kubectl.wait_for("condition=Ready", "pod/uses", timeout=60)
+    kubectl.wait_for("condition=Ready", "pod/uses")
     said = until(lambda: kubectl.run("logs", "uses"))
     assert "FURIOSA_DEVICES=npu:4,npu:5" in said
     assert f"FAIRLEAD_SIMULATED_DEVICES={DRIVER}/npu4,{DRIVER}/npu5" in said

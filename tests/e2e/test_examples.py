@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Kubectl
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -53,6 +54,6 @@ def test_the_operator_of_the_docs_keeps_its_config_maps(kubectl: Kubectl) -> Non
         assert kubectl.json("get", "configmap", "hi")["data"] == {"text": "Hello"}
     finally:
         operator.terminate()
-        operator.wait(20)
+        operator.wait(PATIENCE_S)
     kubectl.run("delete", "greeting", "hi")
     kubectl.wait_for("delete", "configmap/hi")

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
+from patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.xdist_group("faults"),
     pytest.mark.skipif(bool(FOREIGN), reason="kills components of the embedded platform"),
 ]
-
-HEAL_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +37,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
             "spec": {"model": {"name": "tiny"}, "runtime": "simulated", "replicas": 3, "args": ["--itl-ms", "40"]},
         }
         kubectl.run("apply", "-f", "-", stdin=json.dumps(service))
-        kubectl.wait_for("condition=Ready", "modelservice/tiny", timeout=60)
+        kubectl.wait_for("condition=Ready", "modelservice/tiny")
         wait_until(lambda: ask(platform, tokens=1) is not None)
         yield platform
     finally:
         stop_up(data)
 
 
-def wait_until(condition, timeout_s: float = HEAL_S) -> float:
+def wait_until(condition, timeout_s: float = PATIENCE_S) -> float:
     """Seconds until the condition holds; fails after the timeout."""
     began = time.monotonic()
     while time.monotonic() - began < timeout_s:
@@ -58,7 +57,7 @@ def wait_until(condition, timeout_s: float = HEAL_S) -> float:
     raise AssertionError(f"still not so after {timeout_s} s")
 
 
-def ask(platform: Platform, tokens: int = 4, timeout_s: float = 20.0) -> str | None:
+def ask(platform: Platform, tokens: int = 4, timeout_s: float = PATIENCE_S) -> str | None:
     """One streamed chat answer's raw text, or None when it was refused or cut."""
     body = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}], "max_tokens": tokens, "stream": True}
     request = urllib.request.Request(
@@ -78,7 +77,7 @@ class Streams:
     def __init__(self, platform: Platform, count: int, tokens: int = 100) -> None:
         self.answers: list[str | None] = []
         self._threads = [
-            threading.Thread(target=lambda: self.answers.append(ask(platform, tokens, 40.0))) for _ in range(count)
+            threading.Thread(target=lambda: self.answers.append(ask(platform, tokens))) for _ in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -86,7 +85,7 @@ class Streams:
 
     def finish(self) -> list[str | None]:
         for thread in self._threads:
-            thread.join(45)
+            thread.join(PATIENCE_S)
         return self.answers
 
 
@@ -143,12 +142,12 @@ def test_a_killed_engine_is_restarted_and_only_its_streams_end(served: Platform)
         status = kubectl.json("get", "pod", name)["status"]["containerStatuses"][0]
         return bool(status["restartCount"] >= 1 and status["ready"])
 
-    wait_until(healed, 40.0)
+    wait_until(healed)
 
 
 def test_requests_during_a_rolling_engine_loss_are_answered(served: Platform) -> None:
     kubectl = Kubectl(served.kubeconfig)
-    wait_until(lambda: kubectl.json("get", "modelservice", "tiny")["status"]["readyReplicas"] == 3, 40.0)
+    wait_until(lambda: kubectl.json("get", "modelservice", "tiny")["status"]["readyReplicas"] == 3)
     answers: list[str | None] = []
     pod = kubectl.json("get", "pods")["items"][0]["metadata"]["name"]
     worker = threading.Thread(target=lambda: answers.extend(ask(served, 5) for _ in range(30)))
@@ -162,7 +161,7 @@ def test_a_killed_supervisor_leaves_nothing_that_down_does_not_stop(tmp_path) ->
     platform = start_up(tmp_path, "--nodes", "1")
     kubectl = Kubectl(platform.kubeconfig)
     kubectl.run("run", "sleeper", "--image=busybox", "--command", "--", "sleep", "987654")
-    kubectl.wait_for("condition=Ready", "pod/sleeper", timeout=30)
+    kubectl.wait_for("condition=Ready", "pod/sleeper")
     os.kill(platform.state()["supervisor"]["pid"], signal.SIGKILL)
     stop_up(tmp_path)
     wait_until(lambda: str(tmp_path) not in processes() and "sleep 987654" not in processes())

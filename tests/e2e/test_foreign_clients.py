@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Kubectl, Platform
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -118,18 +119,18 @@ def test_a_kopf_operator_handles_objects_and_its_finalizer(platform: Platform, n
     try:
         kubectl.run("create", "configmap", "mine")
         kubectl.run("label", "configmap", "mine", f"kopf={namespace}")
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE_S
         seen = {}
         while time.monotonic() < deadline and "seen-by" not in seen:
             seen = kubectl.json("get", "cm", "mine")["metadata"].get("annotations", {})
             time.sleep(0.3)
         assert seen.get("seen-by") == "kopf"
-        kubectl.run("delete", "cm", "mine", "--timeout=20s")
+        kubectl.run("delete", "cm", "mine", "--timeout=60s")
         assert "NotFound" in kubectl.run("get", "cm", "mine", check=False)
     finally:
         operator.terminate()
         try:
-            operator.wait(15)
+            operator.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             operator.kill()
-            operator.wait(5)
+            operator.wait(PATIENCE_S)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
+
 pytestmark = pytest.mark.xdist_group("platform")
 
 CONFIG = """
@@ -157,7 +159,7 @@ class TestObjects:
             assert [watching.stdout.readline().strip() for _ in range(2)] == ["settings=1", "settings=2"]
         finally:
             watching.kill()
-            watching.wait(5)
+            watching.wait(PATIENCE_S)
 
 
 class TestDiscovery:
@@ -229,7 +231,7 @@ class TestCustomResources:
             },
         }
         kubectl.run("apply", "-f", "-", stdin=json.dumps(crd))
-        kubectl.wait_for("condition=Established", f"crd/gadgets.{group}", timeout=20)
+        kubectl.wait_for("condition=Established", f"crd/gadgets.{group}")
         gadget = {"apiVersion": f"{group}/v1", "kind": "Gadget", "metadata": {"name": "g"}, "spec": {"color": "blue"}}
         kubectl.run("apply", "-f", "-", stdin=json.dumps(gadget))
         assert kubectl.run("get", f"gadgets.{group}", "--no-headers").split()[:2] == ["g", "3"]
@@ -262,9 +264,9 @@ class TestCustomResources:
 class TestWorkloads:
     def test_a_deployment_rolls_scales_and_goes_back(self, kubectl) -> None:
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment()))
-        assert "successfully rolled out" in kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
+        assert "successfully rolled out" in kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
         kubectl.run("scale", "deploy/web", "--replicas=3")
-        kubectl.wait_for("jsonpath={.status.readyReplicas}=3", "deploy/web", timeout=30)
+        kubectl.wait_for("jsonpath={.status.readyReplicas}=3", "deploy/web")
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment(replicas=3, marker="two")))
         kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
         history = kubectl.run("rollout", "history", "deploy/web")
@@ -279,22 +281,22 @@ class TestWorkloads:
 
     def test_deleting_a_deployment_cascades(self, kubectl) -> None:
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment(replicas=1)))
-        kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
-        kubectl.run("delete", "deploy", "web", "--cascade=foreground", "--timeout=40s", timeout=60)
+        kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
+        kubectl.run("delete", "deploy", "web", "--cascade=foreground", "--timeout=60s")
         assert kubectl.run("get", "rs,pods", "-o", "name").strip() == ""
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment(replicas=1)))
-        kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
+        kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
         kubectl.run("delete", "deploy", "web", "--cascade=orphan")
         time.sleep(1.5)
         kept = kubectl.json("get", "rs")["items"]
         assert len(kept) == 1 and "ownerReferences" not in kept[0]["metadata"]
         kubectl.run("delete", "rs", kept[0]["metadata"]["name"])
-        kubectl.run("wait", "--for=delete", "pod", "-l", "app=web", "--timeout=30s", check=False)
+        kubectl.run("wait", "--for=delete", "pod", "-l", "app=web", "--timeout=60s", check=False)
         assert kubectl.run("get", "pods", "-o", "name").strip() == ""
 
     def test_a_job_runs_to_completion(self, kubectl) -> None:
         kubectl.run("create", "job", "sum", "--image=busybox", "--", "sh", "-c", "echo $((40+2))")
-        kubectl.wait_for("condition=complete", "job/sum", timeout=40)
+        kubectl.wait_for("condition=complete", "job/sum")
         assert kubectl.run("logs", "job/sum") == "42\n"
         assert kubectl.run("get", "job", "sum", "--no-headers").split()[:3] == ["sum", "Complete", "1/1"]
 
@@ -309,7 +311,7 @@ class TestWorkloads:
             },
         }
         kubectl.run("create", "-f", "-", stdin=json.dumps(job))
-        kubectl.wait_for("condition=failed", "job/bad", timeout=40)
+        kubectl.wait_for("condition=failed", "job/bad")
         conditions = {c["type"]: c for c in kubectl.json("get", "job", "bad")["status"]["conditions"]}
         assert conditions["Failed"]["reason"] == "BackoffLimitExceeded"
 
@@ -326,8 +328,8 @@ class TestWorkloads:
         other = f"{kubectl.namespace}-x"
         kubectl.run("create", "namespace", other)
         kubectl.run("-n", other, "create", "-f", "-", stdin=json.dumps(pod("p", "sleep 100")))
-        kubectl.run("-n", other, "wait", "--for=condition=Ready", "pod/p", "--timeout=30s")
-        kubectl.run("delete", "namespace", other, "--timeout=40s", timeout=60)
+        kubectl.run("-n", other, "wait", "--for=condition=Ready", "pod/p", "--timeout=60s")
+        kubectl.run("delete", "namespace", other, "--timeout=60s")
         assert "NotFound" in kubectl.run("get", "namespace", other, check=False)
 
 
@@ -335,7 +337,7 @@ class TestPods:
     def test_logs_of_now_and_before(self, kubectl) -> None:
         script = "for i in 1 2 3; do echo line $i; done; sleep 0.5; exit 1"
         kubectl.run("create", "-f", "-", stdin=json.dumps(pod("talker", script)))
-        kubectl.wait_for("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/talker", timeout=40)
+        kubectl.wait_for("jsonpath={.status.containerStatuses[0].restartCount}=1", "pod/talker")
         assert kubectl.run("logs", "talker", "--previous").splitlines()[-1] == "line 3"
         assert kubectl.run("logs", "talker", "--previous", "--tail=1") == "line 3\n"
         stamped = kubectl.run("logs", "talker", "--previous", "--timestamps").splitlines()[0]
@@ -344,13 +346,13 @@ class TestPods:
     def test_logs_follow_until_the_end(self, kubectl) -> None:
         once = pod("once", "for i in 1 2 3 4 5; do echo $i; sleep 0.2; done", restartPolicy="Never")
         kubectl.run("create", "-f", "-", stdin=json.dumps(once))
-        kubectl.run("wait", "--for=jsonpath={.status.phase}=Running", "pod/once", "--timeout=30s", check=False)
+        kubectl.run("wait", "--for=jsonpath={.status.phase}=Running", "pod/once", "--timeout=60s", check=False)
         assert kubectl.run("logs", "-f", "once", timeout=30).split() == ["1", "2", "3", "4", "5"]
-        kubectl.wait_for("jsonpath={.status.phase}=Succeeded", "pod/once", timeout=20)
+        kubectl.wait_for("jsonpath={.status.phase}=Succeeded", "pod/once")
 
     def test_exec_with_input_status_and_copy(self, kubectl, tmp_path) -> None:
         kubectl.run("create", "-f", "-", stdin=json.dumps(pod("shell", "sleep 1000")))
-        kubectl.wait_for("condition=Ready", "pod/shell", timeout=30)
+        kubectl.wait_for("condition=Ready", "pod/shell")
         assert kubectl.run("exec", "shell", "--", "sh", "-c", "echo $((6*7))") == "42\n"
         assert kubectl.run("exec", "-i", "shell", "--", "tr", "a-z", "A-Z", stdin="shout\n") == "SHOUT\n"
         failed = kubectl.run("exec", "shell", "--", "sh", "-c", "exit 7", check=False)
@@ -365,7 +367,7 @@ class TestPods:
         ]
         body["spec"]["containers"][0]["readinessProbe"] = {"tcpSocket": {"port": 8123}, "periodSeconds": 1}
         kubectl.run("create", "-f", "-", stdin=json.dumps(body))
-        kubectl.wait_for("condition=Ready", "pod/web", timeout=30)
+        kubectl.wait_for("condition=Ready", "pod/web")
         forward = subprocess.Popen(
             [*kubectl.command, "port-forward", "pod/web", ":8123"], stdout=subprocess.PIPE, text=True
         )
@@ -378,11 +380,11 @@ class TestPods:
             assert "Directory listing" in page.stdout
         finally:
             forward.kill()
-            forward.wait(5)
+            forward.wait(PATIENCE_S)
 
     def test_describe_and_events_tell_the_story(self, kubectl) -> None:
         kubectl.run("create", "-f", "-", stdin=json.dumps(pod("told", "sleep 1000")))
-        kubectl.wait_for("condition=Ready", "pod/told", timeout=30)
+        kubectl.wait_for("condition=Ready", "pod/told")
         described = kubectl.run("describe", "pod", "told")
         assert "Scheduled" in described and "Started" in described
         reasons = {e["reason"] for e in kubectl.json("get", "events")["items"]}
@@ -395,7 +397,7 @@ class TestPods:
         body["spec"]["containers"][0]["image"] = "example.com/nobody/knows:1"
         kubectl.run("create", "-f", "-", stdin=json.dumps(body))
         path = "jsonpath={.status.containerStatuses[0].state.waiting.message}"
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         message = ""
         while not message and time.monotonic() < deadline:
             message = kubectl.run("get", "pod", "odd", "-o", path)
@@ -406,7 +408,7 @@ class TestPods:
         body = pod("huge", "sleep 1")
         body["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "10000"}}
         kubectl.run("create", "-f", "-", stdin=json.dumps(body))
-        kubectl.wait_for("condition=PodScheduled=false", "pod/huge", timeout=20)
+        kubectl.wait_for("condition=PodScheduled=false", "pod/huge")
         told = {c["type"]: c for c in kubectl.json("get", "pod", "huge")["status"]["conditions"]}["PodScheduled"]
         assert told["reason"] == "Unschedulable" and "Insufficient cpu" in told["message"]
 
@@ -417,33 +419,33 @@ class TestPods:
         kubectl.run("create", "-f", "-", stdin=json.dumps(claim))
         user = pod("user", "sleep 1000", resourceClaims=[{"name": "dev", "resourceClaimName": "mine"}])
         kubectl.run("create", "-f", "-", stdin=json.dumps(user))
-        kubectl.wait_for("condition=PodScheduled=false", "pod/user", timeout=20)
+        kubectl.wait_for("condition=PodScheduled=false", "pod/user")
         node = kubectl.json("get", "nodes")["items"][-1]["metadata"]["name"]
         term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
         result = {"request": "gpu", "driver": "gpu.example.com", "pool": node, "device": "gpu-0"}
         allocation = {"devices": {"results": [result]}, "nodeSelector": {"nodeSelectorTerms": [term]}}
         patch = json.dumps({"status": {"allocation": allocation}})
         kubectl.run("patch", "resourceclaim", "mine", "--subresource=status", "--type=merge", "-p", patch)
-        kubectl.wait_for("condition=PodScheduled", "pod/user", timeout=30)
+        kubectl.wait_for("condition=PodScheduled", "pod/user")
         assert kubectl.json("get", "pod", "user")["spec"]["nodeName"] == node
         reserved = kubectl.json("get", "resourceclaim", "mine")["status"]["reservedFor"]
         assert [c["name"] for c in reserved] == ["user"]
-        kubectl.run("delete", "pod", "user", "--timeout=30s")
-        deadline = time.monotonic() + 20
+        kubectl.run("delete", "pod", "user", "--timeout=60s")
+        deadline = time.monotonic() + PATIENCE_S
         while kubectl.json("get", "resourceclaim", "mine").get("status", {}).get("reservedFor"):
             assert time.monotonic() < deadline, "the claim is not given back"
             time.sleep(0.2)
 
     def test_drain_evicts_and_uncordon_brings_back(self, kubectl) -> None:
         kubectl.run("apply", "-f", "-", stdin=json.dumps(deployment(replicas=1)))
-        kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
+        kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
         node = kubectl.json("get", "pods", "-l", "app=web")["items"][0]["spec"]["nodeName"]
         selector = ("--pod-selector", "app=web")
         kubectl.run(
-            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", *selector, "--timeout=40s"
+            "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--force", *selector, "--timeout=60s"
         )
         try:
-            kubectl.run("rollout", "status", "deploy/web", "--timeout=40s")
+            kubectl.run("rollout", "status", "deploy/web", "--timeout=60s")
             moved = [
                 p
                 for p in kubectl.json("get", "pods", "-l", "app=web")["items"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import FAIRLEAD, Kubectl, Platform
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -43,11 +44,11 @@ def deployed(kubectl: Kubectl, replicas: int = 1, **spec: Any) -> str:
     """A ready service under a model name that no other test has."""
     name = f"m-{kubectl.namespace}"
     kubectl.run("apply", "-f", "-", stdin=json.dumps(model_service(name, replicas, **spec)))
-    kubectl.wait_for("condition=Ready", "modelservice/chat", timeout=60)
+    kubectl.wait_for("condition=Ready", "modelservice/chat")
     return name
 
 
-def answered(gateway: str, model: str, timeout_s: float = 10.0) -> Any:
+def answered(gateway: str, model: str, timeout_s: float = PATIENCE_S) -> Any:
     """The first good answer; the picker may need a moment to see a new endpoint."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -71,7 +72,7 @@ def test_apply_wait_and_chat(kubectl: Kubectl, gateway: str) -> None:
     assert answered(gateway, f"a-{kubectl.namespace}")["object"] == "chat.completion"
     row = kubectl.run("get", "ms", "chat", "--no-headers").split()
     assert row[:5] == ["chat", model, "simulated", "2", "2"]
-    with urllib.request.urlopen(f"{gateway}/v1/models", timeout=10) as response:
+    with urllib.request.urlopen(f"{gateway}/v1/models", timeout=PATIENCE_S) as response:
         assert model in {m["id"] for m in json.loads(response.read())["data"]}
     pool = kubectl.json("get", "inferencepool", "chat")
     assert pool["spec"]["targetPorts"] == [{"number": 8000}]
@@ -84,7 +85,7 @@ def test_tokens_arrive_one_by_one(kubectl: Kubectl, gateway: str) -> None:
     body = json.dumps(question(model, stream=True) | {"max_tokens": 12}).encode()
     request = urllib.request.Request(f"{gateway}/v1/chat/completions", body, {"Content-Type": "application/json"})
     arrivals = []
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         for line in response:
             if line.startswith(b"data:"):
@@ -96,28 +97,28 @@ def test_tokens_arrive_one_by_one(kubectl: Kubectl, gateway: str) -> None:
 def test_scale_and_roll(kubectl: Kubectl, gateway: str) -> None:
     model = deployed(kubectl)
     kubectl.run("scale", "modelservice/chat", "--replicas=3")
-    kubectl.wait_for("jsonpath={.status.readyReplicas}=3", "modelservice/chat", timeout=40)
+    kubectl.wait_for("jsonpath={.status.readyReplicas}=3", "modelservice/chat")
     before = {p["metadata"]["name"] for p in kubectl.json("get", "pods")["items"]}
     kubectl.run("patch", "modelservice", "chat", "--type=merge", "-p", '{"spec":{"args":["--ttft-ms","5"]}}')
-    kubectl.wait_for("jsonpath={.status.observedGeneration}=3", "modelservice/chat", timeout=20)
+    kubectl.wait_for("jsonpath={.status.observedGeneration}=3", "modelservice/chat")
     kubectl.wait_for("condition=RolledOut", "modelservice/chat", timeout=90)
     # The last ones of the old template still end their requests.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while len(after := staying(kubectl)) > 3 and time.monotonic() < deadline:
         time.sleep(0.2)
     assert len(after) == 3 and not after & before
     answered(gateway, model)
     kubectl.run("scale", "modelservice/chat", "--replicas=0")
-    kubectl.wait_for("jsonpath={.status.replicas}=0", "modelservice/chat", timeout=40)
+    kubectl.wait_for("jsonpath={.status.replicas}=0", "modelservice/chat")
 
 
 def test_deleting_the_service_takes_everything_with_it(kubectl: Kubectl, gateway: str) -> None:
     model = deployed(kubectl)
     answered(gateway, model)
     kubectl.run("delete", "modelservice", "chat")
-    kubectl.run("wait", "--for=delete", "pods", "--all", "--timeout=40s", check=False)
+    kubectl.run("wait", "--for=delete", "pods", "--all", "--timeout=60s", check=False)
     assert kubectl.run("get", "pods,inferencepools", "-o", "name").strip() == ""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while post(gateway, "/v1/chat/completions", question(model))[0] != 404 and time.monotonic() < deadline:
         time.sleep(0.1)
     status, answer = post(gateway, "/v1/chat/completions", question(model))
@@ -147,7 +148,7 @@ def test_the_cli_deploys_chats_and_reports(platform: Platform, kubectl: Kubectl)
 
     name = f"cli-{kubectl.namespace}"
     fairlead("deploy", name, "--replicas", "1", "--wait", "-n", kubectl.namespace)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while name not in fairlead("status") and time.monotonic() < deadline:
         time.sleep(0.2)
     answered(str(platform.gateway), name)

@@ -17,6 +17,7 @@ import pytest
 
 from e2e.cluster import FOREIGN, Kubectl, Platform
 from e2e.test_model_service import answered, model_service
+from patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.xdist_group("platform"),
@@ -49,7 +50,7 @@ def test_a_fetched_model_serves_and_stays_while_it_does(
     wanted = model_service(name, 1)
     wanted["spec"]["model"] = {"name": name, "source": source, "delivery": "Fetch"}
     kubectl.run("apply", "-f", "-", stdin=json.dumps(wanted))
-    kubectl.wait_for("condition=Ready", "modelservice/chat", timeout=60)
+    kubectl.wait_for("condition=Ready", "modelservice/chat")
     answered(gateway, name)
     [pod] = kubectl.json("get", "pods")["items"]
     engine = next(c for c in pod["spec"]["containers"] if c["name"] == "engine")
@@ -68,7 +69,7 @@ def test_a_fetched_model_serves_and_stays_while_it_does(
     assert sorted("was on the node" in text for text in logs) == [False, True]
 
     kubectl.run("delete", "ms", "chat", "--wait")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while link.parent.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not link.parent.exists(), "the pod's holder lets go"
@@ -86,7 +87,7 @@ def refusal(kubectl: Kubectl, source: str, **spec: object) -> str:
     wanted = model_service(f"m-{kubectl.namespace}", 1, **spec) | {"metadata": {"name": "chat"}}
     wanted["spec"] |= {"runtime": "vllm", "model": {"name": f"m-{kubectl.namespace}", "source": source}}
     kubectl.run("apply", "-f", "-", stdin=json.dumps(wanted))
-    kubectl.run("wait", "ms/chat", "--for=condition=Ready=false", "--timeout=30s")
+    kubectl.run("wait", "ms/chat", "--for=condition=Ready=false", "--timeout=60s")
     assert kubectl.json("get", "pods")["items"] == []
     conditions = kubectl.json("get", "ms", "chat")["status"]["conditions"]
     return " ".join(c["message"] for c in conditions)

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from e2e.cluster import Kubectl
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -53,7 +54,7 @@ def _deployed(kubectl: Kubectl, models: Path, name: str) -> str:
 def _post(url: str, body: Any) -> tuple[int, Any]:
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as refused:
         return refused.code, json.loads(refused.read())
@@ -62,7 +63,7 @@ def _post(url: str, body: Any) -> tuple[int, Any]:
 def _infer(gateway: str, model: str, rows: list[list[float]]) -> dict[str, Any]:
     """Outputs by name; the picker may need a moment to see a new endpoint."""
     tensor = {"name": "X", "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": rows}
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         status, answer = _post(f"{gateway}/v2/models/{model}/infer", {"inputs": [tensor]})
         if status == 200 or time.monotonic() > deadline:
@@ -84,7 +85,7 @@ def test_predictions_through_the_gateway_are_those_of_scikit_learn(
         status, answer = _post(f"{gateway}/v1/models/{model}:predict", {"instances": expected["rows"]})
         assert status == 200
         assert [row["label"] for row in answer["predictions"]] == expected["labels"]
-        with urllib.request.urlopen(f"{gateway}/v2/models/{model}", timeout=10) as response:
+        with urllib.request.urlopen(f"{gateway}/v2/models/{model}", timeout=PATIENCE_S) as response:
             assert json.loads(response.read())["platform"] == "onnx_onnxruntime"
     row = kubectl.run("get", "ms", "classifiers", "--no-headers").split()
     assert row[2:5] == ["onnx", "2", "2"]
@@ -94,7 +95,7 @@ def test_a_name_that_is_no_model_is_said_in_the_pods_log(kubectl: Kubectl, model
     manifest: dict[str, Any] = yaml.safe_load((EXAMPLE / "service.yaml").read_text())
     manifest["spec"] |= {"replicas": 1, "model": {"name": f"no-{kubectl.namespace}", "source": str(models)}}
     kubectl.run("apply", "-f", "-", stdin=json.dumps(manifest))
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE_S
     said = ""
     while "has no model" not in said and time.monotonic() < deadline:
         pods = kubectl.json("get", "pods")["items"]

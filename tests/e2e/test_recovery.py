@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from e2e.cluster import FAIRLEAD, FOREIGN, Kubectl, Platform, start_up, stop_up
+from patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.xdist_group("recovery"),
@@ -41,7 +42,7 @@ def services(own: Platform) -> Iterator[Kubectl]:
     kubectl = Kubectl(own.kubeconfig)
     yield kubectl
     kubectl.run("delete", "modelservices", "--all", check=False)
-    kubectl.run("wait", "pods", "--all", "--for=delete", "--timeout=40s", check=False)
+    kubectl.run("wait", "pods", "--all", "--for=delete", "--timeout=60s", check=False)
 
 
 def deploy(kubectl: Kubectl, name: str, replicas: int, **spec: Any) -> None:
@@ -70,7 +71,7 @@ def pods(kubectl: Kubectl, name: str) -> list[Json]:
     return list(kubectl.json("get", "pods", "-l", f"fairlead.dev/model-service={name}")["items"])
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 40.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "still not so"
@@ -100,7 +101,7 @@ def card_of(kubectl: Kubectl, pod: Json) -> str:
 
 
 def device(platform: Platform, *words: str) -> None:
-    subprocess.run([*FAIRLEAD, "device", *words, "--data", str(platform.data)], check=True, timeout=60)
+    subprocess.run([*FAIRLEAD, "device", *words, "--data", str(platform.data)], check=True, timeout=PATIENCE_S)
 
 
 def processes(pod: Json) -> list[int]:

@@ -10,6 +10,7 @@ import pytest
 
 from e2e.cluster import Kubectl
 from e2e.test_model_service import model_service, post, question
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -19,7 +20,7 @@ def test_requests_for_a_service_without_replicas_wait_for_its_first_and_are_answ
 ) -> None:
     name = f"z-{kubectl.namespace}"
     kubectl.run("apply", "-f", "-", stdin=json.dumps(model_service(name, 0)))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         status, answer = post(gateway, "/v1/chat/completions", question(name), 60)
         if status != 404:
@@ -35,9 +36,9 @@ def test_requests_for_a_service_without_replicas_wait_for_its_first_and_are_answ
 def test_many_requests_bring_one_replica_and_it_may_go_to_zero_again(kubectl: Kubectl, gateway: str) -> None:
     name = f"z-{kubectl.namespace}"
     kubectl.run("apply", "-f", "-", stdin=json.dumps(model_service(name, 1)))
-    kubectl.wait_for("condition=Ready", "modelservice/chat", timeout=60)
+    kubectl.wait_for("condition=Ready", "modelservice/chat")
     kubectl.run("scale", "modelservice/chat", "--replicas=0")
-    kubectl.wait_for("jsonpath={.status.replicas}=0", "modelservice/chat", timeout=40)
+    kubectl.wait_for("jsonpath={.status.replicas}=0", "modelservice/chat")
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda _: post(gateway, "/v1/chat/completions", question(name), 60), range(20)))
     assert {status for status, _ in answers} == {200}, answers
@@ -48,7 +49,7 @@ def test_an_autoscaler_that_owns_the_count_is_left_alone(kubectl: Kubectl, gatew
     service = model_service(f"z-{kubectl.namespace}", 0)
     service["metadata"]["annotations"] = {"fairlead.dev/scaled-by": "somebody"}
     kubectl.run("apply", "-f", "-", stdin=json.dumps(service))
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     with ThreadPoolExecutor(1) as pool:
         while True:
             asked = pool.submit(post, gateway, "/v1/chat/completions", question(service["spec"]["model"]["name"]), 60)

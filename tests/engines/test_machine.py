@@ -9,6 +9,7 @@ import pytest
 from fairlead.cli.app import run
 from fairlead.engines import ENGINES
 from fairlead.engines.machine import Machine, Verdict, judge
+from patience import PATIENCE_S
 
 
 def verdicts(machine: Machine) -> dict[str, Verdict]:
@@ -60,7 +61,7 @@ def test_the_command_knows_what_ships_with_it(capsys):
 )
 def test_check_refuses_what_it_cannot_examine(arguments, said):
     command = (sys.executable, "-m", "fairlead.cli.main", "engines", "check", *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

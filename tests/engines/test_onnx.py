@@ -11,6 +11,7 @@ from fairlead.embedded.supervisor.launch import free_port
 from fairlead.engines import UNKNOWN, EngineSourceError, EngineSpec, engine_for
 from fairlead.engines.conformance import CHECKS, Target, examine
 from fairlead.runtimes.onnx.metrics import RuntimeMetrics
+from patience import PATIENCE_S
 from runtimes.onnx import graphs
 
 
@@ -60,13 +61,13 @@ async def test_the_server_that_the_command_starts_conforms(tmp_path):
     process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        await asyncio.wait_for(process.stdout.readline(), 30)
+        await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         for name in spec.names:
             results = [r async for r in examine(Target(engine, f"http://127.0.0.1:{port}", name, nonce="test"))]
             assert [r for r in results if r.outcome != "pass"] == []
             assert len(results) == len([c for c in CHECKS if c.api in ("any", "open-inference")])
         process.terminate()
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -7,6 +7,7 @@ import pytest
 
 from fairlead.engines import page_client
 from fairlead.engines.page_client import PageConnection, PageError, request_for
+from patience import PATIENCE_S
 
 PAGE = b"# HELP x\nvllm:num_requests_running 2\n" * 50
 
@@ -35,7 +36,7 @@ async def ask(answer, times=1, timeout_s=2.0):
                 _, connection = await loop.create_connection(lambda: PageConnection(loop), "127.0.0.1", port)
             done = loop.create_future()
             connection.ask(request_for("h", "/metrics", close=False), timeout_s, done.set_result)
-            outcomes.append(await asyncio.wait_for(done, 10))
+            outcomes.append(await asyncio.wait_for(done, PATIENCE_S))
     finally:
         if connection is not None:
             connection.close()

@@ -19,6 +19,7 @@ import aiohttp
 import pytest
 
 from fairlead.gateway.envoy import command
+from patience import PATIENCE_S
 
 
 def free_port() -> int:
@@ -59,7 +60,7 @@ class Stack:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         self.engines.append((process, f"127.0.0.1:{int(line.split()[-1])}"))
         return len(self.engines) - 1
 
@@ -79,7 +80,7 @@ class Stack:
     async def start_envoy(self) -> None:
         self.envoy = await self._spawn(*command(self.folder, self.port, concurrency=1))
 
-    async def until_ready(self, timeout_s: float = 20.0) -> float:
+    async def until_ready(self, timeout_s: float = PATIENCE_S) -> float:
         """Seconds until /v1/models answers 200."""
         began = time.monotonic()
         async with aiohttp.ClientSession() as session:
@@ -97,7 +98,7 @@ class Stack:
         assert process is not None
         if process.returncode is None:
             os.kill(process.pid, number)
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
     async def metric(self, name: str) -> float:
         """Sum of a metric of the gateway over its labels."""
@@ -117,7 +118,7 @@ class Stack:
         for process in self.processes:
             if process.returncode is None:
                 process.kill()
-        await asyncio.gather(*(asyncio.wait_for(p.wait(), 10) for p in self.processes))
+        await asyncio.gather(*(asyncio.wait_for(p.wait(), PATIENCE_S) for p in self.processes))
 
 
 @pytest.fixture

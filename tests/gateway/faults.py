@@ -10,18 +10,20 @@ from typing import Any
 
 import aiohttp
 
+from patience import PATIENCE_S
+
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 CHAT_PATH = "/v1/chat/completions"
 
 
-async def eventually(true: Callable[[], Awaitable[Any]], timeout_s: float = 10.0) -> None:
+async def eventually(true: Callable[[], Awaitable[Any]], timeout_s: float = PATIENCE_S) -> None:
     """Wait for what is not announced. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while not await true():  # noqa: ASYNC110 - the condition lives in another process
             await asyncio.sleep(0.05)
 
 
-async def nothing_in_flight(stack, timeout_s: float = 10.0) -> None:
+async def nothing_in_flight(stack, timeout_s: float = PATIENCE_S) -> None:
     """Every request that went out has been told to be over."""
 
     async def is_so() -> bool:

@@ -13,6 +13,7 @@ from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.gateway.plan import PoolSettings, plan_of
 from fairlead.gateway.route import RequestHead, Route
+from patience import PATIENCE_S
 
 CHAT = "/v1/chat/completions"
 
@@ -115,7 +116,7 @@ async def test_it_is_asked_again_and_refused_in_the_end():
     wait.wanted = lambda *what: wanted.append(what)
     ended = asyncio.Event()
     wait.park("ns/p", "sql", lambda refusal: (ends.append(refusal), ended.set()))
-    await asyncio.wait_for(ended.wait(), 10)
+    await asyncio.wait_for(ended.wait(), PATIENCE_S)
     assert ends == ["No engine has loaded the adapter `sql` within 0 s."]
     assert len(wanted) > 1
     assert len(wait) == 0

@@ -22,6 +22,7 @@ from fairlead.gateway.pick.defaults import default_profile
 from fairlead.gateway.pick.profile import NamedScorer
 from fairlead.gateway.plan import PoolSettings
 from fairlead.gateway.route import Completion, RequestHead, Route
+from patience import PATIENCE_S
 
 CHAT = "/v1/chat/completions"
 TEXT = "The quick brown fox jumps over the lazy dog. " * 400
@@ -193,7 +194,7 @@ async def split():
 async def test_a_request_with_exact_prefixes_is_answered_though_its_prefill_fails(split):
     found, held = _ask(split, text=TEXT)
     assert (found, held is None) == ([], False)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not found:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert isinstance(found[0], Route)
@@ -210,7 +211,7 @@ async def test_a_client_that_leaves_while_its_prompt_is_computed_is_counted_no_m
 async def test_a_prompt_that_is_computed_elsewhere_is_no_work_for_who_answers_nor_a_measure_of_it(split):
     found, _ = _ask(split, text=TEXT, stream=True)
     assert split.loads.of("127.0.0.1:2").candidate.prefill_backlog_tokens == 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not found:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     split.director.completed(_end(found[0], first_byte_s=3.0))

@@ -13,6 +13,7 @@ import pytest
 
 from gateway.faults import CHAT, CHAT_PATH, ask, eventually, many, nothing_in_flight, pool, resident_mb, start, stream
 from gateway.hostile_engine import HostileEngine
+from patience import PATIENCE_S
 
 HEAD = f"POST {CHAT_PATH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 BODY = json.dumps({**CHAT, "max_tokens": 1}).encode()
@@ -117,7 +118,7 @@ async def test_a_head_that_does_not_end_is_given_up(stack):
     await stack.start(1)
     reader, writer = await asyncio.open_connection("127.0.0.1", stack.port)
     writer.write(b"POST /v1/ch")
-    answer = await asyncio.wait_for(reader.read(), 20)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     assert answer.startswith(b"HTTP/1.1 408") or answer == b""
     writer.close()
 
@@ -141,7 +142,7 @@ async def test_100_mb_are_refused_without_being_kept(stack, framing):
                     writer.write(part if framing == "length" else b"%x\r\n%s\r\n" % (len(part), part))
                     await writer.drain()
             with contextlib.suppress(OSError):
-                return await asyncio.wait_for(reader.read(2000), 20)
+                return await asyncio.wait_for(reader.read(2000), PATIENCE_S)
             return b""
         finally:
             writer.close()
@@ -206,7 +207,7 @@ class _Http2:
         await self.writer.drain()
 
     async def status(self, stream_id: int) -> str:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while data := await self.reader.read(65536):
                 for event in self.h2.receive_data(data):
                     if getattr(event, "stream_id", None) == stream_id and hasattr(event, "headers"):

@@ -23,6 +23,7 @@ from gateway.faults import (
     stream,
 )
 from gateway.hostile_engine import CHAT, PAGE, HostileEngine, plain, saying
+from patience import PATIENCE_S
 
 _LIES = {
     "nan": PAGE.replace(" 0", " NaN"),
@@ -188,13 +189,13 @@ async def test_whatever_an_engine_answers_the_next_request_is_served(stack):
         for name, (text, close, expected) in _ANSWERS.items():
             for streamed in (False, True):
                 engine.answer = saying(text, close=close)
-                async with many() as session, asyncio.timeout(15):
+                async with many() as session, asyncio.timeout(PATIENCE_S):
                     status, answer = await ask(session, stack, stream=streamed)
                 assert status in expected, (name, status, answer)
                 if status in (502, 503):
                     assert is_error(answer), (name, answer)
                 engine.answer = saying(plain(json.dumps(CHAT)))
-                async with many() as session, asyncio.timeout(15):
+                async with many() as session, asyncio.timeout(PATIENCE_S):
                     status, answer = await ask(session, stack)
                 assert status == 200, (name, status, answer)
     await nothing_in_flight(stack)

@@ -13,6 +13,7 @@ import pytest
 
 from fairlead.gateway.run import picker_admin_socket
 from gateway.faults import CHAT_PATH, ask, eventually, is_error, many, nothing_in_flight, stream
+from patience import PATIENCE_S
 
 
 def _prompt(n: int) -> list[dict]:
@@ -109,7 +110,7 @@ async def test_sigterm_ends_the_picker_soon_and_no_stream(stack):
 
         await eventually(some_wait)
         os.kill(stack.picker.pid, signal.SIGTERM)
-        assert await asyncio.wait_for(stack.picker.wait(), 5) == 0
+        assert await asyncio.wait_for(stack.picker.wait(), PATIENCE_S) == 0
         results = await asyncio.gather(*running)
     assert {status for status, _, _ in results} == {200, 503}
     assert all(complete for status, _, complete in results if status == 200)
@@ -122,12 +123,12 @@ async def test_a_stopped_picker_is_given_up_in_bounded_time_and_may_go_on(stack)
         assert (await ask(session, stack, max_tokens=1))[0] == 200
         os.kill(stack.picker.pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 answers = await asyncio.gather(*(ask(session, stack) for _ in range(20)))
             assert {status for status, _ in answers} == {503}
             assert {answer["error"]["code"] for _, answer in answers} == {"picker_unavailable"}
             # Again, on a connection that was never answered.
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await ask(session, stack))[0] == 503
         finally:
             os.kill(stack.picker.pid, signal.SIGCONT)
@@ -152,7 +153,7 @@ async def test_a_spoilt_memory_is_no_reason_not_to_start(stack, what):
     async with many() as session:
         assert (await ask(session, stack, max_tokens=1))[0] == 200
     os.kill(stack.picker.pid, signal.SIGTERM)
-    assert await asyncio.wait_for(stack.picker.wait(), 10) == 0
+    assert await asyncio.wait_for(stack.picker.wait(), PATIENCE_S) == 0
 
 
 async def test_a_picker_that_cannot_write_serves_and_writes_when_it_can(stack):
@@ -168,7 +169,7 @@ async def test_a_picker_that_cannot_write_serves_and_writes_when_it_can(stack):
         resource.prlimit(stack.picker.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         await _saved(stack)
     os.kill(stack.picker.pid, signal.SIGTERM)
-    assert await asyncio.wait_for(stack.picker.wait(), 10) == 0
+    assert await asyncio.wait_for(stack.picker.wait(), PATIENCE_S) == 0
 
 
 async def test_a_killed_envoy_leaves_nothing_counted(stack):

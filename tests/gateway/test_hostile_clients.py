@@ -7,6 +7,8 @@ from pathlib import Path
 import aiohttp
 import openai
 
+from patience import PATIENCE_S
+
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -90,7 +92,7 @@ async def test_a_client_that_leaves_frees_its_place_at_the_engine_and_in_the_cou
         assert await stack.metric("fairlead_gateway_in_flight_requests") == 5
         for response in responses:
             response.close()
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + PATIENCE_S
         while await stack.metric("fairlead_gateway_in_flight_requests") or await _running(session, stack):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.05)
@@ -134,7 +136,7 @@ async def test_a_hung_engine_is_left_alone_while_others_serve(stack):
     os.kill(hung.pid, signal.SIGSTOP)
     try:
         async with aiohttp.ClientSession() as session:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + PATIENCE_S
             while await stack.metric('fairlead_gateway_endpoints{pool="default/tiny",state="unreachable"}') != 1:
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)

@@ -11,6 +11,7 @@ import aiohttp
 import numpy as np
 import pytest
 
+from patience import PATIENCE_S
 from runtimes.onnx import graphs
 
 ROWS, COLUMNS = 3, 5
@@ -26,7 +27,7 @@ async def onnx_stack(stack, tmp_path):
             sys.executable, "-m", "fairlead.runtimes.onnx", str(file), "--port", "0", "--no-grpc",
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         addresses.append(f"127.0.0.1:{int(re.findall(rb'[0-9]+', line)[0])}")
     stack.publish({"key": "default/doubled", "models": ["doubled"], "runtime": "onnx", "endpoints": addresses})
     await asyncio.gather(stack.start_picker(), stack.start_envoy())

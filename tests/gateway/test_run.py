@@ -12,6 +12,7 @@ from fairlead.cli import components
 from fairlead.gateway.endpoints import Endpoint, Pool
 from fairlead.gateway.envoy import picker_socket
 from fairlead.gateway.run import Options, serve
+from patience import PATIENCE_S
 
 
 class Failing:
@@ -26,7 +27,7 @@ class Failing:
 
 async def test_a_part_that_fails_ends_the_picker_in_order(tmp_path):
     with pytest.raises(ExceptionGroup) as told:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await serve(Failing(), Options(tmp_path))
     assert [str(error) for error in told.value.exceptions] == ["the API is another one"]
     assert not picker_socket(tmp_path).exists()

@@ -11,6 +11,8 @@ import anthropic
 import openai
 import pytest
 
+from patience import PATIENCE_S
+
 MESSAGES = [{"role": "user", "content": "Tell me about the sea."}]
 
 
@@ -178,7 +180,7 @@ async def test_headers_tell_the_requests_id(client, claude):
 
 async def test_a_stream_that_is_closed_midway_is_counted_no_more(served, client, claude):
     async def count(number: int) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while await served.metric("fairlead_gateway_in_flight_requests") != number:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
@@ -203,7 +205,7 @@ async def test_a_client_that_waits_no_longer_is_counted_no_more(stack):
     async with openai.AsyncOpenAI(base_url=stack.url + "/v1", api_key="none", max_retries=0, timeout=0.5) as client:
         with pytest.raises(openai.APITimeoutError):
             await client.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while await stack.metric("fairlead_gateway_in_flight_requests"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -228,7 +230,7 @@ async def test_clients_come_again_when_told_that_there_is_no_endpoint_yet(stack,
         asyncio.create_task(one.with_raw_response.create(model="tiny", messages=MESSAGES, max_tokens=3))
         for one in (client.chat.completions, claude.messages)
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while await stack.metric("fairlead_gateway_requests_answered_total") < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await stack.add_engine("--ttft-ms", "0", "--itl-ms", "0")
@@ -267,7 +269,7 @@ async def test_clients_come_again_when_told_that_the_pool_is_full(stack, patient
         asyncio.create_task(one.with_raw_response.create(model="tiny", messages=MESSAGES, max_tokens=3))
         for one in (client.chat.completions, claude.messages)
     ]
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while await stack.metric('fairlead_gateway_requests_answered_total{code="429"') < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await stream.close()

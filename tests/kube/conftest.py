@@ -26,6 +26,7 @@ from fairlead.kube.errors import AlreadyExists
 from fairlead.kube.kinds import NAMESPACES, SERVICE_ACCOUNTS
 from fairlead.kube.objects import Namespace, ObjectMeta, ServiceAccount
 from fairlead.kube.transport import RetryPolicy
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -152,7 +153,7 @@ class ScriptedServer:
                     self.faults.repeated_events -= 1
                     await self._send(response, kind, pod)
                 version = at
-            await asyncio.wait_for(changed.wait(), 20)
+            await asyncio.wait_for(changed.wait(), PATIENCE_S)
 
     async def _send(self, response: web.StreamResponse, kind: str, obj: dict[str, Any]) -> None:
         await response.write(msgspec.json.encode({"type": kind, "object": obj}) + b"\n")
@@ -198,7 +199,7 @@ class EmbeddedServer:
     def kubeconfig(self) -> Path:
         return self.data / "kubeconfig"
 
-    def start(self, timeout_s: float = 30.0) -> None:
+    def start(self, timeout_s: float = PATIENCE_S) -> None:
         with (self.data / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -217,7 +218,7 @@ class EmbeddedServer:
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_S)
 
     def _first_line(self, timeout_s: float) -> str:
         assert self._process is not None

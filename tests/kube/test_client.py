@@ -28,6 +28,7 @@ from fairlead.kube.objects import (
 )
 from fairlead.kube.pods import bind, evict
 from fairlead.kube.resources import Resource, Unstructured
+from patience import PATIENCE_S
 
 
 def config_map(name: str, namespace: str, labels: dict[str, str] | None = None, **data: str) -> ConfigMap:
@@ -132,14 +133,20 @@ async def test_watch_from_a_version_and_with_initial_events(client: Client, name
     await client.create(CONFIG_MAPS, config_map("second", namespace))
     await client.delete(CONFIG_MAPS, "first", namespace)
     seen: list[tuple[str, str]] = []
-    async with asyncio.timeout(10), aclosing(client.watch(CONFIG_MAPS, namespace, resource_version=start)) as events:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(client.watch(CONFIG_MAPS, namespace, resource_version=start)) as events,
+    ):
         async for event in events:
             seen.append((event.type, event.object.metadata.name))
             if len(seen) == 2:
                 break
     assert seen == [("ADDED", "second"), ("DELETED", "first")]
     initial: list[str] = []
-    async with asyncio.timeout(10), aclosing(client.watch(CONFIG_MAPS, namespace, initial_events=True)) as events:
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        aclosing(client.watch(CONFIG_MAPS, namespace, initial_events=True)) as events,
+    ):
         async for event in events:
             if event.is_initial_end:
                 break
@@ -149,7 +156,7 @@ async def test_watch_from_a_version_and_with_initial_events(client: Client, name
 
 
 async def test_watch_ends_when_its_time_is_over(client: Client, namespace: str) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         events = [event async for event in client.watch(PODS, namespace, resource_version="0", timeout_s=1)]
     assert all(event.type == "BOOKMARK" for event in events)
 
@@ -218,7 +225,7 @@ async def test_custom_resources_need_no_struct(client: Client, namespace: str) -
     await client.create(CUSTOM_RESOURCE_DEFINITIONS, definition)
     try:
         widgets = Resource.of(f"{group}/v1", "widgets", "Widget")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 try:
                     made = await client.create(

@@ -16,6 +16,7 @@ from fairlead.kube.kinds import PODS
 from fairlead.kube.objects import ObjectMeta, OwnerReference, Pod
 from fairlead.kube.resources import ObjectKey
 from fairlead.kube.run import run_controllers
+from patience import PATIENCE_S
 
 A, B = ObjectKey("default", "a"), ObjectKey("default", "b")
 FAST = Backoff(first_s=0.01, max_s=0.02)
@@ -115,7 +116,7 @@ async def test_a_hung_reconcile_is_given_up_and_retried() -> None:
     controller = Controller("hung", reconcile, timeout_s=0.05, backoff=FAST)
     task = await started(controller)
     controller.enqueue(A)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while calls < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     await stopped(task)
@@ -147,7 +148,7 @@ async def test_stopping_does_not_wait_for_ever() -> None:
     task = await started(controller)
     controller.enqueue(A)
     await asyncio.sleep(0.01)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         await stopped(task)
 
 
@@ -167,7 +168,7 @@ async def test_changes_wake_keys_and_owners(scripted: Any, scripted_client: Any)
     controller = Controller("wired", reconcile)
     controller.watch(informers.informer(PODS))
     task = asyncio.create_task(run_controllers(informers, [controller]))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not woken:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         scripted.put("b", "other")

@@ -14,6 +14,7 @@ from fairlead.kube.errors import AlreadyExists, Conflict, NotFound
 from fairlead.kube.kinds import LEASES
 from fairlead.kube.objects import Lease
 from fairlead.kube.transport import Unreachable
+from patience import PATIENCE_S
 
 
 class LeaseApi:
@@ -183,7 +184,7 @@ async def test_against_a_real_server(client: Client, namespace: str) -> None:
 
         await election.lead(work)
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(run("a"), run("b"))
     assert sorted(worked) == ["a", "b"]
     lease = await client.get(LEASES, "real", namespace)

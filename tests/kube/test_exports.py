@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import fairlead.kube
+from patience import PATIENCE_S
 
 
 def test_every_public_name_is_there() -> None:
@@ -15,5 +16,7 @@ def test_every_public_name_is_there() -> None:
 
 def test_the_room_loads_its_floors_on_demand() -> None:
     program = "import fairlead.kube.errors, sys; print('aiohttp' in sys.modules, 'prometheus_client' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.split() == ["False", "False"]

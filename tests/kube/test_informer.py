@@ -18,6 +18,7 @@ from fairlead.kube.informer import Handler, Informer, Informers
 from fairlead.kube.kinds import NODES, PODS
 from fairlead.kube.objects import Pod
 from fairlead.kube.store import by_label, by_namespace
+from patience import PATIENCE_S
 
 FAST = Backoff(first_s=0.01, max_s=0.02)
 
@@ -47,7 +48,7 @@ class Story:
         self.told.append(("delete", pod.metadata.name, int(pod.metadata.resource_version)))
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)

@@ -11,6 +11,7 @@ from fairlead.kube.informer import Handler, Informer
 from fairlead.kube.kinds import CONFIG_MAPS, NAMESPACES
 from fairlead.kube.objects import ConfigMap, Namespace, ObjectMeta
 from fairlead.kube.transport import RetryPolicy
+from patience import PATIENCE_S
 
 
 async def test_copy_is_complete_after_the_server_was_killed(own_api_server: Any) -> None:
@@ -40,7 +41,7 @@ async def test_copy_is_complete_after_the_server_was_killed(own_api_server: Any)
         await client.delete(CONFIG_MAPS, "before-0", "n")
         for i in range(5):
             await put(f"after-{i}")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while len(informer.store) != 9:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         task.cancel()

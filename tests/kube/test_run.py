@@ -13,6 +13,7 @@ from fairlead.kube.controller import Controller
 from fairlead.kube.informer import Informers
 from fairlead.kube.resources import ObjectKey
 from fairlead.kube.run import run_controllers, run_elected, run_until_signal
+from patience import PATIENCE_S
 
 
 async def test_a_signal_cancels_the_work_and_waits_for_its_end() -> None:
@@ -27,7 +28,7 @@ async def test_a_signal_cancels_the_work_and_waits_for_its_end() -> None:
             ended = True
 
     asyncio.get_running_loop().call_later(0.05, os.kill, os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await run_until_signal(work())
     assert ended
 
@@ -61,7 +62,7 @@ async def test_one_failing_loop_ends_all(scripted_client: Any) -> None:
         raise ValueError("broken")
 
     informers = Informers(scripted_client)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(ExceptionGroup) as caught:
             await run_controllers(informers, [Controller("idle", reconcile)], beside=[broken])
     assert caught.group_contains(ValueError, match="broken")
@@ -77,5 +78,5 @@ def test_a_second_signal_does_not_lose_the_first() -> None:
         "asyncio.run(run_until_signal(work()))\n"
         "print('clean')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout.strip()) == (0, "clean"), done.stderr

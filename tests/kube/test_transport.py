@@ -19,6 +19,7 @@ from fairlead.kube.kinds import PODS
 from fairlead.kube.objects import ObjectMeta, Pod
 from fairlead.kube.transport import RetryPolicy, Unreachable
 from fairlead.kube.watch import split_lines
+from patience import PATIENCE_S
 
 
 def status(code: int, reason: str = "", message: str = "no", **headers: str) -> web.Response:
@@ -182,5 +183,7 @@ def test_lines_do_not_depend_on_chunks(lines: list[bytes], data: st.DataObject) 
 
 def test_importing_the_client_pulls_in_no_generated_models() -> None:
     program = "import fairlead.kube.client, sys; print(any(m.startswith('kubernetes_asyncio') for m in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert done.stdout.strip() == "False"

@@ -15,6 +15,7 @@ from fairlead.api.queue import QUEUES
 from fairlead.kube.kinds import PODS
 from fairlead.kube.objects.meta import find_condition
 from fairlead.scheduling.commit.queue_reports import EVERY_S
+from patience import PATIENCE_S
 from scheduling.commit.cluster import Cluster, eventually
 from scheduling.commit.conftest import cluster, kubeconfig  # noqa: F401 (fixtures)
 from scheduling.commit.faulty_proxy import Seen
@@ -64,8 +65,8 @@ async def test_a_process_that_is_killed_between_bindings_is_made_up_for_by_the_n
             return ""
 
         proxy.fault = kill
-        await asyncio.wait_for(killed.wait(), 60)
-        process.wait(10)
+        await asyncio.wait_for(killed.wait(), PATIENCE_S)
+        process.wait(PATIENCE_S)
         async with cluster.scheduling():
             await eventually(lambda: cluster.all_bound(names), 20.0)
             await cluster.check()

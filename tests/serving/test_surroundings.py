@@ -23,6 +23,7 @@ from fairlead.kube.resources import ObjectKey
 from fairlead.scheduling.controller import Scheduler
 from fairlead.scheduling.settings import Settings
 from fairlead.serving.surroundings import Surroundings
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("serving-surroundings")
 RAW = {r.plural: r.as_unstructured() for r in (NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES)}
@@ -120,7 +121,7 @@ async def scene(tmp_path):
     finally:
         if process.returncode is None:
             process.kill()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def test_what_becomes_of_nodes_and_devices(scene):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from patience import PATIENCE_S
+
 
 @dataclass
 class EngineProcess:
@@ -24,7 +26,7 @@ class EngineProcess:
     async def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.returncode is None:
             os.kill(self.process.pid, number)
-        return await asyncio.wait_for(self.process.wait(), 30)
+        return await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 async def start_engine(*arguments: str, model: str = "tiny") -> EngineProcess:
@@ -33,7 +35,7 @@ async def start_engine(*arguments: str, model: str = "tiny") -> EngineProcess:
         stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 15)
+    line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
     return EngineProcess(process, int(line.split()[-1]))
 
 

@@ -21,6 +21,7 @@ from fairlead.devices.cdi import ContainerEdits, DeviceNode, Spec, SpecError, re
 from fairlead.devices.cdi import read as reading
 from fairlead.devices.cdi.read import parse_spec, read_stamped
 from fairlead.devices.cdi.write import encode_json, encode_yaml
+from patience import PATIENCE_S
 
 GOOD = """
 cdiVersion: "0.3.0"
@@ -417,7 +418,7 @@ def test_a_deeply_nested_file_does_not_end_the_process(tmp_path: Path) -> None:
     for name, text in (("a.yaml", "[" * 500_000), ("b.yaml", "a: {" * 200_000), ("c.json", '{"a":' * 500_000)):
         (tmp_path / name).write_text(text)
         code = f"from fairlead.devices.cdi import read_spec\nread_spec({str(tmp_path / name)!r})"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 1
         assert "SpecError" in done.stderr
 

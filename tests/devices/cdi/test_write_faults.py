@@ -15,6 +15,7 @@ import pytest
 from devices.cdi.cdi_cases import device, spec
 from fairlead.devices.cdi import SpecCache, SpecError, SpecWriteError, read_spec, write_spec
 from fairlead.devices.cdi.write import encode_json
+from patience import PATIENCE_S
 
 OLD = spec(device("old"), version="")
 NEW = spec(*[device(f"new{n}") for n in range(50)], version="0.3.0")
@@ -61,7 +62,9 @@ def _write(
     folder: Path, text: Path, point: int, when: str, *, overwrite: bool = True
 ) -> subprocess.CompletedProcess[str]:
     arguments = [str(folder), str(text), str(point), when, "yes" if overwrite else "no"]
-    return subprocess.run([sys.executable, "-c", _WRITER, *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", _WRITER, *arguments], capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 @pytest.mark.parametrize("when", ["before", "during", "after"])

@@ -18,6 +18,7 @@ import pytest
 from fairlead.kube import AlreadyExists, Client
 from fairlead.kube.kinds import NAMESPACES
 from fairlead.kube.objects import Namespace, ObjectMeta
+from patience import PATIENCE_S
 
 
 def _start(data: Path) -> tuple[subprocess.Popen[bytes], Path]:
@@ -42,7 +43,7 @@ def dra_kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     process, kubeconfig = _start(tmp_path_factory.mktemp("dra-api"))
     yield kubeconfig
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
 
 
 @pytest.fixture

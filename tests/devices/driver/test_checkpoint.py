@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fairlead.devices.driver.checkpoint import Checkpoint, CheckpointDamaged
 from fairlead.devices.driver.records import ClaimRecord, HeldDevice, Report
 from fairlead.devices.errors import CheckpointError
+from patience import PATIENCE_S
 
 ONE = ClaimRecord(
     "u-1", "team", "one", "prepared", [HeldDevice("d-0", "main", consumes={"c": {"x": "1"}}, cdi_ids=["a/b=d-0"])],
@@ -142,7 +143,9 @@ except CheckpointError as error:
 else:
     sys.exit("it was written")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert f"cannot be written: {os.strerror(errno.EFBIG)}" in done.stdout
     assert loaded(tmp_path).records == {"u-1": ONE}

@@ -15,6 +15,7 @@ from devices.driver.driver_rig import DRIVER, Result, WidgetVendor, create_claim
 from fairlead.devices.host import Host
 from fairlead.devices.vendors.registry import VENDORS, UnknownVendor, create, find
 from fairlead.kube import Client
+from patience import PATIENCE_S
 
 TESTS = Path(__file__).parents[2]
 
@@ -86,7 +87,7 @@ def test_what_cannot_be_meant_is_one_line(
     dra_kubeconfig: Path, short_path: Path, arguments: list[str], says: str
 ) -> None:
     process = start(dra_kubeconfig, short_path, *arguments)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode in (1, 2)
     assert says in said.splitlines()[-1]
     assert "Traceback" not in said

@@ -36,6 +36,7 @@ from fairlead.devices.vendor import ClaimReference, Preparation
 from fairlead.kube import Client, Credentials, RetryPolicy
 from fairlead.kube.kinds import RESOURCE_CLAIMS
 from fairlead.kube.objects import ResourceClaim
+from patience import PATIENCE_S
 
 
 class LateClock:
@@ -101,7 +102,7 @@ async def test_a_slow_vendor_costs_its_own_claim_and_the_next_call_says_so(
     assert "did not return within 0.05 s" in str(outcome)
     assert isinstance(await found.prepare(rival), ClaimError), "what may be half done is nobody else's"
     vendor.gate.set()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not isinstance(outcome, ClaimRecord):
             outcome = await found.prepare(claim)
     assert outcome.phase == "prepared"

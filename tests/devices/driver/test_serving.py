@@ -44,6 +44,7 @@ from fairlead.kube.kinds import EVENTS, NODES, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.kubelet import DRA_V1BETA1, HEALTH_V1, HEALTH_V1ALPHA1
 from fairlead.kube.kubelet.messages import HEALTHY, UNHEALTHY
 from fairlead.kube.objects import Node, ObjectMeta
+from patience import PATIENCE_S
 
 
 class Running:
@@ -104,7 +105,7 @@ async def node(dra_client: Client) -> str:
 
 
 async def eventually(what: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = what()
             if asyncio.iscoroutine(found):
@@ -381,13 +382,13 @@ async def test_health_is_told_in_full_first_and_with_each_change(
     async with running(dra_client, short_path, node=node) as driver, kubelet_of(driver.registration) as kubelet:
         streams = [kubelet.health(service) for service in (HEALTH_V1, HEALTH_V1ALPHA1)]
         for stream in streams:
-            first = await asyncio.wait_for(stream.read(), 10)
+            first = await asyncio.wait_for(stream.read(), PATIENCE_S)
             assert {d.device.device_name for d in first.devices} == {d.name for d in driver.vendor.inventory.devices}
             assert all(d.device.pool_name == node and d.health_check_timeout_seconds == 30 for d in first.devices)
             assert all(d.health == HEALTHY for d in first.devices)
         driver.vendor.states["widget-1"] = unhealthy("XidError", "XID 79: it fell off the bus")
         for stream in streams:
-            change = await asyncio.wait_for(stream.read(), 10)
+            change = await asyncio.wait_for(stream.read(), PATIENCE_S)
             sick = {d.device.device_name: d for d in change.devices if d.health == UNHEALTHY}
             assert sick.keys() == {"widget-1"}
             assert sick["widget-1"].message == "XidError: XID 79: it fell off the bus"

@@ -16,6 +16,7 @@ from typing import Any
 from fairlead.kube.client import Client
 from fairlead.kube.errors import NotFound
 from fairlead.kube.resources import Resource
+from patience import PATIENCE_S
 
 PODS = Resource.of("v1", "pods", "Pod")
 NODES = Resource.of("v1", "nodes", "Node", namespaced=False)
@@ -70,14 +71,14 @@ class Platform:
 
     def kill(self, pid: int, number: int = signal.SIGKILL) -> None:
         os.kill(pid, number)
-        self._processes.pop(pid).wait(15)
+        self._processes.pop(pid).wait(PATIENCE_S)
 
     def stop(self) -> None:
         for pid in list(self._processes):
             with contextlib.suppress(ProcessLookupError):
                 self.kill(pid, signal.SIGTERM)
         command = [sys.executable, "-m", "fairlead.embedded.agent", "--data", str(self.data), "--stop-pods"]
-        subprocess.run(command, check=True, timeout=30)
+        subprocess.run(command, check=True, timeout=PATIENCE_S)
 
     def _spawn(self, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         with open(self.folder / f"{module}.log", "ab") as log:
@@ -85,7 +86,7 @@ class Platform:
         self._processes[process.pid] = process
         return process
 
-    def _await(self, condition: Callable[[], bool], problem: str, timeout_s: float = 20) -> None:
+    def _await(self, condition: Callable[[], bool], problem: str, timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, problem
@@ -119,7 +120,7 @@ class Cluster:
             return None
 
     async def until(
-        self, name: str, condition: Callable[[dict[str, Any]], Any], timeout_s: float = 15
+        self, name: str, condition: Callable[[dict[str, Any]], Any], timeout_s: float = PATIENCE_S
     ) -> dict[str, Any]:
         """The pod once the condition holds."""
         deadline, pod = time.monotonic() + timeout_s, None
@@ -130,7 +131,7 @@ class Cluster:
             await asyncio.sleep(0.05)
         raise AssertionError(f"the condition never held: {pod and pod['status']}")
 
-    async def until_gone(self, name: str, timeout_s: float = 15) -> None:
+    async def until_gone(self, name: str, timeout_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(timeout_s):
             while await self.get(name) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

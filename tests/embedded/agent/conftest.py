@@ -16,6 +16,7 @@ from agent_platform import LEASES, PODS, SERVICE_ACCOUNTS, Cluster, Platform
 
 from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists, NotFound
+from patience import PATIENCE_S
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ async def cluster(platform: Platform) -> AsyncIterator[Cluster]:
     async with Client.load(platform.kubeconfig) as client:
         with contextlib.suppress(AlreadyExists):
             await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, "default")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len((await client.list(LEASES, "kube-node-lease")).items) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         used = Cluster(platform, client)

@@ -14,6 +14,7 @@ from typing import Any
 from agent_platform import NODES, PODS, Cluster, container_status, is_ready, phase, shell
 
 from fairlead.embedded.agent.container import load_pod
+from patience import PATIENCE_S
 
 
 def pod_folder(cluster: Cluster, pod: dict[str, Any]) -> Path:
@@ -74,7 +75,7 @@ async def test_a_pod_deleted_while_no_agent_runs_leaves_nothing(cluster: Cluster
     assert processes_with(f"sleep {marker}") or processes_with(marker)
     cluster.platform.start_agent()
     folder = pod_folder(cluster, pod)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while folder.exists() or processes_with(marker):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -114,7 +115,7 @@ async def test_a_second_agent_on_one_folder_is_refused(cluster: Cluster):
         sys.executable, "-m", "fairlead.embedded.agent", "--data", str(cluster.platform.data),
         "--kubeconfig", str(cluster.platform.kubeconfig),
     ]  # fmt: skip
-    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=20)
+    second = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert second.returncode == 1
     assert second.stderr.strip().endswith(f"another node agent is using the data folder {cluster.platform.data}")
 
@@ -126,7 +127,7 @@ async def test_stop_pods_ends_every_process(cluster: Cluster):
     cluster.platform.kill(cluster.platform.agent, signal.SIGTERM)
     assert processes_with(marker)
     command = [sys.executable, "-m", "fairlead.embedded.agent", "--data", str(cluster.platform.data), "--stop-pods"]
-    await asyncio.to_thread(subprocess.run, command, check=True, timeout=20)
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=PATIENCE_S)
     assert not processes_with(marker)
     cluster.platform.start_agent()
     await cluster.until("stopped", lambda p: container_status(p)["restartCount"] >= 1 and is_ready(p))
@@ -135,7 +136,7 @@ async def test_stop_pods_ends_every_process(cluster: Cluster):
 async def test_a_deleted_node_comes_back(cluster: Cluster):
     before = await cluster.client.get(NODES, "node-1")
     await cluster.client.delete(NODES, "node-1")
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         found = [n for n in (await cluster.client.list(NODES)).items if n["metadata"]["name"] == "node-1"]
         if found and found[0]["metadata"]["uid"] != before["metadata"]["uid"] and found[0].get("status"):

@@ -13,6 +13,7 @@ from fairlead.embedded.agent.former import NODES, forget_former_nodes, read_iden
 from fairlead.embedded.agent.node import AGENT
 from fairlead.embedded.agent.runtime import ProcessRuntime
 from fairlead.kube.client import Client
+from patience import PATIENCE_S
 
 
 async def _offer(client: Client, name: str, identity: str | None, runtime: str | None) -> None:
@@ -65,7 +66,7 @@ async def test_processes_of_a_former_node_end_once_their_pod_is_gone(tmp_path: P
             forgetting = asyncio.create_task(
                 forget_former_nodes(client, platform.data, ["node-0"], ProcessRuntime(), look_s=0.05)
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while [n["metadata"]["name"] for n in (await client.list(NODES)).items] != ["node-0"]:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
             # Several looks later it is as it was, for whoever offers the node again.
@@ -74,7 +75,7 @@ async def test_processes_of_a_former_node_end_once_their_pod_is_gone(tmp_path: P
 
             await client.delete(PODS, "stays", "default", grace_period_s=0)
             (container,) = load_pod(folder)["app"]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 await forgetting
             assert not folder.exists()
             assert not container.is_program_alive()

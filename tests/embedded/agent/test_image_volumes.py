@@ -17,6 +17,7 @@ from aiohttp import web
 from fairlead.embedded.agent.image_volumes import merge_logins
 from fairlead.serving.store.artifacts import Pushing, push_artifact
 from fairlead.serving.store.references import parse_reference
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -110,7 +111,7 @@ async def test_what_cannot_be_pulled_is_told(
     name = f"none-{policy.lower()}"
     await cluster.run(name, reader(), volumes=volume(registry, tag, pullPolicy=policy))
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             said = [text for reason, text in await cluster.events(name) if reason == "FailedMount"]
             if any('MountVolume.SetUp failed for volume "m"' in text and why in text for text in said):

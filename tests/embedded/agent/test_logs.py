@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.embedded.agent.logs import LogOptions, log_files, read_log
 from fairlead.embedded.agent.shim.journal import Journal
+from patience import PATIENCE_S
 
 
 def read(path: Path, **options: object) -> bytes:
@@ -84,7 +85,7 @@ async def test_following_across_rotations_loses_nothing(tmp_path: Path):
             await asyncio.sleep(0.05)
     journal.close()
     running = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await following) == b"".join(f"line {n}\n".encode() for n in range(300))
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from agent_platform import CONFIG_MAPS, LEASES, NODES, PODS, SECRETS, Cluster, container_status, is_ready, phase, shell
 
+from patience import PATIENCE_S
+
 
 async def test_a_node_registers_with_its_lease(cluster: Cluster):
     node = await cluster.client.get(NODES, "node-0")
@@ -92,7 +94,7 @@ async def test_volumes_and_their_updates(cluster: Cluster):
     assert pod is not None
     uid = pod["metadata"]["uid"]
     updated = cluster.platform.data / f"node/node-0/pods/{uid}/volumes/config/deep/a.txt"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while updated.read_text() != "changed":  # noqa: ASYNC110
             await asyncio.sleep(0.1)
 

@@ -19,6 +19,7 @@ from fairlead.embedded.agent.logs import LogOptions, read_log
 from fairlead.embedded.agent.mount_check import check_mounts
 from fairlead.embedded.agent.runtime import ProcessRuntime, StartError
 from fairlead.embedded.agent.shim import processes
+from patience import PATIENCE_S
 
 MOUNTS, _ = check_mounts()
 
@@ -50,7 +51,7 @@ async def start(tmp_path: Path, *argv: str, **fields: Any):
 
 
 async def finish(runtime: ProcessRuntime, container: Any) -> Any:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         await runtime.wait(container)
     return container.exit
 
@@ -60,7 +61,7 @@ async def content(container: Any, **options: Any) -> bytes:
     return b"".join(pieces)
 
 
-async def until(condition: Any, timeout_s: float = 10.0) -> None:
+async def until(condition: Any, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

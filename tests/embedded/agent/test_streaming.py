@@ -15,6 +15,7 @@ import pytest
 from agent_platform import Cluster, container_status, is_ready, phase, shell
 
 from fairlead.kube.errors import BadRequest
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 SPDY = {"KUBECTL_REMOTE_COMMAND_WEBSOCKETS": "false", "KUBECTL_PORT_FORWARD_WEBSOCKETS": "false"}
@@ -33,7 +34,7 @@ async def kubectl(
         ["kubectl", *arguments],
         input=stdin,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         env=environment(cluster, env or {}),
     )
 
@@ -67,7 +68,7 @@ async def test_a_terminal(cluster: Cluster, env: dict[str, str]):
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         env=environment(cluster, env),
     )
     assert b"terminal" in done.stdout
@@ -114,12 +115,12 @@ async def test_port_forward(cluster: Cluster, env: dict[str, str], tmp_path: Pat
     )  # fmt: skip
     try:
         assert forwarding.stdout is not None and forwarding.stderr is not None
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             first = (await forwarding.stdout.readline()).decode()
         port = int(first.split("->")[0].rpartition(":")[2])
 
         def fetch() -> bytes:
-            return urllib.request.urlopen(f"http://127.0.0.1:{port}/file", timeout=10).read()
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/file", timeout=PATIENCE_S).read()
 
         fetched = await asyncio.gather(*(asyncio.to_thread(fetch) for _ in range(4)))
         assert set(fetched) == {(tmp_path / "file").read_bytes()}

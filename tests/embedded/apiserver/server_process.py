@@ -17,6 +17,8 @@ from typing import Any
 import aiohttp
 import yaml
 
+from patience import PATIENCE_S
+
 
 class ServerProcess:
     """A server that is running from `start` to `kill` or the end of the context."""
@@ -46,7 +48,7 @@ class ServerProcess:
         """End it as a power failure would."""
         assert self.process is not None and self.process.stdout is not None
         os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         self.process.stdout.close()
         self.process = None
 

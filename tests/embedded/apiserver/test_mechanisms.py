@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
+
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -86,7 +88,7 @@ async def test_scaling_owns_and_conflicts(client: Any) -> None:
 async def test_a_watch_for_a_version_that_does_not_come_ends_with_an_error(client: Any) -> None:
     query = {"watch": "true", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
     response = await client.raw("GET", CONFIG_MAPS, resourceVersion="99999999", **query)
-    event = json.loads(await asyncio.wait_for(response.content.readline(), 10))
+    event = json.loads(await asyncio.wait_for(response.content.readline(), PATIENCE_S))
     assert (event["type"], event["object"]["code"]) == ("ERROR", 504)
 
 
@@ -110,7 +112,7 @@ async def test_unknown_methods_get_a_status(client: Any) -> None:
         "127.0.0.1", client.serving.port, ssl=client.http.connector._ssl, limit=1 << 16
     )
     writer.write(b"FOO /api/v1/pods HTTP/1.1\r\nHost: x\r\n\r\n")
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     assert b" 405 " in answer.splitlines()[0]
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["reason"] == "MethodNotAllowed"

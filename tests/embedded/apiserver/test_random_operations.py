@@ -20,6 +20,7 @@ from embedded.apiserver.object_model import (
     content,
     version_of,
 )
+from patience import PATIENCE_S
 
 STEPS = 260
 NAMES = ("a", "b", "c", "d")
@@ -270,7 +271,7 @@ class Operations:
         seen: list[tuple[str, str, Object]] = []
         response = await self.client.raw("GET", kind.path, **query)
         while len(seen) < len(expected):
-            event = json.loads(await asyncio.wait_for(response.content.readline(), 5))
+            event = json.loads(await asyncio.wait_for(response.content.readline(), PATIENCE_S))
             seen.append((event["type"], event["object"]["metadata"]["name"], event["object"]))
         response.close()
         assert seen == expected
@@ -316,11 +317,11 @@ class Operations:
         _, found = await self.client("GET", kind.path)
         query = {"watch": "true", "resourceVersion": str(self.last_version), "timeoutSeconds": "20"}
         response = await self.client.raw("GET", kind.path, **query)
-        event = json.loads(await asyncio.wait_for(response.content.readline(), 5))
+        event = json.loads(await asyncio.wait_for(response.content.readline(), PATIENCE_S))
         if event["type"] == "MODIFIED":
             # A deletion that no longer leaves dependents takes its finalizer away first.
             self.committed(kind, event["object"])
-            event = json.loads(await asyncio.wait_for(response.content.readline(), 5))
+            event = json.loads(await asyncio.wait_for(response.content.readline(), PATIENCE_S))
         response.close()
         last = self.live.pop(key)
         self.stale.pop(key, None)

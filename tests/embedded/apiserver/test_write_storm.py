@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 
 from embedded.apiserver.server_process import ServerProcess, request
+from patience import PATIENCE_S
 
 WRITERS = 16
 KILLS = 3
@@ -147,7 +148,7 @@ async def test_a_storm_with_kills(tmp_path: Path) -> None:
                 tasks.append(asyncio.create_task(watcher.run(session)))
                 await asyncio.sleep(chance.uniform(0.3, 0.9))
                 server.kill()
-                await asyncio.wait_for(asyncio.gather(*tasks), 20)
+                await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
             await asyncio.to_thread(server.start)
             highest = max(known.version for writer in writers for known in writer.known.values())
             found, version = await listed(server)

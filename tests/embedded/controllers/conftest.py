@@ -31,7 +31,7 @@ class Controllers:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 def start_controllers(kubeconfig: Path, log: Path, *options: str) -> Controllers:
@@ -66,7 +66,7 @@ def _server(folder: Path) -> Iterator[Path]:
         time.sleep(0.05)
     yield folder / "data" / "kubeconfig"
     process.kill()
-    process.wait(10)
+    process.wait(PATIENCE_S)
     log.close()
 
 

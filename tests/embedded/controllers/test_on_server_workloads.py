@@ -14,6 +14,7 @@ from embedded.controllers.conftest import Controllers, World, eventually, start_
 from fairlead.embedded.controllers import access as a
 from fairlead.embedded.controllers.job_pods import FINALIZER
 from fairlead.kube.resources import Resource
+from patience import PATIENCE_S
 
 EVENTS = Resource.of("v1", "events", "Event")
 LEASES = Resource.of("coordination.k8s.io/v1", "leases", "Lease")
@@ -258,7 +259,7 @@ async def test_two_processes_elect_one_and_a_killed_leader_is_followed(
         leaders = [c for c in (first, second) if "started" in c.log.read_text()]
         assert len(leaders) == 1
         leaders[0].process.terminate()
-        leaders[0].process.wait(15)
+        leaders[0].process.wait(PATIENCE_S)
         await bare_world.patch(a.DEPLOYMENTS, "web", {"spec": {"replicas": 3}})
 
         async def three() -> bool:

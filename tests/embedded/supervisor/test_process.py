@@ -6,6 +6,7 @@ import sys
 import time
 
 from fairlead.embedded.supervisor.process import ProcessId, identify, start_ticks
+from patience import PATIENCE_S
 
 
 def test_a_process_is_alive_only_under_its_own_start_time() -> None:
@@ -18,18 +19,18 @@ def test_a_process_is_alive_only_under_its_own_start_time() -> None:
         assert child.poll() is None, "a signal for another process of the same pid must not be sent"
     finally:
         known.signal(signal.SIGKILL)
-        child.wait(5)
+        child.wait(PATIENCE_S)
     assert not known.alive()
 
 
 def test_a_zombie_counts_as_gone() -> None:
     child = subprocess.Popen(["true"])
     known = identify(child.pid)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while start_ticks(child.pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not known.alive()
-    child.wait(5)
+    child.wait(PATIENCE_S)
 
 
 def test_children_end_when_their_parent_is_killed() -> None:
@@ -45,8 +46,8 @@ def test_children_end_when_their_parent_is_killed() -> None:
     child = identify(int(parent.stdout.readline()))
     assert child.alive()
     parent.kill()
-    parent.wait(5)
-    deadline = time.monotonic() + 5
+    parent.wait(PATIENCE_S)
+    deadline = time.monotonic() + PATIENCE_S
     while child.alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not child.alive()

@@ -17,6 +17,7 @@ from fairlead.embedded.supervisor.component import Ports
 from fairlead.embedded.supervisor.readiness import check, complete_pools
 from fairlead.kube.client import Client
 from fairlead.kube.resources import Resource
+from patience import PATIENCE_S
 
 NODES = Resource.of("v1", "nodes", "Node", namespaced=False)
 SERVICE_ACCOUNTS = Resource.of("v1", "serviceaccounts", "ServiceAccount")
@@ -30,14 +31,14 @@ def bare_api(tmp_path: Path) -> Iterator[Path]:
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + PATIENCE_S
         while ready not in log.read_text():
             assert process.poll() is None and time.monotonic() < deadline_s, log.read_text()
             time.sleep(0.02)
         yield tmp_path
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_S)
 
 
 async def test_a_platform_that_would_refuse_the_first_pod_is_not_ready(bare_api: Path) -> None:

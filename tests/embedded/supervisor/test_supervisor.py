@@ -13,6 +13,7 @@ from fairlead.embedded.apiserver import credentials as apiserver
 from fairlead.embedded.supervisor import supervisor as module
 from fairlead.embedded.supervisor.component import Component, Ports
 from fairlead.embedded.supervisor.supervisor import Supervisor
+from patience import PATIENCE_S
 
 
 def supervised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *scripts: str) -> Supervisor:
@@ -29,7 +30,7 @@ def write_kubeconfig(folder: Path, port: int) -> None:
     apiserver.write_kubeconfig(folder / "kubeconfig", apiserver.load_or_create(folder, "127.0.0.1", SYSTEM), url)
 
 
-async def until(condition, timeout_s: float = 10.0) -> None:
+async def until(condition, timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await SYSTEM.sleep(0.02)
@@ -37,7 +38,7 @@ async def until(condition, timeout_s: float = 10.0) -> None:
 
 async def test_a_component_that_cannot_start_fails_the_start_with_its_last_words(tmp_path, monkeypatch) -> None:
     supervisor = supervised(tmp_path, monkeypatch, "import sys; print('port 1 is in use'); sys.exit(1)")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await supervisor.run()
     assert supervisor.state.phase == "failed"
     assert supervisor.state.message == "part0 ended with exit code 1: port 1 is in use"
@@ -56,7 +57,7 @@ async def test_what_is_killed_comes_back_and_what_stops_leaves_nothing(tmp_path,
     assert supervisor.state.components[0].restarts == 0
     left = [c.process for c in supervisor.state.components]
     supervisor.stop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await running
     assert not any(p.alive() for p in left if p)
 
@@ -71,7 +72,7 @@ async def test_a_component_that_ignores_sigterm_is_killed(tmp_path, monkeypatch)
     await until(lambda: log.exists() and "deaf" in log.read_text())
     process = supervisor.state.components[0].process
     supervisor.stop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await running
     assert process is not None and not process.alive()
 
@@ -88,5 +89,5 @@ async def test_nothing_starts_with_the_address_of_an_earlier_run(tmp_path, monke
     write_kubeconfig(tmp_path, port=1)
     await until(lambda: other.process is not None)
     supervisor.stop()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await running

@@ -23,6 +23,7 @@ from envoy.service.ext_proc.v3 import external_processor_pb2 as pb
 from grpc_health.v1 import health_pb2
 
 from gateway.conftest import free_port
+from patience import PATIENCE_S
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 HEALTH = "/grpc.health.v1.Health/Check"
@@ -155,7 +156,7 @@ class PickerProcess:
         if self.process is not None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(PATIENCE_S)
             finally:
                 self.process.kill()
         for engine in self.engines:
@@ -198,7 +199,7 @@ class PickerProcess:
         )
 
     def state(self) -> dict:
-        connection = http.client.HTTPConnection("picker", timeout=5)
+        connection = http.client.HTTPConnection("picker", timeout=PATIENCE_S)
         connection.sock = socket.socket(socket.AF_UNIX)
         with contextlib.closing(connection):
             connection.sock.connect(str(self.folder / "picker-admin.sock"))
@@ -207,7 +208,7 @@ class PickerProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """Sum of a metric over the series that have these labels."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             connection.request("GET", "/metrics")
             lines = connection.getresponse().read().decode().splitlines()
@@ -222,7 +223,7 @@ class PickerProcess:
         return self.metric("fairlead_gateway_in_flight_requests")
 
 
-def until(true: Callable[[], object], timeout_s: float = 20.0) -> None:
+def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait for what is not announced."""
     end = time.monotonic() + timeout_s
     while True:

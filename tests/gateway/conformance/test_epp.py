@@ -20,6 +20,7 @@ from gateway.conformance.test_request import ENDPOINT, endpoint_of
 from gateway.extproc.support import headers
 from gateway.sources.conftest import Cluster, cluster  # noqa: F401 - the fixture
 from gateway.sources.test_kube import ACCOUNT, NEW, objective, pod, pool
+from patience import PATIENCE_S
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "gateway"
 
@@ -158,11 +159,11 @@ def _check(picker: PickerProcess, address: str, token: str) -> None:
         assert route(ask) == address
         ask.cancel()
         picker.process.send_signal(signal.SIGTERM)
-        assert picker.process.wait(10) == 0
+        assert picker.process.wait(PATIENCE_S) == 0
 
 
 def _metrics(picker: PickerProcess, authorization: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", picker.metrics_port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", picker.metrics_port, timeout=PATIENCE_S)
     connection.request("GET", "/metrics", headers={"Authorization": authorization} if authorization else {})
     response = connection.getresponse()
     text = response.read().decode()

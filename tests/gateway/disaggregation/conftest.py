@@ -18,6 +18,7 @@ from fairlead.gateway.latency.predictor import LatencyPredictor
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.picker import EndpointPicker
 from fairlead.gateway.prefix import PrefixTree
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Engine:
     async def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.process.pid, number)
         if number == signal.SIGKILL:
-            await asyncio.wait_for(self.process.wait(), 20)
+            await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
     async def metric(self, name: str) -> float:
         async with aiohttp.ClientSession() as session, session.get(f"http://{self.address}/metrics") as response:
@@ -66,14 +67,14 @@ async def engine() -> AsyncIterator[StartEngine]:
         )  # fmt: skip
         processes.append(process)
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         return Engine(process, f"127.0.0.1:{int(line.split()[-1])}")
 
     yield start
     for process in processes:
         if process.returncode is None:
             process.kill()
-    await asyncio.gather(*(asyncio.wait_for(p.wait(), 10) for p in processes))
+    await asyncio.gather(*(asyncio.wait_for(p.wait(), PATIENCE_S) for p in processes))
 
 
 @pytest.fixture

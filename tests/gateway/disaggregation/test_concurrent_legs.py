@@ -14,6 +14,7 @@ from fairlead.engines import engine_for
 from fairlead.gateway.disaggregation import LegRequest, Split
 from fairlead.gateway.pick import Pick, Query
 from fairlead.gateway.requests import Api
+from patience import PATIENCE_S
 
 SGLANG = engine_for("sglang").handoff
 assert SGLANG is not None
@@ -36,7 +37,7 @@ class Rooms:
         self.room(number)
         self.somebody.set()
         try:
-            await asyncio.wait_for(self.room(number).wait(), 10)
+            await asyncio.wait_for(self.room(number).wait(), PATIENCE_S)
         except asyncio.CancelledError:
             self.left.append(number)
             raise
@@ -87,7 +88,7 @@ async def test_the_answer_does_not_wait_for_the_prompt(rooms, legs, picker):
     assert leg.prefill == prefill and leg.background is not None and not leg.background.done()
     assert picker.loads.of(prefill).candidate.in_flight == 1
     assert await meet.decode(leg.body)
-    await asyncio.wait_for(leg.background, 5)
+    await asyncio.wait_for(leg.background, PATIENCE_S)
     assert picker.loads.of(prefill).candidate.in_flight == 0
     legs.ended(leg)
 
@@ -111,7 +112,7 @@ async def test_an_endpoint_that_takes_no_connection_is_passed_over_before_the_an
 async def test_a_leg_whose_answer_is_over_is_cancelled(rooms, legs, picker):
     meet, prefill, _ = rooms
     leg = await legs.run(request(), to(prefill), SGLANG)
-    await asyncio.wait_for(meet.somebody.wait(), 5)
+    await asyncio.wait_for(meet.somebody.wait(), PATIENCE_S)
     legs.ended(leg)
     for _ in range(200):
         if meet.left:

@@ -23,6 +23,7 @@ from fairlead.gateway.pick import Pick
 from fairlead.gateway.protocol import ENGINE_PROTOCOL_HEADER
 from fairlead.gateway.route import Completion, Outcome, RequestHead, Route
 from fairlead.gateway.server import PickerServer
+from patience import PATIENCE_S
 
 LOG_LEVEL = ("--log-level", "error", "--component-log-level", "ext_proc:off", "--disable-hot-restart")
 
@@ -75,7 +76,7 @@ class Turns:
         pick = Pick(order[0], tuple(order[1:]), "in turn")
         return Route("ns/p", "tiny", pick, f"{self.replica}-{self.count}", body=self.body, headers=headers)
 
-    async def next_completions(self, number: int, timeout_s: float = 10.0) -> list[Completion]:
+    async def next_completions(self, number: int, timeout_s: float = PATIENCE_S) -> list[Completion]:
         """All that came, once there are so many."""
         await until(lambda: len(self.completions) >= number, timeout_s)
         return self.completions
@@ -91,7 +92,7 @@ class Held:
         self.abandoned = True
 
 
-async def until(true: Callable[[], object], timeout_s: float = 10.0) -> None:
+async def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait for what is not announced. Raises TimeoutError."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - the condition lives in another process or callback
@@ -155,12 +156,12 @@ class Front:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         self.turns.addresses.append(f"127.0.0.1:{int(line.split()[-1])}")
         return process
 
     async def until_listening(self) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 with contextlib.suppress(OSError):
                     _, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -186,7 +187,7 @@ class Front:
         for process in self.processes:
             if process.returncode is None:
                 process.kill()
-        await asyncio.gather(*(asyncio.wait_for(p.wait(), 10) for p in self.processes))
+        await asyncio.gather(*(asyncio.wait_for(p.wait(), PATIENCE_S) for p in self.processes))
         await asyncio.gather(*(server.stop(0) for server in self.servers))
 
 

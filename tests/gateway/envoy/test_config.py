@@ -18,6 +18,7 @@ from fairlead.gateway.envoy import (
     write_config,
 )
 from fairlead.gateway.transport import ServerTls
+from patience import PATIENCE_S
 
 
 def certificate(folder: Path) -> ListenerTls:
@@ -31,7 +32,7 @@ async def _validate(path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         str(binary()), "--mode", "validate", "-c", str(path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    _, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 0, errors.decode()
     for word in (b"deprecated", b"work-in-progress", b"warning"):
         assert word not in errors.lower(), errors.decode()

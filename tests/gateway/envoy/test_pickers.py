@@ -12,6 +12,7 @@ import pytest
 
 from fairlead.gateway.envoy import EnvoyOptions, PickerAddress
 from gateway.envoy.front import Turns, request_for
+from patience import PATIENCE_S
 
 FAST = ("--ttft-ms", "0", "--itl-ms", "1")
 
@@ -132,6 +133,6 @@ async def test_a_picker_that_hangs_is_taken_for_dead_until_it_answers_again(fron
 
 
 async def _until_served(front) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await front.ask())[0] != 200:  # noqa: ASYNC110 - only requests tell
             await asyncio.sleep(0.1)

@@ -17,6 +17,7 @@ from fairlead.gateway.envoy import EnvoyOptions, ListenerTls
 from fairlead.gateway.extproc import MAX_BODY_BYTES
 from gateway.envoy.front import request_for, until
 from gateway.envoy.test_config import certificate
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -165,7 +166,7 @@ async def test_trailers_of_a_chunked_body_do_no_harm(front, echo):
     body = _sized(100)
     writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: a\r\n\r\n")
     writer.write(b"%x\r\n%b\r\n0\r\na: b\r\n\r\n" % (len(body), body))
-    assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 200")
+    assert (await asyncio.wait_for(reader.readline(), PATIENCE_S)).startswith(b"HTTP/1.1 200")
     writer.close()
 
 
@@ -201,7 +202,7 @@ class Http2:
         answers: dict[int, tuple[str, bytes]] = dict.fromkeys(streams, ("", b""))
         open_streams = set(streams)
         while open_streams:
-            data = await asyncio.wait_for(self.reader.read(65536), 20)
+            data = await asyncio.wait_for(self.reader.read(65536), PATIENCE_S)
             assert data
             for event in self.connection.receive_data(data):
                 stream = getattr(event, "stream_id", None)
@@ -259,7 +260,7 @@ async def test_a_certificate_is_changed_as_a_mounted_secret_changes(front, echo,
     (mount / "..new").symlink_to("2")
     (mount / "..new").rename(mount / "..data")
     expected = (mount / "2" / "tls.crt").read_text()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await shown() != expected:  # noqa: ASYNC110 - Envoy does not say when it has read the files
             await asyncio.sleep(0.05)
 
@@ -301,7 +302,7 @@ async def test_a_slow_body_holds_nobody_up(front, echo):
         _, writer = await asyncio.open_connection("127.0.0.1", front.port)
         writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{")
         writers.append(writer)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await front.ask("/v1/completions"))[0] == 200
     for writer in writers:
         writer.transport.abort()

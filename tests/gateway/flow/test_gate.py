@@ -24,6 +24,7 @@ from fairlead.gateway.flow import (
 )
 from fairlead.gateway.flow.gate import TURN_REQUESTS
 from fairlead.gateway.load import LoadTable
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -106,7 +107,7 @@ class Pool:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 

@@ -35,6 +35,7 @@ from fairlead.kube.kinds import (
 )
 from fairlead.kube.resources import Resource, Unstructured
 from fairlead.kube.transport import RetryPolicy
+from patience import PATIENCE_S
 
 RAW_DEPLOYMENTS = DEPLOYMENTS.as_unstructured()
 ROLES = Resource.of("rbac.authorization.k8s.io/v1", "roles", "Role")
@@ -79,7 +80,7 @@ class World:
     async def settled(self, target: str) -> None:
         task = self.replicas._wishes[target].task
         assert task is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await asyncio.gather(task, return_exceptions=True)
 
 
@@ -115,7 +116,7 @@ async def seen(client: Client, namespace: str, resource: Resource[Any] = DEPLOYM
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -146,7 +147,7 @@ async def test_a_model_service_gets_its_first_replica(client: Client, namespace:
         "metadata": {"name": "llama", "namespace": namespace},
         "spec": {"model": {"name": "llama"}, "runtime": "simulated", "replicas": 0},
     }
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         # The server serves a new kind a moment after its definition is stored.
         while True:
             with contextlib.suppress(NotFound):
@@ -283,7 +284,7 @@ async def test_an_api_server_that_is_down_is_asked_until_it_answers(tmp_path: Pa
             await until(lambda: "could not be asked" in world.replicas.story(target))
             assert world.replicas.wanted("pool", target) == "", "requests wait, they are not refused"
             await asyncio.to_thread(server.start)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while (await seen(client, "default"))[0] == 0:
                     assert world.replicas.wanted("pool", target) == ""
                     await asyncio.sleep(0.02)
@@ -316,7 +317,7 @@ async def test_requests_at_the_gate_wait_for_the_replica_or_hear_why_not(client:
         waker = PoolWaker(replicas, pool, lambda wanted=wanted: wanted)  # type: ignore[misc]
         gates[pool] = Gate(FlowControl(), read, pool=pool, wake=waker)
     assert gates["good"].enter(Item(), answers.append) is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while (await seen(client, namespace))[0] == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert answers == []
@@ -338,7 +339,7 @@ async def test_requests_at_the_gate_wait_for_the_replica_or_hear_why_not(client:
 async def test_kubectl_sees_the_replica_and_the_event(server: ServerProcess, client: Client, namespace: str) -> None:
     def kubectl(*words: str) -> str:
         command = ["kubectl", "--kubeconfig", str(server.data / "kubeconfig"), "-n", namespace, *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S).stdout
 
     await asyncio.to_thread(kubectl, "create", "deployment", "llama", "--image=x", "--replicas=0")
     async with EventRecorder(client, "fairlead-gateway") as events:

@@ -12,6 +12,7 @@ import pytest
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool
 from fairlead.gateway.observe.admin import serve_admin
+from patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ async def pages(tmp_path):
     mask = os.umask(0)
     try:
         serving = asyncio.create_task(serve_admin(parts, path))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not path.exists() or path.stat().st_mode & 0o077:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:

@@ -19,6 +19,7 @@ from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool
 from fairlead.gateway.observe.tracing import NoTraces, OpenTelemetryTraces, traces_from_environment
 from fairlead.gateway.route import RequestHead
+from patience import PATIENCE_S
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SAMPLED = f"00-{TRACE}-00f067aa0ba902b7-01"
@@ -109,6 +110,6 @@ async def test_a_picker_process_sends_its_spans_to_a_collector(stack):
         ) as done,
     ):
         assert done.status == 200
-    await asyncio.wait_for(arrived.wait(), 20)
+    await asyncio.wait_for(arrived.wait(), PATIENCE_S)
     assert got == ["gateway.pick"]
     await runner.cleanup()

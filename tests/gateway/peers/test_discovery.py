@@ -6,6 +6,7 @@ import pytest
 
 from fairlead.gateway.peers import FolderPeers, StaticPeers, discovery, socket_in
 from fairlead.gateway.peers.place import host_and_port
+from patience import PATIENCE_S
 
 
 async def test_a_folder_is_followed(tmp_path, monkeypatch):
@@ -13,7 +14,7 @@ async def test_a_folder_is_followed(tmp_path, monkeypatch):
     heard = []
     task = asyncio.create_task(FolderPeers(tmp_path).run(heard.append))
     path = tmp_path / "a.peer.sock"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while heard != [[]]:  # noqa: ASYNC110 - a folder is polled
             await asyncio.sleep(0.005)
         path.touch()

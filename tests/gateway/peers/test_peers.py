@@ -12,6 +12,7 @@ from fairlead.gateway.peers import FolderPeers, LinkState, Peers, StaticPeers, l
 from fairlead.gateway.peers.messages import VERSION, Beat, Hello, Loads, frame, read_message
 from fairlead.gateway.prefix import PrefixTree, PromptBlocks
 from fairlead.gateway.route import Completion
+from patience import PATIENCE_S
 
 ENDPOINTS = ("10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80")
 
@@ -65,7 +66,7 @@ async def group(tmp_path):
 
 
 async def until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - conditions change with what comes over sockets
             await asyncio.sleep(0.005)
 
@@ -262,7 +263,7 @@ async def test_garbage_from_either_side_changes_nothing(garbage, monkeypatch):
     writer.write(garbage)
     writer.write_eof()
     await until(lambda: calls >= 3)
-    await asyncio.wait_for(reader.read(), 10)
+    await asyncio.wait_for(reader.read(), PATIENCE_S)
     writer.close()
     a.pick(ENDPOINTS[1])
     await until(lambda: b.others(ENDPOINTS[1]) == 1)
@@ -291,7 +292,7 @@ async def test_a_peer_that_does_not_read_holds_nobody_up_and_is_made_good_later(
     a.pick(ENDPOINTS[3])
     await asyncio.sleep(0.06)
     seen = None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not (isinstance(seen, Loads) and seen.whole and seen.loads and not peer.behind):
             seen = await read_message(reader)
     assert seen.loads[0][:2] == [ENDPOINTS[3], 1] or seen.loads[0][:2] == (ENDPOINTS[3], 1)

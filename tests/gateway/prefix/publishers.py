@@ -10,6 +10,7 @@ import zmq
 import zmq.asyncio
 
 from fairlead.engines.kv_events import BlockStored, Form, KvEvent, KvEventBatch, encode_batch
+from patience import PATIENCE_S
 
 END = (-1).to_bytes(8, "big", signed=True)
 
@@ -76,7 +77,7 @@ async def publisher_process(endpoint: str) -> asyncio.subprocess.Process:
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"bound\n"
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE_S) == b"bound\n"
     return process
 
 

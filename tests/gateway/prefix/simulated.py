@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
+from patience import PATIENCE_S
+
 
 class SimulatedEngine:
     """Started with `async with`; `kill` and `start` make another engine on the same sockets."""
@@ -29,14 +31,14 @@ class SimulatedEngine:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        line = await asyncio.wait_for(self.process.stdout.readline(), PATIENCE_S)
         self.url = f"http://127.0.0.1:{int(line.split()[-1])}"
 
     async def kill(self) -> None:
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGKILL)
-        await asyncio.wait_for(self.process.wait(), 30)
+        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
     async def __aenter__(self) -> SimulatedEngine:
         await self.start()

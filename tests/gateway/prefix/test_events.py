@@ -22,12 +22,13 @@ from gateway.conftest import free_port
 from gateway.prefix.publishers import Publisher, publisher_process, stored
 from gateway.prefix.simulated import SimulatedEngine
 from gateway.prefix.test_precise import tokenized
+from patience import PATIENCE_S
 
 EIGHT = tuple(range(1, 9))
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the condition changes in callbacks
             await asyncio.sleep(0.01)
 

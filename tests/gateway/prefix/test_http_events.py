@@ -14,6 +14,7 @@ from fairlead.gateway.prefix.http_events import HttpEventPoller
 from fairlead.gateway.prefix.precise import PreciseIndex
 from gateway.conftest import free_port
 from gateway.prefix.test_precise import tokenized
+from patience import PATIENCE_S
 
 EIGHT = tuple(range(1, 9))
 
@@ -57,7 +58,7 @@ class Engine:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the condition changes in callbacks
             await asyncio.sleep(0.005)
 

@@ -15,6 +15,7 @@ from fairlead.clock import VirtualClock
 from fairlead.gateway.prefix.persist import PrefixFile
 from fairlead.gateway.prefix.tree import PrefixTree
 from gateway.prefix.test_tree import prompt
+from patience import PATIENCE_S
 
 
 async def test_a_restarted_picker_knows_what_it_knew(tmp_path) -> None:
@@ -41,7 +42,7 @@ async def test_it_saves_by_itself_while_things_change(tmp_path) -> None:
     assert not path.exists(), "nothing to save"
     tree.sent("a:1", prompt(1, 2, 3))
     await clock.advance(5)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not path.exists():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     first = path.stat().st_ino
@@ -100,7 +101,7 @@ def test_a_full_disk_leaves_the_last_good_file(tmp_path) -> None:
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "prefixes")],
-        capture_output=True, text=True, env=ENVIRONMENT, timeout=60,
+        capture_output=True, text=True, env=ENVIRONMENT, timeout=PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("is not saved") == 1, "logged once"
@@ -140,6 +141,6 @@ def test_killed_while_writing_it_starts_from_a_whole_file(tmp_path) -> None:
     for _ in range(20):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    process.wait(PATIENCE_S)
     process.stdout.close()
     assert PrefixFile(PrefixTree(), path).load() >= 20

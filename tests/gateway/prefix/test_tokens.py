@@ -14,6 +14,7 @@ from aiohttp import web
 from fairlead.gateway.prefix.text_tokenizer import TokenizerError
 from fairlead.gateway.prefix.tokens import EngineTokens, EstimatedTokens, ExactTokens, Tokenization
 from gateway.prefix.simulated import SimulatedEngine
+from patience import PATIENCE_S
 
 MODEL = Path(__file__).parents[2] / "simulator/server/data/model"
 
@@ -123,7 +124,7 @@ async def test_a_text_that_takes_too_long_is_estimated_and_the_loop_goes_on(toke
     tokenization._timeout_s = 0.001
     found = await tokenization.text("m", "a very long text " * 30_000)
     assert isinstance(found, EstimatedTokens) and "within" in found.reason
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while tokenization._waiting:  # noqa: ASYNC110 - a thread counts it down
             await asyncio.sleep(0.01)
 

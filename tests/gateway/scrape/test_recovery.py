@@ -10,6 +10,7 @@ from fairlead.gateway import outliers
 from fairlead.gateway.endpoints import Endpoint, Pool, Registry
 from fairlead.gateway.load import LoadTable
 from fairlead.gateway.scrape import Recovery
+from patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def _gateway(*addresses):
 
 
 async def _until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - a server answers in between
             await asyncio.sleep(0.005)
 

@@ -10,6 +10,7 @@ from aiohttp.test_utils import TestServer
 from fairlead.gateway.endpoints import Endpoint, Pool, Registry
 from fairlead.gateway.load import STALE_AFTER_S, LoadTable
 from fairlead.gateway.scrape import BUSY_INTERVAL_S, QUIET_INTERVAL_S, Scraper, pace, scraper
+from patience import PATIENCE_S
 
 
 class Page:
@@ -59,7 +60,7 @@ class Bench:
         return self.scraper._watched[address].interval_s
 
     async def until(self, condition):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition():  # noqa: ASYNC110 - conditions change in callbacks of several parties
                 await asyncio.sleep(0.005)
 

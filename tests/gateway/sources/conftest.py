@@ -15,6 +15,7 @@ from fairlead.kube.client import Client
 from fairlead.kube.errors import AlreadyExists
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, PODS
 from fairlead.kube.resources import Unstructured
+from patience import PATIENCE_S
 
 RAW_PODS = PODS.as_unstructured()
 
@@ -34,7 +35,7 @@ class Cluster:
             "kubectl", "--kubeconfig", str(self.kubeconfig), *arguments,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        out, _ = await asyncio.wait_for(process.communicate(text and text.encode()), 60)
+        out, _ = await asyncio.wait_for(process.communicate(text and text.encode()), PATIENCE_S)
         assert process.returncode == 0, out.decode()
         return out.decode()
 
@@ -76,7 +77,7 @@ class Cluster:
     async def follow(self):
         source = KubeSource(Client.load(self.kubeconfig), look_interval_s=0.05)
         self.source = asyncio.create_task(source.run(self.registry))
-        await asyncio.wait_for(self.registry.wait_synced(), 20)
+        await asyncio.wait_for(self.registry.wait_synced(), PATIENCE_S)
 
     async def stop(self):
         if self.source is not None:
@@ -100,7 +101,7 @@ async def cluster(tmp_path):
         await one.stop()
         if process.returncode is None:
             process.kill()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def _answers(kubeconfig):

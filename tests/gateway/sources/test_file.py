@@ -8,6 +8,7 @@ import pytest
 
 from fairlead.gateway.endpoints import Endpoint, Pool, Registry, Rewrite
 from fairlead.gateway.sources import FileSource, file, read_pools
+from patience import PATIENCE_S
 
 
 def _text(**pool):
@@ -85,7 +86,7 @@ async def followed(tmp_path, monkeypatch):
 
 
 async def _until(condition):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - the source polls a file
             await asyncio.sleep(0.005)
 
@@ -94,7 +95,7 @@ async def test_the_file_is_followed_and_a_malformed_one_changes_nothing(followed
     path, registry = followed
     assert not registry.synced
     path.write_bytes(_text())
-    await asyncio.wait_for(registry.wait_synced(), 20)
+    await asyncio.wait_for(registry.wait_synced(), PATIENCE_S)
     path.write_bytes(b"{")
     await _until(lambda: "truncated" in caplog.text)
     assert registry.pool_of("m").addresses == ("1.2.3.4:5",)

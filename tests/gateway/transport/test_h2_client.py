@@ -23,6 +23,7 @@ from h2.settings import SettingCodes, Settings
 
 from fairlead.gateway.transport import FastServer, Limits
 from gateway.transport.wire import ECHO, FLOOD, LISTEN, ONCE, Service, message, until
+from patience import PATIENCE_S
 
 
 class Client:
@@ -65,7 +66,7 @@ class Client:
             for event in self.events:
                 if isinstance(event, kind) and stream_id in (None, getattr(event, "stream_id", None)):
                     return event
-            data = await asyncio.wait_for(self.reader.read(65_536), 30)
+            data = await asyncio.wait_for(self.reader.read(65_536), PATIENCE_S)
             assert data, f"the connection ended without {kind.__name__}"
             for event in self.h2.receive_data(data):
                 self.events.append(event)
@@ -149,7 +150,7 @@ async def test_large_messages_both_ways_through_windows_of_any_size(server: Fast
             framed = framed[allowed:]
             client.flush()
         else:
-            for event in client.h2.receive_data(await asyncio.wait_for(client.reader.read(65_536), 30)):
+            for event in client.h2.receive_data(await asyncio.wait_for(client.reader.read(65_536), PATIENCE_S)):
                 client.events.append(event)
                 if isinstance(event, DataReceived) and event.flow_controlled_length:
                     client.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
@@ -180,7 +181,7 @@ async def test_the_clients_goaway_lets_calls_finish(server: FastServer, service:
     await until(lambda: service.calls)
     service.calls[0].stream.send([b"still"], end=True)
     client.writer.write_eof()
-    assert message(b"still") in await asyncio.wait_for(client.reader.read(), 30)
+    assert message(b"still") in await asyncio.wait_for(client.reader.read(), PATIENCE_S)
     assert stream_id
 
 

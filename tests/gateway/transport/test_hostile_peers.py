@@ -13,6 +13,7 @@ import pytest
 from fairlead.gateway.transport import FastServer, Limits
 from fairlead.gateway.transport import frames as h2
 from gateway.transport.wire import ECHO, FLOOD, LISTEN, ONCE, Service, Wire, data, message, parse, until
+from patience import PATIENCE_S
 
 FEW = Limits(control_frames_burst=50, control_frames_per_s=0, resets_burst=20, resets_per_s=0)
 
@@ -218,7 +219,7 @@ async def test_a_client_that_does_not_greet_is_left(sent: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(sent)
     with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(10_000), 30)
+        await asyncio.wait_for(reader.readexactly(10_000), PATIENCE_S)
     assert server.connections == 0
     writer.close()
     await server.stop(0)
@@ -234,7 +235,7 @@ async def test_a_silent_peer_is_asked_and_then_left() -> None:
     received = b""
     answered = 0
     try:
-        while chunk := await asyncio.wait_for(reader.read(65_536), 30):
+        while chunk := await asyncio.wait_for(reader.read(65_536), PATIENCE_S):
             received += chunk
             asked = sum(f.kind == h2.PING for f in parse(received))
             if asked > answered and answered < 3:
@@ -255,7 +256,7 @@ async def test_connections_beyond_the_limit_are_closed_at_once() -> None:
     assert await first_reader.readexactly(9)
     reader, second = await asyncio.open_connection("127.0.0.1", server.port)
     with contextlib.suppress(ConnectionResetError):
-        assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE_S) == b""
     assert server.connections == 1
     first.close()
     second.close()

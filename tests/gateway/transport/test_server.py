@@ -18,6 +18,7 @@ from fairlead.gateway.transport import frames as h2
 from fairlead.gateway.transport.server import parse_address
 from fairlead.gateway.transport.tls import self_signed_certificate
 from gateway.transport.wire import ECHO, FLOOD, LISTEN, ONCE, Frame, Service, Wire, data, message, parse, until
+from patience import PATIENCE_S
 
 
 class Client:
@@ -41,7 +42,7 @@ class Client:
     async def read(self, kind: int) -> Frame:
         """The next frame of a kind."""
         while True:
-            head = await asyncio.wait_for(self.reader.readexactly(9), 30)
+            head = await asyncio.wait_for(self.reader.readexactly(9), PATIENCE_S)
             high, low, got, flags, stream_id = h2.HEADER.unpack(head)
             payload = await self.reader.readexactly(high << 16 | low)
             self.frames.append(Frame(got, flags, stream_id, payload))
@@ -50,7 +51,7 @@ class Client:
 
     async def is_closed(self) -> bool:
         """Wait for the end of the connection; whole frames may come before it."""
-        self.frames += parse(await asyncio.wait_for(self.reader.read(), 30))
+        self.frames += parse(await asyncio.wait_for(self.reader.read(), PATIENCE_S))
         return self.reader.at_eof()
 
 
@@ -116,7 +117,7 @@ async def test_a_drain_lets_calls_finish_and_says_goaway_twice() -> None:
     assert (await client.read(h2.DATA)).payload == message(b"d")
     client.send(data(1, end=True) + data(3, end=True))
     assert await client.is_closed()
-    await asyncio.wait_for(stopping, 30)
+    await asyncio.wait_for(stopping, PATIENCE_S)
     assert [call.ends for call in service.calls] == [["half_closed"], ["half_closed"]]
     with pytest.raises(OSError):
         await asyncio.open_connection("127.0.0.1", server.port)
@@ -130,7 +131,7 @@ async def test_a_drain_is_bounded() -> None:
     client.send(client.wire.request(1, LISTEN))
     idle = await Client.connect(server)
     await until(lambda: service.calls and server.connections == 2)
-    await asyncio.wait_for(server.stop(0.2), 30)
+    await asyncio.wait_for(server.stop(0.2), PATIENCE_S)
     trailers = await client.read(h2.HEADERS)
     assert client.wire.fields(trailers)["grpc-status"] == "14"
     assert await client.is_closed()
@@ -147,7 +148,7 @@ async def test_a_drain_does_not_wait_for_peers_that_do_not_read() -> None:
     client.send(h2.settings({h2.INITIAL_WINDOW_SIZE: 2**30}) + h2.window_update(0, 2**30))
     client.send(client.wire.request(1, FLOOD) + data(1, message(b"60000000")))
     await until(lambda: server.held.held)
-    await asyncio.wait_for(server.stop(0.1), 30)
+    await asyncio.wait_for(server.stop(0.1), PATIENCE_S)
     assert server.connections == 0
     assert server.held.held == 0
     client.writer.close()

@@ -24,6 +24,7 @@ from fairlead.runtimes.onnx.metrics import RuntimeMetrics
 from fairlead.runtimes.onnx.repository import Repository
 from fairlead.runtimes.onnx.rest import RestApi
 from fairlead.runtimes.onnx.settings import ModelSettings
+from patience import PATIENCE_S
 
 
 @dataclass
@@ -117,7 +118,7 @@ async def server() -> AsyncIterator[Start]:
         process = await spawn(str(root), "--port", str(port), "--grpc-port", "0", *arguments)
         started.append(process)
         assert process.stdout is not None
-        line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode()
         ports = re.findall(r"\d+", line)
         return ServerProcess(process, int(ports[0]), int(ports[1]))
 
@@ -125,4 +126,4 @@ async def server() -> AsyncIterator[Start]:
     for process in started:
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
-        await asyncio.wait_for(process.communicate(), 20)
+        await asyncio.wait_for(process.communicate(), PATIENCE_S)

@@ -9,6 +9,7 @@ import signal
 import aiohttp
 import pytest
 
+from patience import PATIENCE_S
 from runtimes.onnx import graphs
 from runtimes.onnx.conftest import spawn
 
@@ -56,7 +57,7 @@ async def test_sigterm_under_load_answers_what_is_here_and_then_ends_well(server
         answers = await asyncio.gather(*tasks)
     assert answers.count(200) >= 8
     assert set(answers) <= {200, 503}
-    assert await asyncio.wait_for(one.process.wait(), 25) == 0
+    assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == 0
 
 
 async def test_an_execution_longer_than_the_drain_is_interrupted(server, tmp_path):
@@ -66,7 +67,7 @@ async def test_an_execution_longer_than_the_drain_is_interrupted(server, tmp_pat
         asking = asyncio.create_task(session.post(f"{one.url}/v2/models/m/infer", data=body))
         await _until(session, one.url, "fairlead_onnx_running_requests{", 1)
         one.signal(signal.SIGTERM)
-        assert await asyncio.wait_for(one.process.wait(), 20) == 0
+        assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == 0
         answer = (await asyncio.gather(asking, return_exceptions=True))[0]
         assert isinstance(answer, aiohttp.ClientError) or answer.status == 500
 
@@ -75,7 +76,7 @@ async def test_killed_and_started_again_it_serves_at_once(server, tmp_path):
     file = graphs.scaled(tmp_path / "m.onnx")
     one = await server(file)
     one.signal(signal.SIGKILL)
-    assert await asyncio.wait_for(one.process.wait(), 10) == -signal.SIGKILL
+    assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == -signal.SIGKILL
     again = await server(file, port=one.port)
     async with (
         aiohttp.ClientSession() as session,
@@ -107,7 +108,7 @@ async def test_a_slow_client_is_given_up_and_hinders_nobody(server, tmp_path):
         async with session.post(f"{one.url}/v2/models/m/infer", json=_ONE) as response:
             assert response.status == 200
         assert await _metric(session, one.url, "fairlead_onnx_in_flight_requests") == 0
-    assert b" 408 " in await asyncio.wait_for(reader.readline(), 15)
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), PATIENCE_S)
     writer.close()
 
 
@@ -128,7 +129,7 @@ async def test_a_huge_body_is_refused_while_it_comes(server, tmp_path):
 async def test_sigterm_while_nothing_happens_ends_well(server, tmp_path):
     one = await server(graphs.scaled(tmp_path / "m.onnx"))
     one.signal(signal.SIGTERM)
-    assert await asyncio.wait_for(one.process.wait(), 15) == 0
+    assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ async def test_what_cannot_be_served_is_said_in_a_sentence(tmp_path, arguments, 
     process = await spawn(
         *(a.format(tmp_path) for a in arguments), *([] if status == 2 else ["--port", "0", "--grpc-port", "0"])
     )
-    _, error = await asyncio.wait_for(process.communicate(), 30)
+    _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == status, error
     assert words in error.decode()
     assert "Traceback" not in error.decode()
@@ -158,7 +159,7 @@ async def test_a_taken_port_is_said_in_a_sentence(server, tmp_path):
     one = await server(file)
     for ports in (["--grpc-port", "0", "--port", str(one.port)], ["--port", "0", "--grpc-port", str(one.grpc_port)]):
         process = await spawn(str(file), *ports)
-        _, error = await asyncio.wait_for(process.communicate(), 30)
+        _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert process.returncode == 1
         assert "cannot listen: " in error.decode()
         assert ports[-1] in error.decode()

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from patience import PATIENCE_S
+
 FAIRLEAD: Final = [sys.executable, "-m", "fairlead.cli.main"]
 
 
@@ -50,7 +52,7 @@ class Processes:
     async def begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.start("apiserver")
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + PATIENCE_S
         log = self.folder / "apiserver.log"
         while b"ready" not in log.read_bytes():
             assert time.monotonic() < deadline_s, log.read_text()
@@ -63,7 +65,7 @@ class Processes:
         process = self.running.pop(name, None)
         if process is not None:
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
     async def restart(self, name: str, after_s: float = 0.0) -> None:
         self.kill(name)

@@ -25,6 +25,7 @@ from fairlead.kube.kinds import (
 from fairlead.kube.objects import Pod, ResourceClaim
 from fairlead.scheduling.controller import Scheduler
 from fairlead.scheduling.settings import Settings
+from patience import PATIENCE_S
 from scheduling.commit.faulty_proxy import Proxy, proxied
 
 Object = dict[str, Any]
@@ -206,7 +207,7 @@ def _replace(credentials: Any, options: Any) -> Any:
     return dataclasses.replace(credentials, **options) if options else credentials
 
 
-async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = 15.0) -> Any:
+async def eventually(check: Callable[[], Awaitable[Any]], timeout_s: float = PATIENCE_S) -> Any:
     """The first true result of `check`, whose AssertionErrors count as false until the time is over."""
     loop = asyncio.get_running_loop()
     deadline_s = loop.time() + timeout_s

@@ -12,6 +12,7 @@ import pytest
 
 from fairlead.kube.client import Client
 from fairlead.kube.kinds import NAMESPACES, SERVICE_ACCOUNTS
+from patience import PATIENCE_S
 from scheduling.commit.cluster import Cluster, eventually, own_name
 
 FAIRLEAD = [sys.executable, "-m", "fairlead.cli.main"]
@@ -24,7 +25,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with (folder / "log").open("wb") as log:
         command = [*FAIRLEAD, "apiserver", "--data", str(folder / "data"), "--api-port", "0"]
         server = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while b"ready" not in (folder / "log").read_bytes():
             assert server.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.05)
@@ -33,7 +34,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield found
         for process in (controllers, server):
             process.kill()
-            process.wait(10)
+            process.wait(PATIENCE_S)
 
 
 @pytest.fixture

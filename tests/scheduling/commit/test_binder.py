@@ -11,6 +11,7 @@ import pytest
 from fairlead.kube.kinds import NODES, PODS, RESOURCE_CLAIMS
 from fairlead.kube.objects.devices import DELETE_PROTECTION
 from fairlead.scheduling.controller import Scheduler
+from patience import PATIENCE_S
 from scheduling.commit.cluster import Cluster, eventually
 from scheduling.commit.faulty_proxy import Seen
 
@@ -63,7 +64,7 @@ async def test_a_scheduler_that_dies_at_any_write_is_made_up_for(cluster: Cluste
         async with cluster.scheduling(proxy.url):
             for name in names:
                 await cluster.pod(name, gang="g", size=4)
-            await asyncio.wait_for(died.wait(), 15)
+            await asyncio.wait_for(died.wait(), PATIENCE_S)
     bound = [p.spec.node_name for p in (await cluster.pods()).values()]
     assert step == "binding" or not any(bound), "a pod was bound before all claims of its gang were written"
     async with cluster.scheduling():
@@ -86,7 +87,7 @@ async def test_what_a_dead_scheduler_reserved_is_given_back_when_the_gang_fits_n
         async with cluster.scheduling(proxy.url):
             for i in range(4):
                 await cluster.pod(f"w{i}", gang="g", size=4)
-            await asyncio.wait_for(stop.wait(), 15)
+            await asyncio.wait_for(stop.wait(), PATIENCE_S)
     for node in cluster.nodes:
         await cluster.client.patch(NODES, node, {"spec": {"unschedulable": True}})
     async with cluster.scheduling():

@@ -25,6 +25,7 @@ from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, PODS
 from fairlead.kube.resources import Resource
 from fairlead.kube.run import run_controllers
 from fairlead.serving.adapters.controller import adapter_controller
+from patience import PATIENCE_S
 
 SERVICE_ACCOUNTS = Resource.of("v1", "serviceaccounts", "ServiceAccount")
 RAW_PODS = PODS.as_unstructured()
@@ -93,7 +94,7 @@ class Site:
             "--ttft-ms", "1", "--itl-ms", "1", *arguments,
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        await asyncio.wait_for(process.stdout.readline(), 20)
+        await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         self.processes[name] = process
 
     async def ready(self, name, restarts=0, value="True"):
@@ -106,7 +107,7 @@ class Site:
 
     async def kill(self, name):
         self.processes[name].kill()
-        await asyncio.wait_for(self.processes[name].wait(), 10)
+        await asyncio.wait_for(self.processes[name].wait(), PATIENCE_S)
 
     def adapter_folder(self, name, **config):
         folder = self.folder / name
@@ -223,7 +224,7 @@ async def site(tmp_path):
     finally:
         if process.returncode is None:
             process.kill()
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def _served(client):

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from patience import PATIENCE_S
+
 pytestmark = pytest.mark.xdist_group("adapters")
 
 
@@ -16,7 +18,7 @@ async def fairlead(site, *arguments):
         "--kubeconfig", str(site.folder / "api" / "kubeconfig"),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode, out.decode()
 
 

@@ -15,6 +15,7 @@ from fairlead.engines import engine_for
 from fairlead.kube.resources import ObjectKey
 from fairlead.serving.drain import EngineWatch, Target
 from fairlead.serving.drain.pace import Pace, Rate
+from patience import PATIENCE_S
 
 SIMULATED = engine_for("simulated")
 KEY = ObjectKey("default", "tiny")
@@ -35,7 +36,7 @@ class Bench:
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         self.processes.append(process)
-        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)
         return process, Target("127.0.0.1", int(line.split()[-1]), SIMULATED)
 
     def view(self, uid="a"):
@@ -70,7 +71,7 @@ async def bench():
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
                 process.kill()
-            await asyncio.wait_for(process.wait(), 10)
+            await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def complete(target, tokens):
@@ -119,7 +120,7 @@ async def test_a_slow_engine_that_gets_on_does_not_hang(bench):
     _, target = await bench.engine("--itl-ms", "300")
     asking = asyncio.create_task(complete(target, 8))
     bench.watch.follow(KEY, {"a": replace(target, hang_s=1.0)})
-    await asyncio.wait_for(asking, 15)
+    await asyncio.wait_for(asking, PATIENCE_S)
     await bench.until(lambda v: v.in_flight == 0)
     assert not bench.told
 

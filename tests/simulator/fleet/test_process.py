@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fairlead.simulator.fleet import COLUMNS, Scenario, Summary
+from patience import PATIENCE_S
 
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
     f"2023-11-16 18:{n // 60:02}:{n % 60:02}.5000000,{100 + 37 * n % 900},{1 + 13 * n % 90}\n" for n in range(120)
@@ -38,7 +39,7 @@ def fairlead(*arguments, seed="0"):
         [sys.executable, "-m", "fairlead.cli.main", "simulate", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         env={**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": "200"},
     )
 

@@ -6,6 +6,8 @@ import http.client
 import json
 from pathlib import Path
 
+from patience import PATIENCE_S
+
 DATA = Path(__file__).parent / "data"
 RECORDED = json.loads((DATA / "vllm_answers.json").read_text())
 
@@ -19,7 +21,7 @@ def ask(port, lora, case):
     if data is not None:
         data = data.replace(b"<fox x 3000>", b"fox " * 3000).replace(b"<lora>", lora.encode())
     headers = case.get("headers") or ({"Content-Type": "application/json"} if "body" in case else {})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     connection.request(case["method"], case["path"], data, headers)
     response = connection.getresponse()
     text = response.read().decode("utf-8", "replace").replace(lora, "<lora>")

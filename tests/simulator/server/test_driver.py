@@ -11,6 +11,7 @@ from fairlead.simulator.server.driver import Driver
 from fairlead.simulator.server.live_request import LiveRequest
 from fairlead.simulator.server.metrics.metrics_page import Rank
 from fairlead.simulator.server.pace import PacedCost
+from patience import PATIENCE_S
 
 
 class Noting:
@@ -59,8 +60,8 @@ async def test_a_receiver_that_fails_stops_nobody_else():
         bad, good = Noting(breaks_at), Noting()
         driver.submit(live_request(10), 0, bad)
         driver.submit(live_request(30), 0, good)
-        assert await asyncio.wait_for(good.over, 10) == "ended"
-        assert await asyncio.wait_for(bad.over, 10) == "failed"
+        assert await asyncio.wait_for(good.over, PATIENCE_S) == "ended"
+        assert await asyncio.wait_for(bad.over, PATIENCE_S) == "failed"
         assert bad.told.count("failed") == 1 and bad.told[-1] == "failed"
         driver.close()
 
@@ -76,7 +77,7 @@ async def test_an_engine_that_fails_ends_its_streams():
     driver = driver_of(Broken(EngineSettings(), PacedCost(0.002, 0.002)))
     receiver = Noting()
     driver.submit(live_request(30), 0, receiver)
-    assert await asyncio.wait_for(receiver.over, 10) == "failed"
+    assert await asyncio.wait_for(receiver.over, PATIENCE_S) == "failed"
     assert driver.num_live == 0
     driver.close()
 
@@ -85,7 +86,7 @@ async def test_nothing_comes_after_the_end_that_the_server_made():
     driver = driver_of(paced(), response_s=0.05)
     receiver = Noting()
     live = driver.submit(live_request(1000), 0, receiver)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await receiver.begun.wait()
     driver.end(live)
     await asyncio.sleep(0.15)

@@ -15,6 +15,7 @@ from fairlead.simulator.profile import EngineProfile, FrontendCost, save_profile
 from fairlead.simulator.server.options import parse
 from fairlead.simulator.server.pace import PacedCost
 from fairlead.simulator.server.serve import Parts
+from patience import PATIENCE_S
 
 
 def test_flags_become_settings():
@@ -123,7 +124,7 @@ async def test_a_server_that_cannot_start_says_why(tmp_path, flags, status, says
         *(str(empty) if flag == "EMPTY" else flag for flag in flags),
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, error = await asyncio.wait_for(process.communicate(), 20)
+    _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert (process.returncode, error.decode().startswith(says)) == (status, True), error
 
 

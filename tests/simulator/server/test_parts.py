@@ -13,6 +13,7 @@ import zmq.asyncio
 
 from fairlead.engines.kv_event_stream import read_message, read_replay, sequence_bytes
 from fairlead.engines.kv_events import AllBlocksCleared, BlockRemoved, BlockStored, decode_batch
+from patience import PATIENCE_S
 
 BODY = {"model": "tiny", "max_tokens": 1, "ignore_eos": True}
 
@@ -104,7 +105,7 @@ async def test_events_tell_what_the_cache_holds_and_can_be_asked_again(engine, t
     dealer.connect(config["replay_endpoint"])
     await dealer.send_multipart([b"", sequence_bytes(1)])
     again = []
-    while (message := read_replay(await asyncio.wait_for(dealer.recv_multipart(), 5))) is not None:
+    while (message := read_replay(await asyncio.wait_for(dealer.recv_multipart(), PATIENCE_S))) is not None:
         again.append(message)
     assert again == subscriber.messages[1:]
 
@@ -124,7 +125,7 @@ async def test_a_wrong_event_configuration_is_named(config):
         sys.executable, "-m", "fairlead.simulator.server", "--model", "m", "--kv-events-config", config,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, error = await asyncio.wait_for(process.communicate(), 20)
+    _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     assert process.returncode == 2
     assert b"--kv-events-config" in error
 
@@ -243,7 +244,7 @@ async def test_sleep_that_waits_comes_under_a_steady_load(engine):
         first = asyncio.create_task(load(session))
         await asyncio.sleep(0.05)
         second = asyncio.create_task(load(session))
-        async with asyncio.timeout(10), session.post(one.url + "/sleep?mode=wait") as response:
+        async with asyncio.timeout(PATIENCE_S), session.post(one.url + "/sleep?mode=wait") as response:
             assert response.status == 200
         async with session.get(one.url + "/is_paused") as response:
             assert await response.json() == {"is_paused": False}
@@ -308,7 +309,7 @@ async def test_failures_by_header(engine):
         assert (await complete(session, one.url, "x"))[0] == 200
         with pytest.raises(aiohttp.ClientError):
             await (await wish(session, "crash=3")).read()
-    assert await asyncio.wait_for(one.process.wait(), 5) == 70
+    assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == 70
 
 
 async def test_failures_by_flag_are_drawn_by_the_seed(engine):

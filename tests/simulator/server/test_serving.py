@@ -9,6 +9,8 @@ import time
 import aiohttp
 import pytest
 
+from patience import PATIENCE_S
+
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "Say something about caches."}]}
 
 
@@ -138,7 +140,7 @@ async def test_sigterm_lets_streams_finish_and_refuses_new_requests(engine):
             async with session.post(one.url + "/v1/chat/completions", json=CHAT) as refused:
                 assert refused.status == 503
             assert len(await _events(response)) == 81
-    assert await asyncio.wait_for(one.process.wait(), 5) == 0
+    assert await asyncio.wait_for(one.process.wait(), PATIENCE_S) == 0
 
 
 async def test_models_version_and_metric_names(engine):
@@ -175,7 +177,7 @@ async def test_a_taken_port_is_said_in_one_sentence(engine):
         sys.executable, "-m", "fairlead.simulator.server", "--port", str(one.port), "--model", "x",
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, error = await asyncio.wait_for(second.communicate(), 15)
+    _, error = await asyncio.wait_for(second.communicate(), PATIENCE_S)
     assert second.returncode == 1
     assert error.decode().startswith(f"cannot listen on 127.0.0.1:{one.port}: ")
 

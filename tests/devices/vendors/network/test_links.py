@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
+
 
 def _can_unshare() -> bool:
     if not shutil.which("unshare") or not shutil.which("ip"):
         return False
     command = ["unshare", "-Urn", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"]
-    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False).returncode == 0
 
 
 pytestmark = pytest.mark.skipif(not _can_unshare(), reason="needs unshare(1) for network namespaces, and ip(8)")
@@ -33,7 +35,7 @@ def run(script: str) -> Any:
     """
     code = textwrap.dedent(head) + textwrap.dedent(script)
     done = subprocess.run(
-        ["unshare", "-Urn", sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        ["unshare", "-Urn", sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

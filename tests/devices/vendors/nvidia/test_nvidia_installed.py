@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
+
 COMPILER = shutil.which("cc")
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="a C compiler builds the stand-in for NVML")
 
@@ -48,13 +50,15 @@ def build(folder: Path, *flags: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libnvidia-ml.so.1"
     source = Path(__file__).with_name("stub_nvml.c")
-    subprocess.run([COMPILER, "-shared", "-fPIC", *flags, "-o", str(library), str(source)], check=True, timeout=60)
+    subprocess.run(
+        [COMPILER, "-shared", "-fPIC", *flags, "-o", str(library), str(source)], check=True, timeout=PATIENCE_S
+    )
     return library
 
 
 def run(script: str, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -149,7 +153,7 @@ def test_a_library_that_does_not_match_the_kernel_is_told(tmp_path: Path) -> Non
 def test_the_record_command_writes_a_machine_down(tmp_path: Path) -> None:
     library = build(tmp_path)
     command = [sys.executable, "-m", "fairlead.devices.vendors.nvidia.record", "out.json", "--library", str(library)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
     recording = json.loads((tmp_path / "out.json").read_text())
     assert recording["answers"][f"placements {GPU} 14"][2] == {"start": 4, "size": 2}

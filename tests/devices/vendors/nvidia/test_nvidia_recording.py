@@ -18,6 +18,7 @@ from fairlead.devices.vendors.nvidia.recording import (
     write_recording,
 )
 from fairlead.devices.vendors.nvidia.vendor import create
+from patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("model", [H100, RTX], ids=lambda model: model.name)
@@ -82,7 +83,7 @@ def test_the_record_command_says_what_is_missing(tmp_path: Path) -> None:
     """With no library at the given place, whatever this machine has."""
     done = subprocess.run(
         [sys.executable, "-m", "fairlead.devices.vendors.nvidia.record", "out.json", "--library", "/nowhere.so"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == (

@@ -19,6 +19,7 @@ from fairlead.devices.vendors.simulated.fleet import builtin_fleets, parse_fleet
 from fairlead.devices.vendors.simulated.vendor import SimulatedVendor, create_fleet
 from fairlead.kube.client import Client
 from fairlead.kube.kinds import DEVICE_CLASSES, NODES, RESOURCE_SLICES
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("simulated-published")
 
@@ -47,7 +48,7 @@ async def client(server: Path) -> AsyncIterator[Client]:
         yield made
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], timeout_s: float = PATIENCE_S) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await SYSTEM.sleep(0.02)

@@ -16,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from agent_platform import PODS, Cluster, Platform
 from dra_bench import CLAIMS, Driver, checkpoint, drop_claim
 
+from patience import PATIENCE_S
+
 
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
@@ -44,7 +46,7 @@ async def driver(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncItera
         each.revive()
     for pod in (await cluster.client.list(PODS, "default")).items:
         await cluster.delete(pod["metadata"]["name"], grace_period_s=0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while checkpoint(cluster):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     for each in made:

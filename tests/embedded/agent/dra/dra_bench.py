@@ -17,6 +17,7 @@ from agent_platform import NODE, Cluster
 
 from fairlead.kube.errors import NotFound
 from fairlead.kube.resources import Resource
+from patience import PATIENCE_S
 
 CLAIMS = Resource.of("resource.k8s.io/v1", "resourceclaims", "ResourceClaim")
 _PLUGIN = Path(__file__).parent / "dra_test_plugin.py"
@@ -65,7 +66,7 @@ class Driver:
         process = self._processes.pop(instance)
         if process.poll() is None:
             os.kill(process.pid, number)
-        process.wait(15)
+        process.wait(PATIENCE_S)
 
     def revive(self) -> None:
         """Be a driver that gives back everything, whatever a test did to it."""
@@ -88,7 +89,7 @@ class Driver:
             return []
         return [call for line in lines if (call := json.loads(line))["call"] in kinds]
 
-    async def until(self, condition: Callable[[], Any], timeout_s: float = 20) -> None:
+    async def until(self, condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             log = self.folder / "log"
@@ -144,7 +145,7 @@ USES = {"resources": {"claims": [{"name": "c"}]}}
 
 async def said(cluster: Cluster, pod: str, lines: int = 1, **params: str) -> str:
     """A container's output once it has so many lines: it is ready before it has said anything."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         text = await cluster.logs(pod, **params)
         if text.count("\n") >= lines or time.monotonic() > deadline:

@@ -12,6 +12,8 @@ import pytest
 from agent_platform import NODE, Cluster, is_ready, shell
 from dra_bench import USES, Driver, allocate, run_with_claim
 
+from patience import PATIENCE_S
+
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
 
 
@@ -27,7 +29,7 @@ async def test_every_exec_runs(cluster: Cluster, driver: Callable[..., Driver]):
 
     def run(_: int) -> tuple[int, bytes]:
         command = ["kubectl", "exec", "many", "--", "sh", "-c", "echo $GPU"]
-        done = subprocess.run(command, capture_output=True, timeout=30, env=environment)
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, env=environment)
         return done.returncode, done.stdout
 
     for _ in range(10):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
+from patience import PATIENCE_S
 
 
 @pytest.mark.parametrize("use_inotify", [True, False])
@@ -23,6 +24,6 @@ async def test_changes_of_any_folder_are_told(tmp_path: Path, use_inotify: bool)
             for change in (path.touch, path.unlink):
                 told[number].clear()
                 change()
-                await asyncio.wait_for(told[number].wait(), 10)
+                await asyncio.wait_for(told[number].wait(), PATIENCE_S)
     finally:
         running.cancel()

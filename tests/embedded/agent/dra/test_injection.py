@@ -16,6 +16,8 @@ import pytest
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, shell
 from dra_bench import USES, Driver, allocate, reserve, run_with_claim, said
 
+from patience import PATIENCE_S
+
 Drivers = Callable[..., Driver]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts and device nodes of one's own take root")
 
@@ -160,7 +162,7 @@ async def test_hooks_run_in_order_with_the_containers_state(cluster: Cluster, dr
     ]
     await start(cluster, driver, {"hooks": hooks, "env": ["GPU=zero"]}, f"echo program >> {record}; sleep 600")
     pod = await cluster.until("takes", is_ready)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while "program" not in record.read_text():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     await cluster.delete("takes")

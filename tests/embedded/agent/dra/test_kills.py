@@ -8,6 +8,8 @@ from collections.abc import Callable
 from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, shell
 from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim, said
 
+from patience import PATIENCE_S
+
 Drivers = Callable[..., Driver]
 SHOW = 'test -n "$GPU" && echo has $GPU || echo NOTHING; sleep 600'
 
@@ -21,7 +23,7 @@ def simple(driver: Drivers, **behaviour: object) -> Driver:
 
 
 async def until_free(cluster: Cluster) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while checkpoint(cluster):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -109,7 +111,7 @@ async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver:
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "shaken", "one", shell(SHOW, **USES))
     await gpu.until(lambda: gpu.calls("prepare"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not any("NodePrepareResources of driver" in text for _, text in await cluster.events("shaken")):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     gpu.kill()
@@ -141,7 +143,7 @@ async def test_a_damaged_record_is_kept_aside_and_present_pods_are_prepared_agai
     await asyncio.to_thread(path.write_text, path.read_text()[:-20])
     cluster.platform.start_agent()
     await gpu.until(lambda: len(gpu.calls("prepare")) == 2)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not checkpoint(cluster):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     after = await cluster.until("present", is_ready)
@@ -174,7 +176,7 @@ async def test_a_full_disk_stops_a_pod_before_its_driver_is_asked(cluster: Clust
     await asyncio.to_thread(full.symlink_to, "/dev/full")
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "full", "one", shell(SHOW, **USES))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not any("No space left on device" in text for _, text in await cluster.events("full")):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert gpu.calls("prepare") == []

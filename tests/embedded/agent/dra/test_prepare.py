@@ -11,6 +11,7 @@ from agent_platform import NODE, PODS, Cluster, container_status, is_ready, phas
 from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim, said
 
 from fairlead.embedded.agent.container import load_pod
+from patience import PATIENCE_S
 
 Drivers = Callable[..., Driver]
 
@@ -41,7 +42,7 @@ async def test_a_missing_driver_is_named_and_waited_for(cluster: Cluster, driver
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "waits", "one", shell("sleep 600", **USES))
     message = f"DRA driver {gpu.name} is not registered on this node, which ResourceClaim one needs"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not any(message in text for _, text in await cluster.events("waits")):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     assert checkpoint(cluster) == []

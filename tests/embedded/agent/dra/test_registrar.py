@@ -16,6 +16,7 @@ import pytest
 from fairlead.embedded.agent.dra import registrar as module
 from fairlead.embedded.agent.dra.plugins import Plugins
 from fairlead.embedded.agent.dra.registrar import Registrar
+from patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ async def test_no_driver_is_let_go_because_files_cannot_be_opened(
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert kept() == {str(folder / "a.sock")}
         assert "cannot be looked through, trying again: [Errno 24] Too many open files" in caplog.text
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while len(kept()) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     await used.stop()

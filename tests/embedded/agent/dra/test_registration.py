@@ -11,13 +11,14 @@ from agent_platform import EVENTS, NODE, Cluster, is_ready, shell
 from dra_bench import USES, Driver, allocate, run_with_claim
 
 from fairlead.kube.resources import Resource
+from patience import PATIENCE_S
 
 SLICES = Resource.of("resource.k8s.io/v1", "resourceslices", "ResourceSlice", namespaced=False)
 Drivers = Callable[..., Driver]
 
 
 async def until_told(cluster: Cluster, text: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             events = (await cluster.client.list(EVENTS, "default")).items
             if any(text in e["message"] and e["involvedObject"]["kind"] == "Node" for e in events):
@@ -131,7 +132,7 @@ async def test_a_node_stops_offering_the_devices_of_a_driver_that_stays_away(clu
         await asyncio.sleep(4)
         assert await names() == {"of-the-driver", "by-hand"}
         gpu.kill()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while "of-the-driver" in await names():  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert await names() == {"by-hand"}

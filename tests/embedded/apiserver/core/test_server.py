@@ -15,6 +15,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from fairlead.embedded.apiserver.server import PortTaken, serve
 from fairlead.embedded.apiserver.store import DataFolderLocked
+from patience import PATIENCE_S
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -48,7 +49,7 @@ async def test_a_second_server_names_the_folder_or_the_port(client: Any) -> None
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "fairlead.embedded.apiserver", *arguments, stderr=asyncio.subprocess.PIPE
         )
-        _, error = await asyncio.wait_for(process.communicate(), 30)
+        _, error = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         assert process.returncode == 1 and error.count(b"\n") == 1
         assert (port if len(arguments) > 2 else str(folder)).encode() in error
 
@@ -232,7 +233,7 @@ async def test_many_watchers_see_every_event_of_a_storm(client: Any) -> None:
     for start in range(0, 200, 20):
         writes = (client.config_map(f"s{n}", metadata={"labels": {"storm": "1"}}) for n in range(start, start + 20))
         await asyncio.gather(*writes)
-    assert await asyncio.wait_for(asyncio.gather(*counts), 20) == [200] * 10
+    assert await asyncio.wait_for(asyncio.gather(*counts), PATIENCE_S) == [200] * 10
 
 
 async def test_an_untrusted_client_does_not_connect(client: Any) -> None:
