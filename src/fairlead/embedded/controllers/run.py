@@ -15,6 +15,7 @@ from fairlead.embedded.controllers.children import is_namespace_going
 from fairlead.embedded.controllers.deployments import Deployments
 from fairlead.embedded.controllers.garbage_collector import GarbageCollector
 from fairlead.embedded.controllers.jobs import JobOrphans, Jobs
+from fairlead.embedded.controllers.leader_worker_sets.run import run_leader_worker_sets
 from fairlead.embedded.controllers.nodes import Nodes
 from fairlead.embedded.controllers.replica_sets import ReplicaSets
 from fairlead.embedded.controllers.services import Services
@@ -54,7 +55,10 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
     collector = GarbageCollector(cluster)
     definitions = cluster.informers.informer(CUSTOM_RESOURCE_DEFINITIONS)
     definitions.add_handler(Handler.every(lambda _: collector.definitions_changed.set()))
-    return [wire(cluster, r) for r in reconcilers], [collector.run, lambda: speak(cluster)]
+    # Made before anybody speaks: only voices that exist then are heard.
+    cluster.voice("leaderworkerset")
+    loops: list[Loop] = [collector.run, lambda: speak(cluster), lambda: run_leader_worker_sets(cluster)]
+    return [wire(cluster, r) for r in reconcilers], loops
 
 
 async def speak(cluster: Cluster) -> None:

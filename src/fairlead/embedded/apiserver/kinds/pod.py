@@ -23,6 +23,9 @@ from fairlead.embedded.apiserver.kinds.pod_warnings import pod_warnings
 from fairlead.embedded.apiserver.kinds.strategy import StatusStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 
+LEADER_WORKER_SET = "leaderworkerset.sigs.k8s.io/name"
+"""Label of pods in groups of a LeaderWorkerSet."""
+
 _GATED = {
     "type": "PodScheduled",
     "status": "False",
@@ -49,6 +52,11 @@ class PodStrategy(StatusStrategy):
 
     def admit(self, obj: Object, old: Object | None, context: RequestContext) -> None:
         if old is None:
+            if LEADER_WORKER_SET in (obj["metadata"].get("labels") or ()):
+                # Most pods are of no such group, and do not pay for it.
+                from fairlead.embedded.apiserver.kinds.leader_worker_set_pod import admit_group_member
+
+                admit_group_member(obj)
             admit_service_account(obj, context, self._randomness)
             admit_priority(obj, context)
             admit_runtime_class(obj, context)
