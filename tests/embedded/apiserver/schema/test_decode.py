@@ -1,4 +1,5 @@
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -199,3 +200,31 @@ def test_decoding_is_total_and_idempotent(obj: dict[str, Any]) -> None:
     once = copy.deepcopy(obj)
     assert decode_object(obj, POD) == []
     assert obj == once
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "integer"}, {"type": "number"}, {"x-kubernetes-int-or-string": True},
+        {"x-kubernetes-preserve-unknown-fields": True},
+    ],
+)  # fmt: skip
+def test_numbers_of_custom_resources_are_stored_as_go_writes_them(schema: dict[str, Any]) -> None:
+    """kube-apiserver keeps a float64 of `1.0` and writes it as `1`, which clients with integer fields rely on."""
+    either = {"type": "array", "items": schema}
+    compiled = compile_crd_schema(
+        {
+            "type": "object",
+            "properties": {"one": schema, "list": either, "map": {"type": "object", "additionalProperties": schema}},
+        }
+    )
+    obj = decoded({"one": 1.0, "list": [2.0, 2.5, 3], "map": {"a": -4.0, "b": 1e21, "c": 1e20}}, compiled)
+    assert json.dumps(obj) == (
+        '{"one": 1, "list": [2, 2.5, 3], "map": {"a": -4, "b": 1e+21, "c": 100000000000000000000}}'
+    )
+
+
+def test_numbers_where_nothing_is_said_of_them_are_stored_so_too() -> None:
+    free = compile_crd_schema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+    obj = decoded({"spec": {"ports": [{"port": 80.0, "weight": 0.5}], "text": "1.0"}}, free)
+    assert json.dumps(obj) == '{"spec": {"ports": [{"port": 80, "weight": 0.5}], "text": "1.0"}}'

@@ -88,3 +88,19 @@ def test_the_index_changes_with_a_custom_schema_only() -> None:
     assert before["apis/apps/v1"] == after["apis/apps/v1"]
     assert before["apis/demo.example.com/v1"] != after["apis/demo.example.com/v1"]
     assert before["apis/apps/v1"]["serverRelativeURL"].startswith("/openapi/v3/apis/apps/v1?hash=")
+
+
+def test_what_values_must_be_is_told_of_custom_kinds() -> None:
+    said = {
+        "mode": {"type": "string", "enum": ["Auto", "Off"], "default": "Auto"},
+        "count": {"type": "integer", "minimum": 0, "maximum": 9},
+        "name": {"type": "string", "maxLength": 3, "pattern": "^a"},
+        "list": {"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": 2},
+    }
+    for document, where in ((openapi_v3(widgets(**said)), "components"), (openapi_v2(widgets(**said)), "")):
+        schemas = document["components"]["schemas"] if where else document["definitions"]
+        told = schemas["com.example.demo.v1.Widget"]["properties"]["spec"]["properties"]
+        assert told["mode"]["enum"] == ["Auto", "Off"]
+        assert (told["count"]["minimum"], told["count"]["maximum"]) == (0, 9)
+        assert (told["name"]["maxLength"], told["name"]["pattern"]) == (3, "^a")
+        assert told["list"]["maxItems"] == 2 and told["list"]["items"]["minLength"] == 1

@@ -69,7 +69,7 @@ def _compile(schema: Schema) -> Decoder:
         return _custom_list(schema.items)
     if schema.properties or schema.additional is not None or (schema.type == "object" and not schema.preserve_unknown):
         return _custom_object(schema)
-    return _anything
+    return _anything if schema.type in ("string", "boolean") else _numbers
 
 
 def _go_value(schema: Schema) -> Decoder:
@@ -88,6 +88,27 @@ def _go_value(schema: Schema) -> Decoder:
 
 def _anything(value: Any) -> Any:
     return value
+
+
+def _numbers(value: Any) -> Any:
+    """What a custom resource has where its schema does not go on. A number without a fraction is stored without one:
+    Go's JSON encoder writes the float64 of `1.0` as `1`."""
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < _WITH_EXPONENT else value
+    if type(value) is dict:
+        for key, item in value.items():
+            if type(item) in _MAY_CHANGE:
+                value[key] = _numbers(item)
+    elif type(value) is list:
+        for index, item in enumerate(value):
+            if type(item) in _MAY_CHANGE:
+                value[index] = _numbers(item)
+    return value
+
+
+_MAY_CHANGE = frozenset((float, dict, list))
+_WITH_EXPONENT = 1e21
+"""From here on Go's encoder writes numbers with an exponent."""
 
 
 def _string(value: Any) -> Any:
@@ -311,9 +332,11 @@ def _custom_list(items: Schema) -> Decoder:
 
     def decode(value: Any) -> Any:
         if type(value) is list:
-            for item in value:
+            for index, item in enumerate(value):
                 if item is not None:
-                    decode_item(item)
+                    decoded = decode_item(item)
+                    if decoded is not item:
+                        value[index] = decoded
         return value
 
     return decode
@@ -327,7 +350,7 @@ def _custom_object(schema: Schema) -> Decoder:
     if additional is not None:
         rest = (compile_decoder(additional), additional.nullable)
     elif schema.preserve_unknown:
-        rest = (_anything, True)
+        rest = (_numbers, True)
 
     def decode(obj: Any) -> Any:
         if type(obj) is not dict:
@@ -338,7 +361,9 @@ def _custom_object(schema: Schema) -> Decoder:
             if entry is None:
                 raise Irregular
             if value is not None:
-                entry[0](value)
+                decoded = entry[0](value)
+                if decoded is not value:
+                    obj[name] = decoded
             elif not entry[1]:
                 nulls = [*(nulls or ()), name]
         if nulls is not None:

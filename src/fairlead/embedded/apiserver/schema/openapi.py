@@ -200,6 +200,32 @@ def _shape(node: Schema, refs: _Refs) -> Document:
     return document
 
 
+def _validation(node: Schema) -> Document:
+    """What a definition says that values must be, apart from their type: `kubectl explain` shows it, and clients check
+    by it before they send. Combinations of schemas and CEL rules are not told."""
+    said = node.constraints
+    if said is None:
+        return {}
+    document: Document = {name: value for name, attribute in _VALIDATIONS if (value := getattr(said, attribute))}
+    for name, value in (
+        ("minimum", said.minimum), ("maximum", said.maximum), ("multipleOf", said.multiple_of),
+        ("minLength", said.min_length), ("maxLength", said.max_length), ("minItems", said.min_items),
+        ("maxItems", said.max_items), ("minProperties", said.min_properties), ("maxProperties", said.max_properties),
+    ):  # fmt: skip
+        if value is not None:
+            document[name] = value
+    if said.enum is not None:
+        document["enum"] = list(said.enum)
+    return document
+
+
+_VALIDATIONS = (
+    ("pattern", "pattern"), ("exclusiveMinimum", "exclusive_minimum"), ("exclusiveMaximum", "exclusive_maximum"),
+    ("uniqueItems", "unique_items"),
+)  # fmt: skip
+"""Those that say nothing where they are false or empty."""
+
+
 def _int_or_string(node: Schema, refs: _Refs) -> Document:
     if node.name:
         if refs.is_v3:
@@ -227,6 +253,7 @@ def _with_extensions(document: Document, node: Schema, refs: _Refs) -> Document:
             extensions["x-kubernetes-embedded-resource"] = True
         if node.nullable:
             extensions["nullable"] = True
+        extensions |= _validation(node)
     if node.default is not UNSET and refs.is_v3:
         extensions["default"] = node.default
     if extensions and "$ref" in document and refs.is_v3:

@@ -74,8 +74,8 @@ def _compile(source: JsonSchema, *, implied: bool, is_root: bool = False) -> Sch
         node.additional = _compile(values, implied=implied)
     elif values is True:
         node.additional = Schema(preserve_unknown=True, nullable=True)
-    if not implied:
-        node.constraints = _constraints(source, node, is_root=is_root)
+    # What OpenAPI documents tell needs no combinations and no rules.
+    node.constraints = _told(_bounds(source)) if implied else _constraints(source, node, is_root=is_root)
     return node
 
 
@@ -85,10 +85,19 @@ def _imply_resource_fields(node: Schema) -> None:
     node.properties["metadata"] = definition(OBJECT_META)
 
 
-def _constraints(source: JsonSchema, node: Schema, *, is_root: bool) -> StructuralConstraints | None:
+def _bounds(source: JsonSchema) -> dict[str, Any]:
     found: dict[str, Any] = {ours: source[theirs] for theirs, ours in _BOUNDS.items() if source.get(theirs) is not None}
     if source.get("enum") is not None:
         found["enum"] = tuple(source["enum"])
+    return found
+
+
+def _told(found: dict[str, Any]) -> StructuralConstraints | None:
+    return StructuralConstraints(**found) if found else None
+
+
+def _constraints(source: JsonSchema, node: Schema, *, is_root: bool) -> StructuralConstraints | None:
+    found = _bounds(source)
     for theirs, ours in (("allOf", "all_of"), ("anyOf", "any_of"), ("oneOf", "one_of")):
         if source.get(theirs):
             found[ours] = tuple(_compile(each, implied=False) for each in source[theirs])
@@ -96,4 +105,4 @@ def _constraints(source: JsonSchema, node: Schema, *, is_root: bool) -> Structur
         found["not_"] = _compile(source["not"], implied=False)
     if source.get("x-kubernetes-validations"):
         found["rules"] = compile_rules(source["x-kubernetes-validations"], node, is_root=is_root)
-    return StructuralConstraints(**found) if found else None
+    return _told(found)
