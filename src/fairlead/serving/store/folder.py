@@ -6,28 +6,36 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from fairlead.serving.store.errors import NoSpace, StoreError
+from fairlead.serving.store.layers import check_links, files_below, lay_over
 from fairlead.serving.store.oci import Manifest
 from fairlead.serving.store.pack import MARK
 from fairlead.serving.store.plan import Plan
+from fairlead.serving.store.repository import Cancel
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_LOOK_S = 0.2
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """Content of the file MARK in a pulled folder: where it came from, and the manifest that it is."""
+    """Content of the file MARK in a pulled folder: where it came from, and the manifest that it is.
+
+    `unpacked`: sizes of the files that came out of archives, of which the manifest says nothing.
+    """
 
     reference: str
     digest: str
     manifest: Manifest
+    unpacked: dict[str, int] = {}
 
 
 def read_mark(folder: Path) -> Mark | None:
@@ -43,35 +51,73 @@ def write_mark(folder: Path, mark: Mark) -> None:
 
 
 class Partial:
-    """The folder beside the target in which a pull grows: `files/` and a journal of what has been fetched.
+    """The folder beside the target in which a pull grows: `files/`, and a journal of what has been fetched.
 
-    Its name carries the manifest's digest: a pull that was killed is taken up by the next one for the same content.
+    Archives are unpacked into `layers/NUMBER`, which is there when all of one is, and laid over each other at the end.
+    The name carries the manifest's digest: a pull that was killed is taken up by the next one for the same content.
     """
 
     def __init__(self, target: Path, digest: str) -> None:
         self.target = target
         self.folder = target.parent / f".{target.name}.{digest.removeprefix('sha256:')[:16]}.partial"
         self.files = self.folder / "files"
+        self.layers = self.folder / "layers"
         self._journal = self.folder / "journal"
+        self._laying = self.folder / "laying"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder. Raises StoreError if another process pulls into it."""
+    def locked(self, cancel: Cancel, note: Callable[[str], None]) -> Iterator[None]:
+        """Hold the folder, waiting for another process that pulls the same into it. Raises StoreError."""
+        descriptor = self._open()
         try:
-            self.files.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise _told(error, self.folder) from error
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"{self.target}: another process is pulling this very artifact there; wait for it"
-                ) from error
+            said = False
+            while not self._is_held(descriptor):
+                if not said:
+                    note(f"{self.target}: another process is pulling this very artifact there; waiting for it")
+                said = True
+                cancel.sleep(_LOOK_S)
+                os.close(descriptor)
+                descriptor = self._open()
             yield
         finally:
             os.close(descriptor)
+
+    def _open(self) -> int:
+        try:
+            self.files.mkdir(parents=True, exist_ok=True)
+            return os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise told(error, self.folder) from error
+
+    def _is_held(self, descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it before may have put its content in place, and removed it.
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.folder))
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+    def tidy(self, plan: Plan) -> None:
+        """Remove what an attempt that was killed has left of archives, as far as nobody knows whether it is whole."""
+        planned = {file.path for file in plan.files}
+        for path in [path for path in files_below(self.files) if path not in planned]:
+            (self.files / path).unlink()
+        if self._laying.exists():
+            shutil.rmtree(self.layers, ignore_errors=True)
+            self._laying.unlink()
+        if self.layers.is_dir():
+            for unfinished in self.layers.glob("*.part"):
+                shutil.rmtree(unfinished)
+
+    def lay_layers(self, plan: Plan, folders: Sequence[Path], where: str) -> dict[str, int]:
+        """Lay unpacked archives over each other into the files; the sizes of the files that came of it."""
+        planned = {file.path for file in plan.files}
+        self._laying.touch()
+        for archive, folder in zip(plan.archives, folders, strict=True):
+            lay_over(folder, self.files, whiteouts=bool(archive.strip), others=planned, where=where)
+        check_links(self.files, where)
+        found = {path: self.files / path for path in files_below(self.files) if path not in planned}
+        return {path: at.lstat().st_size for path, at in sorted(found.items()) if not at.is_symlink()}
 
     def remembered(self) -> dict[int, set[tuple[int, int]]]:
         """Ranges of layers (by their number in the plan's files) that were fetched before."""
@@ -107,8 +153,11 @@ class Partial:
             self.files.rename(self.target)
         if durable:
             _sync_folder(self.target.parent)
-        for leftover in self.target.parent.glob(f".{self.target.name}.*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        pattern = re.compile(rf"\.{re.escape(self.target.name)}\.[0-9a-f]{{16}}\.partial")
+        for leftover in list(self.target.parent.iterdir()):
+            if pattern.fullmatch(leftover.name):
+                _remove_abandoned(leftover)
 
 
 class Journal:
@@ -148,15 +197,17 @@ def check_target(target: Path, replace: bool) -> None:
         raise StoreError(f"{target}: holds something that was not pulled; name another folder, or --replace it")
 
 
-def is_complete(target: Path, digest: str, plan: Plan) -> bool:
-    """Whether the target already is this artifact, by its mark and the sizes of its files."""
+def files_of(target: Path, digest: str, plan: Plan) -> tuple[str, ...] | None:
+    """The files of the target if it already is this artifact, by its mark and their sizes; else None."""
     mark = read_mark(target)
-    if mark is None or mark.digest != digest:
-        return False
+    if mark is None or mark.digest != digest or (plan.archives and not mark.unpacked):
+        return None
+    sizes = {file.path: file.size for file in plan.files} | mark.unpacked
     try:
-        return all((target / file.path).stat().st_size == file.size for file in plan.files)
+        whole = all((target / path).stat().st_size == size for path, size in sizes.items())
     except OSError:
-        return False
+        return None
+    return tuple(sorted(sizes)) if whole else None
 
 
 def copy_range(source: Path, source_offset: int, descriptor: int, offset: int, size: int) -> bool:
@@ -201,7 +252,23 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _told(error: OSError, path: Path) -> StoreError:
+def _remove_abandoned(partial: Path) -> None:
+    """Remove what an older attempt left, unless it is still under way."""
+    try:
+        descriptor = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(partial, ignore_errors=True)
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def told(error: OSError, path: Path) -> StoreError:
+    """A failure of the file system as one that a person can act on."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace(f"{path}: the disk is full")
     return StoreError(f"{path}: cannot be written: {error.strerror}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from fairlead.serving.store.folder import (
     check_space,
     check_target,
     copy_range,
-    is_complete,
+    files_of,
+    told,
     write_mark,
 )
 from fairlead.serving.store.landing import Landing, OpenFile, fetch
@@ -93,16 +95,23 @@ def pull(
     """
     planned = plan(manifest, f"{repository.name}@{digest}")
     check_target(target, options.replace)
-    if is_complete(target, digest, planned):
-        files = tuple(file.path for file in planned.files)
-        return Pulled(digest, 0, files, total_bytes=planned.total_bytes, was_there=True)
+    if (there := files_of(target, digest, planned)) is not None:
+        return Pulled(digest, 0, there, total_bytes=planned.total_bytes, was_there=True)
     partial = Partial(target, digest)
-    with partial.locked():
-        pulling = _Pulling(repository, planned, partial, settings, options, progress, cancel)
-        with partial.journal() as journal:
-            files = pulling.run(journal)
-        write_mark(partial.files, Mark(reference=reference, digest=digest, manifest=manifest))
-        partial.take_place(options.durable)
+    try:
+        with partial.locked(cancel, progress.note):
+            if (there := files_of(target, digest, planned)) is not None:
+                # Another process has brought it while this one waited.
+                shutil.rmtree(partial.folder, ignore_errors=True)
+                return Pulled(digest, 0, there, total_bytes=planned.total_bytes, was_there=True)
+            partial.tidy(planned)
+            pulling = _Pulling(repository, planned, partial, settings, options, progress, cancel)
+            with partial.journal() as journal:
+                files, unpacked = pulling.run(journal)
+            write_mark(partial.files, Mark(reference=reference, digest=digest, manifest=manifest, unpacked=unpacked))
+            partial.take_place(options.durable)
+    except OSError as error:
+        raise told(error, Path(error.filename or target)) from error
     return Pulled(digest, pulling.fetched.value, files, pulling.reused.value, planned.total_bytes)
 
 
@@ -112,6 +121,12 @@ class _Segment:
     landing: Landing
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacking:
+    number: int
+    archive: Archive
 
 
 class _Pulling:
@@ -134,8 +149,8 @@ class _Pulling:
         self._left: dict[Path, Counter] = {}
         self._modes: dict[Path, int] = {}
 
-    def run(self, journal: Journal) -> tuple[str, ...]:
-        """Everything into the partial folder; the paths of the files."""
+    def run(self, journal: Journal) -> tuple[tuple[str, ...], dict[str, int]]:
+        """Everything into the partial folder; the paths of the files, and the sizes of those out of archives."""
         self._journal = journal
         ranges = self._partial.remembered()
         known = known_files([self._partial.target, *self._options.reuse])
@@ -146,13 +161,15 @@ class _Pulling:
         self._lay_out(ranges, linked)
         try:
             self._take_local(known)
-            jobs = self._jobs()
-            self._unpacked: list[str] = []
-            run_all(jobs, self._work, self._options.threads, self._cancel)
+            run_all(self._jobs(), self._work, self._options.threads, self._cancel)
         finally:
             for landing in self._landings:
                 landing.file.abandon()
-        return tuple(sorted({*(file.path for file in self._plan.files), *self._unpacked}))
+        unpacked: dict[str, int] = {}
+        if self._plan.archives:
+            folders = [self._layer_folder(number) for number in range(len(self._plan.archives))]
+            unpacked = self._partial.lay_layers(self._plan, folders, self._repository.name)
+        return tuple(sorted({*(file.path for file in self._plan.files), *unpacked})), unpacked
 
     def _link_same(self, known: Known) -> set[str]:
         """Hard-link files that a folder on this machine has whole; their bytes are hashed as if they were fetched."""
@@ -187,6 +204,9 @@ class _Pulling:
             self._left[path] = Counter()
             self._left[path].add(len(file.pieces))
             self._modes[path] = 0o755 if file.executable else 0o644
+            if path.exists() and path.stat().st_nlink > 1:
+                # An earlier attempt linked it to a file of another folder, which is not ours to write to.
+                path.unlink()
             for piece in file.pieces:
                 before = ranges.get(number, set()) if path.exists() else set()
                 landing = Landing(piece.layer, opened, piece.offset, before, number)
@@ -225,17 +245,20 @@ class _Pulling:
         if complete:
             self._complete(landing)
 
-    def _jobs(self) -> Iterable[_Segment | Archive]:
+    def _jobs(self) -> Iterable[_Segment | _Unpacking]:
         """Segments in the order of the files, so that hashing keeps up with fetching; archives one by one."""
-        # After a kill every archive is unpacked anew: which files came from a whole one is not known.
-        yield from self._plan.archives
+        for number, archive in enumerate(self._plan.archives):
+            if self._layer_folder(number).is_dir():
+                self._progress.advance(archive.layer.size)
+            else:
+                yield _Unpacking(number, archive)
         for landing in self._landings:
             for start, end in landing.segments():
                 yield _Segment(landing.number, landing, start, end)
 
-    def _work(self, job: _Segment | Archive) -> None:
+    def _work(self, job: _Segment | _Unpacking) -> None:
         self._cancel.check()
-        if isinstance(job, Archive):
+        if isinstance(job, _Unpacking):
             self._unpack(job)
         else:
             self._fetch(job)
@@ -273,7 +296,16 @@ class _Pulling:
         if left.value == 0:
             landing.file.close(self._modes[landing.file.path])
 
-    def _unpack(self, archive: Archive) -> None:
+    def _layer_folder(self, number: int) -> Path:
+        """Where an archive is when all of it is there and, if that was asked for, on the disk.
+
+        What may not be on the disk is unpacked anew after a kill: the machine may have stopped in between.
+        """
+        return self._partial.layers / (str(number) if self._options.durable else f"{number}.part")
+
+    def _unpack(self, job: _Unpacking) -> None:
+        archive, growing = job.archive, self._partial.layers / f"{job.number}.part"
+        growing.mkdir(parents=True)
         reader = _Steady(self._repository, archive.layer, self._settings, self._cancel, self._progress, self.fetched)
 
         def reserve(size: int) -> None:
@@ -284,9 +316,15 @@ class _Pulling:
                 )
 
         try:
-            self._unpacked += unpack(archive, reader.readinto, self._partial.files, reserve)
+            unpack(archive, reader.readinto, growing, reserve, durable=self._options.durable)
+        except WrongContent as error:
+            raise WrongContent(
+                f"{self._repository.name}: {error}: it sends something else than it promises; nothing of it is used"
+            ) from error
         finally:
             reader.close()
+        if growing != (whole := self._layer_folder(job.number)):
+            growing.rename(whole)
 
 
 class _Steady:

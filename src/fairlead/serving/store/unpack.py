@@ -20,19 +20,24 @@ _MOST_MEMBERS = 1_000_000
 
 
 def unpack(
-    archive: Archive, read: Callable[[memoryview], int], folder: Path, reserve: Callable[[int], None]
+    archive: Archive,
+    read: Callable[[memoryview], int],
+    folder: Path,
+    reserve: Callable[[int], None],
+    *,
+    durable: bool = False,
 ) -> list[str]:
-    """Unpack what `read` brings below `folder`; the paths of the files, all of them written.
+    """Unpack what `read` brings below `folder`, which is this layer's own; the paths of the files, all written.
 
     `reserve` is told of each file's size before it is written. Links are refused unless they stay inside (hard and
-    symbolic), special files are refused. Raises WrongContent if the layer's digest is not met; what is written then
-    must be thrown away.
+    symbolic), special files are refused; the whiteouts of an image's layer are kept as they are. `durable`: each file
+    is on the disk. Raises WrongContent if the layer's digest is not met; what is written then must be thrown away.
     """
     hashed = Hashed(read)
     where = f"layer {archive.layer.digest}"
     try:
         with tarfile.open(fileobj=_plain(hashed, archive), mode="r|", bufsize=BUFFER_BYTES) as tar:
-            paths = _members(tar, archive, folder, where, reserve)
+            paths = _members(tar, archive, folder, where, reserve, durable)
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -88,7 +93,7 @@ def _plain(hashed: Hashed, archive: Archive) -> Any:
 
 
 def _members(
-    tar: tarfile.TarFile, archive: Archive, folder: Path, where: str, reserve: Callable[[int], None]
+    tar: tarfile.TarFile, archive: Archive, folder: Path, where: str, reserve: Callable[[int], None], durable: bool
 ) -> list[str]:
     paths: list[str] = []
     for number, member in enumerate(tar):
@@ -105,7 +110,7 @@ def _members(
             target.mkdir(parents=True, exist_ok=True)
         elif member.isreg():
             reserve(member.size)
-            _write(tar, member, target)
+            _write(tar, member, target, durable)
             paths.append(name)
         elif member.issym() or member.islnk():
             _link(member, name, archive, folder, where)
@@ -134,13 +139,10 @@ def _name(member: tarfile.TarInfo, strip: str) -> str | None:
             return None
         name = name.removeprefix(strip)
     name = name.rstrip("/")
-    # An upper layer's note that a file of a lower one is gone; layers here are written each on its own.
-    if name.rpartition("/")[2].startswith(".wh."):
-        return None
     return name if name not in ("", ".") else None
 
 
-def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path, durable: bool) -> None:
     source = tar.extractfile(member)
     assert source is not None, "a regular member has content"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +152,9 @@ def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
     with open(descriptor, "wb") as file:
         shutil.copyfileobj(source, file, BUFFER_BYTES)
         os.fchmod(file.fileno(), 0o755 if member.mode & 0o100 else 0o644)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _link(member: tarfile.TarInfo, name: str, archive: Archive, folder: Path, where: str) -> None:
