@@ -122,3 +122,10 @@ def test_ready_is_never_said_of_too_few(desired: int, states: list[tuple[bool, b
     if conditions(status)["RolledOut"][0] == "True":
         assert all(r.revision == "new" and r.is_ready for r in replicas if not r.is_leaving)
     assert status["readyReplicas"] <= status["replicas"]
+
+
+def test_what_speaks_against_a_template_that_can_run_is_in_the_status() -> None:
+    status = compute_status(standing([replica(0), replica(1)], warnings=("b: it is passed over", "a")), NOW)
+    assert status["warnings"] == ["b: it is passed over", "a"]
+    assert conditions(status)["Ready"][0] == "True", "it can run"
+    assert "warnings" not in compute_status(standing([replica(0)], 1), NOW)

@@ -16,12 +16,14 @@ from fairlead.cli.conversation import ChatFailed, Message, list_models, stream_a
 from fairlead.cli.data import DataOption, KubeconfigOption, QuietOption, find_kubeconfig, folder, must_run
 from fairlead.cli.failure import Failed
 from fairlead.cli.manifests import API_VERSION, KIND, Json, manifest, read_manifests
+from fairlead.cli.verdict import LOOK_S, first_verdict, read_verdict
 from fairlead.clock import SYSTEM
 from fairlead.kube.client import Client
 from fairlead.kube.errors import NotFound
 from fairlead.kube.resources import Resource
 
 console = Console(highlight=False, soft_wrap=True)
+problems = Console(highlight=False, soft_wrap=True, stderr=True)
 T = TypeVar("T")
 
 MODEL_SERVICES = Resource.of(API_VERSION, "modelservices", KIND)
@@ -88,6 +90,9 @@ def deploy(
         apply(where, obj)
         if not quiet:
             console.print(f"modelservice/{obj['metadata']['name']} applied")
+    for obj in manifests:
+        meta = obj["metadata"]
+        _tell_verdict(where, meta["namespace"], meta["name"], min(LOOK_S, timeout_s))
     for obj in manifests if wait else ():
         meta = obj["metadata"]
         wait_ready(where, meta["namespace"], meta["name"], timeout_s)
@@ -168,6 +173,22 @@ def apply(kubeconfig: Path | None, obj: Json) -> None:
     with_client(kubeconfig, put)
 
 
+def _tell_verdict(kubeconfig: Path | None, namespace: str, name: str, within_s: float) -> None:
+    """Say what speaks against a service that was just written. Raises Failed where it cannot be served."""
+
+    async def ask(client: Client) -> None:
+        try:
+            verdict = await first_verdict(client, namespace, name, within_s)
+        except NotFound as error:
+            raise Failed(str(error)) from error
+        for warning in verdict.warnings if verdict is not None else ():
+            problems.print(f"warning: modelservice/{name}: {warning}")
+        if verdict is not None and verdict.is_final:
+            raise Failed(f"modelservice/{name} cannot be served: {verdict.message}")
+
+    with_client(kubeconfig, ask)
+
+
 def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: float) -> None:
     """Return when the service is Ready for its current generation. Raises Failed with what it waits for."""
 
@@ -177,9 +198,12 @@ def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: fl
             async with asyncio.timeout(timeout_s):
                 while True:
                     service = await client.get(MODEL_SERVICES, name, namespace)
-                    said = _unready(service) or ""
-                    if not said:
+                    verdict = read_verdict(service)
+                    if verdict is not None and verdict.is_ready:
                         return
+                    if verdict is not None and verdict.is_final:
+                        raise Failed(f"modelservice/{name} cannot be served: {verdict.message}")
+                    said = verdict.message if verdict is not None else "the controller has not seen it yet"
                     await SYSTEM.sleep(0.05)
         except TimeoutError:
             why = await _why_not(client, name, namespace)
@@ -188,16 +212,6 @@ def wait_ready(kubeconfig: Path | None, namespace: str, name: str, timeout_s: fl
             raise Failed(str(error)) from error
 
     with_client(kubeconfig, watch)
-
-
-def _unready(service: Json) -> str | None:
-    status = service.get("status") or {}
-    if status.get("observedGeneration") != service["metadata"].get("generation"):
-        return "the controller has not seen it yet"
-    for c in status.get("conditions") or ():
-        if c["type"] == "Ready":
-            return None if c["status"] == "True" else str(c["message"])
-    return "no status yet"
 
 
 async def _why_not(client: Client, name: str, namespace: str) -> str:

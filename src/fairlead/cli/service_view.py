@@ -81,6 +81,7 @@ def describe_lines(seen: Seen, now_s: float) -> list[str]:
         + (f"  wanted {status['updateRevision']}" if status.get("updateRevision") != status.get("revision") else "")
         + (f"  taken back {status['rejectedRevision']}" if status.get("rejectedRevision") else ""),
     ]
+    lines += [f"Warning:   {text}" for text in status.get("warnings") or ()]
     lines += ["", *_table("Conditions", ["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], _conditions(status, now_s))]
     lines += ["", *_table("Roles", ["ROLE", "DESIRED", "READY", "UPDATED", "DRAINING", "ON"], _roles(status))]
     lines += ["", *_table("Replicas", ["POD", "ROLE", "REVISION", "TRACK", "STATE", "NODE", "AGE"], _pods(seen, now_s))]

@@ -134,6 +134,7 @@ class ModelServices:
         look = self._look(key, seen, now_s)
         course = plot_course(look) if seen.is_ours else follow_foreign(look)
         written = await self._write_status(seen, course, look)
+        self._warn(seen)
         again_s = course.again_s
         if isinstance(seen.wanted, Resolved):
             in_use = {course.stable, *(r.revision for r in course.replicas)}
@@ -283,6 +284,7 @@ class ModelServices:
             hold=course.hold,
             recoveries=course.recoveries,
             model=seen.model.status(service.status.model),
+            warnings=seen.wanted.warnings if isinstance(seen.wanted, Resolved) else (),
         )
         status = compute_status(standing, format_time(look.snapshot.now_s))
         raw = seen.raw
@@ -293,6 +295,12 @@ class ModelServices:
                 return raw
         await self._write_scales(service, roles)
         return raw
+
+    def _warn(self, seen: _Seen) -> None:
+        """What speaks against the template, once: the status remembers what was told."""
+        for warning in seen.wanted.warnings if isinstance(seen.wanted, Resolved) else ():
+            if warning not in seen.service.status.warnings:
+                self._events.warning(MODEL_SERVICES, seen.raw, "TemplateWarning", warning)
 
     async def _write_scales(self, service: ModelService, roles: Sequence[RoleSeen]) -> None:
         by_role = {role.name: role for role in roles}

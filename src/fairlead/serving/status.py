@@ -66,6 +66,8 @@ class Standing:
     """Why recovery or the planner waits."""
     recoveries: Sequence[RecoveryRecord] = ()
     model: ModelStatus | None = None
+    warnings: Sequence[str] = ()
+    """Of what is wanted."""
 
 
 def compute_status(seen: Standing, now: str) -> Json:
@@ -93,6 +95,7 @@ def compute_status(seen: Standing, now: str) -> Json:
         rollout=seen.rollout,
         recoveries=list(seen.recoveries),
         model=seen.model,
+        warnings=list(seen.warnings),
     )
     # kubectl, wait and printer columns read these: zeros and all.
     always: Json = {

@@ -89,4 +89,5 @@ class ModelServiceStatus(Kind):
     rollout: RolloutStatus | None = None
     recoveries: Annotated[list[RecoveryRecord], told("The last ones.", ATOMIC)] = []
     model: ModelStatus | None = None
+    warnings: Annotated[list[str], told("What speaks against the wanted template though it can run.", ATOMIC)] = []
     conditions: Conditions = msgspec.field(default_factory=list)
