@@ -60,8 +60,17 @@ class Deeds:
         self._clock = clock
 
     async def carry_out(self, site: Site, actions: Sequence[Action]) -> str:
-        """All of them, side by side. Returns why a pod is not accepted, or nothing. Raises other ApiErrors, when the
-        rest has been done."""
+        """All of them, those side by side that need not wait for others. Returns why a pod is not accepted, or nothing.
+        Raises other ApiErrors.
+
+        What is made comes last: it takes the room that those give that leave, and a controller that ends in between
+        leaves no more replicas than there may be."""
+        made = [a for a in actions if isinstance(a, Create)]
+        others = [a for a in actions if not isinstance(a, Create)]
+        return await self._side_by_side(site, others) or await self._side_by_side(site, made)
+
+    async def _side_by_side(self, site: Site, actions: Sequence[Action]) -> str:
+        """Raises when the rest has been done."""
         done = await asyncio.gather(*(self._one(site, action) for action in actions), return_exceptions=True)
         errors = [e for e in done if isinstance(e, BaseException)]
         refused = [e for e in errors if isinstance(e, ApiError) and e.http_code in REFUSED]

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from fairlead.api.inference_pool import ADAPTER_LABEL, INFERENCE_POOLS
-from fairlead.api.model_adapter import MODEL_ADAPTERS
+from fairlead.api.model_adapter import MODEL_ADAPTERS, ModelAdapterStatus
 from fairlead.clock import Clock, format_time, parse_time
 from fairlead.kube.client import Client
 from fairlead.kube.errors import Conflict, NotFound
@@ -71,8 +73,8 @@ class Writing:
             return
         now = format_time(self._clock.wall_s())
         status = compute_status(one.adapter, standing, now)
-        before = one.raw.get("status") or {}
-        if before == status:
+        # As structs: the API server fills in defaults.
+        if msgspec.convert(status, ModelAdapterStatus) == one.adapter.status:
             return
         self._announce(one, standing)
         try:
