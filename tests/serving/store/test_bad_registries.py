@@ -4,6 +4,7 @@ wrong is named and never kept, and nobody waits longer than the settings say."""
 from __future__ import annotations
 
 import json
+import os
 import time
 import zlib
 from collections.abc import Iterator
@@ -200,6 +201,22 @@ def test_a_layer_shorter_than_promised_is_the_registrys_fault(proxy: Proxy, mode
     with pytest.raises(StoreError):
         pull(proxy, tmp_path / "out")
     assert proxy.count("") - began < 100 and not (tmp_path / "out").exists()
+
+
+def test_a_registry_whose_disk_lost_bytes_is_named(registry: LiveRegistry, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "m", (WEIGHTS,), seed=6)
+    name = f"oci://{registry.host}/bad/torn:v1"
+    push(model, name, layout="whole")
+    wanted = parse_reference(name)
+    repository = open_repository(wanted, QUICK, Cancel())
+    layer = max(json.loads(repository.manifest("v1")[1])["layers"], key=lambda layer: layer["size"])
+    (data,) = registry.storage.rglob(f"blobs/sha256/*/{layer['digest'][7:]}/data")
+    os.truncate(data, 1000)
+    with pytest.raises(WrongContent, match="its storage is damaged"):
+        pull_model(Request(wanted, tmp_path / "out", QUICK), Silent(), Cancel())
+    with pytest.raises(WrongContent, match="remove the blob there, and push again"):
+        push(model, name, layout="whole")
+    assert not (tmp_path / "out").exists()
 
 
 def test_redirects_are_followed_to_an_end(proxy: Proxy, registry: LiveRegistry, model: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from fairlead.serving.store import modelpack, oci
-from fairlead.serving.store.errors import BadArtifact, NotFound, StoreError
+from fairlead.serving.store.errors import BadArtifact, NotFound, StoreError, WrongContent
 from fairlead.serving.store.layout import LayoutRepository
 from fairlead.serving.store.oci import Descriptor, Manifest
 from fairlead.serving.store.plan import plan
@@ -156,7 +156,7 @@ def copy(
     cancel: Cancel,
     signatures: bool = True,
 ) -> Pushed:
-    """Copy an artifact byte for byte, so with the same digest, and by default the signatures by tag beside it."""
+    """Copy an artifact byte for byte, so with the same digest, with cosign's signatures of it, in either form."""
     manifests = _manifests(origin, selector)
     blobs: dict[str, Descriptor] = {}
     for descriptor, raw in manifests:
@@ -168,7 +168,7 @@ def copy(
 
     def work(descriptor: Descriptor) -> None:
         cancel.check()
-        if target.has_blob(descriptor.digest):
+        if target.has_blob(descriptor):
             progress.advance(descriptor.size)
             return
         source = Remote(origin, descriptor)
@@ -199,7 +199,7 @@ def prune(repository: Repository, *, keep: int, pattern: str, dry_run: bool) -> 
     matching = ordered(tag for tag in everything if not _SIGNATURES.match(tag) and fnmatch.fnmatchcase(tag, pattern))
     going = matching[keep:]
     kept = [tag for tag in everything if tag not in going]
-    digests = {tag: repository.manifest(tag)[0].digest for tag in [*going, *kept] if not _SIGNATURES.match(tag)}
+    digests = {tag: _digest(repository, tag) for tag in [*going, *kept] if not _SIGNATURES.match(tag)}
     wanted = {digests[tag] for tag in kept if tag in digests}
     removed, problems = list(going), []
     if not dry_run:
@@ -214,8 +214,21 @@ def prune(repository: Repository, *, keep: int, pattern: str, dry_run: bool) -> 
                 problems.append(f"{tag}: {error}")
     gone = {digests[tag] for tag in removed} - wanted
     removed += _remove_signatures(repository, everything, gone, dry_run)
-    freed = repository.collect() if isinstance(repository, LayoutRepository) and not dry_run else 0
+    freed = 0
+    if isinstance(repository, LayoutRepository) and not dry_run:
+        try:
+            freed = repository.collect()
+        except StoreError as error:
+            problems.append(str(error))
     return Pruned(tuple(removed), tuple(tag for tag in kept if not _SIGNATURES.match(tag)), tuple(problems), freed)
+
+
+def _digest(repository: Repository, tag: str) -> str:
+    """What a tag means; empty where its manifest is lost: such a tag can still be taken off."""
+    try:
+        return repository.manifest(tag)[0].digest
+    except (NotFound, WrongContent):
+        return ""
 
 
 def ordered(tags: Iterable[str]) -> list[str]:
@@ -233,12 +246,12 @@ def _remove(repository: Repository, tag: str, digest: str, wanted: set[str]) -> 
     except NotFound:
         raise
     except StoreError:
-        if digest in wanted:
+        if not digest or digest in wanted:
             raise
         # A registry that takes off no single tag: the manifest goes, as no tag that stays names it.
         repository.delete(digest)
         return
-    if digest not in wanted and not isinstance(repository, LayoutRepository):
+    if digest and digest not in wanted and not isinstance(repository, LayoutRepository):
         with suppress(StoreError):
             repository.delete(digest)
 
@@ -271,9 +284,11 @@ def _manifests(origin: Repository, selector: str) -> list[tuple[Descriptor, byte
 def _copy_signatures(
     origin: Repository, digest: str, target: Repository, threads: int, cancel: Cancel, progress: Progress
 ) -> None:
-    from fairlead.serving.store.sign import signature_tag
+    from fairlead.serving.store.sign import BUNDLES, signature_tag
 
-    with suppress(NotFound):
-        tag = signature_tag(digest)
-        origin.manifest(tag)
-        copy(origin, tag, target, tag, progress=progress, threads=threads, cancel=cancel, signatures=False)
+    bundles = [d.digest for d in origin.referrers(digest) if (d.artifact_type or "").startswith(BUNDLES)]
+    tag = signature_tag(digest)
+    for selector, name in [(tag, tag), *((bundle, "") for bundle in bundles)]:
+        with suppress(NotFound):
+            origin.manifest(selector)
+            copy(origin, selector, target, name, progress=progress, threads=threads, cancel=cancel, signatures=False)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fairlead.serving.store.connections import Settings
-from fairlead.serving.store.errors import NotFound, StoreError
+from fairlead.serving.store.errors import NotFound, StoreError, WrongContent
 from fairlead.serving.store.folder import read_mark
 from fairlead.serving.store.landing import fetch
 from fairlead.serving.store.oci import Descriptor, Manifest
@@ -37,6 +37,9 @@ def check_layers(
             fetch(repository, descriptor, 0, descriptor.size, take, settings, cancel)
         except NotFound:
             problems.append(f"layer {descriptor.digest} is missing")
+            return
+        except WrongContent as error:
+            problems.append(str(error))
             return
         if (found := f"sha256:{hashed.hexdigest()}") != descriptor.digest:
             problems.append(f"layer {descriptor.digest} turned out to be {found}")

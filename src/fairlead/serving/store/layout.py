@@ -6,7 +6,8 @@ import errno
 import fcntl
 import hashlib
 import os
-import threading
+import secrets
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,18 @@ import msgspec
 from fairlead.serving.store import oci
 from fairlead.serving.store.errors import BadArtifact, NoSpace, NotFound, StoreError, Unreachable, WrongContent
 from fairlead.serving.store.oci import REF_NAME, Descriptor, Index
-from fairlead.serving.store.repository import BUFFER_BYTES, Source
+from fairlead.serving.store.repository import BUFFER_BYTES, Cancel, Source
 
+_LOOKS, _LOOK_S = 20, 0.1
 _MARK = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 class LayoutRepository:
-    """A layout as a repository; its tags are the reference names in index.json. Writers take turns by a lock file."""
+    """A layout as a repository; its tags are the reference names in index.json. Writers take turns.
+
+    Until it is closed, nobody collects blobs: what a push found or has sent is not taken from under it, nor what a pull
+    reads. The locks are the kernel's, on folders of the layout, so that a kill leaves none.
+    """
 
     def __init__(self, folder: Path, *, create: bool = False) -> None:
         self.folder = folder
@@ -35,19 +41,23 @@ class LayoutRepository:
             _write(folder / "oci-layout", _MARK)
         if not (folder / "oci-layout").exists():
             raise NotFound(f"{folder}: no OCI layout there (no file oci-layout)")
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._in_use = os.open(self._blobs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.close = weakref.finalize(self, os.close, self._in_use)
+        self._lock_blobs(fcntl.LOCK_SH)
 
     @property
     def name(self) -> str:
         return f"layout://{self.folder}"
 
-    def close(self) -> None:
-        return
-
     def manifest(self, selector: str) -> tuple[Descriptor, bytes]:
         descriptor = self._find(selector)
-        raw = self._path(descriptor.digest).read_bytes() if self.has_blob(descriptor.digest) else None
-        if raw is None:
-            raise NotFound(f"{self.name}: no manifest {selector}")
+        path = self._path(descriptor.digest)
+        if not path.is_file():
+            raise NotFound(f"{self.name}: no manifest {selector}: the layout has lost {path.name}")
+        if path.stat().st_size > oci.MANIFEST_LIMIT_BYTES:
+            raise BadArtifact(f"{self.name}: {selector} is longer than {oci.MANIFEST_LIMIT_BYTES} bytes: no manifest")
+        raw = path.read_bytes()
         if oci.digest_of(raw) != descriptor.digest:
             raise WrongContent(
                 f"{self.name}: the file of {descriptor.digest} holds something else: the layout is damaged"
@@ -61,6 +71,7 @@ class LayoutRepository:
         artifact_type = document.get("artifactType") if isinstance(document, dict) else None
         entry = Descriptor(media_type=media_type, digest=digest, size=len(raw), artifact_type=artifact_type)
         tagged = msgspec.structs.replace(entry, annotations={REF_NAME: tag}) if tag else entry
+        _sync_folder(self._blobs)
         with self._locked():
             others = [d for d in self._index().manifests if not tag or d.annotations.get(REF_NAME) != tag]
             if tag or all(d.digest != digest for d in others):
@@ -68,18 +79,29 @@ class LayoutRepository:
                 self._write_index([*others, tagged])
         return entry
 
-    def has_blob(self, digest: str) -> bool:
-        return self._path(digest).is_file()
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        # What was cut short, say by a full disk or a power cut, is replaced.
+        try:
+            return self._path(descriptor.digest).stat().st_size == descriptor.size
+        except FileNotFoundError:
+            return False
 
     def open_blob(self, descriptor: Descriptor, start: int, end: int) -> _FileReader:
+        path = self._path(descriptor.digest)
         try:
-            return _FileReader(self._path(descriptor.digest), start, end)
+            size = path.stat().st_size
+            if size != descriptor.size:
+                raise WrongContent(
+                    f"{self.name}: the file of {descriptor.digest} has {size} bytes, not {descriptor.size}: the layout "
+                    "is damaged; push again"
+                )
+            return _FileReader(path, start, end)
         except FileNotFoundError as error:
             raise NotFound(f"{self.name}: no blob {descriptor.digest}") from error
 
     def put_blob(self, descriptor: Descriptor, source: Source, moved: Callable[[int], None]) -> int:
         path = self._path(descriptor.digest)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             _copy(source, partial, descriptor, moved)
             partial.replace(path)
@@ -108,10 +130,13 @@ class LayoutRepository:
     def referrers(self, digest: str, artifact_type: str = "") -> list[Descriptor]:
         found: dict[str, Descriptor] = {}
         for entry in self._index().manifests:
-            if entry.media_type != oci.MANIFEST or entry.digest == digest or not self.has_blob(entry.digest):
+            if entry.media_type != oci.MANIFEST or entry.digest == digest or not self.has_blob(entry):
                 continue
-            raw = self._path(entry.digest).read_bytes()
-            manifest = oci.decode_manifest(raw, f"{self.name}: {entry.digest}")
+            try:
+                raw = self._path(entry.digest).read_bytes()
+                manifest = oci.decode_manifest(raw, f"{self.name}: {entry.digest}")
+            except BadArtifact:
+                continue
             kind = manifest.artifact_type or manifest.config.media_type
             if manifest.subject is not None and manifest.subject.digest == digest and artifact_type in ("", kind):
                 found[entry.digest] = msgspec.structs.replace(
@@ -120,8 +145,11 @@ class LayoutRepository:
         return list(found.values())
 
     def collect(self) -> int:
-        """Remove blobs that nothing in the index leads to; how many bytes that freed."""
-        with self._locked():
+        """Remove blobs that nothing in the index leads to, and what killed pushes left; how many bytes that freed.
+
+        Raises StoreError while others push to the layout or pull from it.
+        """
+        with self._locked(), self._alone():
             wanted = {d.digest for d in self._index().manifests}
             todo = list(wanted)
             while todo:
@@ -129,11 +157,41 @@ class LayoutRepository:
                     wanted.add(digest)
                     todo.append(digest)
             freed = 0
-            for path in self._blobs.iterdir():
-                if f"sha256:{path.name}" not in wanted and not path.name.startswith("."):
+            leftovers = [*self.folder.glob(".index.json.*"), *self.folder.glob(".oci-layout.*")]
+            for path in [*self._blobs.iterdir(), *leftovers]:
+                if f"sha256:{path.name}" not in wanted:
                     freed += path.stat().st_size
                     path.unlink()
             return freed
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait a little until nobody else has the layout open, and keep it so. Raises StoreError."""
+        waiting = Cancel()
+        for _ in range(_LOOKS):
+            if self._lock_blobs(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                break
+            waiting.sleep(_LOOK_S)
+        else:
+            self._lock_blobs(fcntl.LOCK_SH)
+            raise StoreError(
+                f"{self.name}: blobs stay, as another process pushes to the layout or pulls from it; "
+                "prune once more when it has ended"
+            )
+        try:
+            yield
+        finally:
+            self._lock_blobs(fcntl.LOCK_SH)
+
+    def _lock_blobs(self, how: int) -> bool:
+        try:
+            fcntl.flock(self._in_use, how)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks: whoever shares it has to see to it that nobody prunes under a push.
+            return True
+        return True
 
     def _leads_to(self, digest: str) -> set[str]:
         path = self._path(digest)
@@ -227,7 +285,7 @@ def _copy(source: Source, path: Path, descriptor: Descriptor, moved: Callable[[i
 
 def _write(path: Path, content: bytes) -> None:
     """Replace a file in one step."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         with open(partial, "wb") as file:
@@ -241,3 +299,11 @@ def _write(path: Path, content: bytes) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

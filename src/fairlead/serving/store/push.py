@@ -36,7 +36,7 @@ def push(
     def work(blob: tuple[Descriptor, Source]) -> None:
         cancel.check()
         descriptor, source = blob
-        if repository.has_blob(descriptor.digest):
+        if repository.has_blob(descriptor):
             progress.advance(descriptor.size)
             return
         if sent := repository.put_blob(descriptor, source, progress.advance):

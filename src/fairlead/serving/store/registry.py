@@ -78,17 +78,33 @@ class RegistryRepository:
             self._list_as_referrer(stored, raw)
         return stored
 
-    def has_blob(self, digest: str) -> bool:
+    def has_blob(self, descriptor: Descriptor) -> bool:
         try:
-            self._requests.call("HEAD", f"{self._root}/blobs/{digest}", (200,))
+            reply = self._requests.call("HEAD", f"{self._root}/blobs/{descriptor.digest}", (200,))
         except NotFound:
             return False
+        # Registries are free to leave the length out of a HEAD's answer.
+        said = reply.headers.get("content-length", "")
+        if said.isdecimal() and int(said) not in (0, descriptor.size):
+            raise WrongContent(
+                f"{self.name}: the registry has {said} bytes as {descriptor.digest}, which is {descriptor.size} bytes: "
+                "its storage is damaged; remove the blob there, and push again"
+            )
         return True
 
     def open_blob(self, descriptor: Descriptor, start: int, end: int) -> Open:
         whole = start == 0 and end == descriptor.size
         headers = {} if whole else {"Range": f"bytes={start}-{end - 1}"}
-        response = self._requests.open("GET", f"{self._root}/blobs/{descriptor.digest}", (200, 206), headers=headers)
+        try:
+            url = f"{self._root}/blobs/{descriptor.digest}"
+            response = self._requests.open("GET", url, (200, 206), headers=headers)
+        except Failed as error:
+            if error.status != 416:
+                raise
+            raise WrongContent(
+                f"{self.name}: what the registry has as {descriptor.digest} ends before byte {start}, "
+                f"though it is {descriptor.size} bytes: its storage is damaged"
+            ) from error
         try:
             self._seek(response, start)
         except BaseException:

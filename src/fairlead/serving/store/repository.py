@@ -51,7 +51,9 @@ class Repository(Protocol):
         """Store a manifest under its digest, and under a tag if one is given."""
         ...
 
-    def has_blob(self, digest: str) -> bool: ...
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there. Raises WrongContent if something of another size is, and cannot be replaced."""
+        ...
 
     def open_blob(self, descriptor: Descriptor, start: int, end: int) -> Reader:
         """Bytes [start, end) of a blob; not verified here, as a range has no digest of its own."""

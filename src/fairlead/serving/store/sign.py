@@ -27,7 +27,7 @@ from fairlead.serving.store.repository import InMemory, Repository
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
-_BUNDLES = "application/vnd.dev.sigstore.bundle"
+BUNDLES = "application/vnd.dev.sigstore.bundle"
 _TYPE = "cosign container image signature"
 _IN_TOTO = "application/vnd.in-toto+json"
 _PAYLOAD_LIMIT_BYTES = 4 << 20
@@ -94,7 +94,7 @@ def sign(
     )
     config_at = Descriptor(media_type=oci.IMAGE_CONFIG, digest=oci.digest_of(config), size=len(config))
     for descriptor, content in ((layer, message), (config_at, config)):
-        if not repository.has_blob(descriptor.digest):
+        if not repository.has_blob(descriptor):
             repository.put_blob(descriptor, InMemory(content), lambda size: None)
     manifest = oci.encode(Manifest(config=config_at, layers=layers))
     return repository.put_manifest(manifest, oci.MANIFEST, signature_tag(digest))
@@ -142,7 +142,7 @@ def _claims(repository: Repository, digest: str) -> Iterator[Claim]:
         if claim is not None:
             yield claim
     for entry in repository.referrers(digest):
-        if (entry.artifact_type or "").startswith(_BUNDLES) and count < _MOST_SIGNATURES:
+        if (entry.artifact_type or "").startswith(BUNDLES) and count < _MOST_SIGNATURES:
             count += 1
             claim = _bundled(repository, entry)
             if claim is not None:
