@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.embedded.agent.environment import ConfigError, NodeView, PodView, container_environment, field_value
-from fairlead.embedded.agent.expansion import expand
 from fairlead.embedded.agent.pod import FieldRef
 from fairlead.embedded.agent.streaming import spdy
 from fairlead.embedded.agent.volumes import File, VolumeError, write_atomically
+from fairlead.kube.expansion import expand
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 from fairlead.embedded.agent import resources
-from fairlead.embedded.agent.expansion import expand
 from fairlead.embedded.agent.pod import (
     ContainerSpec,
     EnvFromSource,
@@ -24,6 +23,7 @@ from fairlead.embedded.agent.pod import (
     Pod,
     ResourceFieldRef,
 )
+from fairlead.kube.expansion import expand
 
 Lookup = Callable[[str, str], Awaitable[dict[str, Any] | None]]
 """Resource (`configmaps`, `secrets`) and name in the pod's namespace -> object, None where there is none."""

@@ -17,8 +17,8 @@ from fairlead.embedded.agent import cgroups, images, resources
 from fairlead.embedded.agent.backoff import Backoff
 from fairlead.embedded.agent.container import MARK
 from fairlead.embedded.agent.environment import ConfigError, Lookup, PodView, container_environment
-from fairlead.embedded.agent.expansion import expand
 from fairlead.embedded.agent.pod import ContainerSpec, Pod, VolumeMount
+from fairlead.kube.expansion import expand
 
 if TYPE_CHECKING:
     from fairlead.devices.cdi.spec import ContainerEdits
