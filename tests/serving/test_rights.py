@@ -11,6 +11,7 @@ import yaml
 from fairlead.api import MODEL_ADAPTERS, MODEL_SERVICES, SERVING_RUNTIMES, TRAFFIC_REPORTS
 from fairlead.kube.kinds import CONTROLLER_REVISIONS, DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.resources import Resource
+from fairlead.serving.adoption.workloads import WORKLOADS
 from fairlead.serving.belongings import KINDS
 
 _MANIFEST = Path(__file__).parents[2] / "deploy" / "serving" / "rbac.yaml"
@@ -44,3 +45,8 @@ def test_what_is_looked_at_may_be_followed(resource: Resource[Any]) -> None:
 @pytest.mark.parametrize("resource", KINDS, ids=str)
 def test_what_belongs_to_a_service_may_be_kept(resource: Resource[Any]) -> None:
     assert _of(resource, "list", "watch", "create", "patch", "delete") <= _rights()
+
+
+@pytest.mark.parametrize("resource", WORKLOADS.values(), ids=str)
+def test_foreign_workloads_may_be_followed_and_annotated(resource: Resource[Any]) -> None:
+    assert _of(resource, "list", "watch", "patch") <= _rights()

@@ -118,14 +118,16 @@ async def _serving(
     stack: contextlib.AsyncExitStack,
     loops: list[Callable[[], Coroutine[Any, Any, None]]],
 ) -> list[Controller]:
-    """The controllers of services and adapters; what runs beside them is added to `loops`."""
+    """The controllers of services, adapters and foreign workloads; what runs beside them is added to `loops`."""
     from fairlead.serving.adapters.controller import adapter_controller
+    from fairlead.serving.adoption import Adoption
     from fairlead.serving.controller import ModelServices
     from fairlead.serving.runtimes import install_runtimes
 
     await install_runtimes(client)
     services = ModelServices(client, informers, events, facts=facts)
     adapters, reconciler = adapter_controller(client, informers, events)
+    adoption = Adoption(client, informers, events)
     stack.push_async_callback(reconciler.close)
-    loops += [services.watch.run, partial(services.surroundings.look_for_rules, client)]
-    return [services.controller, adapters]
+    loops += [services.watch.run, partial(services.surroundings.look_for_rules, client), adoption.sweep]
+    return [services.controller, adapters, adoption.controller]
