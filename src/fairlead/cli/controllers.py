@@ -129,5 +129,6 @@ async def _serving(
     adapters, reconciler = adapter_controller(client, informers, events)
     adoption = Adoption(client, informers, events)
     stack.push_async_callback(reconciler.close)
+    stack.push_async_callback(services.warm_ups.close)
     loops += [services.watch.run, partial(services.surroundings.look_for_rules, client), adoption.sweep]
     return [services.controller, adapters, adoption.controller]

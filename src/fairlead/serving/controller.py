@@ -35,10 +35,18 @@ from fairlead.serving.drain.engine_watch import EngineWatch, Target
 from fairlead.serving.foreign import follow_foreign, leaders
 from fairlead.serving.http_routes import HttpRoutes
 from fairlead.serving.model_facts import TIMEOUT_S, Found, ModelsRead, needs_weights
-from fairlead.serving.names import CANARY_SUFFIX, MEMBER_LABEL, RESUME_ANNOTATION, SERVICE_LABEL
+from fairlead.serving.names import (
+    ALTERNATIVE_LABEL,
+    CANARY_SUFFIX,
+    MEMBER_LABEL,
+    RESUME_ANNOTATION,
+    REVISION_LABEL,
+    ROLE_LABEL,
+    SERVICE_LABEL,
+)
 from fairlead.serving.observed import Snapshot
 from fairlead.serving.recovery import avoid_nodes, memory_of
-from fairlead.serving.render import owner_reference
+from fairlead.serving.render import owner_reference, wants_warm_up, warm_up_calls
 from fairlead.serving.replicas import Replicas, observe_replicas, trouble_of
 from fairlead.serving.resolve import ClusterFacts
 from fairlead.serving.resolved import Resolved, Unservable
@@ -50,6 +58,7 @@ from fairlead.serving.status import Problem, RoleSeen, Standing, compute_status
 from fairlead.serving.surroundings import Surroundings
 from fairlead.serving.upkeep import Upkeep
 from fairlead.serving.versions import Versions
+from fairlead.serving.warm_up import Cold, WarmUps
 
 _LOG = logging.getLogger("fairlead.serving")
 
@@ -104,6 +113,7 @@ class ModelServices:
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
         self.watch = EngineWatch(self.controller.enqueue, clock=clock)
+        self.warm_ups = WarmUps(client, self.controller.enqueue, clock)
         self.models = ModelsRead(self.controller.enqueue, clock)
         self._listen()
 
@@ -123,6 +133,7 @@ class ModelServices:
         raw = self.services.store.get_key(key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self.watch.forget(key)
+            self.warm_ups.forget(key)
             if raw is not None:
                 self._books.forget(raw["metadata"]["uid"])
             return None
@@ -145,6 +156,7 @@ class ModelServices:
             await self._write_status(replace(seen, raw=written), course, look)
         if seen.is_ours:
             self._follow(key, seen, course)
+            self._warm_up(key, seen)
         problem = problem or await self._keep_route(seen, course)
         if problem or isinstance(seen.wanted, Unservable):
             again_s = min(again_s or RETRY_PROBLEM_S, RETRY_PROBLEM_S)
@@ -253,6 +265,21 @@ class ModelServices:
                 float(spec.recovery.hang_seconds),
             )  # fmt: skip
         self.watch.follow(key, targets)
+
+    def _warm_up(self, key: ObjectKey, seen: _Seen) -> None:
+        """Whose engines have come up and wait for their first requests."""
+        warm_up = seen.service.spec.warm_up
+        cold = []
+        for pod in seen.pods:
+            labels = pod.metadata.labels
+            resolved = seen.known.get(labels.get(REVISION_LABEL, ""))
+            role: Any = labels.get(ROLE_LABEL, "unified")
+            if wants_warm_up(pod) and pod.status.pod_ip and resolved is not None and role in resolved.roles:
+                calls = warm_up_calls(seen.service, resolved, role, labels.get(ALTERNATIVE_LABEL, ""))
+                cold.append(Cold(pod, calls, float(warm_up.timeout_seconds), bool(warm_up.prompts)))
+        self.warm_ups.follow(
+            key, cold, lambda message: self._events.warning(MODEL_SERVICES, seen.raw, "WarmUpFailed", message)
+        )
 
     # Telling
 

@@ -55,8 +55,6 @@ class ClusterFacts:
     kv_events: bool = True
     """Whether engines that can publish what their caches hold do so. Not where pods share their host's network:
     publishers listen on all of its addresses."""
-    warm_up: bool = False
-    """Whether pods of engines that want it get traffic only after somebody warmed them up (`render.warm_up`)."""
     picker: str = "fairlead-gateway"
     """Service of the endpoint picker that pools name."""
 

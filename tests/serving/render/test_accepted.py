@@ -77,7 +77,7 @@ async def client(tmp_path: Path) -> AsyncIterator[Client]:
 
 
 def objects(one: ModelService) -> list[dict[str, Any]]:
-    facts = FACTS if one.spec.model.source.startswith(("/", "pvc")) else ClusterFacts(store=StoreFacts(), warm_up=True)
+    facts = FACTS if one.spec.model.source.startswith(("/", "pvc")) else ClusterFacts(store=StoreFacts())
     resolved = resolve_service(one, (runtime("mine"),), facts)
     made = [
         *pools(one, resolved, resolved, adapters=("a",)), headless_service(one, resolved), *objectives(one),

@@ -1,4 +1,4 @@
-"""The same pods as a Deployment or a LeaderWorkerSet keeps them, and requests that warm an engine up."""
+"""The same pods as a Deployment or a LeaderWorkerSet keeps them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from fairlead.serving.render import foreign_workloads, pools
-from fairlead.serving.render.warm_up import WARMED_UP, started_at, wants_warm_up, warm_up_calls, warmed_up
-from fairlead.serving.resolve import ClusterFacts, resolve_service
+from fairlead.serving.resolve import resolve_service
 from fairlead.serving.resolved import Unservable
 from serving.resolve.services import FACTS, VLLM, service
 
@@ -77,39 +76,3 @@ def test_a_leader_worker_set_of_single_pods_has_one_template() -> None:
 def test_what_they_cannot_keep_is_refused(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(Unservable, match=said):
         made(**spec)
-
-
-def pod(ready: str, *, started: str = "T1", message: str = "", gates: Any = None) -> dict[str, Any]:
-    conditions = [{"type": "ContainersReady", "status": ready}]
-    if message:
-        conditions.append({"type": WARMED_UP, "status": "True", "message": message})
-    statuses = [{"name": "engine", "state": {"running": {"startedAt": started}}}]
-    gates = [{"conditionType": WARMED_UP}] if gates is None else gates
-    return {"spec": {"readinessGates": gates}, "status": {"conditions": conditions, "containerStatuses": statuses}}
-
-
-def test_leaders_of_engines_that_want_it_have_the_gate_where_the_cluster_does_it() -> None:
-    facts = ClusterFacts(store=FACTS.store, warm_up=True)
-
-    def gates(facts: ClusterFacts, **spec: Any) -> list[Any]:
-        (way,) = resolve_service(service(**spec), (), facts).roles["unified"].ways
-        return [template["spec"].get("readinessGates") for template in (way.leader, *way.workers)]
-
-    assert gates(facts, **VLLM, **SPREAD) == [[{"conditionType": WARMED_UP}], None]
-    assert gates(FACTS, **VLLM) == [None]
-    assert gates(facts) == [None], "the simulated engine warms itself up"
-    (call,) = warm_up_calls(resolve_service(service(**VLLM), (), facts), "unified")
-    assert call.path == "/v1/completions"
-
-
-def test_an_engine_is_warmed_up_once_for_each_of_its_starts() -> None:
-    assert not wants_warm_up(pod("False"))
-    assert not wants_warm_up(pod("True", gates=[]))
-    fresh = pod("True")
-    assert wants_warm_up(fresh) and started_at(fresh) == "T1"
-    (condition,) = warmed_up(fresh, "now")["status"]["conditions"]
-    assert condition["status"] == "True" and condition["message"] == "T1"
-    assert not wants_warm_up(pod("True", message="T1"))
-    assert wants_warm_up(pod("True", started="T2", message="T1"))
-    (failed,) = warmed_up(fresh, "now", problem="refused")["status"]["conditions"]
-    assert failed["status"] == "True" and failed["reason"] == "WarmUpFailed"

@@ -13,6 +13,7 @@ from fairlead.api.model_service.operation import (
     Recovery,
     Rollout,
     Slo,
+    WarmUp,
     default_criteria,
 )
 from fairlead.api.model_service.service import (
@@ -86,6 +87,7 @@ __all__ = [
     "Slo",
     "Topology",
     "Verification",
+    "WarmUp",
     "Workload",
     "default_criteria",
 ]

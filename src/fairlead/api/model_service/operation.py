@@ -164,6 +164,27 @@ class Recovery(Kind):
     ] = 30
 
 
+class WarmUp(Kind):
+    """Requests that a new engine answers before it gets traffic."""
+
+    mode: Annotated[
+        Literal["Auto", "Off"],
+        told("Auto: engines whose first requests are slow, and all where there are `prompts`. Off: none."),
+    ] = "Auto"
+    prompts: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]],
+        told(
+            "What they are asked to go on from, two tokens each: beginnings that many requests share are then in the "
+            "prefix cache. Default: one short prompt, for engines that want it.",
+            ATOMIC,
+            max_length=16,
+        ),
+    ] = []
+    timeout_seconds: Annotated[
+        int, told("How long at most, in all: then the engine serves as it is.", ge=1, le=3600)
+    ] = 60
+
+
 class Slo(Kind):
     """What the service is to keep; scaling and the gateway work towards it. Times in milliseconds."""
 

@@ -9,7 +9,7 @@ import msgspec
 from fairlead.api.kind import API_VERSION, list_map
 from fairlead.api.kind import Kind as _Kind
 from fairlead.api.model_service.model import FurtherModels, Model
-from fairlead.api.model_service.operation import Batch, Drain, Objective, Recovery, Rollout, Slo
+from fairlead.api.model_service.operation import Batch, Drain, Objective, Recovery, Rollout, Slo, WarmUp
 from fairlead.api.model_service.status import ModelServiceStatus
 from fairlead.api.model_service.workload import KvTransfer, Probes, Role, Scaling, Workload
 from fairlead.api.structural import filled, told
@@ -82,6 +82,9 @@ class ModelServiceSpec(Workload, kw_only=True):
     ] = msgspec.field(default_factory=Drain)
     recovery: Annotated[Recovery, told("What is done about replicas that do not serve any more.", filled(Recovery))] = (
         msgspec.field(default_factory=Recovery)
+    )
+    warm_up: Annotated[WarmUp, told("What a new engine answers before it gets traffic.", filled(WarmUp))] = (
+        msgspec.field(default_factory=WarmUp)
     )
     probes: Probes | None = None
     batch: Annotated[Batch, told("Work without hurry that fills idle replicas. Absent: none.")] | None = None

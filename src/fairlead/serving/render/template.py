@@ -46,7 +46,7 @@ class TemplateParts:
     limits: Mapping[str, str]
     scope: Scope
     is_gated: bool = False
-    """Whether it gets traffic only after it was warmed up."""
+    """Whether it gets traffic only after it was warmed up (`render.warm_up`)."""
 
 
 def pod_template(parts: TemplateParts, command: EngineCommand, *, is_worker: bool) -> Json:

@@ -16,6 +16,7 @@ from fairlead.serving.adapters.loader_mount import mount_adapters
 from fairlead.serving.names import shadow_name
 from fairlead.serving.render.nearness import check_topology
 from fairlead.serving.render.template import TemplateParts, pod_template
+from fairlead.serving.render.warm_up import is_gated
 from fairlead.serving.resolve.accelerators import (
     check_accelerators,
     claim_template,
@@ -156,7 +157,7 @@ class _Resolver:
         parts = TemplateParts(
             self.service, self.runtime, self.engine, workload, way_name(workload), self.mount, claim,
             extended_resources(workload, self.engine.runtime), scope,
-            self.facts.warm_up and bool(self.engine.warm_up(spec)),
+            is_gated(self.service, self.engine, spec),
         )  # fmt: skip
         return Alternative(
             name=way_name(workload),
