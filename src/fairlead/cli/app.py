@@ -34,6 +34,7 @@ def run(argv: list[str]) -> int:
     from fairlead.cli import (
         adapter,
         cdi,
+        convert,
         demo,
         device,
         doctor,
@@ -61,6 +62,7 @@ def run(argv: list[str]) -> int:
             device,
             topology,
             cdi,
+            convert,
             schedule,
             simulate,
             gateway,
