@@ -49,6 +49,9 @@ def controllers(argv: list[str]) -> int:
         help="image of the containers that fetch models; empty: nothing is fetched [default: %(default)s]",
     )  # fmt: skip
     parser.add_argument("--image-volumes", action="store_true", help="mount OCI artifacts (Kubernetes 1.36 and later)")
+    parser.add_argument(
+        "--cluster-dns", default="", metavar="ADDRESS", help="serve cluster DNS there, port 53; the embedded platform's"
+    )
     _metrics_port(parser)
     arguments = parser.parse_args(argv)
     from fairlead.cli.controllers import cluster_facts, run
@@ -64,7 +67,14 @@ def controllers(argv: list[str]) -> int:
         start_http_server(arguments.metrics_port, addr="127.0.0.1")
     return run_component(
         "controllers",
-        run(arguments.kubeconfig, facts, only=arguments.only, scheduler_names=names, elect=arguments.leader_elect),
+        run(
+            arguments.kubeconfig,
+            facts,
+            only=arguments.only,
+            scheduler_names=names,
+            elect=arguments.leader_elect,
+            cluster_dns=arguments.cluster_dns,
+        ),
     )
 
 

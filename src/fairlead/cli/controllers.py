@@ -50,17 +50,19 @@ async def run(
     only: str | None = None,
     scheduler_names: frozenset[str],
     elect: bool = False,
+    cluster_dns: str = "",
 ) -> None:
     """Run until SIGTERM; with `elect`, wait for the Lease first.
 
-    `only` is "cluster", "platform" (serving and scheduling), "serving", "scheduling" or None for all.
+    `only` is "cluster", "platform" (serving and scheduling), "serving", "scheduling" or None for all; `cluster_dns` is
+    the address to serve cluster DNS on, beside the cluster's controllers.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     async with Client.load(kubeconfig) as client:
         root_ca = root_ca_of(client.credentials)
 
         async def term() -> None:
-            await _run_all(client, facts, only, scheduler_names, root_ca)
+            await _run_all(client, facts, only, scheduler_names, root_ca, cluster_dns)
 
         election = LeaderElection(client, *LEASES.get(only or "", LEASE)) if elect else None
         await run_until_signal(run_elected(election, term))
@@ -82,7 +84,12 @@ async def _install_definitions(client: Client) -> None:
 
 
 async def _run_all(
-    client: Client, facts: Callable[[], ClusterFacts], only: str | None, scheduler_names: frozenset[str], root_ca: str
+    client: Client,
+    facts: Callable[[], ClusterFacts],
+    only: str | None,
+    scheduler_names: frozenset[str],
+    root_ca: str,
+    cluster_dns: str,
 ) -> None:
     informers = Informers(client)
     controllers: list[Controller] = []
@@ -93,7 +100,7 @@ async def _run_all(
         contextlib.AsyncExitStack() as stack,
     ):
         if only in (None, "cluster"):
-            made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca)
+            made, beside = cluster_controllers(Cluster(client, informers, SYSTEM), root_ca, cluster_dns)
             controllers += made
             loops += beside
         if only != "cluster":

@@ -42,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         default=absence.LIMIT_S,
         help="after so long without its DRA driver a node's ResourceSlices of it are deleted (default: %(default)g)",
     )
+    parser.add_argument("--cluster-dns", default="", metavar="ADDRESS", help="name server that pods are to ask")
     parser.add_argument("--client-ca-file", type=Path, help="CA of the API server's kubelet client certificate")
     parser.add_argument("--anonymous-auth", action="store_true", help="let any caller use the kubelet API (tests only)")
     parser.add_argument("--stop-pods", action="store_true", help="end all containers of the data folder and exit")
@@ -65,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
                 anonymous=given.anonymous_auth,
                 refresh_s=given.volume_refresh_s,
                 cdi_dirs=given.cdi_dir or CDI_DIRS,
+                cluster_dns=given.cluster_dns,
                 driver_away_s=given.driver_away_s,
                 policy=BackoffPolicy(given.restart_backoff_s, given.max_restart_backoff_s),
             )

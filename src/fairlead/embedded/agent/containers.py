@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from fairlead.embedded.agent import cgroups
+from fairlead.embedded.agent import cgroups, name_files
 from fairlead.embedded.agent.backoff import Backoff
 from fairlead.embedded.agent.claims import ClaimsPending
 from fairlead.embedded.agent.container import Container, load_pod
@@ -83,6 +83,7 @@ class ContainerRunner:
                 self._context.environment,
                 backoff,
                 await self._worker.devices.edits(slot.spec),
+                name_files.present(self._worker.folder),
             )
             config = await container_config(blueprint, self._context.limits, self._worker.lookup, self._context.clock)
             self._worker.record("Normal", "Pulled", _pulled(slot.spec.image), name)

@@ -268,6 +268,24 @@ class SchedulingGroup(_Struct):
     pod_group_name: str = ""
 
 
+class DnsOption(_Struct):
+    name: str = ""
+    value: str | None = None
+
+
+class DnsConfig(_Struct):
+    """Laid over what the policy gives: servers and searches are added, options replaced by name."""
+
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DnsOption, ...] = ()
+
+
+class HostAlias(_Struct):
+    ip: str
+    hostnames: tuple[str, ...] = ()
+
+
 class ReadinessGate(_Struct):
     condition_type: str
 
@@ -286,6 +304,9 @@ class PodSpec(_Struct):
     hostname: str = ""
     subdomain: str = ""
     host_network: bool = False
+    host_aliases: tuple[HostAlias, ...] = ()
+    dns_policy: str = "ClusterFirst"
+    dns_config: DnsConfig | None = None
     enable_service_links: bool = True
     security_context: SecurityContext = msgspec.field(default_factory=SecurityContext)
     readiness_gates: tuple[ReadinessGate, ...] = ()

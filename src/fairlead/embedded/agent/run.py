@@ -28,11 +28,13 @@ from fairlead.embedded.agent.agent import NodeAgent, end_pod
 from fairlead.embedded.agent.api import ApiCluster
 from fairlead.embedded.agent.backoff import BackoffPolicy
 from fairlead.embedded.agent.credentials import KubeletCredentials
+from fairlead.embedded.agent.dns_check import check_dns
 from fairlead.embedded.agent.dra import absence
 from fairlead.embedded.agent.dra.folder_watch import FolderWatch
 from fairlead.embedded.agent.dra.node_devices import CDI_DIRS, NodeDevices
 from fairlead.embedded.agent.environment import NodeView
 from fairlead.embedded.agent.former import forget_former_nodes, read_identity
+from fairlead.embedded.agent.name_files import ClusterDns
 from fairlead.embedded.agent.node import NodeIdentity, capacity
 from fairlead.embedded.agent.node_spec import NodeSpec, parse_nodes
 from fairlead.embedded.agent.registration import Registration
@@ -65,6 +67,7 @@ async def run(
     refresh_s: float = 20.0,
     cdi_dirs: Sequence[Path] = CDI_DIRS,
     driver_away_s: float = absence.LIMIT_S,
+    cluster_dns: str = "",
     clock: Clock = SYSTEM,
 ) -> None:
     """Run until cancelled or told by SIGTERM or SIGINT.
@@ -72,7 +75,8 @@ async def run(
     `nodes` is described in `node_spec`; `client_ca` is the CA of a real API server's kubelet client certificate (by
     default callers show the shared token in `data/kubelet`); `anonymous` lets any caller use it; `cdi_dirs` are the
     folders of CDI specs that all nodes share; after `driver_away_s` without its driver a node offers no devices of it
-    any more. Raises NodeSpecError, AgentError.
+    any more; `cluster_dns` is the address of the name server that pods are to ask, empty where there is none. Raises
+    NodeSpecError, AgentError.
     """
     specs = parse_nodes(nodes)
     data = _absolute(data)
@@ -89,6 +93,7 @@ async def run(
             environment = api_environment(client.credentials.server)
             agent_id = read_identity(data)
             agents = []
+            dns: ClusterDns | None = None
             plugin_folders = FolderWatch(clock)
             for spec in specs:
                 devices = NodeDevices(
@@ -107,6 +112,9 @@ async def run(
                     policy or BackoffPolicy(),
                     clock,
                 )
+                if dns is None:
+                    dns = await _cluster_dns(cluster_dns, context.node.host_ip)
+                context.dns = dns
                 context.refresh_s = refresh_s
                 identity = NodeIdentity(spec, context.node.host_ip, kubelet_port, agent_id)
                 registration = Registration(client, identity, host, data, clock)
@@ -207,6 +215,14 @@ async def _run_until_told(agents: list[NodeAgent], credentials: KubeletCredentia
             await server.stop()
 
 
+async def _cluster_dns(server: str, own: str) -> ClusterDns:
+    """The name server for pods, where they can reach it. `own` is an address of ours."""
+    why = await asyncio.to_thread(check_dns, own) if server else ""
+    if why:
+        _log.warning("pods have no cluster DNS (%s): they do not find Services and each other by name", why)
+    return ClusterDns(server="" if why else server)
+
+
 async def _host_limits() -> HostLimits:
     hierarchy = await asyncio.to_thread(cgroups.detect)
     if hierarchy.why_limited:
@@ -214,7 +230,9 @@ async def _host_limits() -> HostLimits:
     mounts, why = await asyncio.to_thread(mount_check.check_mounts)
     if not mounts:
         _log.warning(
-            "volumes cannot appear at their mount paths (%s): containers find them by FAIRLEAD_MOUNT_<NAME>", why
+            "volumes cannot appear at their mount paths (%s): containers find them by FAIRLEAD_MOUNT_<NAME>, and have "
+            "the machine's /etc/hosts and /etc/resolv.conf: names of Services, pods and hostAliases are unknown there",
+            why,
         )
     return HostLimits(mounts, hierarchy)
 

@@ -41,7 +41,10 @@ class HostLimits:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """Everything that goes into one attempt of a container. `edits` is what its devices change in it."""
+    """Everything that goes into one attempt of a container.
+
+    `edits` is what its devices change in it; `names` (path in the pod -> file) are the pod's hosts file and the like.
+    """
 
     view: PodView
     container: ContainerSpec
@@ -51,6 +54,7 @@ class Blueprint:
     base_environment: Mapping[str, str] = field(default_factory=dict)
     backoff: Backoff | None = None
     edits: ContainerEdits | None = None
+    names: Mapping[str, Path] = field(default_factory=dict)
 
 
 async def container_config(
@@ -77,6 +81,8 @@ async def container_config(
         os.chown(termination_log, identity["uid"], -1)
     if limits.mounts:
         mounts.append({"source": str(termination_log), "target": container.termination_message_path})
+        own = {mount.mount_path for mount in container.volume_mounts}
+        mounts += [{"source": str(p), "target": t} for t, p in blueprint.names.items() if t not in own]
     links: list[list[str]] = []
     if not limits.mounts:
         environment["FAIRLEAD_TERMINATION_LOG"] = str(termination_log)

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from fairlead.clock import SYSTEM, Clock, parse_time
+from fairlead.embedded.agent import name_files
 from fairlead.embedded.agent.addresses import AddressError, PodAddresses
 from fairlead.embedded.agent.backoff import Backoff, BackoffPolicy
 from fairlead.embedded.agent.claims import ClaimsPending, uses_claims
@@ -29,6 +30,7 @@ from fairlead.embedded.agent.dra.pod_devices import PodDevices
 from fairlead.embedded.agent.dra.preparer import PrepareError
 from fairlead.embedded.agent.environment import NodeView, PodView
 from fairlead.embedded.agent.facts import PodFacts, Trouble
+from fairlead.embedded.agent.name_files import ClusterDns
 from fairlead.embedded.agent.plan import (
     Plan,
     PrepareSandbox,
@@ -69,6 +71,7 @@ class NodeContext:
     session: aiohttp.ClientSession
     environment: dict[str, str]
     policy: BackoffPolicy = field(default_factory=BackoffPolicy)
+    dns: ClusterDns = field(default_factory=ClusterDns)
     refresh_s: float = 20.0
     clock: Clock = SYSTEM
 
@@ -101,6 +104,7 @@ class PodWorker:
         self._start_time_s = pod_start_time_s(pod) or context.clock.wall_s()
         self._status: dict[str, Any] = pod.status
         self._wake = asyncio.Event()
+        self._stale = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._removing = False
         self._orphaned = False
@@ -117,7 +121,10 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The API has a newer version of the pod."""
-        self.pod = pod
+        before, self.pod = self.pod.metadata, pod
+        if (before.labels, before.annotations) != (pod.metadata.labels, pod.metadata.annotations):
+            # What the downward API tells of the pod itself is not to wait for the next round, as with a kubelet.
+            self._stale.set()
         for container in pod.containers():
             if container.name in self.slots:
                 self.slots[container.name].spec = container
@@ -328,6 +335,8 @@ class PodWorker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remember(ready=False)
         self.volumes = await self._pod_volumes.prepare(self.view)
+        if self.context.limits.mounts:
+            await asyncio.to_thread(name_files.write, self.folder, self.pod, self.pod_ip, self.context.dns)
         self._sandbox_ready = True
         self._remember(ready=True)
 
@@ -346,7 +355,9 @@ class PodWorker:
 
     async def _refresh_volumes(self) -> None:
         while True:
-            await self.context.clock.sleep(self.context.refresh_s)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stale.wait(), self.context.refresh_s)
+            self._stale.clear()
             if not self._sandbox_ready or not self._pod_volumes.has_content(self.view):
                 continue
             # A source that is away for now leaves the volume as it was.

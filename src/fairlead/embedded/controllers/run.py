@@ -32,10 +32,11 @@ CONCURRENCY = 8
 Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
-def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller], list[Loop]]:
+def cluster_controllers(cluster: Cluster, root_ca: str, cluster_dns: str = "") -> tuple[list[Controller], list[Loop]]:
     """What kube-controller-manager does for the kinds that Fairlead serves: controllers, and loops beside them.
 
-    `root_ca` is the PEM text of the API server's CA, empty where it is not known.
+    `root_ca` is the PEM text of the API server's CA, empty where it is not known; `cluster_dns` is the address to serve
+    cluster DNS on, empty where nobody asks for it.
     """
     reconcilers: list[Reconciler] = [
         Deployments(cluster),
@@ -58,6 +59,11 @@ def cluster_controllers(cluster: Cluster, root_ca: str) -> tuple[list[Controller
     # Made before anybody speaks: only voices that exist then are heard.
     cluster.voice("leaderworkerset")
     loops: list[Loop] = [collector.run, lambda: speak(cluster), lambda: run_leader_worker_sets(cluster)]
+    if cluster_dns:
+        from fairlead.embedded.controllers.names import NamesInCopies
+        from fairlead.embedded.dns.server import NameServer
+
+        loops.append(NameServer(NamesInCopies(cluster), cluster_dns, clock=cluster.clock).serve)
     return [wire(cluster, r) for r in reconcilers], loops
 
 

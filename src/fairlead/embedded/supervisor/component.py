@@ -38,21 +38,25 @@ class Devices:
     pools: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def components(data: Path, ports: Ports, nodes: str, devices: Devices | None = None) -> tuple[Component, ...]:
+def components(
+    data: Path, ports: Ports, nodes: str, devices: Devices | None = None, dns: str = ""
+) -> tuple[Component, ...]:
     """Every component in starting order; they stop in reverse order, the API server last. The device driver goes before
-    the agent, so that it is there for as long as the agent has claims to give back."""
+    the agent, so that it is there for as long as the agent has claims to give back. `dns` is the address of cluster
+    DNS, empty for a platform without it."""
+    named = ("--cluster-dns", dns) if dns else ()
     kubeconfig = str(data / "kubeconfig")
     gateway_data = str(data / "gateway")
     return (
         Component("apiserver", (*FAIRLEAD, "apiserver", "--data", str(data), "--api-port", str(ports.api))),
         Component(
             "controllers",
-            (*FAIRLEAD, "controllers", "--kubeconfig", kubeconfig, "--model-cache", str(data / "models")),
+            (*FAIRLEAD, "controllers", "--kubeconfig", kubeconfig, "--model-cache", str(data / "models"), *named),
         ),
         *((_driver(data, kubeconfig, devices),) if devices is not None else ()),
         Component(
             "agent",
-            (*FAIRLEAD, "agent", "--kubeconfig", kubeconfig, "--data", str(data / "nodes"), "--nodes", nodes),
+            (*FAIRLEAD, "agent", "--kubeconfig", kubeconfig, "--data", str(data / "nodes"), "--nodes", nodes, *named),
         ),
         Component("gateway", (*FAIRLEAD, "gateway", "--kubeconfig", kubeconfig, "--data", gateway_data)),
         Component("envoy", (*FAIRLEAD, "envoy", "--data", gateway_data, "--port", str(ports.gateway))),

@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 from fairlead.clock import SYSTEM, Clock
+from fairlead.embedded.agent.addresses import AddressError, reserve_range
 from fairlead.embedded.supervisor.component import Component, Devices, Ports, components, stop_pods_command
 from fairlead.embedded.supervisor.process import die_with_parent, end, identify
 from fairlead.embedded.supervisor.readiness import check
@@ -23,6 +24,9 @@ STABLE_AFTER_S = 5.0
 
 LOG_LIMIT_BYTES = 20 * 1024 * 1024
 """A component's log is put aside as `.1` at start when it is longer."""
+
+_DNS_HOST = 10
+"""The last octet, as of the Service kube-dns elsewhere."""
 
 STOP_PODS_TIMEOUT_S = 60.0
 
@@ -40,7 +44,7 @@ class Supervisor:
         self.ports = ports
         self._clock = clock
         self._devices = devices
-        self._components = components(data, ports, nodes, devices)
+        self._components = components(data, ports, nodes, devices, _reserve_dns(data))
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._started_s = clock.monotonic_s()
@@ -186,6 +190,16 @@ class Supervisor:
         # A full disk must not keep the supervisor from supervising: the state file is for others to read.
         with contextlib.suppress(OSError):
             write_state(self.data, self.state)
+
+
+def _reserve_dns(data: Path) -> str:
+    """The address of this platform's cluster DNS, the same at each start; empty where none is left."""
+    folder = data / "dns"
+    try:
+        folder.mkdir(exist_ok=True)
+        return f"{reserve_range(folder)}.{_DNS_HOST}"
+    except (OSError, AddressError):
+        return ""
 
 
 async def stop_pods(data: Path) -> None:

@@ -36,22 +36,23 @@ def leader_template(lws: Mapping[str, Any]) -> Object:
 
 def is_shared_subdomain(lws: Mapping[str, Any]) -> bool:
     """Whether one headless Service has the pods of all groups; otherwise each group has its own."""
-    return (lws["spec"].get("networkConfig") or {}).get("subdomainPolicy") != "UniquePerReplica"
+    config: Object = lws["spec"].get("networkConfig") or {}
+    return config.get("subdomainPolicy") != "UniquePerReplica"
 
 
 def starts_after_leader(lws: Mapping[str, Any]) -> bool:
     """Whether workers are made only once their leader is ready."""
-    return lws["spec"].get("startupPolicy") == "LeaderReady"
+    return str(lws["spec"].get("startupPolicy")) == "LeaderReady"
 
 
 def recreates_groups(lws: Mapping[str, Any]) -> bool:
     """Whether a group is made anew when one of its pods is lost or restarts."""
-    return template_of(lws).get("restartPolicy", _RECREATING[0]) in _RECREATING
+    return str(template_of(lws).get("restartPolicy") or _RECREATING[0]) in _RECREATING
 
 
 def waits_for_start(lws: Mapping[str, Any], annotation: str) -> bool:
     """Whether that holds only for groups all of whose pods have started; `annotation` says so as well."""
-    asked = annotation in (lws["metadata"].get("annotations") or {})
+    asked: bool = annotation in (lws["metadata"].get("annotations") or {})
     return asked or bool(template_of(lws).get("restartPolicy") == _RECREATING[1])
 
 
