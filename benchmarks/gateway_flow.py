@@ -36,7 +36,7 @@ from fairlead.simulator.fleet import DEFAULT_ACCELERATOR, DEFAULT_MODEL, Fleet, 
 from fairlead.simulator.fleet.picking import PickerPolicy
 from fairlead.simulator.fleet.policy import End
 from fairlead.simulator.fleet.ticket import FAILED, FINISHED, Ticket
-from fairlead.simulator.traces import TraceRequest
+from fairlead.workload import TraceRequest
 from harness.report import Figure, arguments, report
 
 WIDE = FlowSettings(band_limits=Limits(10**6, 10**12), whole_limits=Limits(10**6, 10**12), ttl_s=3600.0)

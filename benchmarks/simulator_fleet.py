@@ -21,7 +21,7 @@ from pathlib import Path
 
 from fairlead.simulator.fleet import ParquetRecords, PoolSpec, Scenario, Summary, TraceSpec, run_study
 from fairlead.simulator.fleet.records import Record
-from fairlead.simulator.traces import (
+from fairlead.workload import (
     Arrivals,
     Conversations,
     LogNormal,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairlead.simulator.fleet import Crash, FailureSpec, GatewaySpec, PoolSpec, Scenario, TraceSpec
-from fairlead.simulator.traces import (
+from fairlead.workload import (
     Adapters,
     Arrivals,
     Conversations,

@@ -132,7 +132,7 @@ def convert(
     bailian (JSONL), fairlead (JSONL).
     """
     from fairlead.simulator.fleet import read_scenario, scenario_with, workload
-    from fairlead.simulator.traces import write_trace
+    from fairlead.workload import write_trace
 
     is_scenario = source.suffix in (".yaml", ".yml")
     options = {
@@ -158,7 +158,7 @@ def convert(
 def _failures() -> Iterator[None]:
     """Errors of the simulator as errors of a command."""
     from fairlead.simulator.fleet import ScenarioError
-    from fairlead.simulator.traces import TraceError
+    from fairlead.workload import TraceError
 
     try:
         yield

@@ -15,7 +15,7 @@ from fairlead.simulator.fleet import (
     summarise,
 )
 from fairlead.simulator.profile import FrontendCost
-from fairlead.simulator.traces import Slo, TraceRequest
+from fairlead.workload import Slo, TraceRequest
 from simulator.fleet.small_fleets import model, simulate
 
 small = st.integers(1, 300)

@@ -4,7 +4,7 @@ import pytest
 
 from fairlead.simulator.engine import TransferSettings
 from fairlead.simulator.fleet import Crash, FailureSpec, GatewaySpec, PoolSpec
-from fairlead.simulator.traces import TraceRequest
+from fairlead.workload import TraceRequest
 from simulator.fleet.small_fleets import model, simulate
 
 

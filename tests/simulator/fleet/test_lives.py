@@ -16,7 +16,7 @@ from fairlead.simulator.fleet import (
 from fairlead.simulator.fleet.lifecycle import given_up
 from fairlead.simulator.fleet.replica import Phase, Replica
 from fairlead.simulator.fleet.scaling import bounded, keep_fixed, scale_by_queue
-from fairlead.simulator.traces import TraceRequest
+from fairlead.workload import TraceRequest
 from simulator.fleet.small_fleets import model, simulate
 
 

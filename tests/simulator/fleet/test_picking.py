@@ -20,7 +20,7 @@ from fairlead.simulator.fleet import (
 )
 from fairlead.simulator.fleet.asked import BLOCK_TOKENS, Reader
 from fairlead.simulator.fleet.policies import policy_named
-from fairlead.simulator.traces import (
+from fairlead.workload import (
     Arrivals,
     Conversations,
     Fixed,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairlead.simulator.fleet import ListedRecords, PoolSpec, Scenario, TraceSpec, run_study
-from fairlead.simulator.traces import TraceFile
+from fairlead.workload import TraceFile
 
 TRACES = Path(os.environ.get("FAIRLEAD_TRACES", Path(__file__).resolve().parents[4] / "shared" / "traces"))
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fairlead.simulator.engine import Engine, Request
 from fairlead.simulator.fleet import GatewaySpec, PoolSpec
 from fairlead.simulator.profile import FrontendCost
-from fairlead.simulator.traces import Slo, TraceRequest
+from fairlead.workload import Slo, TraceRequest
 from simulator.fleet.small_fleets import model, simulate
 
 

@@ -9,7 +9,7 @@ import pytest
 from fairlead.simulator.fleet import GatewaySpec, PoolSpec, Scenario, run_study
 from fairlead.simulator.report import report_page
 from fairlead.simulator.report.tables import number, percent, seconds
-from fairlead.simulator.traces import Arrivals, Fixed, Slo, Synthetic
+from fairlead.workload import Arrivals, Fixed, Slo, Synthetic
 
 
 def scenario(policy="least-loaded", name="a study"):

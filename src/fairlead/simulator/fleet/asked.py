@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from fairlead.gateway.prefix.index import PromptBlocks
-from fairlead.simulator.traces import Chains, Slo, TraceRequest
+from fairlead.workload import Chains, Slo, TraceRequest
 
 BLOCK_TOKENS = 64
 """Tokens of a block of prompt text in the gateway's index."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from fairlead.simulator.traces import Slo, Synthetic
+from fairlead.workload import Slo, Synthetic
 
 # Upper bounds keep infinities and slips of the keyboard out of loops that would then never end.
 Positive = Annotated[float, msgspec.Meta(gt=0, le=1e9)]

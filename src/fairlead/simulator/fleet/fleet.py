@@ -26,7 +26,7 @@ from fairlead.simulator.fleet.model import ReplicaModel
 from fairlead.simulator.fleet.records import NoRecords, RecordSink, record_of
 from fairlead.simulator.fleet.replica import Phase, Rank, Replica
 from fairlead.simulator.fleet.ticket import ABANDONED, FAILED, FINISHED, Ticket
-from fairlead.simulator.traces import Chains, Slo, TraceRequest
+from fairlead.workload import Chains, Slo, TraceRequest
 
 Progress = Callable[[float, int, int], None]
 """Is told the simulated time, the requests that have arrived and those that have ended."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from fairlead.simulator.engine import Sketch
 from fairlead.simulator.fleet.series import Series
 from fairlead.simulator.fleet.ticket import ABANDONED, Ticket
-from fairlead.simulator.traces import Slo
+from fairlead.workload import Slo
 
 
 class Measures:

@@ -15,7 +15,7 @@ from fairlead.simulator.fleet.policies import policy_named
 from fairlead.simulator.fleet.records import RecordSink
 from fairlead.simulator.fleet.scaling import scaling_named
 from fairlead.simulator.fleet.summary import Summary, summarise
-from fairlead.simulator.traces import TraceFile, TraceRequest, generate, shaped
+from fairlead.workload import TraceFile, TraceRequest, generate, shaped
 
 
 def run_study(

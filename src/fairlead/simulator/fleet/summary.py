@@ -12,7 +12,7 @@ from fairlead.simulator.fleet.fleet import Fleet
 from fairlead.simulator.fleet.lifecycle import Pool
 from fairlead.simulator.fleet.measures import Measures
 from fairlead.simulator.fleet.replica import Replica, Tally
-from fairlead.simulator.traces import Slo
+from fairlead.workload import Slo
 
 PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fairlead.simulator.engine import Sequence
-from fairlead.simulator.traces import TraceRequest
+from fairlead.workload import TraceRequest
 
 if TYPE_CHECKING:
     from fairlead.simulator.fleet.asked import Asked

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.simulator.traces import (
+from fairlead.workload import (
     Adapters,
     Arrivals,
     Chains,

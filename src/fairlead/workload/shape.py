@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from fairlead.simulator.traces.request import TraceRequest
+from fairlead.workload.request import TraceRequest
 
 
 def shaped(

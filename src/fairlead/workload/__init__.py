@@ -3,14 +3,14 @@
 Streams have flat memory, a broken line is named by file and line number, and everything random comes from one seed.
 """
 
-from fairlead.simulator.traces.arrivals import Arrivals, Diurnal, Stage
-from fairlead.simulator.traces.chain import Chains
-from fairlead.simulator.traces.formats import FORMATS
-from fairlead.simulator.traces.lengths import Fixed, Lengths, LogNormal, Uniform
-from fairlead.simulator.traces.read import ReadCounts, TraceFile, write_trace
-from fairlead.simulator.traces.request import BrokenLine, Slo, TraceError, TraceRequest
-from fairlead.simulator.traces.shape import shaped
-from fairlead.simulator.traces.synthetic import Adapters, Conversations, Prefixes, Synthetic, generate
+from fairlead.workload.arrivals import Arrivals, Diurnal, Stage
+from fairlead.workload.chain import Chains
+from fairlead.workload.formats import FORMATS
+from fairlead.workload.lengths import Fixed, Lengths, LogNormal, Uniform
+from fairlead.workload.read import ReadCounts, TraceFile, write_trace
+from fairlead.workload.request import BrokenLine, Slo, TraceError, TraceRequest
+from fairlead.workload.shape import shaped
+from fairlead.workload.synthetic import Adapters, Conversations, Prefixes, Synthetic, generate
 
 __all__ = [
     "FORMATS",

@@ -19,7 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from fairlead.simulator.traces.request import TraceError, TraceRequest
+from fairlead.workload.request import TraceError, TraceRequest
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from fairlead.simulator.traces.request import PositiveInt
+from fairlead.workload.request import PositiveInt
 
 
 class Fixed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="fixed"):

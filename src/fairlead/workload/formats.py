@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from fairlead.simulator.traces.request import BrokenLine, TraceRequest
+from fairlead.workload.request import BrokenLine, TraceRequest
 
 Parse = Callable[[str], TraceRequest | None]
 MOONCAKE_BLOCK_TOKENS = 512

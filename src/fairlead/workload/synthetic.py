@@ -17,10 +17,10 @@ from typing import Annotated
 
 import msgspec
 
-from fairlead.simulator.traces.arrivals import Arrivals, PositiveFloat
-from fairlead.simulator.traces.lengths import Lengths, LogNormal
-from fairlead.simulator.traces.read import TraceFile
-from fairlead.simulator.traces.request import PositiveInt, Seconds, Slo, TraceRequest
+from fairlead.workload.arrivals import Arrivals, PositiveFloat
+from fairlead.workload.lengths import Lengths, LogNormal
+from fairlead.workload.read import TraceFile
+from fairlead.workload.request import PositiveInt, Seconds, Slo, TraceRequest
 
 
 class Prefixes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

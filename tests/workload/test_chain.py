@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.simulator.traces import Chains, TraceError, TraceRequest
+from fairlead.workload import Chains, TraceError, TraceRequest
 
 
 def blocks(chain):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.simulator.traces.formats import FORMATS, Format, Parse
-from fairlead.simulator.traces.request import BrokenLine, TraceError, TraceRequest
+from fairlead.workload.formats import FORMATS, Format, Parse
+from fairlead.workload.request import BrokenLine, TraceError, TraceRequest
 
 _LINES_TO_TELL_BY = 20
 _LONGEST_LINE = 16 * 2**20

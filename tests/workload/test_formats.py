@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.simulator.traces import Slo, TraceError, TraceFile, TraceRequest, write_trace
+from fairlead.workload import Slo, TraceError, TraceFile, TraceRequest, write_trace
 
 AZURE_2023 = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:15:46.6805900,374,44

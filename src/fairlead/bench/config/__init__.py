@@ -1,0 +1,33 @@
+"""The configuration of a benchmark: what YAML says, as frozen structs. Unknown fields are refused by name."""
+
+from fairlead.bench.config.benchmark import Benchmark, ServerMetrics
+from fairlead.bench.config.content import Content, DatasetContent, FileContent, SyntheticContent, ToolUse, TraceContent
+from fairlead.bench.config.judging import ClientLimits, Cut, Objective
+from fairlead.bench.config.load import ClosedLoop, ClosedStage, Load, OpenLoop, OpenStage, Search, TracedTimes
+from fairlead.bench.config.target import Api, RawRequest, Target, Tls, Tokenizer
+
+__all__ = [
+    "Api",
+    "Benchmark",
+    "ClientLimits",
+    "ClosedLoop",
+    "ClosedStage",
+    "Content",
+    "Cut",
+    "DatasetContent",
+    "FileContent",
+    "Load",
+    "Objective",
+    "OpenLoop",
+    "OpenStage",
+    "RawRequest",
+    "Search",
+    "ServerMetrics",
+    "SyntheticContent",
+    "Target",
+    "Tls",
+    "Tokenizer",
+    "ToolUse",
+    "TraceContent",
+    "TracedTimes",
+]
