@@ -1,0 +1,150 @@
+"""A server that answers completions at exact times with no model behind it, and notes when each request arrived.
+
+`python -m fairlead.bench.check.null_server` prints its port; `GET /arrivals` gives the arrivals since the last time
+as float64 seconds of CLOCK_MONOTONIC, `GET /usage` its CPU time. An independent witness: it shares no code with the
+worker but the timer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from array import array
+
+import uvloop
+
+from fairlead.bench.worker.alarm import Alarm
+
+_now = time.monotonic  # noqa: TID251 (arrivals are what is measured)
+_MAX_TOKENS = re.compile(rb'"max_(?:completion_)?tokens":\s*(\d+)')
+_STREAM = re.compile(rb'"stream":\s*true')
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _event(value: object) -> bytes:
+    return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
+
+
+class NullServer:
+    """Settings, and what has arrived."""
+
+    def __init__(self, alarm: Alarm, ttft_s: float, itl_s: float, default_tokens: int) -> None:
+        self.alarm, self.ttft_s, self.itl_s, self.default_tokens = alarm, ttft_s, itl_s, default_tokens
+        self.arrivals = array("d")
+        both = {"object": "chat.completion.chunk", "id": "null", "created": 0, "model": "null"}
+        token = {"index": 0, "delta": {"content": " token"}, "text": " token", "finish_reason": None}
+        self.token = _chunk(_event({**both, "choices": [token]}))
+        self._both = both
+
+    def last(self, tokens: int, prompt_tokens: int) -> bytes:
+        end = {"index": 0, "delta": {"content": " token"}, "text": " token", "finish_reason": "length"}
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+        events = _event({**self._both, "choices": [end]}) + _event({**self._both, "choices": [], "usage": usage})
+        return _chunk(events + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+    def whole(self, tokens: int, prompt_tokens: int) -> bytes:
+        text = " token" * tokens
+        message = {"role": "assistant", "content": text}
+        choice = {"index": 0, "message": message, "text": text, "finish_reason": "length"}
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+        body = json.dumps({"id": "null", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+class _Client(asyncio.Protocol):
+    def __init__(self, server: NullServer) -> None:
+        self._server = server
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        now_s = _now()
+        data = self._rest + data if self._rest else data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._rest = data
+            return
+        at = data.lower().find(b"content-length:", 0, end)
+        length = int(data[at + 15 : data.find(b"\r", at)]) if at >= 0 else 0
+        if len(data) < end + 4 + length:
+            self._rest = data
+            return
+        self._rest = b""
+        self._answer(data[: data.find(b"\r\n")], data[end + 4 :], now_s)
+
+    def _answer(self, line: bytes, body: bytes, now_s: float) -> None:
+        server = self._server
+        if line.startswith(b"GET"):
+            self._transport.write(_page(server, line))
+            return
+        server.arrivals.append(now_s)
+        found = _MAX_TOKENS.search(body)
+        tokens = int(found.group(1)) if found else server.default_tokens
+        prompt_tokens = len(body) // 4
+        if not _STREAM.search(body):
+            at_s = now_s + server.ttft_s + server.itl_s * (tokens - 1)
+            server.alarm.at(at_s, lambda: self._transport.write(server.whole(tokens, prompt_tokens)))
+            return
+        self._transport.write(_HEAD)
+        self._token(now_s + server.ttft_s, tokens, tokens, prompt_tokens)
+
+    def _token(self, at_s: float, left: int, tokens: int, prompt_tokens: int) -> None:
+        server = self._server
+
+        def send() -> None:
+            if self._transport.is_closing():
+                return
+            if left == 1:
+                self._transport.write(server.last(tokens, prompt_tokens))
+            else:
+                self._transport.write(server.token)
+                self._token(at_s + server.itl_s, left - 1, tokens, prompt_tokens)
+
+        server.alarm.at(at_s, send)
+
+
+def _page(server: NullServer, line: bytes) -> bytes:
+    if line.startswith(b"GET /arrivals"):
+        body = server.arrivals.tobytes()
+        server.arrivals = array("d")
+    else:
+        body = json.dumps({"cpu_s": time.process_time()}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def serve(port: int, ttft_s: float, itl_s: float, tokens: int, seconds: float) -> None:
+    loop = asyncio.get_running_loop()
+    state = NullServer(Alarm(loop), ttft_s, itl_s, tokens)
+    server = await loop.create_server(lambda: _Client(state), "127.0.0.1", port, backlog=4096)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.sleep(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--ttft-ms", type=float, default=20.0)
+    parser.add_argument("--itl-ms", type=float, default=5.0)
+    parser.add_argument("--tokens", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=600.0, help="ends by itself")
+    parser.add_argument("--core", type=int)
+    given = parser.parse_args()
+    if given.core is not None:
+        os.sched_setaffinity(0, {given.core})
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    uvloop.run(serve(given.port, given.ttft_ms / 1e3, given.itl_ms / 1e3, given.tokens, given.seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""`python -m fairlead.bench.worker FD | HOST:PORT`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+
+import uvloop
+
+from fairlead.bench.worker.process import Worker
+
+
+async def _main(where: str) -> None:
+    # An interrupt from the terminal is the coordinator's to take: it asks for what there is.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if where.isdigit():
+        reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=int(where)), limit=2**20)
+    else:
+        host, _, port = where.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
+    await Worker(reader, writer).run()
+
+
+if __name__ == "__main__":
+    uvloop.run(_main(sys.argv[1]))

@@ -1,0 +1,187 @@
+"""The connections to one target: kept, opened when there is none, and opened ahead so that a request need not wait."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+
+from fairlead.bench.record import Outcome
+from fairlead.bench.targets.readers import readers
+from fairlead.bench.wire import Peer
+from fairlead.bench.worker.connection import Connection
+from fairlead.bench.worker.flight import Flight
+
+_now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
+SPARE = 4
+"""Connections to have open and idle while requests are under way."""
+
+
+class Pool:
+    """Flights wait in order where `max_connections` are open."""
+
+    def __init__(self, peer: Peer, loop: asyncio.AbstractEventLoop) -> None:
+        self.peer = peer
+        self.readers = readers(peer.reader, peer.reader_options)
+        self._loop = loop
+        self._idle: list[Connection] = []
+        self._flying: dict[Flight, Connection] = {}
+        self._waiting: deque[Flight] = deque()
+        self._open = self._opening = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._addresses: list[tuple[socket.AddressFamily, str]] = []
+        self._ssl = _context(peer) if peer.tls else None
+        self._closed = False
+
+    async def resolve(self) -> None:
+        """Look the host up, once: names are not looked up while times are taken. Raises OSError."""
+        found = await self._loop.getaddrinfo(self.peer.host, self.peer.port, type=socket.SOCK_STREAM)
+        self._addresses = [(family, str(address[0])) for family, _, _, _, address in found]
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flying) + len(self._waiting)
+
+    def fly(self, flight: Flight) -> None:
+        """Send now where a connection is idle, else as soon as one is."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                self._flying[flight] = connection
+                connection.send(flight)
+                break
+        else:
+            flight.new_connection = True
+            self._waiting.append(flight)
+        self._grow()
+
+    def free(self, connection: Connection) -> None:
+        """A connection whose flight has ended whole. The flight leaves `_flying` in `landed`."""
+        if self._waiting and not self._closed:
+            flight = self._waiting.popleft()
+            self._flying[flight] = connection
+            # Not from within the call that frees it: what has ended is recorded first.
+            self._loop.call_soon(self._send, connection, flight)
+        elif self._closed:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def _send(self, connection: Connection, flight: Flight) -> None:
+        if flight.ended:
+            self.free(connection)
+        elif connection.usable:
+            connection.send(flight)
+        else:
+            self._flying.pop(flight, None)
+            self.fly(flight)
+
+    def landed(self, flight: Flight) -> None:
+        self._flying.pop(flight, None)
+
+    def gone(self, connection: Connection) -> None:
+        """A connection is closed, by whomever."""
+        self._open -= 1
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._waiting and not self._closed:
+            self._grow()
+
+    def again(self, flight: Flight) -> bool:
+        """Whether a request is sent once more: a kept connection was closed as it was sent, and not one byte came
+        back."""
+        if flight.retried or flight.new_connection or self._closed:
+            return False
+        self._flying.pop(flight, None)
+        flight.retried = flight.new_connection = True
+        self._waiting.append(flight)
+        self._grow()
+        return True
+
+    def expire(self, now_s: float) -> None:
+        """End what has taken too long."""
+        peer = self.peer
+        for flight, connection in list(self._flying.items()):
+            if flight.sent_s != flight.sent_s:
+                continue
+            if now_s - flight.sent_s > peer.timeout_s:
+                connection.abandon(Outcome.TIMEOUT, f"not ended within {peer.timeout_s:g} s", now_s)
+            elif (
+                now_s - max(flight.sent_s, flight.seen_s if flight.seen_s == flight.seen_s else 0.0)
+                > peer.idle_timeout_s
+            ):
+                connection.abandon(Outcome.IDLE_TIMEOUT, f"nothing came for {peer.idle_timeout_s:g} s", now_s)
+        while self._waiting and now_s - self._waiting[0].acted_s > peer.timeout_s:
+            self._waiting.popleft().end(now_s, Outcome.TIMEOUT, f"no connection within {peer.timeout_s:g} s")
+
+    def abort(self, flights: list[Flight], detail: str, now_s: float) -> None:
+        for flight in flights:
+            connection = self._flying.get(flight)
+            if connection is not None and flight.sent_s == flight.sent_s:
+                connection.abandon(Outcome.ABORTED, detail, now_s)
+            flight.end(now_s, Outcome.ABORTED, detail)
+        self._waiting = deque(f for f in self._waiting if not f.ended)
+
+    def close(self) -> None:
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        for connection in [*self._idle, *self._flying.values()]:
+            connection.close()
+
+    # Opening
+
+    def _grow(self) -> None:
+        """As many as wait, and some to spare while there is traffic."""
+        wanted = len(self._waiting) + max(0, SPARE - len(self._idle))
+        room = self.peer.max_connections - self._open - self._opening
+        for _ in range(min(wanted - self._opening, room)):
+            self._opening += 1
+            task = self._loop.create_task(self._connect())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self) -> None:
+        peer = self.peer
+        connection = Connection(self)
+        outcome, problem = Outcome.REFUSED_CONNECTION, ""
+        for family, address in self._addresses:
+            try:
+                async with asyncio.timeout(peer.connect_timeout_s):
+                    await self._loop.create_connection(
+                        lambda: connection, address, peer.port, family=family, ssl=self._ssl,
+                        server_hostname=(peer.server_name or peer.host) if self._ssl else None,
+                    )  # fmt: skip
+            except TimeoutError:
+                outcome, problem = Outcome.CONNECT_TIMEOUT, f"no connection within {peer.connect_timeout_s:g} s"
+            except ssl.SSLError as error:
+                outcome, problem = Outcome.TLS, f"TLS with {peer.host}:{peer.port}: {error.reason or error}"
+                if isinstance(error, ssl.SSLCertVerificationError):
+                    problem = f"the certificate of {peer.host}:{peer.port} does not pass: {error.verify_message}"
+            except OSError as error:
+                outcome, problem = Outcome.REFUSED_CONNECTION, f"{peer.host}:{peer.port}: {error.strerror or error}"
+            else:
+                self._opening -= 1
+                self._open += 1
+                self.free(connection)
+                return
+        self._opening -= 1
+        if self._waiting:  # each failed attempt takes one that waits with it: nobody waits for ever
+            self._waiting.popleft().end(_now(), outcome, problem)
+            self._grow_for_waiting()
+
+    def _grow_for_waiting(self) -> None:
+        if self._waiting and self._opening < len(self._waiting):
+            self._grow()
+
+
+def _context(peer: Peer) -> ssl.SSLContext:
+    """Raises OSError (with the file's name) where a file cannot be read."""
+    context = ssl.create_default_context(cafile=peer.ca_file or None)
+    if peer.insecure:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if peer.client_certificate:
+        context.load_cert_chain(peer.client_certificate, peer.client_key or None)
+    return context

@@ -1,0 +1,208 @@
+"""The worker's process: takes messages, sends what is due, tells how it is.
+
+`python -m fairlead.bench.worker FD` with one end of a Unix socket pair, or `… HOST:PORT` to call a coordinator
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import resource
+import time
+from collections import deque
+
+from fairlead.bench.session import Job
+from fairlead.bench.wire import (
+    LENGTH_BYTES,
+    Down,
+    EndStage,
+    Finish,
+    Finished,
+    Jobs,
+    Pulse,
+    Ready,
+    Records,
+    Settings,
+    Start,
+    Up,
+    Users,
+    down_decoder,
+    frame,
+)
+from fairlead.bench.worker.alarm import Alarm
+from fairlead.bench.worker.pool import Pool
+from fairlead.bench.worker.sessions import Sessions
+from fairlead.bench.worker.users import ClosedStage
+
+_now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
+LAG_EVERY_S = 0.02
+LATE_RECORDS = 2048
+
+
+class Worker:
+    """One connection to the coordinator and all that it asks for. When the connection ends, so does the worker."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._loop = asyncio.get_running_loop()
+        self._alarm = Alarm(self._loop)
+        self._settings = Settings(0, [], False)
+        self._pools: list[Pool] = []
+        self._sessions = Sessions([], self._alarm, 0)
+        self._queue: deque[Job] = deque()
+        self._queued_until_s = 0.0
+        self._closed: dict[int, ClosedStage] = {}
+        self._armed = False
+        self._lags: list[float] = []
+        self._finished = asyncio.Event()
+        self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
+
+    async def run(self) -> None:
+        tasks = [asyncio.ensure_future(t) for t in (self._listen(), self._tell(), self._sweep(), self._finished.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done() and not task.cancelled() and task.exception() is not None:
+                    raise task.exception()  # type: ignore[misc]
+        finally:
+            for task in tasks:
+                task.cancel()
+            for pool in self._pools:
+                pool.close()
+            self._writer.close()
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
+                message = down_decoder.decode(await self._reader.readexactly(length))
+            except (asyncio.IncompleteReadError, ConnectionError):
+                return
+            if isinstance(message, Finish):
+                asyncio.ensure_future(self._finish(message.drain_s))  # noqa: RUF006 (ends the process)
+            elif isinstance(message, Settings):
+                await self._settle(message)
+            else:
+                self._take(message)
+
+    async def _settle(self, settings: Settings) -> None:
+        self._settings = settings
+        try:
+            self._pools = [Pool(peer, self._loop) for peer in settings.peers]
+            for pool in self._pools:
+                await pool.resolve()
+        except (OSError, ValueError) as error:
+            self._say(Ready(str(error)))
+            return
+        self._sessions = Sessions(self._pools, self._alarm, settings.worker)
+        # What is there by now stays: collections look at the requests under way alone, and seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        self._say(Ready())
+
+    def _take(self, message: Down) -> None:
+        if isinstance(message, Start):
+            ns = message.monotonic_ns if message.monotonic_ns >= 0 else _monotonic_of(message.wall_ns)
+            self._sessions.origin_s = ns / 1e9
+            self._sample_lag(_now())
+        elif isinstance(message, Jobs):
+            self._add(message.jobs)
+        elif isinstance(message, Users):
+            self._closed[message.stage] = ClosedStage(message, self._sessions, self._alarm)
+        elif isinstance(message, EndStage):
+            self._queue = deque(j for j in self._queue if j.stage != message.stage)
+            if (stage := self._closed.get(message.stage)) is not None:
+                stage.stop()
+            self._sessions.stop(message.stage)
+            if message.abort:
+                self._sessions.abort(message.stage, "the stage was ended")
+
+    def _add(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            if job.due_s >= 0:
+                self._queue.append(job)
+                self._queued_until_s = job.due_s
+        if any(job.due_s < 0 for job in jobs):
+            for number, stage in self._closed.items():
+                stage.add([job for job in jobs if job.due_s < 0 and job.stage == number])
+        self._arm()
+
+    def _arm(self) -> None:
+        if self._queue and not self._armed:
+            self._armed = True
+            self._alarm.at(self._sessions.origin_s + self._queue[0].due_s, self._send_due)
+
+    def _send_due(self) -> None:
+        self._armed = False
+        queue, sessions = self._queue, self._sessions
+        origin_s = sessions.origin_s
+        while queue and origin_s + queue[0].due_s <= _now():
+            job = queue.popleft()
+            sessions.begin(job, origin_s + job.due_s)
+        self._arm()
+
+    def _sample_lag(self, due_s: float) -> None:
+        now_s = _now()
+        self._lags.append(now_s - due_s)
+        following_s = now_s + LAG_EVERY_S
+        self._alarm.at(following_s, lambda: self._sample_lag(following_s))
+
+    async def _tell(self) -> None:
+        """Records and pulses, between requests."""
+        pulse_at_s = 0.0
+        while True:
+            await asyncio.sleep(min(self._settings.pulse_s, self._settings.records_s))
+            self._flush()
+            if _now() >= pulse_at_s:
+                self._pulse()
+                pulse_at_s = _now() + self._settings.pulse_s * 0.9
+            await self._writer.drain()
+
+    def _flush(self) -> None:
+        records = self._sessions.records
+        if records:
+            self._sessions.records = []
+            for at in range(0, len(records), LATE_RECORDS):
+                self._say(Records(records[at : at + LATE_RECORDS]))
+
+    def _pulse(self) -> None:
+        now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
+        lags, self._lags = self._lags, []
+        queued = len(self._queue) + sum(s.queued for s in self._closed.values())
+        ahead_s = self._queued_until_s - (now_s - sessions.origin_s) if self._queue else 0.0
+        self._say(
+            Pulse(
+                self._settings.worker, now_s - sessions.origin_s, cpu_s - self._pulsed_cpu_s, now_s - self._pulsed_s,
+                sessions.in_flight, sessions.sent, sessions.ended, queued, ahead_s, lags,
+            )
+        )  # fmt: skip
+        self._pulsed_s, self._pulsed_cpu_s = now_s, cpu_s
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(0.25)
+            now_s = _now()
+            for pool in self._pools:
+                pool.expire(now_s)
+
+    async def _finish(self, drain_s: float) -> None:
+        until_s = _now() + drain_s
+        while (self._sessions.in_flight or self._queue) and _now() < until_s:  # noqa: ASYNC110 (rarely, and at the end)
+            await asyncio.sleep(0.02)
+        self._queue.clear()
+        self._sessions.abort(None, "the run was ended")
+        self._flush()
+        self._pulse()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        self._say(Finished(self._settings.worker, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
+        await self._writer.drain()
+        self._finished.set()
+
+    def _say(self, message: Up) -> None:
+        self._writer.write(frame(message))
+
+
+def _monotonic_of(wall_ns: int) -> int:
+    return time.monotonic_ns() + (wall_ns - time.time_ns())
