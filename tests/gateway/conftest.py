@@ -109,6 +109,17 @@ class Stack:
             lines = (await response.text()).splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
+    async def until(self, name: str, value: float) -> None:
+        """Wait until a metric's sum is `value`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (got := await self.metric(name)) != value:
+            assert time.monotonic() < deadline, f"{name} is {got}, expected {value}"
+            await asyncio.sleep(0.03)
+
+    async def until_in_flight(self, number: int) -> None:
+        """Wait until so many requests are at the picker or at engines."""
+        await self.until("fairlead_gateway_in_flight_requests", number)
+
     async def _spawn(self, *argv: str, **options) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(*argv, **options)
         self.processes.append(process)

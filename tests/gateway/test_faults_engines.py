@@ -123,7 +123,7 @@ async def test_an_engine_that_refuses_everything_at_once_does_not_draw_all_reque
                 await asyncio.gather(*(ask(session, stack) for _ in range(4)))
                 return len(liar.asked) > seen
 
-            await eventually(asked_again, 30)
+            await eventually(asked_again)
     await nothing_in_flight(stack)
 
 
@@ -218,12 +218,9 @@ async def test_an_engine_may_answer_before_it_has_read(stack, size):
 async def test_a_killed_engine_under_many_streams_ends_its_own_and_no_other(stack):
     await stack.start(3, "--ttft-ms", "20", "--itl-ms", "25")
     async with many() as session:
-        asked = [asyncio.create_task(stream(session, stack, max_tokens=60, ignore_eos=True)) for _ in range(60)]
+        asked = [asyncio.create_task(stream(session, stack, max_tokens=150, ignore_eos=True)) for _ in range(60)]
 
-        async def all_run() -> bool:
-            return await stack.metric("fairlead_gateway_in_flight_requests") == 60
-
-        await eventually(all_run)
+        await stack.until_in_flight(60)
         await asyncio.sleep(0.3)
         await stack.kill(stack.engines[1][0])
         late = [asyncio.create_task(stream(session, stack, max_tokens=5, ignore_eos=True)) for _ in range(20)]
@@ -231,22 +228,19 @@ async def test_a_killed_engine_under_many_streams_ends_its_own_and_no_other(stac
         whole = [lines for _, lines, complete in results if complete]
         cut = [lines for _, lines, complete in results if not complete]
         assert len(whole) == 40 and len(cut) == 20
-        assert set(whole) == {62}
+        assert set(whole) == {152}
         assert all(complete for _, _, complete in await asyncio.gather(*late))
     await nothing_in_flight(stack)
 
 
 @pytest.mark.parametrize("after_first_token", [False, True])
 async def test_a_stopped_engine_holds_only_its_own_requests(stack, after_first_token):
-    await stack.start(2, "--ttft-ms", "20" if after_first_token else "1500", "--itl-ms", "40")
+    await stack.start(2, "--ttft-ms", "20" if after_first_token else "3000", "--itl-ms", "40")
     hung = stack.engines[0][0]
     async with many() as session:
-        asked = [asyncio.create_task(stream(session, stack, max_tokens=30, ignore_eos=True)) for _ in range(8)]
+        asked = [asyncio.create_task(stream(session, stack, max_tokens=90, ignore_eos=True)) for _ in range(8)]
 
-        async def all_run() -> bool:
-            return await stack.metric("fairlead_gateway_in_flight_requests") == 8
-
-        await eventually(all_run)
+        await stack.until_in_flight(8)
         await asyncio.sleep(0.3)
         os.kill(hung.pid, signal.SIGSTOP)
         try:
@@ -272,11 +266,11 @@ async def test_a_stopped_engine_holds_only_its_own_requests(stack, after_first_t
 
 async def test_an_engine_that_comes_back_with_garbage_ends_what_waited_for_it(stack):
     """Its process has gone while it hung: what waits for it is told so."""
-    await stack.start(2, "--ttft-ms", "1500", "--itl-ms", "1")
+    await stack.start(2, "--ttft-ms", "4000", "--itl-ms", "1")
     hung = stack.engines[0][0]
     async with many() as session:
         asked = [asyncio.create_task(ask(session, stack, max_tokens=2)) for _ in range(8)]
-        await asyncio.sleep(0.4)
+        await stack.until_in_flight(8)
         os.kill(hung.pid, signal.SIGSTOP)
         await asyncio.sleep(0.2)
         await stack.kill(hung)

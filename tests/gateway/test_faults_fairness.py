@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from gateway.faults import CHAT, ask, many, nothing_in_flight, pool, start
+from gateway.faults import CHAT, ask, eventually, many, nothing_in_flight, pool, start
+from patience import PATIENCE_S
 
 TENANT = "x-llm-d-inference-fairness-id"
 OBJECTIVE = "x-llm-d-inference-objective"
@@ -42,12 +43,16 @@ async def test_a_flood_of_one_tenant_does_not_make_another_wait_for_it(stack, sm
             await asyncio.gather(*(one("a") for _ in range(60)))
             order.clear()
         flood = [asyncio.create_task(one("a")) for _ in range(500)]
-        await asyncio.sleep(0.2)
+
+        async def it_is_there() -> bool:
+            return await stack.metric("fairlead_gateway_flow_control_queue_size") > 100
+
+        await eventually(it_is_there)
         behind = []
         for _ in range(20):
             before = len(order)
             task = asyncio.create_task(one("b"))
-            await asyncio.wait([task], timeout=30)
+            await asyncio.wait([task], timeout=PATIENCE_S)
             assert task.done() and task.result() == 200
             if order.count("a") < 480:
                 behind.append(len(order) - 1 - before)
@@ -80,7 +85,7 @@ flowControl:
 async def test_what_does_not_fit_is_refused_with_a_reason_and_when_to_come_again(stack):
     config = _SMALL_QUEUE.replace("TTL: 2s", "TTL: 30s")
     objectives = {"high": 10, "batch": -5}
-    await _pool(stack, "--ttft-ms", "400", "--itl-ms", "0", config=config, objectives=objectives)
+    await _pool(stack, "--ttft-ms", "1000", "--itl-ms", "0", config=config, objectives=objectives)
     async with many() as session:
 
         async def one(objective: str = "") -> tuple[str, int, dict, float]:
@@ -92,7 +97,7 @@ async def test_what_does_not_fit_is_refused_with_a_reason_and_when_to_come_again
                 return objective, response.status, dict(response.headers), len(await response.read())
 
         batch = [asyncio.create_task(one("batch")) for _ in range(14)]
-        await asyncio.sleep(0.2)
+        await stack.until("fairlead_gateway_flow_control_queue_size", 12)
         important = [asyncio.create_task(one("high")) for _ in range(4)]
         plain = [asyncio.create_task(one()) for _ in range(4)]
         answers = await asyncio.gather(*batch, *important, *plain)
@@ -113,7 +118,7 @@ async def test_what_waits_too_long_is_refused(stack):
     await _pool(stack, "--ttft-ms", "5000", "--itl-ms", "0", config=_SMALL_QUEUE)
     async with many() as session:
         running = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(2)]
-        await asyncio.sleep(0.2)
+        await stack.until_in_flight(2)
         status, answer = await ask(session, stack, max_tokens=1)
         assert status == 429
         assert json.dumps(answer).count("ttl") >= 1, answer
@@ -121,13 +126,13 @@ async def test_what_waits_too_long_is_refused(stack):
 
 
 async def test_a_client_that_leaves_the_queue_makes_room(stack):
-    await _pool(stack, "--ttft-ms", "800", "--itl-ms", "0", config=_SMALL_QUEUE)
+    config = _SMALL_QUEUE.replace("TTL: 2s", "TTL: 60s")
+    await _pool(stack, "--ttft-ms", "4000", "--itl-ms", "0", config=config)
     async with many() as session:
         running = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(2)]
-        await asyncio.sleep(0.2)
+        await stack.until_in_flight(2)
         gone = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(12)]
-        await asyncio.sleep(0.2)
-        assert await stack.metric("fairlead_gateway_flow_control_queue_size") == 12
+        await stack.until("fairlead_gateway_flow_control_queue_size", 12)
         for task in gone:
             task.cancel()
         await asyncio.gather(*gone, return_exceptions=True)

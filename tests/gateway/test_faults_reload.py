@@ -53,7 +53,7 @@ async def test_fifty_changes_under_load_fail_no_request(stack):
 
 
 async def test_a_request_that_waits_goes_on_when_endpoints_change_and_is_told_when_its_pool_goes(stack):
-    await asyncio.gather(*(stack.add_engine("--ttft-ms", "600", "--itl-ms", "0") for _ in range(2)))
+    await asyncio.gather(*(stack.add_engine("--ttft-ms", "2000", "--itl-ms", "0") for _ in range(2)))
     one, two = [address for _, address in stack.engines]
     (stack.folder / "picker.yaml").write_text(
         "apiVersion: llm-d.ai/v1alpha1\nkind: EndpointPickerConfig\nfeatureGates: [flowControl]\nplugins:\n"
@@ -63,11 +63,11 @@ async def test_a_request_that_waits_goes_on_when_endpoints_change_and_is_told_wh
     await start(stack, pool(one, config="picker.yaml"))
     async with many() as session:
         asked = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(4)]
-        await asyncio.sleep(0.2)
+        await stack.until("fairlead_gateway_flow_control_queue_size", 3)
         publish(stack, pool(two, config="picker.yaml"))
         assert [status for status, _ in await asyncio.gather(*asked)] == [200] * 4
         asked = [asyncio.create_task(ask(session, stack, max_tokens=1)) for _ in range(4)]
-        await asyncio.sleep(0.2)
+        await stack.until("fairlead_gateway_flow_control_queue_size", 3)
         publish(stack)
         answers = await asyncio.gather(*asked)
         assert sorted(status for status, _ in answers) == [200, 503, 503, 503], answers

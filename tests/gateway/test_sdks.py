@@ -178,26 +178,28 @@ async def test_headers_tell_the_requests_id(client, claude):
     assert message.headers["x-request-id"]
 
 
-async def test_a_stream_that_is_closed_midway_is_counted_no_more(served, client, claude):
-    async def count(number: int) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while await served.metric("fairlead_gateway_in_flight_requests") != number:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-
-    long = {"model": "tiny", "messages": MESSAGES, "max_tokens": 100_000, "extra_body": {"ignore_eos": True}}
-    stream = await client.chat.completions.create(**long, stream=True)
-    await anext(aiter(stream))
-    await count(1)
-    await stream.close()
-    await count(0)
-    async with claude.messages.stream(**long) as events:
-        await anext(aiter(events))
-        await count(1)
-    await count(0)
-    task = asyncio.create_task(client.chat.completions.create(**long))
-    await count(1)
-    task.cancel()
-    await count(0)
+async def test_a_stream_that_is_closed_midway_is_counted_no_more(stack):
+    # Messages have no ignore_eos: only an engine that does not end by itself is still answering when it is looked at.
+    await stack.start(2, "--ttft-ms", "5", "--itl-ms", "10", "--answer-tokens", "30000-30001")
+    options = {"api_key": "none", "max_retries": 0}
+    long = {"model": "tiny", "messages": MESSAGES, "max_tokens": 100_000}
+    async with (
+        openai.AsyncOpenAI(base_url=stack.url + "/v1", **options) as client,
+        anthropic.AsyncAnthropic(base_url=stack.url, **options) as claude,
+    ):
+        stream = await client.chat.completions.create(**long, stream=True)
+        await anext(aiter(stream))
+        await stack.until_in_flight(1)
+        await stream.close()
+        await stack.until_in_flight(0)
+        async with claude.messages.stream(**long) as events:
+            await anext(aiter(events))
+            await stack.until_in_flight(1)
+        await stack.until_in_flight(0)
+        task = asyncio.create_task(client.chat.completions.create(**long))
+        await stack.until_in_flight(1)
+        task.cancel()
+        await stack.until_in_flight(0)
 
 
 async def test_a_client_that_waits_no_longer_is_counted_no_more(stack):
@@ -205,9 +207,7 @@ async def test_a_client_that_waits_no_longer_is_counted_no_more(stack):
     async with openai.AsyncOpenAI(base_url=stack.url + "/v1", api_key="none", max_retries=0, timeout=0.5) as client:
         with pytest.raises(openai.APITimeoutError):
             await client.chat.completions.create(model="tiny", messages=MESSAGES, max_tokens=1)
-    async with asyncio.timeout(PATIENCE_S):
-        while await stack.metric("fairlead_gateway_in_flight_requests"):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+    await stack.until_in_flight(0)
 
 
 @pytest.fixture
@@ -260,7 +260,7 @@ async def test_clients_come_again_when_told_that_the_pool_is_full(stack, patient
     pool = {"key": "default/tiny", "models": ["tiny"], "runtime": "simulated", "config": "full.yaml"}
     pool["endpoints"] = [address for _, address in stack.engines]
     (stack.folder / "endpoints.json").write_text(json.dumps({"pools": [pool]}))
-    await asyncio.sleep(0.5)
+    await stack.until('fairlead_gateway_endpoints{pool="default/tiny",state="ok"}', 1)
     stream = await client.chat.completions.create(
         model="tiny", messages=MESSAGES, max_tokens=100_000, stream=True, extra_body={"ignore_eos": True}
     )

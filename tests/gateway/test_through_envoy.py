@@ -8,9 +8,11 @@ from collections import Counter
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from fairlead.gateway.access_log import rotate_if_large
 from fairlead.gateway.envoy import access_log, admin_socket
+from gateway.conftest import Stack
 
 CHAT = {"model": "tiny", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -46,18 +48,17 @@ async def test_an_answer_streams_through_piece_by_piece(stack):
         assert (await _ask(session, stack, model="alias"))[0] == 200
         async with session.get(stack.url + "/v1/models") as response:
             assert [m["id"] for m in (await response.json())["data"]] == ["alias", "tiny"]
-    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+    await stack.until("fairlead_gateway_in_flight_requests", 0)
     # A scrape may correct the count in flight before the access log has told of the end.
-    await _until(stack, "fairlead_gateway_requests_completed_total", 2)
+    await stack.until("fairlead_gateway_requests_completed_total", 2)
 
 
+@pytest.mark.xdist_group("shared-stack")
 @pytest.mark.parametrize("size", [0, 1, 61_999, 62_000, 62_001, 200_000, 1_000_000, 5_000_000])
-async def test_bodies_of_any_size_arrive_whole(stack, size):
-    room = ("--max-model-len", "10000000", "--num-gpu-blocks", "100000")
-    await stack.start(1, "--ttft-ms", "0", "--itl-ms", "0", *room)
+async def test_bodies_of_any_size_arrive_whole(shared_stack, size):
     async with aiohttp.ClientSession() as session:
         message = {"role": "user", "content": "x" * size}
-        status, answer = await _ask(session, stack, messages=[message], max_tokens=1)
+        status, answer = await _ask(session, shared_stack, messages=[message], max_tokens=1)
     assert status == 200
     assert answer["usage"]["prompt_tokens"] == -(-size // 4) + 5
 
@@ -69,9 +70,10 @@ async def test_load_spreads_evenly(stack):
         assert [status for status, _ in answers] == [200] * 30
         served = [await _served(session, address) for _, address in stack.engines]
     assert served == [10, 10, 10]
-    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+    await stack.until("fairlead_gateway_in_flight_requests", 0)
 
 
+@pytest.mark.xdist_group("shared-stack")
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
     [
@@ -102,12 +104,18 @@ async def test_errors_have_the_openai_form(shared_stack, method, path, body, sta
             assert int(response.headers["retry-after"]) >= 1
 
 
-@pytest.fixture
-async def shared_stack(stack):
-    await stack.start(1)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_stack(tmp_path_factory):
+    """One for a group of tests: they are about clients and change nothing in it."""
+    stack = Stack(tmp_path_factory.mktemp("shared"))
+    await stack.add_engine(
+        "--max-model-len", "10000000", "--num-gpu-blocks", "100000", "--ttft-ms", "0", "--itl-ms", "0"
+    )
     stack.publish({"key": "default/empty", "models": ["empty"], "endpoints": []})
-    await asyncio.sleep(0.4)
-    return stack
+    await asyncio.gather(stack.start_picker(), stack.start_envoy())
+    await stack.until_ready()
+    yield stack
+    await stack.stop()
 
 
 async def test_a_client_cannot_choose_its_endpoint(stack):
@@ -145,8 +153,8 @@ async def test_a_client_cannot_choose_its_endpoint(stack):
 async def test_a_killed_engine_harms_only_its_own_requests(stack):
     await stack.start(3, "--ttft-ms", "20", "--itl-ms", "20")
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        streams = [asyncio.create_task(_stream(session, stack, max_tokens=60, ignore_eos=True)) for _ in range(12)]
-        await asyncio.sleep(0.5)
+        streams = [asyncio.create_task(_stream(session, stack, max_tokens=150, ignore_eos=True)) for _ in range(12)]
+        await stack.until_in_flight(12)
         await stack.kill(stack.engines[1][0])
         after = await asyncio.gather(*(_ask(session, stack, max_tokens=2) for _ in range(12)))
         assert [status for status, _ in after] == [200] * 12
@@ -155,14 +163,14 @@ async def test_a_killed_engine_harms_only_its_own_requests(stack):
         assert outcomes == {True: 8, False: 4}
         for _ in range(6):
             assert (await _ask(session, stack, max_tokens=1))[0] == 200
-    await _until(stack, "fairlead_gateway_in_flight_requests", 0)
+    await stack.until("fairlead_gateway_in_flight_requests", 0)
 
 
 async def test_a_request_whose_engine_dies_before_answering_gets_a_clean_error(stack):
-    await stack.start(1, "--ttft-ms", "5000")
+    await stack.start(1, "--ttft-ms", "60000")
     async with aiohttp.ClientSession() as session:
         waiting = asyncio.create_task(_ask(session, stack))
-        await asyncio.sleep(0.3)
+        await stack.until_in_flight(1)
         await stack.kill(stack.engines[0][0])
         status, answer = await waiting
     assert (status, answer["error"]["code"]) == (503, "endpoint_died")
@@ -175,24 +183,24 @@ async def test_an_endpoint_that_refuses_connections_is_replaced_before_the_clien
         port = nobody.getsockname()[1]
         pool = {"key": "default/half", "models": ["half"], "runtime": "simulated"}
         stack.publish({**pool, "endpoints": [f"127.0.0.1:{port}", stack.engines[0][1]]})
-        await _until(stack, 'fairlead_gateway_endpoints{pool="default/half",state="ok"}', 1)
+        await stack.until('fairlead_gateway_endpoints{pool="default/half",state="ok"}', 1)
         async with aiohttp.ClientSession() as session:
             answers = await asyncio.gather(*(_ask(session, stack, model="half") for _ in range(6)))
         # The engine serves no such model: what matters is that it was asked.
         assert [status for status, _ in answers] == [404] * 6
 
 
-async def test_streams_outlive_a_killed_picker_and_the_next_one_serves_within_a_second(stack):
+async def test_streams_outlive_a_killed_picker_and_the_next_one_serves(stack):
     await stack.start(1, "--ttft-ms", "20", "--itl-ms", "20")
     async with aiohttp.ClientSession() as session:
         running = asyncio.create_task(_stream(session, stack, max_tokens=150, ignore_eos=True))
-        await asyncio.sleep(0.4)
+        await stack.until_in_flight(1)
         await stack.kill(stack.picker)
         status, answer = await _ask(session, stack)
         assert status == 503
         assert answer["error"]["code"] == "picker_unavailable"
         await stack.start_picker()
-        assert await stack.until_ready() < 2.0
+        await stack.until_ready()
         assert (await _ask(session, stack, max_tokens=1))[0] == 200
         status, times, complete = await running
         assert (status, complete, len(times)) == (200, True, 152)
@@ -201,11 +209,11 @@ async def test_streams_outlive_a_killed_picker_and_the_next_one_serves_within_a_
 async def test_a_removed_endpoint_gets_no_more_requests_while_its_streams_finish(stack):
     await stack.start(2, "--ttft-ms", "20", "--itl-ms", "20")
     async with aiohttp.ClientSession() as session:
-        running = [asyncio.create_task(_stream(session, stack, max_tokens=60, ignore_eos=True)) for _ in range(2)]
-        await asyncio.sleep(0.3)
+        running = [asyncio.create_task(_stream(session, stack, max_tokens=150, ignore_eos=True)) for _ in range(2)]
+        await stack.until_in_flight(2)
         gone = stack.engines.pop(0)
         stack.publish()
-        await asyncio.sleep(0.4)
+        await stack.until('fairlead_gateway_endpoints{pool="default/tiny"', 1)
         before = await _served(session, gone[1])
         assert [s for s, _ in [await _ask(session, stack, max_tokens=1) for _ in range(4)]] == [200] * 4
         assert all(complete for _, _, complete in await asyncio.gather(*running))
@@ -253,10 +261,3 @@ async def _served(session, address):
     async with session.get(f"http://{address}/metrics") as response:
         lines = (await response.text()).splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total"))
-
-
-async def _until(stack, metric, value, timeout_s=5.0):
-    deadline = time.monotonic() + timeout_s
-    while (got := await stack.metric(metric)) != value:
-        assert time.monotonic() < deadline, f"{metric} is {got}, expected {value}"
-        await asyncio.sleep(0.05)
