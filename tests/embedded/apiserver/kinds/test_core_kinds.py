@@ -136,3 +136,11 @@ def test_every_kind_keeps_the_old_object_as_it_is(kinds: Any) -> None:
         before = repr(old)
         kinds.change(kind, old, lambda obj: obj["metadata"].update(labels={"a": "b"}))
         assert repr(old) == before
+
+
+def test_a_controller_revision_keeps_its_data_and_may_change_otherwise(kinds: Any) -> None:
+    old = kinds.accepted("ControllerRevision", {"revision": 1, "data": {"a": {"b": 1}}})
+    new, problems = kinds.change("ControllerRevision", old, lambda obj: obj.update(revision=2))
+    assert problems == [] and new["revision"] == 2
+    _, problems = kinds.change("ControllerRevision", old, lambda obj: obj.update(data={"a": {"b": 2}}))
+    assert [p.partition(":")[0] for p in problems] == ["data"]

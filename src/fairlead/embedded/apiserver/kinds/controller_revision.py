@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fairlead.embedded.apiserver.invalid import FieldError, invalid, required
-from fairlead.embedded.apiserver.kinds.errors import IMMUTABLE, Errors, check_not_negative
+from fairlead.embedded.apiserver.invalid import FieldError, required
+from fairlead.embedded.apiserver.kinds.errors import Errors, check_not_negative
+from fairlead.embedded.apiserver.kinds.metadata import validate_immutable
 from fairlead.embedded.apiserver.kinds.strategy import ObjectStrategy
 from fairlead.embedded.apiserver.registry import Object, RequestContext
 
@@ -21,5 +22,4 @@ class ControllerRevisionStrategy(ObjectStrategy):
         return errors
 
     def validate_change(self, new: Object, old: Object, context: RequestContext) -> Sequence[FieldError]:
-        # The API compares the data of JSON clients with what it decoded earlier, which never is equal.
-        return [*self.validate(new, context), invalid("data", new.get("data"), IMMUTABLE)]
+        return [*self.validate(new, context), *validate_immutable(new.get("data"), old.get("data"), "data")]
