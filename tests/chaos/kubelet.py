@@ -97,6 +97,10 @@ class Kubelet:
         except (NotFound, Conflict):
             return
 
+    async def fail(self, name: str) -> None:
+        """The pod's process has ended and is not started again."""
+        await self.report(name, {"phase": "Failed", "conditions": [{"type": "Ready", "status": "False"}]})
+
     async def report(self, name: str, status: Json) -> None:
         await self.client.patch(_RAW, name, {"status": status}, self.namespace, subresource="status")
 

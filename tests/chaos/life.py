@@ -179,4 +179,20 @@ def cluster(tools: Tools) -> Crew:
     return Crew([c for c in controllers if only is None or c.name in only], [loops[0]] if only is None else [])
 
 
-CREWS: dict[str, Callable[[Tools], Crew]] = {"serving": serving, "adapters": adapters, "cluster": cluster}
+def workloads(tools: Tools) -> Crew:
+    """Deployments and their ReplicaSets."""
+    tools.options = {"only": ["deployment", "replicaset"]}
+    return cluster(tools)
+
+
+def collector(tools: Tools) -> Crew:
+    """The garbage collector, which sees the whole cluster."""
+    from fairlead.embedded.controllers.access import Cluster
+    from fairlead.embedded.controllers.garbage_collector import GarbageCollector
+
+    return Crew([], [GarbageCollector(Cluster(tools.client, tools.informers, SYSTEM)).run])
+
+
+CREWS: dict[str, Callable[[Tools], Crew]] = {
+    "serving": serving, "adapters": adapters, "cluster": cluster, "workloads": workloads, "collector": collector,
+}  # fmt: skip

@@ -48,6 +48,7 @@ class Trial:
     acted: int = 0
     """The version after which the scenario's own change begins."""
     violations: list[str] = field(default_factory=list)
+    nodes: list[str] = field(default_factory=list)
     written: int = 0
     """Version of the last write of the test itself."""
 
@@ -65,6 +66,19 @@ class Trial:
 
     async def patch(self, resource: Resource[Any], name: str, body: Json, **options: Any) -> Json:
         return self._wrote(await self.client.patch(resource.as_unstructured(), name, body, self.namespace, **options))
+
+    async def add_node(self) -> str:
+        """Its name. It is ready, and goes with the trial."""
+        name = f"{self.namespace}-{len(self.nodes)}"
+        await self.client.create(NODES.as_unstructured(), {"metadata": {"name": name}})
+        self.nodes.append(name)
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        await self.client.patch(NODES.as_unstructured(), name, {"status": ready}, subresource="status")
+        return name
+
+    def before(self, kind: str) -> list[Write]:
+        """Writes of a kind before the scenario's change."""
+        return [w for w in self.bench.history.writes(self.namespace) if w.kind == kind and w.version <= self.acted]
 
     @property
     def is_seen(self) -> bool:
@@ -98,6 +112,8 @@ class Scenario:
     name = ""
     crew = "serving"
     options: dict[str, Any] = {}
+    helpers: Sequence[str] = ()
+    """Crews that run beside it and are not killed."""
     key = "svc"
     """What is reconciled at the end, to see that nothing more is written."""
 
@@ -155,19 +171,22 @@ async def run(bench: Bench, scenario: Scenario, kill: Kill) -> Outcome:
     began_s = time.monotonic()
     namespace = f"chaos-{uuid.uuid4().hex[:10]}"
     await bench.client.create(NAMESPACES.as_unstructured(), {"metadata": {"name": namespace}})
-    kubelet = scenario.kubelet(bench.client, namespace, namespace)
+    kubelet = scenario.kubelet(bench.client, namespace, "")
     trial = Trial(bench, namespace, kubelet)
     bench.history.listeners[namespace] = kubelet.see
     try:
         await trial.create(SERVICE_ACCOUNTS, "default")
-        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
-        await bench.client.create(NODES.as_unstructured(), {"metadata": {"name": namespace}})
-        await bench.client.patch(NODES, namespace, {"status": ready}, subresource="status")
-        return await _run(trial, scenario, kill, began_s)
+        kubelet.node = await trial.add_node()
+        helpers = [bench.nursery.start(crew, namespace) for crew in scenario.helpers]
+        outcome = await _run(trial, scenario, kill, began_s)
+        for helper in helpers:
+            await helper.end()
+        return outcome
     finally:
         del bench.history.listeners[namespace]
         await kubelet.close()
-        await bench.client.delete(NODES, namespace)
+        for node in trial.nodes:
+            await bench.client.delete(NODES, node)
 
 
 async def _run(trial: Trial, scenario: Scenario, kill: Kill, began_s: float) -> Outcome:
@@ -285,9 +304,23 @@ async def run_all(
     async def one(kill: Kill) -> Outcome:
         async with room:
             outcome = await run(bench, scenario, kill)
-        if outcome.form != expected:
-            outcome.violations.append(f"it ended otherwise:\n    {outcome.form}\n  in place of\n    {expected}")
+        outcome.violations += [f"it ended otherwise: {line}" for line in differences(expected, outcome.form)]
         return outcome
 
     work: list[Awaitable[Outcome]] = [one(kill) for kill in kills]
     return list(await asyncio.gather(*work))
+
+
+def differences(expected: Any, found: Any, where: str = "") -> list[str]:
+    """Where two normal forms differ, one line each."""
+    if expected == found:
+        return []
+    if isinstance(expected, dict) and isinstance(found, dict):
+        keys = sorted({*expected, *found})
+        return [line for k in keys for line in differences(expected.get(k), found.get(k), f"{where}.{k}")]
+    if isinstance(expected, list) and isinstance(found, list):
+        if len(expected) == len(found):
+            pairs = enumerate(zip(expected, found, strict=True))
+            return [line for i, (e, f) in pairs for line in differences(e, f, f"{where}[{i}]")]
+        return [f"{where} has {len(found)} items in place of {len(expected)}: {found} in place of {expected}"]
+    return [f"{where} is {found!r} in place of {expected!r}"]

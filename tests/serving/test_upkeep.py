@@ -21,6 +21,9 @@ from fairlead.serving.upkeep import contains
         ({"a": {"b": 1}}, {"a": {}}, True),
         ({"a": 0}, {"a": None}, False),
         ({}, {"a": 0}, False),
+        # As Deployments' `paused`, which is not stored.
+        ({}, {"a": False}, True),
+        ({"a": True}, {"a": False}, False),
     ],
 )
 def test_what_is_there_already(current: Any, wanted: Any, same: bool) -> None:

@@ -94,4 +94,4 @@ def contains(current: Any, wanted: Any) -> bool:
 
 def _is_nothing(value: Any) -> bool:
     """What servers leave out."""
-    return value in (None, "", {}, [])
+    return value is False or value in (None, "", {}, [])

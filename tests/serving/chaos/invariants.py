@@ -16,6 +16,7 @@ from chaos.history import Write
 Json = dict[str, Any]
 SERVICE, ROLE, REVISION = "fairlead.dev/model-service", "fairlead.dev/role", "fairlead.dev/revision"
 REPLICA, TRACK, DRAINING = "fairlead.dev/replica", "fairlead.dev/track", "fairlead.dev/draining"
+MEMBER = "fairlead.dev/member"
 SIZE = "leaderworkerset.sigs.k8s.io/size"
 
 
@@ -34,6 +35,8 @@ class Replica:
     revision: str
     track: str
     ready: bool
+    broken: bool = False
+    """A pod of it has failed: whether it counts still is the controller's to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,10 @@ class Moment:
 
     def ready(self, role: str, revision: str = "") -> int:
         return sum(r.ready and r.role == role and revision in ("", r.revision) for r in self.replicas)
+
+    @property
+    def without_broken(self) -> Moment:
+        return Moment(tuple(r for r in self.replicas if not r.broken))
 
     def there(self, role: str) -> int:
         return sum(r.role == role for r in self.replicas)
@@ -71,7 +78,7 @@ def moment_of(pods: Mapping[str, Json]) -> Moment:
     by_replica: dict[str, list[Json]] = {}
     for pod in pods.values():
         if SERVICE in labels_of(pod):
-            by_replica.setdefault(labels_of(pod)[REPLICA], []).append(pod)
+            by_replica.setdefault(labels_of(pod).get(REPLICA, pod["metadata"]["name"]), []).append(pod)
     found = []
     for members in by_replica.values():
         draining = any(DRAINING in (p["metadata"].get("annotations") or {}) for p in members)
@@ -81,8 +88,9 @@ def moment_of(pods: Mapping[str, Json]) -> Moment:
         size = int(members[0]["metadata"]["annotations"].get(SIZE, "1"))
         alive = [p for p in members if "deletionTimestamp" not in p["metadata"]]
         ready = len(alive) >= size and all(map(is_ready, alive))
-        found.append(Replica(labels[ROLE], labels[REVISION], labels[TRACK], ready))
-    return Moment(tuple(sorted(found, key=lambda r: (r.role, r.revision, r.track, r.ready))))
+        broken = any((p.get("status") or {}).get("phase") == "Failed" for p in members)
+        found.append(Replica(labels[ROLE], labels[REVISION], labels[TRACK], ready and not broken, broken))
+    return Moment(tuple(sorted(found, key=lambda r: (r.role, r.revision, r.track, r.ready, r.broken))))
 
 
 @dataclass(slots=True)
@@ -126,7 +134,8 @@ class Replay:
         if len(owners) > 1:
             self._say(write, f"has {len(owners)} controllers")
         begins_to_go = "deletionTimestamp" in pod["metadata"] or write.type == "DELETED"
-        if begins_to_go and before is not None and is_ready(before) and not is_leaving(before) and self.service:
+        is_ours = any(o["kind"] == "ModelService" for o in owners)
+        if begins_to_go and is_ours and before is not None and self.service and self._serves(before):
             self._say(write, "was deleted while it served, without being drained first")
         if write.type == "DELETED":
             self.pods.pop(write.name, None)
@@ -136,6 +145,12 @@ class Replay:
         self.moments.append(moment)
         if self.service is not None:
             self._bounds(write, moment)
+
+    def _serves(self, pod: Json) -> bool:
+        """Whether the pod's whole replica does."""
+        name = labels_of(pod)[REPLICA]
+        members = {n: p for n, p in self.pods.items() if labels_of(p).get(REPLICA) == name}
+        return any(r.ready for r in moment_of(members).replicas)
 
     def _bounds(self, write: Write, moment: Moment) -> None:
         for role, bounds in self.bounds.items():
@@ -181,7 +196,8 @@ class Replay:
             self._say(write, f"updateRevision {wanted}, but the spec is that of {self.revisions[template]}")
         roles = {r["name"]: r for r in status.get("roles") or ()}
         counts = {n: (r["replicas"], r["ready"], r["updated"]) for n, r in roles.items()}
-        if not any(self._counts(m, roles, wanted) == counts for m in self.moments):
+        moments = [m for each in self.moments for m in (each, each.without_broken)]
+        if not any(self._counts(m, roles, wanted) == counts for m in moments):
             self._say(write, f"never were there {counts} (replicas, ready, updated) since the last status")
         if conditions.get("RolledOut", {}).get("status") == "True":
             self._rolled_out(write, roles, wanted)
@@ -203,11 +219,10 @@ class Replay:
             self._say(write, f"RolledOut, but {Counter(self.moments[-1].replicas)}")
 
     def _rewrite(self, write: Write) -> None:
-        """A pool gets traffic only while something serves in it."""
+        """A version on trial (its names have a `~`) gets traffic only while something serves in its pool."""
         for rule in write.obj["spec"].get("rules") or ():
             for target in rule.get("targets") or ():
-                name = str((target.get("backendRef") or target.get("pool") or {}).get("name", ""))
-                if name.endswith("-canary") and target.get("weight") and len(rule["targets"]) > 1:
+                if "~" in target.get("modelRewrite", "") and target.get("weight"):
                     serves = any(r.ready and r.track == "canary" for m in self.moments for r in m.replicas)
                     if not serves:
                         self._say(write, f"weight {target['weight']} for a canary pool in which nothing serves")
