@@ -50,3 +50,7 @@ def test_what_belongs_to_a_service_may_be_kept(resource: Resource[Any]) -> None:
 @pytest.mark.parametrize("resource", WORKLOADS.values(), ids=str)
 def test_foreign_workloads_may_be_followed_and_annotated(resource: Resource[Any]) -> None:
     assert _of(resource, "list", "watch", "patch") <= _rights()
+
+
+def test_revisions_may_be_stored_and_adopted() -> None:
+    assert _of(CONTROLLER_REVISIONS, "create", "patch", "delete") <= _rights()

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService, RoleName
+from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService, ModelServiceStatus, RoleName
 from fairlead.api.traffic_report import TRAFFIC_REPORTS
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.engines.engine import DEFAULT_PORT
@@ -172,7 +172,9 @@ class ModelServices:
         facts = self._facts if model.facts is None else replace(self._facts, model=model.facts)
         made_of = (service.generation, self.runtimes.version, facts)
         wanted = book.resolve(service, runtimes, facts, made_of, lambda: self.versions.stored(service.uid))
-        await self.replicas.adopt(key.namespace, key.name, owner_reference(service))
+        owner = owner_reference(service)
+        await self.replicas.adopt(key.namespace, key.name, owner)
+        await self.versions.adopt(key.namespace, key.name, owner)
         known = self.versions.known(service.uid, book.resolved)
         counts = desired_counts(service, self.upkeep.of("RoleScale", service.uid))
         if service.spec.workload == "Replicas":
@@ -315,7 +317,8 @@ class ModelServices:
         )
         status = compute_status(standing, format_time(look.snapshot.now_s))
         raw = seen.raw
-        if (raw.get("status") or {}) != status:
+        if msgspec.convert(status, ModelServiceStatus) != service.status:
+            # As structs: the API server fills in defaults, and what is there already is not to be written again.
             try:
                 raw = await self._client.replace(MODEL_SERVICES, {**raw, "status": status}, subresource="status")
             except NotFound:

@@ -12,10 +12,10 @@ import msgspec
 from fairlead.api.model_service import ModelService
 from fairlead.engines import ENGINES
 from fairlead.kube.client import Client
-from fairlead.kube.errors import AlreadyExists, NotFound
+from fairlead.kube.errors import AlreadyExists, Conflict, Invalid, NotFound
 from fairlead.kube.informer import Informers
 from fairlead.kube.kinds import CONTROLLER_REVISIONS
-from fairlead.kube.store import by_controller_uid
+from fairlead.kube.store import by_controller_uid, by_label
 from fairlead.serving.names import SERVICE_LABEL
 from fairlead.serving.resolved import Resolved
 from fairlead.serving.rollout.intents import is_told_otherwise
@@ -30,14 +30,32 @@ class Versions:
 
     def __init__(self, client: Client, informers: Informers) -> None:
         self.informer = informers.informer(
-            CONTROLLER_REVISIONS, label_selector=SERVICE_LABEL, indexes={"controller": by_controller_uid}
+            CONTROLLER_REVISIONS,
+            label_selector=SERVICE_LABEL,
+            indexes={"controller": by_controller_uid, "service": by_label(SERVICE_LABEL)},
         )
         self._client = client
+        self._adopted: dict[str, set[str]] = {}  # uid of a service -> uids of revisions that were asked to be ours
         self._made: dict[str, set[str]] = {}  # uid of a service -> hashes that we have stored and no watch has shown
 
     def stored(self, service_uid: str) -> list[Revision]:
         """The newest first."""
         return read_revisions(self.informer.store.by_index("controller", service_uid))
+
+    async def adopt(self, namespace: str, name: str, owner: Mapping[str, Any]) -> None:
+        """Make revisions ours that carry the service's label and that nobody controls: those of a service of the same
+        name that was deleted without its pods. Without them nobody could make pods of the version that serves."""
+        asked = self._adopted.setdefault(owner["uid"], set())
+        for stored in list(self.informer.store.by_index("service", name)):
+            meta = stored.metadata
+            if meta.namespace != namespace or meta.controller is not None or meta.is_deleting or meta.uid in asked:
+                continue
+            asked.add(meta.uid)
+            body = {"metadata": {"uid": meta.uid, "ownerReferences": [dict(owner)]}}
+            try:
+                await self._client.patch(_RAW, meta.name, body, namespace)
+            except (NotFound, Conflict, Invalid) as error:
+                _LOG.info("revision %s stays without an owner: %s", meta.name, error)
 
     def known(self, service_uid: str, resolved: dict[str, Resolved]) -> Mapping[str, Resolved]:
         """How the pods of each stored revision are made; `resolved` has those that are known already, and gets the

@@ -108,8 +108,8 @@ class Replay:
     service: Json | None = None
     revisions: dict[str, str] = field(default_factory=dict)
     """Template -> the revision that a status named for it."""
-    specs: dict[int, Json] = field(default_factory=dict)
-    """Generation -> spec."""
+    specs: dict[tuple[str, int], Json] = field(default_factory=dict)
+    """Uid and generation -> spec."""
 
     def run(self, writes: Sequence[Write]) -> list[str]:
         self.moments = [Moment(())]
@@ -172,7 +172,7 @@ class Replay:
             self.service = None
             return
         meta, status = write.obj["metadata"], write.obj.get("status") or {}
-        self.specs.setdefault(meta["generation"], write.obj["spec"])
+        self.specs.setdefault((meta["uid"], meta["generation"]), write.obj["spec"])
         if not status or status == ((before or {}).get("status") or {}):
             return
         self._status(write, status)
@@ -187,7 +187,7 @@ class Replay:
         for c in conditions.values():
             if c.get("observedGeneration") != generation:
                 self._say(write, f"condition {c['type']} is of generation {c.get('observedGeneration')}: {generation}")
-        spec = self.specs.get(generation)
+        spec = self.specs.get((write.obj["metadata"]["uid"], generation))
         if spec is None:
             return
         template = str({k: v for k, v in spec.items() if k not in ("replicas", "rollout")})

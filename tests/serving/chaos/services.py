@@ -110,7 +110,7 @@ def _plain(kind: str, obj: Json) -> Json:
 
 
 def _plain_pod(pod: Json, plain: Json) -> Json:
-    replica = labels_of(pod).get("fairlead.dev/replica", "")
+    replica = labels_of(pod).get("fairlead.dev/replica", pod["metadata"]["name"])
     spec = {k: v for k, v in plain["spec"].items() if k != "nodeName"}
     labels = {k: v for k, v in plain["labels"].items() if not k.endswith(("/group-key", "/group-index"))}
     text = json.dumps({**plain, "spec": spec, "labels": labels, "ready": is_ready(pod), "leaves": is_leaving(pod)})
