@@ -103,7 +103,10 @@ def _from_cluster(kubeconfig: Path | None, namespace: str | None) -> list[Any]:
     found: list[Given] = []
 
     async def read(client: Any) -> None:
-        found.extend(Given("the cluster", obj) for obj in await read_foreign(client, namespace))
+        for obj in await read_foreign(client, namespace):
+            metadata = obj["metadata"]
+            named = f"{obj['kind']} {metadata.get('namespace', '')}/{metadata['name']}".replace(" /", " ")
+            found.append(Given(f"the cluster ({named})", obj))
 
     with_client(kubeconfig, read)
     if not found:

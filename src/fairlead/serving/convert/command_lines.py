@@ -47,6 +47,7 @@ ADDITIONAL_ARGS: Final = "VLLM_ADDITIONAL_ARGS"
 """What KServe's start scripts add to vLLM's arguments; nothing where it is not set."""
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _BEFORE = re.compile(r"\s*(?:set\s+-[a-z]+\s*[;\n]\s*)?(?:eval\s+\"?)?(?:exec\s+)?\Z")
+_OWN_NAME: Final = frozenset({"$0", "${0}"})
 _ALL_ARGUMENTS: Final = frozenset({"$@", "${@}", "$*", "${*}"})
 
 
@@ -100,7 +101,7 @@ def _script(script: str, positional: Sequence[str], image: str, env: Mapping[str
         ((m.start(), m.end(), engine) for pattern, engine in _STARTS for m in pattern.finditer(text)), default=None
     )
     if found is None:
-        why = "the script starts no engine that is known here: it is not carried over"
+        why = f"the script starts no engine that is known here: neither it nor {list(positional)} is carried over"
         return Start(engine_of_image(image), problems=(why,))
     start, end, engine = found
     problems = []
@@ -109,6 +110,8 @@ def _script(script: str, positional: Sequence[str], image: str, env: Mapping[str
     words, rest = _statement(text[end:])
     if rest.strip().strip('"'):
         problems.append("what the script does beside or after starting the engine is not carried over")
+    if positional and not any(word in _ALL_ARGUMENTS or word in _OWN_NAME for word in words):
+        problems.append(f"the script does not hand on what follows it: {list(positional)} is not carried over")
     arguments, expanded, more = _expanded(words, positional, env)
     return Start(engine, (), tuple(arguments), tuple(expanded), (*problems, *more))
 
@@ -141,7 +144,7 @@ def _expanded(
     problems: list[str] = []
     for word in words:
         # The first word after a script is its own name, $0.
-        if word in _ALL_ARGUMENTS or word in ("$0", "${0}"):
+        if word in _ALL_ARGUMENTS or word in _OWN_NAME:
             arguments += positional[1:] if word in _ALL_ARGUMENTS else positional[:1]
             continue
         alone = _VARIABLE.fullmatch(word)

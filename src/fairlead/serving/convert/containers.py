@@ -169,7 +169,8 @@ def _environment(reading: Reading) -> tuple[dict[str, Json], dict[str, Json]]:
             item.text("value")
         if name == _ROCE:
             why = "the start script that looked for RoCE cards is KServe's: set NCCL_IB_HCA and NCCL_IB_GID_INDEX"
-            item.say("value", Severity.LOST if var.get("value") == "true" else Severity.NOTE, why)
+            severity = Severity.NOTE if var.get("value") == "false" else Severity.LOST
+            item.say("value" if value_from is None else "valueFrom", severity, why)
         elif name in OURS:
             why = "Fairlead sets it in every pod, to what its name says: for another meaning take another name"
             item.say("value" if value_from is None else "valueFrom", Severity.CHANGED, why)
@@ -209,6 +210,11 @@ def _resources(reading: Reading, made: Container) -> None:
     names = [name for side in ("limits", "requests") for name in sides[side] if _ACCELERATOR.match(name)]
     for name in names[:1]:
         amount = sides["limits"].get(name, sides["requests"].get(name, 0))
+        if sides["requests"].get(name, amount) != amount:
+            why = f"requests and limits of devices are the same in a pod: {amount} are taken"
+            reading.losses.append(
+                Loss(f"{reading.path('requests')}[{name}]", sides["requests"][name], Severity.CHANGED, why)
+            )
         count = int(amount) if re.fullmatch(r"[0-9]{1,4}", str(amount)) else -1
         if not 0 <= count <= 64:
             raise BadManifest(f"{reading.field}[{name}]", amount, "expected a whole number of devices, up to 64")

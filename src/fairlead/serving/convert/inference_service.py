@@ -371,8 +371,8 @@ def _rollout(predictor: Reading, engine: str) -> Json:
     rollout: Json = {}
     if strategy.peek("type") == "Recreate":
         strategy.say("type", Severity.CHANGED, "replicas are replaced one by one, without a gap")
-    else:
-        strategy.text("type")
+    elif strategy.text("type") not in ("", "RollingUpdate"):
+        raise BadManifest(strategy.path("type"), strategy.peek("type"), "expected RollingUpdate or Recreate")
     rollout |= rolling(strategy.child("rollingUpdate"))
     weight = predictor.integer("canaryTrafficPercent", 0, 100)
     if weight is not None and weight < 100 and not speaks_openai(engine):

@@ -210,7 +210,11 @@ def _scale(reading: Reading) -> tuple[int, Json | None]:
         return 1 if replicas is None else replicas, None
     scaling = reading.child("scaling")
     least, most = scaling.integer("minReplicas", 0, 10_000), scaling.integer("maxReplicas", 0, 10_000)
-    return bounded(replicas, least, most)
+    start, bounds = bounded(replicas, least, most)
+    if replicas not in (None, start):
+        why = f"it is outside of scaling's bounds: the service starts with {start}"
+        reading.losses.append(Loss(reading.path("replicas"), replicas, Severity.CHANGED, why))
+    return start, bounds
 
 
 def _arrangement(roles: list[_Role], spec: Reading) -> Json:

@@ -51,7 +51,7 @@ _AROUND: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One object of the input. `where` says file and document, for messages."""
+    """One object of the input. `where` says file and document, for messages; no two have the same."""
 
     where: str
     obj: Json
@@ -99,17 +99,19 @@ class BadManifests(ValueError):
 def convert_manifests(given: Sequence[Given], *, runtime: str = "", engine: str = "") -> Conversion:
     """`runtime` is a ServingRuntime of ours that every service is to take in place of what its own says, `engine` its
     engine (default: the shipped runtime's). Raises BadManifests, when all objects have been looked at."""
-    problems: list[str] = []
+    problems: dict[str, str] = {}
     world = World(runtime, engine or (runtime if runtime in ENGINES else ""))
     names = _survey(given, world, problems)
     done: list[Converted] = []
+    refused = set(problems)
     for each in given:
         try:
-            done.append(_converted(each, given, names, world))
+            if each.where not in refused:
+                done.append(_converted(each, given, names, world))
         except BadManifest as error:
-            problems.append(f"{each.where}: {error}")
+            problems[each.where] = str(error)
     if problems:
-        raise BadManifests(list(dict.fromkeys(problems)))
+        raise BadManifests([f"{where}: {problem}" for where, problem in problems.items()])
     return Conversion(tuple(_with_config_use(done, given, world)))
 
 
@@ -118,7 +120,7 @@ def is_foreign(obj: Json) -> bool:
     return str(obj.get("apiVersion", "")).partition("/")[0] in GROUPS
 
 
-def _survey(given: Sequence[Given], world: World, problems: list[str]) -> dict[int, str]:
+def _survey(given: Sequence[Given], world: World, problems: dict[str, str]) -> dict[int, str]:
     """Fill the world; returns the names of ours for runtimes, by the place of their object."""
     names: dict[int, str] = {}
     taken: set[str] = set()
@@ -146,7 +148,7 @@ def _survey(given: Sequence[Given], world: World, problems: list[str]) -> dict[i
             elif kind == "TrainedModel":
                 world.trained.setdefault(companions.trained_key(obj), []).append(obj)
         except BadManifest as error:
-            problems.append(f"{each.where}: {error}")
+            problems[each.where] = str(error)
     return names
 
 

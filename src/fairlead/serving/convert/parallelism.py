@@ -35,8 +35,8 @@ def spread(sizes: Sizes, *, is_group: bool) -> tuple[dict[str, int], list[str]]:
     if hosts > _MOST_HOSTS or ranks % hosts:
         problems.append(f"{hosts} hosts do not divide {ranks} ranks (tensor x pipeline x data): hosts is 1, set it")
         hosts = 1
-    if not is_group and sizes.data_local is not None and sizes.data_local < data:
-        problems.append("dataLocal is below data, but there are no workers: hosts is 1, set it")
+    if not is_group and sizes.data_local not in (None, data):
+        problems.append("dataLocal is not data, but there are no workers: hosts is 1, set it")
     expert = tensor * data if sizes.expert else 1
     if expert > _MOST_EXPERT:
         problems.append(f"experts over {expert} ranks are more than {_MOST_EXPERT}: set parallelism.expert")

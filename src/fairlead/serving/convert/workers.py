@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from fairlead.serving.convert.containers import Wanted, pod_text
@@ -49,10 +50,9 @@ def worker_overlay(
 
 
 def _say_arguments(reading: Reading, worker: Pod, leader: Pod) -> None:
-    theirs = (worker.container.lifted.args, worker.container.lifted.parallelism, worker.container.lifted.kv_cache)
-    own = (leader.container.lifted.args, leader.container.lifted.parallelism, leader.container.lifted.kv_cache)
-    if theirs != own:
-        value = {"args": theirs[0], "parallelism": theirs[1], "kvCache": theirs[2]}
+    if replace(worker.container.lifted, said=[]) != replace(leader.container.lifted, said=[]):
+        lifted = asdict(worker.container.lifted)
+        value = {name: said for name, said in lifted.items() if said and name != "said"}
         why = "workers run with the leader's arguments, to which Fairlead adds what makes them workers"
         reading.losses.append(Loss(f"{reading.field}: arguments", value, Severity.LOST, why))
 
