@@ -16,6 +16,8 @@ from fairlead.cli.failure import Failed
 Json = dict[str, Any]
 
 _SHOWN = 90
+_NO_OBJECTS = frozenset({"kustomization.yaml", "kustomization.yml", "Kustomization"})
+"""Files among manifests that say how to put them together: `kubectl kustomize` does, its output can be read."""
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +93,10 @@ def _from_files(files: Sequence[Path]) -> list[Any]:
     from fairlead.cli.schedule_documents import read_documents
     from fairlead.serving.convert import Given
 
-    return [Given(document.where, document.obj) for document in read_documents(files)]
+    found = [each for each in read_documents(files) if Path(each.file).name not in _NO_OBJECTS]
+    if not found:
+        raise Failed(f"{', '.join(map(str, files))}: no API objects in there; give the manifests themselves")
+    return [Given(each.where, each.obj) for each in found]
 
 
 def _from_cluster(kubeconfig: Path | None, namespace: str | None) -> list[Any]:

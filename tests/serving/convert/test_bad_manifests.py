@@ -9,6 +9,7 @@ import pytest
 from fairlead.serving.convert import BadManifests, Given, convert_manifests
 from serving.convert.foreign import Json, foreign, isvc, llm, main, runtime
 
+DRA = "serving.kserve.io/exp-dra-device"
 SKLEARN: dict[str, Any] = {"storageUri": "s3://b/m"}
 
 
@@ -35,7 +36,7 @@ SKLEARN: dict[str, Any] = {"storageUri": "s3://b/m"}
         (llm(baseRefs=[{}]), "spec.baseRefs[0].name: expected the name of an LLMInferenceServiceConfig"),
         (llm(rolloutStrategy={"maxSurge": "some"}), "spec.rolloutStrategy.maxSurge: expected a number of replicas"),
         (llm(template=main(env=[{"name": "A", "value": 1}])), "env[0].value: expected text"),
-        (llm(annotations={"serving.kserve.io/exp-dra-device-class": "c", "serving.kserve.io/exp-dra-device-count": "x"}),
+        (llm(annotations={f"{DRA}-class": "c", f"{DRA}-count": "x"}),
          "expected 1 to 64 devices, found text 'x'"),
         (llm(model={"uri": "hf://o/m", "criticality": "High"}), "expected one of Critical, Standard, Sheddable"),
         (runtime("r", containers=3), "spec.containers: expected a list of objects, found int 3"),
