@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Files or folders of YAML or JSON ('-' reads stdin).", metavar="FILE…")
+        list[Path] | None, typer.Argument(help="Files or folders of YAML or JSON ('-' reads stdin).", metavar="FILE")
     ] = None,
     from_cluster: Annotated[
         bool, typer.Option("--from-cluster", help="Read KServe's objects from a cluster instead.")
@@ -64,8 +64,9 @@ def convert(
             for severity in Severity
             if (count := conversion.count(severity)) and (notes or severity is not Severity.NOTE)
         )
-        read = sum(1 for each in conversion.converted)
-        lines.append(f"{read} objects read, {len(objects)} written; {counts or 'nothing lost or changed'}")
+        read = len(conversion.converted)
+        objects_read = f"{read} object{'s' if read != 1 else ''} read"
+        lines.append(f"{objects_read}, {len(objects)} written; {counts or 'nothing lost or changed'}")
         print("\n".join(lines), file=sys.stderr)
     if refused:
         raise Failed("\n  ".join(["the API would refuse, and needs a hand:", *refused]))

@@ -21,6 +21,9 @@ OF_SERVER: Final = frozenset({
 """Fields of metadata that a server fills in: they say nothing of what is wanted."""
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 KSERVE: Final = "serving.kserve.io"
+_FIRST: Final = (
+    "engine", "model", "runtime", "replicas", "scaling", "roles", "parallelism", "accelerators", "adapters",
+)  # fmt: skip
 _FOREIGN = re.compile(r"([\w.-]*kserve\.io|[\w.-]*knative\.dev|[\w.-]*kubeflow\.org)/")
 
 _AUTOSCALER = (
@@ -126,5 +129,6 @@ def model_name(name: str, field: str, losses: list[Loss]) -> str:
 
 
 def own(kind: str, metadata: Json, spec: Json) -> Json:
-    """One of Fairlead's objects."""
-    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+    """One of Fairlead's objects, its fields in the order in which people read them."""
+    first = {key: spec[key] for key in _FIRST if key in spec}
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": first | spec}
