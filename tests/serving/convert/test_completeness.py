@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.served import stored
 from fairlead.serving.convert import BadManifests, Given, convert_manifests
-from serving.convert.objects import ALL
+from serving.convert.objects import ALL, LLMS
 
 Json = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -51,6 +51,23 @@ def test_every_leaf_counts(obj: Json, data: st.DataObject) -> None:
     for path in data.draw(st.lists(st.sampled_from(leaves), max_size=12, unique=True)):
         others = (_without(obj, path), _altered(obj, path))
         assert any(outcome(other) != whole for other in others), f"{path} is dropped in silence"
+
+
+@settings(QUIET, max_examples=40)
+@given(LLMS, st.data())
+def test_what_a_config_says_counts_as_if_the_service_said_it(obj: Json, data: st.DataObject) -> None:
+    moved = data.draw(st.sets(st.sampled_from(sorted(obj["spec"]))))
+    kept = {key: value for key, value in obj["spec"].items() if key not in moved}
+    namespace = {key: value for key, value in obj["metadata"].items() if key == "namespace"}
+    config = {
+        "apiVersion": obj["apiVersion"], "kind": "LLMInferenceServiceConfig", "metadata": {"name": "c", **namespace},
+        "spec": {key: copy.deepcopy(obj["spec"][key]) for key in moved},
+    }  # fmt: skip
+    parted = {**obj, "spec": {**kept, "baseRefs": [{"name": "c"}]}}
+    one, _ = convert_manifests([Given("a", parted), Given("b", config)]).converted
+    (whole,) = convert_manifests([Given("a", obj)]).converted
+    assert one.objects == whole.objects
+    assert [loss for loss in one.losses if "baseRefs" not in loss.field] == list(whole.losses)
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:

@@ -111,6 +111,12 @@ def test_a_container_of_its_own() -> None:
     }  # fmt: skip
 
 
+def test_a_second_word_on_the_serving_container_is_no_sidecar() -> None:
+    obj = isvc(model=VLLM, containers=[{"name": "kserve-container", "tty": True}, {"name": "log", "image": "log:1"}])
+    assert spec_of(obj)["podTemplate"]["spec"]["containers"] == [{"name": "log", "image": "log:1"}]
+    assert losses_of(obj)["spec.predictor.containers[0]"].severity is Severity.LOST
+
+
 def test_a_container_that_nobody_knows() -> None:
     conversion = converted(isvc(containers=[{"name": "kserve-container", "image": "my/server:1"}]))
     assert conversion.objects == []

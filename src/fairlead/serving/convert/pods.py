@@ -82,7 +82,7 @@ def read_pod(reading: Reading, main: Sequence[str], wanted: Wanted, container: R
         made.spec["schedulerName"] = reading.peek("schedulerName")
         reading.say("schedulerName", Severity.ATTENTION, why)
     own = engine_overlay(made.container)
-    others = _sidecars([each for each in listed if each is not serving])
+    others = _sidecars([each for each in listed if each is not serving and not _is_second(each, main, container)])
     if own or others:
         made.spec["containers"] = [*([own] if own else []), *others]
     return made
@@ -94,6 +94,16 @@ def _serving(listed: Sequence[Reading], main: Sequence[str]) -> Reading | None:
             if each.peek("name") == name:
                 return each
     return listed[0] if len(listed) == 1 else None
+
+
+def _is_second(reading: Reading, main: Sequence[str], container: Reading | None) -> bool:
+    """Whether it says more of the serving container, which stands elsewhere already; that is then said."""
+    if container is None or reading.peek("name") not in main:
+        return False
+    value = {key: reading.take(key) for key in reading.keys()}  # noqa: SIM118 (those that have a value)
+    why = f"the serving container is {container.field}: write it there"
+    reading.losses.append(Loss(reading.field, value, Severity.LOST, why))
+    return True
 
 
 def _sidecars(listed: Sequence[Reading]) -> list[Json]:
