@@ -36,15 +36,19 @@ def warm_up_of(asked: str) -> int:
 
 
 class Moments(Kind):
-    """Of pairs (x, y): their number and sums, enough for means, variances and a regression. x is what is known of a
-    request beforehand, y what is measured; both usually logarithms, so that differences are ratios."""
+    """Of requests with (x, z, y): their number and sums, enough for means, variances and a regression. x and z are what
+    is not the engine's doing, y is what is measured; x and y are logarithms, so that differences are ratios."""
 
-    n: Annotated[int, told("Number of pairs.")] = 0
+    n: Annotated[int, told("Number of requests.")] = 0
     x: Annotated[float, told("Sum of x.")] = 0.0
     y: Annotated[float, told("Sum of y.")] = 0.0
     xx: Annotated[float, told("Sum of x squared.")] = 0.0
     xy: Annotated[float, told("Sum of x times y.")] = 0.0
     yy: Annotated[float, told("Sum of y squared.")] = 0.0
+    z: Annotated[float, told("Sum of z.")] = 0.0
+    zz: Annotated[float, told("Sum of z squared.")] = 0.0
+    xz: Annotated[float, told("Sum of x times z.")] = 0.0
+    zy: Annotated[float, told("Sum of z times y.")] = 0.0
 
 
 class TrafficGroup(Kind):
@@ -52,9 +56,11 @@ class TrafficGroup(Kind):
 
     `ttft`: x = log(WORK_TOKENS + prompt tokens to be computed first: its own, as far as the picker does not take them
     for cached, and those before it), y = log(seconds from the pick to the first byte of the body); of answers that are
-    not streamed only where they have no tokens. `itl`: x = log(1 + requests in flight at the engine when it was
-    picked), y = log(seconds per token after the first; of answers in one piece, per token). `output_length`: x = log(1
-    + prompt tokens), y = log(1 + tokens). Only requests that ended well count in these three.
+    not streamed only where they have no tokens. `itl`: x = log(requests in flight at the engine, in the mean from its
+    pick to its end, itself among them), z = thousands of prompt tokens a second that were sent to the engine in that
+    time and are not taken for cached, y = log(seconds per token after the first; of answers in one piece, per token).
+    `output_length`: x = log(1 + prompt tokens), y = log(1 + tokens). z is 0 where nothing is said of it. Only requests
+    that ended well count in these three.
     """
 
     revision: str = ""

@@ -277,6 +277,7 @@ class Director:
         asked.scores = steps[-1].values if steps else {}
         asked.series.goes(len(asked.body), query.prompt_tokens, matched)
         asked.pick_id = picked.pick_id
+        self._observe(asked)
         headers = self._hooks.picked(asked, context, picked, seen)
         self._metrics.decision_s.add(self._clock.monotonic_s() - now_s)
         if plan.is_split:
@@ -294,6 +295,10 @@ class Director:
             if self._splitter.begin(asked, context, pick, whole, proceed, refuse):
                 return
         self._go(asked, pick, body, headers)
+
+    def _observe(self, asked: Asked) -> None:
+        if asked.plan.pool.reports and self._traffic is not None:
+            self._traffic.began(asked, asked.pick_id)
 
     def _wait_for_adapter(self, asked: Asked) -> bool:
         """Whether the request waits for its adapter, or has gone on under the name of a newer version of it."""

@@ -40,6 +40,9 @@ class InFlight:
     """Whatever the one who picked wants to find again at the end."""
     counted: bool = True
     """False once the endpoint is gone, or its engine has reported that it has fewer requests."""
+    presence_then: float = 0.0
+    sent_then: float = 0.0
+    """Of the endpoint when it was picked, where versions are compared (`observe.traffic`)."""
 
 
 class PeerLoad(NamedTuple):

@@ -79,6 +79,18 @@ class LoadTable:
         load = self._by_address.get(address)
         return load.in_flight.values() if load is not None else ()
 
+    def running(self, address: str) -> int:
+        """Requests at an endpoint, as far as is known; 0 for one that is not known."""
+        load = self._by_address.get(address)
+        return load.candidate.in_flight + (load.candidate.others or 0) if load is not None else 0
+
+    def sent_tokens(self, address: str) -> float:
+        """Prompt tokens outside its prefix cache that all pickers have ever sent to an endpoint, as far as is known."""
+        load = self._by_address.get(address)
+        if load is None:
+            return 0.0
+        return load.sent_tokens + sum([peer.sent_tokens for peer in load.peers.values()])
+
     def describe(
         self, address: str, role: str, labels: Mapping[str, str], pod: str = "", adapters: frozenset[str] | None = None
     ) -> None:

@@ -170,3 +170,35 @@ def test_the_end_of_a_request_whose_engine_is_gone_counts_as_it_ended():
 
 def test_gateway_and_serving_mean_the_same_label():
     assert REVISION_LABEL == names.REVISION_LABEL
+
+
+async def test_an_engines_load_is_that_of_the_whole_time_of_a_request():
+    """Alone for 6 s, with another for 2 s: 1.25 in the mean."""
+    parts = _assembly()
+    first = _ask(parts)
+    await parts.clock.advance(6.0)
+    second = _ask(parts, "a long one " * 2000)
+    await parts.clock.advance(2.0)
+    _end(parts, first)
+    itl = _groups(parts)["old", "tiny"].itl
+    assert itl.x == pytest.approx(math.log(1.25))
+    # What the other was sent, and nothing of its own.
+    assert itl.z == pytest.approx(5.5 / 8, rel=0.3)
+    assert (itl.zz, itl.xz, itl.zy) == pytest.approx((itl.z**2, itl.x * itl.z, itl.z * itl.y))
+    await parts.clock.advance(2.0)
+    _end(parts, second)
+    assert _groups(parts)["old", "tiny"].itl.x == pytest.approx(math.log(1.25) + math.log(1.5))
+
+
+async def test_requests_from_before_a_pool_asked_are_part_of_its_engines_load():
+    parts = _assembly(_pool(reports=""))
+    before = _ask(parts)
+    parts.registry.set_pool(_pool())
+    during = _ask(parts)
+    await parts.clock.advance(4.0)
+    _end(parts, before)
+    await parts.clock.advance(4.0)
+    _end(parts, during)
+    (group,) = parts.traffic.groups(parts.registry.pools["ns/tiny"])
+    assert group.itl.n == 1
+    assert group.itl.x == pytest.approx(math.log(1.5))

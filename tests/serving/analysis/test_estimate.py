@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairlead.serving.analysis.estimate import LEAST_BATCHES, design_effect, engine_effect, estimate
+from fairlead.serving.analysis.estimate import LEAST_BATCHES, Slopes, design_effect, engine_effect, estimate
 from fairlead.serving.analysis.evidence import Batch, Lean
 from fairlead.serving.analysis.sums import NOTHING, Counts, Sums
 
@@ -75,7 +75,7 @@ def test_the_share_of_the_traffic_may_change_with_the_time_of_day():
 
 
 def _shifted(counts):
-    n, x, y, xx, xy, yy = counts.ttft
+    n, x, y, xx, xy, yy = counts.ttft[:6]
     return counts._replace(ttft=Sums(n, x, y + n, xx, xy + x, yy + 2 * y + n))
 
 
@@ -116,15 +116,15 @@ def test_engines_of_one_version_that_differ_make_any_difference_of_versions_less
     alike = {("stable", str(e)): Lean(1000, 0.0, 1000 * draw.gauss(0, 0.3 / math.sqrt(1000))) for e in range(8)}
     unlike = {("stable", str(e)): Lean(1000, 0.0, 1000 * draw.gauss(0, 0.05)) for e in range(8)}
     more = {("new", "n"): Lean(1000, 0.0, 0.0)}
-    variance, share = engine_effect({**unlike, **more}, 0.0, 0.09, 1.0)
-    assert engine_effect({**alike, **more}, 0.0, 0.09, 1.0)[0] < variance / 10
+    variance, share = engine_effect({**unlike, **more}, Slopes(0.0), 0.09, 1.0)
+    assert engine_effect({**alike, **more}, Slopes(0.0), 0.09, 1.0)[0] < variance / 10
     assert 0.02 < math.sqrt(variance) < 0.08
     assert share == pytest.approx(1 + 1 / 8)
 
 
 def test_one_engine_of_each_version_cannot_show_how_engines_differ():
     leans = {("new", "a"): Lean(10, 0.0, 0.0), ("stable", "b"): Lean(10, 0.0, 0.0)}
-    assert engine_effect(leans, 0.0, 1.0, 1.0) == (0.0, 2.0)
+    assert engine_effect(leans, Slopes(0.0), 1.0, 1.0) == (0.0, 2.0)
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=64), st.floats(1e-6, 100))
@@ -132,3 +132,47 @@ def test_a_design_effect_is_a_number_of_at_least_one(scaled, variance):
     effect, independent = design_effect(scaled, variance)
     assert 1.0 <= effect < math.inf
     assert 0.0 < independent <= len(scaled)
+
+
+def _loaded(draw, spans, difference=0.0):
+    """Times that are bent in the logarithm of the load, as an engine's are: so much for each iteration, and more for
+    each request in it. `spans` are requests in flight at the new version's engines and at the stable one's."""
+    found = []
+    for new, stable in spans:
+        sides = []
+        for load, d in ((new, difference), (stable, 0.0)):
+            at = [load * math.exp(draw.gauss(0, 0.25)) for _ in range(20)]
+            sides.append([(math.log(b), math.log(0.008 + 0.0004 * b) + d + draw.gauss(0, 0.03)) for b in at])
+        found.append(_batch(*sides))
+    return found
+
+
+def test_of_engines_with_unlike_loads_nothing_close_can_be_told():
+    found = estimate(_loaded(random.Random(10), [(4, 20)] * 60), {}, "ttft")
+    assert abs(found.difference) > 0.03
+    assert found.correction_error > 0.05
+    assert abs(found.difference) < 3 * found.error
+
+
+def test_what_unlike_loads_leave_open_is_told_by_a_step_with_like_ones():
+    found = estimate(_loaded(random.Random(11), [(4, 20)] * 30 + [(20, 20)] * 30, 0.03), {}, "ttft")
+    assert found.error < 0.01
+    assert abs(found.difference - 0.03) < 3 * found.error
+
+
+def test_a_second_thing_that_requests_differ_in_is_taken_off_too():
+    """Prompts of others that are computed meanwhile: twice as many at the new version's engines as at the others."""
+    draw, batches = random.Random(12), []
+    for _ in range(60):
+        sides = []
+        for z0 in (1.0, 0.5):
+            z = [draw.gauss(z0, 0.5) for _ in range(20)]
+            x = [0.5 * a + draw.gauss(3.0, 0.3) for a in z]
+            y = [0.4 * a + 0.3 * b + draw.gauss(0, 0.05) for a, b in zip(x, z, strict=True)]
+            sums = _sums(list(zip(x, y, strict=True)))
+            xz, zy = (sum(a * b for a, b in zip(z, other, strict=True)) for other in (x, y))
+            sides.append(sums._replace(z=sum(z), zz=sum(a * a for a in z), xz=xz, zy=zy))
+        batches.append(Batch(*[Counts(20, 0, itl=s) for s in sides]))
+    found = estimate(batches, {}, "itl")
+    assert found.spread == pytest.approx(0.05, rel=0.1)
+    assert abs(found.difference) < 3 * found.error

@@ -112,11 +112,11 @@ def test_while_replicas_are_exchanged_the_weight_is_what_they_can_carry():
     service.look(GOOD)
     service.ready()
     d = service.look(GOOD)
-    # Step 3: half of the traffic, and two of eleven replicas.
-    assert (d.status.step, _counts(d)) == (2, [(6, 5)])
+    # Step 3: half of the traffic, and two of ten replicas.
+    assert (d.status.step, _counts(d)) == (2, [(5, 5)])
     assert d.weight == 20
     for ready in (3, 4, 5):
-        service.trial["unified"], service.old["unified"] = ready, 11 - ready
+        service.trial["unified"], service.old["unified"] = ready, 10 - ready
         d = service.look(OPEN)
     assert d.weight == 50
 
@@ -128,8 +128,24 @@ def test_a_replica_that_is_lost_takes_its_share_with_it_at_once(lost):
     service.ready()
     assert service.look(OPEN).weight == 20
     service.trial["unified"] -= lost
-    assert service.look(OPEN).weight == (0 if lost == 2 else 10)
+    assert service.look(OPEN).weight == (0 if lost == 2 else 11)  # one of nine that are left
     assert service.decision.status.phase == "Progressing"
+
+
+@given(st.integers(1, 60), st.integers(1, 99), st.integers(0, 5))
+def test_engines_of_both_versions_have_as_much_to_do_as_can_be(desired, weight, surge):
+    """And at no time are there fewer than wanted, or more than the surge allows."""
+    spec = Rollout("Canary", canary=Canary([CanaryStep(weight)]))
+    service = Rollouts(spec, desired, (RoleIntent("unified", desired, max(1, surge), 0),))
+    ((stable, trial),) = _counts(service.look())
+    assert desired <= stable + trial <= desired + max(1, surge) or (stable, trial) == (1, desired)
+    per_new, per_stable = weight / trial, (100 - weight) / stable
+    others = range(max(1, desired - trial), max(1, min(desired, desired + max(1, surge) - trial)) + 1)
+    assert abs(stable - trial * (100 - weight) / weight) <= min(
+        abs(n - trial * (100 - weight) / weight) for n in others
+    )
+    if weight == 50:
+        assert per_new == per_stable
 
 
 def test_a_step_lasts_as_long_as_it_is_told():
@@ -195,7 +211,7 @@ def test_a_slow_version_is_taken_back_as_the_stable_one_gets_room():
     assert service.look(OPEN).weight == 50
     d = service.look(WORSE)
     assert (d.status.phase, d.rejected, _counts(d)) == ("Reverted", "new", [(None, 0)])
-    assert d.weight == 40
+    assert d.weight == 50
     assert "TTFT +3.1 % ± 0.9 %" in d.status.message
     assert d.status.analysis[0].verdict == "Worse"
     service.old["unified"] = 9
@@ -240,7 +256,8 @@ def test_a_spec_that_is_edited_meanwhile_starts_again():
     d = service.look(seconds=5)
     assert (d.status.phase, d.status.step, d.weight) == ("Progressing", 0, 0)
     assert d.status.started_at == format_time(service.now_s)
-    assert d.asked.startswith("newer.")
+    service.ready()
+    assert service.look(seconds=5).asked.startswith("newer.")
 
 
 def test_a_spec_that_is_taken_back_gives_all_traffic_to_the_stable_revision():
@@ -350,7 +367,7 @@ def test_a_promotion_ends_when_nothing_old_is_left_and_says_when_it_does_not():
     service.look()
     service.ready()
     service.look(OPEN)
-    assert service.look(GOOD).weight == 45
+    assert service.look(GOOD).weight == 50
     service.trial["unified"], service.new["unified"], service.old["unified"] = 0, 9, 1
     assert service.look(WORSE).status.phase == "Promoting"
     assert service.decision.weight == 0
@@ -360,12 +377,18 @@ def test_a_promotion_ends_when_nothing_old_is_left_and_says_when_it_does_not():
     assert (d.status.phase, d.revision, d.status.message) == ("Stable", "new", "revision new serves")
 
 
-def test_each_step_asks_for_reports_of_its_own_and_no_one_asks_when_nothing_is_on_trial():
-    service = Rollouts()
+def test_each_share_asks_for_reports_of_its_own_and_no_one_asks_when_nothing_is_on_trial():
+    service = Rollouts(Rollout("Canary", canary=Canary([CanaryStep(20), CanaryStep(50)])))
+    # Without a share of the traffic there is nothing to compare: requests that are there already would count as short.
     asked = [service.look().asked]
     service.ready()
+    asked.append(service.look().asked)
     asked.append(service.look(OPEN).asked)
-    assert asked == [f"new.{int(NOW_S)}.0/20", f"new.{int(NOW_S)}.1/20"]
+    assert service.where == ("Progressing", 1, 20)
+    service.ready()
+    asked.append(service.look(OPEN).asked)
+    began = int(NOW_S)
+    assert asked == ["", f"new.{began}.0.20/20", f"new.{began}.1.20/20", f"new.{began}.1.50/20"]
     service.look(FAILING)
     assert service.decision.asked == ""
 

@@ -30,9 +30,9 @@ class Criterion(Kind):
 
 
 def default_criteria() -> list[Criterion]:
-    """What is looked at where nobody says: errors 1 percentage point, times 3 %, length of answers 5 %."""
+    """What is looked at where nobody says: errors 1 percentage point, times and length of answers 3 %."""
     return [
-        Criterion("errorRate", 1.0), Criterion("ttft", 3.0), Criterion("itl", 3.0), Criterion("outputLength", 5.0),
+        Criterion("errorRate", 1.0), Criterion("ttft", 3.0), Criterion("itl", 3.0), Criterion("outputLength", 3.0),
     ]  # fmt: skip
 
 

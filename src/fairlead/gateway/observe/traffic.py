@@ -1,8 +1,10 @@
 """Sums of the requests of pools whose traffic is asked for, by engine and model: what versions are compared by.
 
 Only requests that were picked while it was asked count, and how they ended: those of other pools cost a look at one
-field. What is kept of a request is what `api.traffic_report` says; all that was known before it was sent (x) is the
-picker's own reckoning, so that an engine which caches worse than it should is not excused by it.
+field. What is kept of a request is what `api.traffic_report` says; all that is not the engine's doing (x, z) is the
+picker's own reckoning, so that an engine which caches worse than it should is not excused by it. How many requests an
+engine has is known at every moment and not only at a pick: of the load at one moment the time per token of a long
+answer says little, and what is corrected by it would be corrected by too little.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from math import log, log1p
+from typing import NamedTuple
 
 from fairlead.api.traffic_report import WORK_TOKENS, Moments, TrafficGroup, warm_up_of
 from fairlead.clock import SYSTEM, Clock
@@ -25,24 +28,30 @@ _SHORTEST_S = 1e-6
 
 
 class _Sums:
-    """Of pairs (x, y)."""
+    """Of (x, z, y)."""
 
-    __slots__ = ("n", "x", "xx", "xy", "y", "yy")
+    __slots__ = ("n", "x", "xx", "xy", "xz", "y", "yy", "z", "zy", "zz")
 
     def __init__(self) -> None:
         self.n = 0
         self.x = self.y = self.xx = self.xy = self.yy = 0.0
+        self.z = self.zz = self.xz = self.zy = 0.0
 
-    def add(self, x: float, y: float) -> None:
+    def add(self, x: float, y: float, z: float = 0.0) -> None:
         self.n += 1
         self.x += x
         self.y += y
         self.xx += x * x
         self.xy += x * y
         self.yy += y * y
+        if z:
+            self.z += z
+            self.zz += z * z
+            self.xz += x * z
+            self.zy += z * y
 
     def moments(self) -> Moments:
-        return Moments(self.n, self.x, self.y, self.xx, self.xy, self.yy)
+        return Moments(self.n, self.x, self.y, self.xx, self.xy, self.yy, self.z, self.zz, self.xz, self.zy)
 
 
 class _Group:
@@ -57,6 +66,35 @@ class _Group:
         self.ttft, self.itl, self.output_length = _Sums(), _Sums(), _Sums()
 
 
+class _Presence:
+    """What an engine has had to do over time."""
+
+    __slots__ = ("at_s", "in_flight", "request_s")
+
+    def __init__(self, in_flight: int, now_s: float) -> None:
+        self.request_s = 0.0
+        """Requests in flight, summed up over time."""
+        self.in_flight = in_flight
+        self.at_s = now_s
+
+    def go_on(self, before: int, after: int, now_s: float) -> None:
+        """A request begins or ends. Where others have, of which nothing is told here (they began before the pool asked,
+        or are another picker's), it is taken to have been halfway."""
+        if now_s > self.at_s:
+            self.request_s += (self.in_flight + before) / 2.0 * (now_s - self.at_s)
+            self.at_s = now_s
+        self.in_flight = after
+
+
+class _While(NamedTuple):
+    """What an engine had to do while it had a request."""
+
+    load: float
+    """Logarithm of the requests in flight, in the mean."""
+    prefill: float
+    """Thousands of prompt tokens a second."""
+
+
 @dataclass(slots=True)
 class PoolTraffic:
     """What was seen of one pool since it was asked for."""
@@ -69,6 +107,8 @@ class PoolTraffic:
     """(address, model) -> sums."""
     answered: Counter[str] = field(default_factory=Counter)
     """Address -> answers that ended well, as long as they are its first."""
+    presence: dict[str, _Presence] = field(default_factory=dict)
+    """By address."""
     changed: bool = True
     """Whether there is anything that was not reported."""
     running: bool = False
@@ -85,10 +125,24 @@ class Traffic:
         self._clock = clock
         registry.on_change(self._pool_changed)
 
+    def began(self, asked: Asked, pick_id: str) -> None:
+        """A request of a pool that asks was picked, and is counted as in flight."""
+        pool, request = self.pools.get(asked.plan.pool.key), self._loads.in_flight(pick_id)
+        if pool is None or request is None:
+            return
+        presence = pool.presence.get(request.address)
+        if presence is None:
+            presence = pool.presence[request.address] = _Presence(request.running_then, request.picked_s)
+        presence.go_on(request.running_then, request.running_then + 1, request.picked_s)
+        request.presence_then, request.sent_then = presence.request_s, self._loads.sent_tokens(request.address)
+
     def ended(self, asked: Asked, request: InFlight, end: Completion) -> None:
-        """A request of a pool that asks is over."""
+        """A request of a pool that asks is over, and no more in flight."""
         pool = self.pools.get(asked.plan.pool.key)
-        if pool is None or pool.asked != asked.plan.pool.reports or _tells_nothing(end):
+        if pool is None:
+            return
+        meanwhile = self._meanwhile(pool, request)
+        if pool.asked != asked.plan.pool.reports or _tells_nothing(end):
             return
         pool.changed = True
         group = self._group(pool, asked, request.address)
@@ -102,7 +156,18 @@ class Traffic:
             if pool.answered[address] < pool.warm_up:
                 pool.answered[address] += 1
             else:
-                _measure(group, asked, request, end)
+                _measure(group, asked, request, end, meanwhile)
+
+    def _meanwhile(self, pool: PoolTraffic, request: InFlight) -> _While:
+        presence, now_s = pool.presence.get(request.address), self._clock.monotonic_s()
+        took_s = now_s - request.picked_s
+        if presence is None or took_s <= 0.0:
+            return _While(log1p(request.running_then), 0.0)
+        left = self._loads.running(request.address)
+        presence.go_on(left + 1, left, now_s)
+        mean = (presence.request_s - request.presence_then) / took_s
+        sent = self._loads.sent_tokens(request.address) - request.sent_then
+        return _While(log(max(1.0, mean)), max(0.0, sent) / 1000.0 / took_s)
 
     def groups(self, pool: Pool) -> list[TrafficGroup]:
         """What is known of a pool that asks, with what is under way."""
@@ -155,23 +220,22 @@ def _tells_nothing(end: Completion) -> bool:
     return end.client_left and not (end.connect_failed or end.died or end.code >= 500)
 
 
-def _measure(group: _Group, asked: Asked, request: InFlight, end: Completion) -> None:
+def _measure(group: _Group, asked: Asked, request: InFlight, end: Completion, meanwhile: _While) -> None:
     query, tokens = asked.query, end.output_tokens
     first_s, last_s = end.first_byte_s, end.last_byte_s
     # Legs that run before the answer are part of what its client waits for: from the first pick on.
     before_s = request.picked_s - asked.head.received_s
-    load = log1p(request.running_then)
     work = log(WORK_TOKENS + max(0, query.prompt_tokens - asked.matched_tokens) + max(0.0, request.backlog_then))
     assert first_s is not None
     if asked.request.stream:
         group.ttft.add(work, log(max(first_s - before_s, _SHORTEST_S)))
         count = tokens or end.stream_events
         if last_s is not None and count is not None and count >= 2:
-            group.itl.add(load, log(max((last_s - first_s) / (count - 1), _SHORTEST_S)))
+            group.itl.add(meanwhile.load, log(max((last_s - first_s) / (count - 1), _SHORTEST_S)), meanwhile.prefill)
     elif last_s is not None:
         whole_s = max(last_s - before_s, _SHORTEST_S)
         if tokens:
-            group.itl.add(load, log(whole_s / tokens))
+            group.itl.add(meanwhile.load, log(whole_s / tokens), meanwhile.prefill)
         else:
             group.ttft.add(work, log(whole_s))
     if tokens is not None:

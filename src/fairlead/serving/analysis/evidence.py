@@ -71,12 +71,13 @@ NO_BATCH: Final = Batch(NOTHING, NOTHING)
 
 
 class Lean(NamedTuple):
-    """How one engine's requests differ from those of its version at the same time: their number, and the sums of x and
-    of y less the version's means."""
+    """How one engine's requests differ from those of its version at the same time: their number, and the sums of x, of
+    y and of z less the version's means."""
 
     n: int = 0
     x: float = 0.0
     y: float = 0.0
+    z: float = 0.0
 
 
 Engine = tuple[Side, str]
@@ -190,9 +191,12 @@ def _leaning(
         sums, whole = counts.of(measure), (batch.new if engine[0] == "new" else batch.stable).of(measure)
         if sums.n:
             before = found.get(engine, Lean())
-            mean_x, mean_y = whole.x / whole.n, whole.y / whole.n
+            part = sums.n / whole.n
             found[engine] = Lean(
-                before.n + sums.n, before.x + sums.x - sums.n * mean_x, before.y + sums.y - sums.n * mean_y
+                before.n + sums.n,
+                before.x + sums.x - part * whole.x,
+                before.y + sums.y - part * whole.y,
+                before.z + sums.z - part * whole.z,
             )
     return found
 

@@ -13,7 +13,7 @@ MEANS: Final[tuple[Mean, ...]] = ("ttft", "itl", "outputLength")
 
 
 class Sums(NamedTuple):
-    """Of pairs (x, y), as `api.traffic_report.Moments`."""
+    """Of (x, z, y), as `api.traffic_report.Moments`."""
 
     n: int = 0
     x: float = 0.0
@@ -21,17 +21,23 @@ class Sums(NamedTuple):
     xx: float = 0.0
     xy: float = 0.0
     yy: float = 0.0
+    z: float = 0.0
+    zz: float = 0.0
+    xz: float = 0.0
+    zy: float = 0.0
 
     def plus(self, other: Sums) -> Sums:
         return Sums(
             self.n + other.n, self.x + other.x, self.y + other.y,
             self.xx + other.xx, self.xy + other.xy, self.yy + other.yy,
+            self.z + other.z, self.zz + other.zz, self.xz + other.xz, self.zy + other.zy,
         )  # fmt: skip
 
     def minus(self, other: Sums) -> Sums:
         return Sums(
             self.n - other.n, self.x - other.x, self.y - other.y,
             self.xx - other.xx, self.xy - other.xy, self.yy - other.yy,
+            self.z - other.z, self.zz - other.zz, self.xz - other.xz, self.zy - other.zy,
         )  # fmt: skip
 
 
@@ -82,4 +88,5 @@ def counts_of(group: TrafficGroup) -> Counts:
 
 
 def _sums(moments: Moments) -> Sums:
-    return Sums(moments.n, moments.x, moments.y, moments.xx, moments.xy, moments.yy)
+    m = moments
+    return Sums(m.n, m.x, m.y, m.xx, m.xy, m.yy, m.z, m.zz, m.xz, m.zy)

@@ -67,12 +67,14 @@ class _Trial:
         return min(total, max(1, -(-self.step.weight * total // 100)))
 
     def stable_sets(self) -> int:
-        """And the stable one: no more of both than the surge allows."""
-        total = self.sets.total
+        """And the stable one: together as many as are wanted, or up to the surge more where replicas of both versions
+        then have more nearly the same to do. Times of engines that have more to do than others are hard to compare."""
+        total, trial, weight = self.sets.total, self.trial_sets(), self.step.weight
         if self.way.whole_fleet:
             return total
-        least = 0 if self.step.weight == 100 else 1
-        return min(total, max(least, total + self.sets.surge - self.trial_sets()))
+        least = 0 if weight == 100 else 1
+        as_busy = total if weight == 0 else round(trial * (100 - weight) / weight)
+        return min(total, max(least, min(total - trial + self.sets.surge, max(total - trial, as_busy))))
 
     def roles(self) -> tuple[RoleIntent, ...]:
         trial, stable = self.trial_sets(), self.stable_sets()
@@ -104,6 +106,8 @@ class _Trial:
 
     def decision(self, roles: tuple[RoleIntent, ...], again_s: float | None = None, *, asks: bool = False) -> Decision:
         facts, analysis = self.facts, self.way.analysis
+        # Before the new revision has a share, only requests that begin then would be compared with all that are there.
+        asks = asks and analysis is not None and self.status.weight > 0
         asked = asked_of(self.status, facts.wanted, analysis) if asks and analysis is not None else ""
         return Decision(self.status, roles, facts.stable, facts.rejected, self.status.weight, asked, again_s)
 

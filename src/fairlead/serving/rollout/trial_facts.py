@@ -93,6 +93,8 @@ class Way:
 
 
 def asked_of(status: RolloutStatus, revision: str, analysis: Analysis) -> str:
-    """What the pools are asked to report in a step: sums of their own, as each has another share of the traffic."""
+    """What the pools are asked to report: sums of their own for each share of the traffic. Only requests that begin
+    while it is asked count, so that of both versions the answers that have ended are equally old: where one has got
+    more requests of late, its short answers are the first to end."""
     began = int(parse_time(status.started_at)) if status.started_at else 0
-    return asked_for(f"{revision}.{began}.{status.step}", analysis.warm_up_requests)
+    return asked_for(f"{revision}.{began}.{status.step}.{status.weight}", analysis.warm_up_requests)
