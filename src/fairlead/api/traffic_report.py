@@ -59,8 +59,8 @@ class TrafficGroup(Kind):
     not streamed only where they have no tokens. `itl`: x = log(requests in flight at the engine, in the mean from its
     pick to its end, itself among them), z = thousands of prompt tokens a second that were sent to the engine in that
     time and are not taken for cached, y = log(seconds per token after the first; of answers in one piece, per token).
-    `output_length`: x = log(1 + prompt tokens), y = log(1 + tokens). z is 0 where nothing is said of it. Only requests
-    that ended well count in these three.
+    `output_length`: x = log(1 + prompt tokens), y = log(1 + tokens, or events of a stream that does not tell them). z
+    is 0 where nothing is said of it. Only requests that ended well count in these three.
     """
 
     revision: str = ""

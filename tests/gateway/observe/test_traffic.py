@@ -202,3 +202,10 @@ async def test_requests_from_before_a_pool_asked_are_part_of_its_engines_load():
     (group,) = parts.traffic.groups(parts.registry.pools["ns/tiny"])
     assert group.itl.n == 1
     assert group.itl.x == pytest.approx(math.log(1.5))
+
+
+def test_a_stream_that_does_not_tell_its_tokens_is_as_long_as_it_has_events():
+    parts = _assembly()
+    _end(parts, _ask(parts), output_tokens=None, stream_events=102)
+    (group,) = parts.traffic.groups(parts.registry.pools["ns/tiny"])
+    assert group.output_length.y == pytest.approx(math.log(101))

@@ -10,7 +10,7 @@ import pytest
 from fairlead.api.model_service import Analysis, Criterion
 from fairlead.api.traffic_report import TrafficGroup
 from fairlead.serving.analysis import Arm, Arms, Evidence, gather, judge
-from serving.analysis.traffic import ASKED, Engines, report
+from serving.analysis.traffic import ASKED, Engines, moments, report
 
 ARMS = Arms(Arm("new"), Arm("old"))
 
@@ -136,3 +136,27 @@ def test_the_half_width_is_that_of_student():
 
     for freedom, exact in ((7, 2.3646), (10, 2.2281), (30, 2.0423), (63, 1.9983)):
         assert math.isclose(_student(freedom), exact, rel_tol=5e-3)
+
+
+def test_unlike_loads_of_the_versions_engines_are_no_verdict_and_are_said():
+    """The new version's engine has a fifth of the others' work and its times are bent in it: a version that is as
+    good, which by a straight line would look better or worse."""
+
+    class Unlike(Engines):
+        def second(self, requests=5):
+            for address, group in self.groups.items():
+                load = 20.0 if group.revision == "old" else 4.0
+                pairs = []
+                for _ in range(requests):
+                    at = load * math.exp(self.random.gauss(0.0, 0.2))
+                    pairs.append((math.log(at), math.log(0.008 + 0.0004 * at) + self.random.gauss(0.0, 0.03)))
+                self.groups[address] = TrafficGroup(
+                    group.revision, "tiny", address, requests=group.requests + requests,
+                    itl=moments(pairs, group.itl),
+                )  # fmt: skip
+            return self.reports()
+
+    analysis = Analysis(criteria=[Criterion("itl", 3.0)], max_seconds=0)
+    verdict = _run(Unlike(11), analysis, seconds=400)
+    assert verdict.outcome == "Undecided"
+    assert "unlike loads" in verdict.message

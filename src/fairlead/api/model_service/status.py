@@ -35,6 +35,10 @@ class Comparison(Kind):
     requests: Annotated[int, told("Of the new version, that were compared.")] = 0
     stable_requests: Annotated[int, told("Of the stable version.")] = 0
     message: Annotated[str, told("The verdict as a sentence.")] = ""
+    remaining_requests: Annotated[
+        int | None, told("Of the new version, until it is told in the mean if it is as good; none where it is decided.")
+    ] = None
+    remaining_seconds: Annotated[int | None, told("The same at the present rate.")] = None
 
 
 class RolloutStatus(Kind):

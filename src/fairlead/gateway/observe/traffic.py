@@ -24,6 +24,8 @@ from fairlead.gateway.route import Completion
 
 MAX_GROUPS = 5_000
 """Of a pool; more engines and models than that are not told apart, and not counted."""
+OTHER_EVENTS = 2
+"""Of a stream that are no tokens, usually: the role or the end's reason, and the end itself."""
 _SHORTEST_S = 1e-6
 
 
@@ -238,5 +240,8 @@ def _measure(group: _Group, asked: Asked, request: InFlight, end: Completion, me
             group.itl.add(meanwhile.load, log(whole_s / tokens), meanwhile.prefill)
         else:
             group.ttft.add(work, log(whole_s))
+    if tokens is None and end.stream_events is not None:
+        # Without a usage at the stream's end its events are counted, which is what its client sees of its length.
+        tokens = end.stream_events - OTHER_EVENTS
     if tokens is not None:
         group.output_length.add(log1p(max(0, query.prompt_tokens)), log1p(max(0, tokens)))

@@ -40,6 +40,12 @@ class Rates(NamedTuple):
     stable_failed: int
     design_effect: float
 
+    @property
+    def spread(self) -> float:
+        """Standard deviation of one request."""
+        share = (self.new_failed + self.stable_failed + 1.0) / (self.new + self.stable + 2.0)
+        return math.sqrt(share * (1.0 - share))
+
 
 def rates(batches: Sequence[Batch]) -> Rates:
     """What was seen in all batches. One success and one failure are added on either side (Agresti and Caffo), so that

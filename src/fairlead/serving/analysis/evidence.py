@@ -90,6 +90,8 @@ class Evidence:
 
     arms: Arms
     asked: str = ""
+    asked_s: float | None = None
+    """Since when that is asked for."""
     seen: Mapping[str, Mapping[tuple[str, str, str], Counts]] = field(default_factory=dict)
     """Name of a report -> (revision, model, endpoint) -> what it said last."""
     batches: tuple[Batch, ...] = ()
@@ -113,7 +115,7 @@ def gather(evidence: Evidence, reports: Iterable[TrafficReport], asked: str, now
     """The evidence with what the reports say that was not known yet. `asked` is what the pools ask for now; reports of
     anything else are passed over, whoever wrote them."""
     if asked != evidence.asked:
-        evidence = replace(evidence, asked=asked, seen={}, step_requests=0)
+        evidence = replace(evidence, asked=asked, asked_s=now_s, seen={}, step_requests=0)
     seen = dict(evidence.seen)
     more: dict[Engine, Counts] = {}
     for report in reports:

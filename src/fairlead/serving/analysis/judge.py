@@ -12,10 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import msgspec
+
 from fairlead.api.model_service import Analysis, Comparison, Criterion, default_criteria
 from fairlead.serving.analysis.error_rate import rates, weigh_errors
 from fairlead.serving.analysis.estimate import LEAST_BATCHES, Estimate, estimate
 from fairlead.serving.analysis.evidence import Evidence
+from fairlead.serving.analysis.forecast import forecast
 from fairlead.serving.analysis.sequential import Weighing, lately, weigh
 from fairlead.serving.analysis.sums import Mean
 
@@ -49,7 +52,7 @@ def judge(evidence: Evidence, analysis: Analysis, began_s: float, now_s: float) 
     if min(evidence.total.new.requests, evidence.total.stable.requests) < analysis.min_requests:
         comparisons = [_too_few(evidence, criterion, analysis.min_requests) for criterion in criteria]
     else:
-        comparisons = [_compared(evidence, criterion, analysis, len(criteria)) for criterion in criteria]
+        comparisons = [_compared(evidence, criterion, analysis, len(criteria), now_s) for criterion in criteria]
     settled = {c.measure: c.verdict for c in comparisons if c.verdict in ("AsGood", "Worse")}
     evidence = replace(evidence, settled=settled)
     outcome, message = _outcome(evidence, comparisons, analysis, now_s - began_s)
@@ -82,7 +85,9 @@ def _its_end(evidence: Evidence, analysis: Analysis, seconds: float) -> str:
     return ""
 
 
-def _compared(evidence: Evidence, criterion: Criterion, analysis: Analysis, measures: int) -> Comparison:
+def _compared(
+    evidence: Evidence, criterion: Criterion, analysis: Analysis, measures: int, now_s: float
+) -> Comparison:  # fmt: skip
     alpha, beta = analysis.false_alarm_percent / 100.0 / measures, analysis.missed_percent / 100.0
     if criterion.measure == "errorRate":
         margin = min(criterion.margin_percent / 100.0, _MOST_MARGIN)
@@ -90,7 +95,10 @@ def _compared(evidence: Evidence, criterion: Criterion, analysis: Analysis, meas
             weigh_errors(evidence.batches, margin), weigh_errors(evidence.batches[-LATE_FAILURES:], margin)
         )
         verdict = _decided(weighed, alpha, beta, evidence.settled.get("errorRate"))
-        return _errors_told(evidence, criterion, verdict)
+        told, found_rates = _errors_told(evidence, criterion, verdict), rates(evidence.batches)
+        return _foreseen(
+            told, evidence, found_rates.spread, found_rates.design_effect, margin, beta, found_rates.new, now_s
+        )  # fmt: skip
     measure: Mean = criterion.measure
     found = estimate(evidence.batches, evidence.leans.get(measure, {}), measure)
     if found is None:
@@ -103,7 +111,25 @@ def _compared(evidence: Evidence, criterion: Criterion, analysis: Analysis, meas
         if late is not None:
             weighed = lately(weighed, weigh(late, margin, either_direction=either))
         verdict = _decided(weighed, alpha, beta, evidence.settled.get(measure))
-    return _mean_told(found, criterion, verdict)
+    margin = math.log1p(criterion.margin_percent / 100.0)
+    told = _mean_told(found, criterion, verdict)
+    return _foreseen(told, evidence, found.spread, found.design_effect, margin, beta, found.new, now_s)
+
+
+def _foreseen(
+    told: Comparison, evidence: Evidence, spread: float, effect: float, margin: float, missed: float, seen: int,
+    now_s: float,
+) -> Comparison:  # fmt: skip
+    """With what an undecided comparison will yet take."""
+    if told.verdict != "Undecided":
+        return told
+    left = forecast(evidence, spread, effect, margin, missed, seen, now_s)
+    if left is None:
+        return told
+    return msgspec.structs.replace(
+        told, message=f"{told.message}; {left.sentence}", remaining_requests=left.requests,
+        remaining_seconds=None if left.seconds is None else math.ceil(left.seconds),
+    )  # fmt: skip
 
 
 def _decided(weighed: Weighing, alpha: float, beta: float, before: str | None) -> str:
@@ -121,8 +147,13 @@ def _mean_told(found: Estimate, criterion: Criterion, verdict: str) -> Compariso
     # Of a ratio, to the first order; wide ones are no more than a hint anyway.
     uncertainty = math.exp(found.difference) * math.sinh(min(half, 20.0)) * 100.0
     numbers = f"{_NAMES[criterion.measure]} {difference:+.1f} % ± {uncertainty:.1f} % over {found.new:,} requests"
-    engines = ""
-    if verdict == "Undecided" and found.engine_spread > 0.25 * math.log1p(criterion.margin_percent / 100.0):
+    engines, much = "", 0.25 * math.log1p(criterion.margin_percent / 100.0)
+    if verdict == "Undecided" and found.correction_error > much:
+        engines = (
+            f"; the versions' engines have unlike loads, which leaves {100.0 * found.correction_error:.1f} % open: a "
+            "step of 50 %, or of as many replicas as its share is, would tell it"
+        )
+    elif verdict == "Undecided" and found.engine_spread > much:
         engines = (
             f"; engines of one version differ by {100.0 * found.engine_spread:.1f} %, more of them would tell it sooner"
         )
