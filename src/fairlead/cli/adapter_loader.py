@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--cache", type=Path, required=True, help="folder of the node's cache")
     parser.add_argument("--host", default="0.0.0.0", help="address to answer on [default: %(default)s]")
     parser.add_argument("--port", type=int, default=8095, help="port to answer on [default: %(default)s]")
+    parser.add_argument("--capacity", default="", metavar="SIZE", help="most that may be in the cache, as 500Gi")
     arguments = parser.parse_args(argv)
     uid = os.environ.get("POD_UID", "")
     if not uid:
@@ -26,6 +27,6 @@ def main(argv: list[str]) -> int:
     from fairlead.serving.adapters.loader import Loader, serve
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    loader = Loader(arguments.wanted, arguments.cache, uid)
+    loader = Loader(arguments.wanted, arguments.cache, uid, capacity=arguments.capacity)
     asyncio.run(run_until_signal(serve(loader, arguments.host, arguments.port)))
     return 0

@@ -9,12 +9,17 @@ import tarfile
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 
-from fairlead.serving.adapters.loader import Loader, read_wanted, serve
-from fairlead.serving.adapters.loader_mount import SOURCES_ANNOTATION, mount_adapters
+from fairlead.api.model_service import Verification
+from fairlead.serving.adapters.delivery import wanted_of
+from fairlead.serving.adapters.loader import Loader, Wanted, read_wanted, serve
+from fairlead.serving.adapters.loader_mount import SECRETS, SOURCES_ANNOTATION, mount_adapters
+from fairlead.serving.adapters.versions import AdapterVersion
 from fairlead.serving.store.mount import StoreFacts
+from patience import PATIENCE_S
 
 from .conftest import RAW_PODS, free_address
 
@@ -139,6 +144,59 @@ def test_files_that_are_not_whole_say_nothing(tmp_path):
     assert read_wanted(path) == {}
     path.write_text('{"a": 1}')
     assert read_wanted(path) is None
+    path.write_text('{"a": "s3://b/c", "b": {"source": "oci://h/r:v", "secret": "keys"}}')
+    assert read_wanted(path) == {"a": Wanted("s3://b/c"), "b": Wanted("oci://h/r:v", "keys")}
+
+
+async def test_logins_and_keys_go_along_with_what_is_fetched(tmp_path):
+    """The program is one that tells what it was given."""
+    tells = "import os, sys; sys.exit(' '.join(sys.argv[1:]) + os.environ.get('FAIRLEAD_VERIFICATION', ''))"
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "token").write_text("t")
+    loader = Loader(
+        tmp_path / "wanted", tmp_path / "cache", "u", (sys.executable, "-c", tells), secrets=tmp_path, capacity="5Gi"
+    )
+    wanted = {
+        "a": {"source": "oci://h/r:v", "secret": "keys", "verification": {"publicKeys": ["K"]}},
+        "b": {"source": "oci://h/r:w", "secret": "not-made"},
+        "c": "s3://b/d",
+    }
+    (tmp_path / "wanted").write_text(json.dumps(wanted))
+    loader.look()
+    for _ in range(int(PATIENCE_S / 0.05)):
+        if all(slot.state == "failed" for slot in loader.slots.values()):
+            break
+        await asyncio.sleep(0.05)
+    said = {name: slot.message for name, slot in loader.slots.items()}
+    assert f"--credentials {tmp_path / 'keys'}" in said["a"] and said["a"].endswith('{"publicKeys":["K"]}')
+    assert "--capacity 5Gi" in said["a"]
+    assert said["b"] == "the Secret not-made is not there (yet)"
+    assert "--credentials" not in said["c"] and "publicKeys" not in said["c"]
+    wanted["b"]["secret"] = "keys"
+    (tmp_path / "wanted").write_text(json.dumps(wanted))
+    loader.look()
+    assert loader.slots["b"].state == "fetching", "what is asked for otherwise is begun anew"
+    (tmp_path / "wanted").write_text("{}")
+    loader.look()
+
+
+def test_a_version_that_needs_nothing_is_said_as_any_loader_understands_it():
+    plain = AdapterVersion("h", "oci://h/r:v")
+    assert wanted_of(plain) == "oci://h/r:v"
+    signed = msgspec.structs.replace(plain, pull_secret="keys", verification=Verification(["K"]))
+    said = wanted_of(signed)
+    assert said == {"source": "oci://h/r:v", "secret": "keys", "verification": {"publicKeys": ["K"]}}
+    assert msgspec.convert(said, Wanted).secret == "keys"
+
+
+def test_secrets_that_adapters_may_name_are_mounted_for_the_sidecar_alone():
+    mount = mount_adapters(StoreFacts(), ["one", "two"], [{"name": "HF_ENDPOINT", "value": "h"}])
+    container = mount.init_containers[-1]
+    paths = [m["mountPath"] for m in container["volumeMounts"]]
+    assert f"{SECRETS}/one" in paths and f"{SECRETS}/two" in paths
+    assert {m["name"] for m in container["volumeMounts"]} <= {v["name"] for v in mount.volumes}
+    assert all(SECRETS not in m["mountPath"] for m in mount.mounts), "not for the engine"
+    assert {"name": "HF_ENDPOINT", "value": "h"} in container["env"]
 
 
 def test_the_sidecar_has_what_it_needs():

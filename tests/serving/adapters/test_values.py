@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.api.model_adapter import ModelAdapterSpec
+from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec
+from fairlead.api.model_service import AdapterPolicy, Verification
 from fairlead.api.traffic_report import TrafficGroup, TrafficReport
 from fairlead.serving.adapters.adapter_config import BadConfig, misfit, read_config
-from fairlead.serving.adapters.checks import taken_names
+from fairlead.serving.adapters.checks import taken_names, undeliverable
 from fairlead.serving.adapters.objects import pod_annotations, pool_annotations
+from fairlead.serving.adapters.status import Standing, compute_status
 from fairlead.serving.adapters.traffic import ASKED_FOR_S, SMOOTHING_S, observe, read_asked
 from fairlead.serving.adapters.versions import (
     HISTORY_ANNOTATION,
@@ -22,6 +24,8 @@ from fairlead.serving.adapters.versions import (
     version_of,
     write_history,
 )
+
+KEYS = Verification(["K"])
 
 
 def version(source):
@@ -76,6 +80,45 @@ def test_what_is_no_configuration_is_refused(text):
 def test_what_speaks_against_an_adapter(text, given, reason):
     given = {"base_model": "", "rank": 0, **given}
     assert misfit(config(text), models=["llama", "hf://meta/Llama@main"], max_rank=16, **given)[0] == reason
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "reason"),
+    [
+        ("oci://h/r:v", {}, ""),
+        ("oci://h/r:v", {"pull_secret": "mine"}, ""),
+        ("oci://h/r:v", {"pull_secret": "other"}, "SecretNotMounted"),
+        ("oci://h/r:v", {"verification": Verification(["K"])}, ""),
+        ("s3://b/a", {"verification": Verification(["K"])}, "CannotBeVerified"),
+        ("/a", {"verification": Verification(["K"])}, "CannotBeVerified"),
+        ("s3://b/a", {"verification": Verification(["K"], "Warn")}, ""),
+    ],
+)
+def test_what_cannot_come_as_it_is_asked_for_is_said(source, more, reason):
+    asked = version_of(ModelAdapterSpec("svc", source, **more))
+    found, why = undeliverable(asked, AdapterPolicy(pull_secrets=["mine"]))
+    assert found == reason and bool(why) == bool(reason)
+
+
+def test_signatures_that_are_asked_for_later_make_another_version():
+    plain, signed = version("oci://h/r:v"), version_of(ModelAdapterSpec("svc", "oci://h/r:v", verification=KEYS))
+    assert plain.hash != signed.hash
+    assert read_history({"annotations": {HISTORY_ANNOTATION: write_history([signed])}}) == [signed]
+
+
+def test_an_adapter_that_does_not_serve_is_not_rolled_out():
+    def reason(**more):
+        status = compute_status(
+            ModelAdapter({"name": "a"}, ModelAdapterSpec("s", "/a")), Standing("a", "v1", **more), ""
+        )
+        return next((c["status"], c["reason"]) for c in status["conditions"] if c["type"] == "RolledOut")
+
+    assert reason(stable="v1", desired=1) == ("False", "Loading")
+    assert reason(stable="v1", desired=1, failures={"e": "no"}) == ("False", "LoadFailed")
+    assert reason(stable="v1", desired=1, waits={"e": "on its way"}) == ("False", "Loading")
+    assert reason(stable="v1", desired=1, engines=["e"]) == ("True", "Complete")
+    assert reason(stable="v1") == ("True", "Complete"), "loaded when it is asked for"
+    assert reason(stable="v1", refusal=("RankTooHigh", "why")) == ("False", "RankTooHigh")
 
 
 def test_the_oldest_adapter_has_a_name_and_models_have_theirs():

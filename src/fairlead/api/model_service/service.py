@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from fairlead.api.kind import API_VERSION, list_map
+from fairlead.api.kind import API_VERSION, SET, list_map
 from fairlead.api.kind import Kind as _Kind
 from fairlead.api.model_service.model import FurtherModels, Model
 from fairlead.api.model_service.operation import Batch, Drain, Objective, Recovery, Rollout, Slo, WarmUp
@@ -33,6 +33,15 @@ class AdapterPolicy(_Kind):
             "then has a sidecar that fetches them."
         ),
     ] = False
+    pull_secrets: Annotated[
+        list[Annotated[str, msgspec.Meta(min_length=1, max_length=253)]],
+        told(
+            "Secrets of the namespace that adapters may name as their `pullSecret`: the sidecars have these and no "
+            "others.",
+            SET,
+            max_length=16,
+        ),
+    ] = []
 
 
 class ModelServiceSpec(Workload, kw_only=True):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairlead.api.model_adapter import ModelAdapter
-from fairlead.api.model_service import ModelService
+from fairlead.api.model_service import AdapterPolicy, ModelService
+from fairlead.serving.adapters.versions import AdapterVersion
 
 Json = dict[str, Any]
 Refusal = tuple[str, str]
@@ -70,6 +71,26 @@ def refusal(adapter: ModelAdapter, service: ModelService | None, unable: Sequenc
         return "NameTaken", f"{name} is the name of a model of {taken.models[name]}: give the adapter another spec.name"
     if (owner := taken.adapters.get(name)) is not None and owner != _key(adapter.metadata):
         return "NameTaken", f"{name} is the name of the older ModelAdapter {owner}: give this one another spec.name"
+    return FINE
+
+
+def undeliverable(version: AdapterVersion, policy: AdapterPolicy) -> Refusal:
+    """Why a version cannot come to the engines as it is asked for, on a service that serves adapters."""
+    scheme = version.source.partition("://")[0] if "://" in version.source else "file"
+    must_verify = version.verification is not None and version.verification.mode == "Enforce"
+    if must_verify and scheme != "oci":
+        return (
+            "CannotBeVerified",
+            f"only oci:// adapters are signed, this one is {scheme}://: push it to a registry (fairlead model push) "
+            "and sign it there, or leave spec.verification out",
+        )
+    if version.pull_secret and version.pull_secret not in policy.pull_secrets:
+        return (
+            "SecretNotMounted",
+            f"spec.pullSecret is {version.pull_secret}, and pods have the Secrets of spec.adapters.pullSecrets of the "
+            f"ModelService alone ({', '.join(policy.pull_secrets) or 'none'}): add it there, with spec.adapters.fetch "
+            "(its replicas are then replaced once)",
+        )
     return FINE
 
 

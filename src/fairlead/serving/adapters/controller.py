@@ -28,7 +28,7 @@ from fairlead.kube.objects import Pod
 from fairlead.kube.resources import ObjectKey
 from fairlead.kube.store import by_label
 from fairlead.serving.adapters.adapter_config import BadConfig, misfit, read_config
-from fairlead.serving.adapters.checks import FINE, Refusal, refusal, taken_names
+from fairlead.serving.adapters.checks import FINE, Refusal, refusal, taken_names, undeliverable
 from fairlead.serving.adapters.decisions import One, held_back, needs_of, standing_of, version_facts
 from fairlead.serving.adapters.delivery import Delivery, local_config
 from fairlead.serving.adapters.engine_calls import EngineCalls
@@ -149,8 +149,10 @@ class AdapterReconciler:
 
     def _misfit(self, adapter: ModelAdapter, version: AdapterVersion, service: ModelService) -> Refusal:
         """Why its own configuration speaks against it, as far as that is known by now."""
-        content = self._delivery.configs.get(version.source) or local_config(version.source)
         policy = service.spec.adapters
+        if policy is not None and (unfit := undeliverable(version, policy)) != FINE:
+            return unfit
+        content = self._delivery.configs.get(version.source) or local_config(version.source)
         if content is None or policy is None:
             return FINE
         try:

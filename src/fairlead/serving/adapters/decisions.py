@@ -159,9 +159,7 @@ def standing_of(one: One, engines: Sequence[SeenEngine], placement: Placement) -
     name = one.shadow(one.serving)
     trial = one.on_trial
     names = {one.shadow(v) for v in one.versions()}
-    failures = {
-        engine.name: f.reason for engine in engines for adapter, f in sorted(engine.failed.items()) if adapter in names
-    }
+    said = [(e.name, f) for e in engines for adapter, f in sorted(e.failed.items()) if adapter in names]
     return Standing(
         served_name=one.served_name,
         wanted=one.wanted.hash,
@@ -170,7 +168,8 @@ def standing_of(one: One, engines: Sequence[SeenEngine], placement: Placement) -
         rollout=one.step.status,
         desired=sum(adapter == name for _, adapter in placement.target),
         engines=[e.name for e in engines if name in e.serving],
-        failures=failures,
+        failures={engine: f.reason for engine, f in said if not f.is_wait},
+        waits={engine: f.reason for engine, f in said if f.is_wait},
         short=placement.short.get(name, 0),
         new_short=placement.short.get(one.shadow(trial), 0) if trial is not None else 0,
         has_engines=any(e.is_usable for e in engines),

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import msgspec
@@ -21,9 +21,11 @@ from fairlead.kube.objects import Pod
 from fairlead.serving.adapters.adapter_config import FILE_NAME, MAX_BYTES
 from fairlead.serving.adapters.engine_calls import TIMEOUT_S, CallFailed
 from fairlead.serving.adapters.engines_seen import SeenEngine
-from fairlead.serving.adapters.loader import Slot
+from fairlead.serving.adapters.loader import Slot, Wanted
 from fairlead.serving.adapters.loader_mount import CONTAINER, PORT, SOURCES_ANNOTATION
 from fairlead.serving.adapters.versions import AdapterVersion
+
+Json = dict[str, Any]
 
 _PODS = PODS.as_unstructured()
 
@@ -44,6 +46,8 @@ class Waiting:
 
     message: str
     again_s: float = 1.0
+    is_failure: bool = False
+    """Whether something went wrong meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Delivery:
 
     async def deliver(self, engine: SeenEngine, version: AdapterVersion) -> Delivered | Waiting | Refused:
         """Where the version is, as the engine sees it."""
-        if scheme_of(version.source) in DIRECT:
+        if scheme_of(version.source) in DIRECT and not version.pull_secret:
             return Delivered(version.source)
         if self._client is None or not has_loader(engine.pod):
             return Refused(
@@ -71,21 +75,26 @@ class Delivery:
                 "spec.adapters.fetch of the ModelService (its replicas are then replaced once)"
             )
         slot = f"adapter-{version.hash}"
-        await self._want(self._client, engine, slot, version.source)
+        await self._want(self._client, engine, slot, wanted_of(version))
         found = (await self._page(engine)).get(slot)
         if found is None:
             return Waiting("the pod has not heard of it yet")
         if found.state == "failed":
-            return Waiting(f"{version.source} was not fetched: {found.message}", again_s=5.0)
+            return Waiting(f"{version.source} was not fetched: {found.message}", again_s=5.0, is_failure=True)
         if found.state == "fetching":
             return Waiting(f"{version.source} is being fetched")
-        if found.config and version.source not in self.configs:
+        if not found.config:
+            return Refused(
+                f"{version.source} has no {FILE_NAME}: it is no LoRA adapter as PEFT saves them; push or upload the "
+                "whole folder"
+            )
+        if version.source not in self.configs:
             # Whether it fits is looked at before it is loaded.
             self.configs[version.source] = found.config.encode()
             return Waiting("its configuration is looked at", again_s=0.05)
         return Delivered(found.path)
 
-    async def _want(self, client: Client, engine: SeenEngine, slot: str, source: str) -> None:
+    async def _want(self, client: Client, engine: SeenEngine, slot: str, source: str | Json) -> None:
         """Add it to what the pod's loader is to have; what is not loaded any more leaves."""
         async with engine.sources_lock:
             wanted = dict(engine.sources)
@@ -108,6 +117,16 @@ class Delivery:
                 return msgspec.json.decode(await answer.read(), type=dict[str, Slot])
         except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as error:
             raise CallFailed(f"{engine.name}: {CONTAINER}: {error or type(error).__name__}") from error
+
+
+def wanted_of(version: AdapterVersion) -> str | Json:
+    """What the pod's annotation says of a version: its source alone where nothing else is to be said, which every
+    loader understands."""
+    if not version.pull_secret and version.verification is None:
+        return version.source
+    verification = None if version.verification is None else msgspec.to_builtins(version.verification)
+    said: Json = msgspec.to_builtins(Wanted(version.source, version.pull_secret, verification))
+    return said
 
 
 def has_loader(pod: Pod) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from fairlead.api.inference_pool import ADAPTER_STARTS_ANNOTATION, ADAPTERS_ANNOTATION
 from fairlead.engines import ENGINES, RUNTIME_LABEL, Engine
@@ -30,11 +30,13 @@ _ROLES: Final = ("unified", "prefill", "decode")
 
 @dataclass(slots=True)
 class Failure:
-    """A load that failed: how often, why, and when it is tried again (monotonic)."""
+    """A load that failed, or waits: how often, why, and when it is tried again (monotonic)."""
 
     times: int
     reason: str
     again_s: float
+    is_wait: bool = False
+    """Nothing went wrong so far: it is on its way."""
 
 
 @dataclass(slots=True)
@@ -52,8 +54,8 @@ class SeenEngine:
     unloading: set[str] = field(default_factory=set)
     """Those of them that the engine was told to unload."""
     failed: dict[str, Failure] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    """What its pod's loader was told to fetch: slot -> source."""
+    sources: dict[str, Any] = field(default_factory=dict)
+    """What its pod's loader was told to fetch: slot -> source, or what `loader.Wanted` says."""
     sources_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     slots: int | None = None
     """As the engine says; None where it does not."""

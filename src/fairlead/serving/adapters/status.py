@@ -34,6 +34,8 @@ class Standing:
     """That have it."""
     failures: Mapping[str, str] = field(default_factory=dict)
     """Engine -> why it has not loaded a version of it."""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    """Engine -> how far a version of it is on its way there."""
     short: int = 0
     """Engines that should have it and have no slot."""
     new_short: int = 0
@@ -90,10 +92,14 @@ def _loaded(s: Standing) -> Condition:
 
 
 def _rolled_out(s: Standing) -> Condition:
-    if s.refusal != FINE and s.stable != s.wanted:
+    if s.refusal != FINE:
         return _condition("RolledOut", False, s.refusal)
     if s.stable == s.wanted:
-        return _condition("RolledOut", True, ("Complete", f"version {s.wanted} serves"))
+        ready = _ready(s)
+        if ready.status != "True":
+            return _condition("RolledOut", False, (ready.reason, f"version {s.wanted} does not serve: {ready.message}"))
+        how = "serves" if s.engines else "is loaded when a request asks for it"
+        return _condition("RolledOut", True, ("Complete", f"version {s.wanted} {how}"))
     if s.wanted == s.rejected:
         why = s.rollout.message or f"version {s.wanted} was taken back"
         return _condition("RolledOut", False, ("Rejected", f"{why}; version {s.stable} serves"))
@@ -119,7 +125,7 @@ def _why_not(s: Standing) -> tuple[str, str]:
             f"{s.short} more should have it and have no free slot: raise spec.adapters.slots of the ModelService, or "
             "placement of fewer adapters",
         )
-    return "Loading", "it is being loaded"
+    return "Loading", _first(s.waits) if s.waits else "it is being loaded"
 
 
 def _first(failures: Mapping[str, str]) -> str:

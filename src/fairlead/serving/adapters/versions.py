@@ -1,8 +1,8 @@
 """Versions of an adapter: what one is, under which name engines have it, and which there were. Pure.
 
-A version is a source. Its hash names it; what the hash stands for is kept in an annotation of the ModelAdapter, as
-engines that start in the middle of a rollout need the source of the version that still serves, and `undo` needs the one
-before.
+A version is a source, and whose signature it must have. Its hash names it; what the hash stands for is kept in an
+annotation of the ModelAdapter, as engines that start in the middle of a rollout need the source of the version that
+still serves, and `undo` needs the one before.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 
 from fairlead.api.kind import Kind
 from fairlead.api.model_adapter import ModelAdapterSpec
+from fairlead.api.model_service.model import Verification
 from fairlead.serving.names import shadow_name
 
 HISTORY_ANNOTATION: Final = "fairlead.dev/adapter-versions"
@@ -31,6 +32,7 @@ class AdapterVersion(Kind):
     base_model: str = ""
     rank: int = 0
     pull_secret: str = ""
+    verification: Verification | None = None
 
     def shadow(self, served_name: str) -> str:
         """The name under which engines have it."""
@@ -39,8 +41,12 @@ class AdapterVersion(Kind):
 
 def version_of(spec: ModelAdapterSpec) -> AdapterVersion:
     """The version that the spec asks for."""
-    hashed = hashlib.sha256(spec.source.encode()).hexdigest()[:10]
-    return AdapterVersion(hashed, spec.source, spec.base_model, spec.rank, spec.pull_secret)
+    text = spec.source.encode()
+    if spec.verification is not None:
+        # Whoever asks for signatures later wants to have them looked at: it is brought anew.
+        text += b"\n" + msgspec.json.encode(spec.verification, order="sorted")
+    hashed = hashlib.sha256(text).hexdigest()[:10]
+    return AdapterVersion(hashed, spec.source, spec.base_model, spec.rank, spec.pull_secret, spec.verification)
 
 
 def read_history(metadata: Mapping[str, Any]) -> list[AdapterVersion]:

@@ -71,11 +71,12 @@ class EngineWork:
     async def _load(self, service: ObjectKey, engine: SeenEngine, name: str, version: AdapterVersion) -> None:
         failure = "it was stopped"
         again_s: float | None = None
+        is_wait = False
         try:
             async with self._room:
                 delivered = await self._delivery.deliver(engine, version)
                 if isinstance(delivered, Waiting):
-                    failure, again_s = delivered.message, delivered.again_s
+                    failure, again_s, is_wait = delivered.message, delivered.again_s, not delivered.is_failure
                 elif isinstance(delivered, Refused):
                     failure = delivered.message
                 else:
@@ -88,10 +89,10 @@ class EngineWork:
             failure = "it failed; the controller's log says more"
         finally:
             engine.loading.discard(name)
-        self._loaded(engine, name, failure, again_s)
+        self._loaded(engine, name, failure, again_s, is_wait)
         self._done(service)
 
-    def _loaded(self, engine: SeenEngine, name: str, failure: str, again_s: float | None) -> None:
+    def _loaded(self, engine: SeenEngine, name: str, failure: str, again_s: float | None, is_wait: bool) -> None:
         now_s = self._clock.monotonic_s()
         if not failure:
             engine.failed.pop(name, None)
@@ -102,7 +103,7 @@ class EngineWork:
         before = engine.failed.get(name)
         times = 1 if before is None or again_s is not None else before.times + 1
         delay_s = _RETRY.delay_s(times) if again_s is None else again_s
-        engine.failed[name] = Failure(times, failure, now_s + delay_s)
+        engine.failed[name] = Failure(times, failure, now_s + delay_s, is_wait)
         if again_s is None:
             _LOG.warning("%s: %s was not loaded: %s", engine.name, name, failure)
 

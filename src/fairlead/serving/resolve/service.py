@@ -238,7 +238,9 @@ def _deliver(service: ModelService, engine: Engine, facts: ClusterFacts) -> Mode
     except Undeliverable as error:
         raise Unservable(error.field, error.value, error.remedy) from error
     policy = service.spec.adapters
-    return mount if policy is None or not policy.fetch else mount_models((mount, mount_adapters(facts.store)))
+    if policy is None or not policy.fetch:
+        return mount
+    return mount_models((mount, mount_adapters(facts.store, policy.pull_secrets, facts.fetch_env)))
 
 
 def _workers(parts: TemplateParts, commands: Sequence[EngineCommand]) -> tuple[Json, ...]:
