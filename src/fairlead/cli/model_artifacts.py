@@ -343,14 +343,14 @@ def _tell_inspected(found: Inspected) -> None:
     from fairlead.serving.store.catalog import kind_of
 
     layers = len(found.manifest.layers)
-    typer.echo(f"digest      {found.digest}")
-    typer.echo(f"kind        {kind_of(found.manifest)}, {amount(found.bytes)} in {layers} layers")
+    typer.echo(f"digest        {found.digest}")
+    typer.echo(f"kind          {kind_of(found.manifest)}, {amount(found.bytes)} in {layers} layers")
     for part in ("descriptor", "config"):
         for key, value in ((found.config or {}).get(part) or {}).items():
             if isinstance(value, str | list) and value:
-                typer.echo(f"{key:<11} {value if isinstance(value, str) else ', '.join(map(str, value))}")
-    typer.echo(f"signatures  {found.signatures}")
+                typer.echo(f"{key:<13} {value if isinstance(value, str) else ', '.join(map(str, value))}")
+    typer.echo(f"signatures    {found.signatures}")
     if found.archives:
-        typer.echo(f"archives    {found.archives} (their files are not listed)")
+        typer.echo(f"archives      {found.archives} (their files are not listed)")
     for path, size in found.files.items():
         typer.echo(f"{amount(size):>10}  {path}")

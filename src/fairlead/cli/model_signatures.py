@@ -106,7 +106,9 @@ def verify(
     access = Access(username, logins, ca_file, insecure, plain_http)
     signer: Verdict | None = None
     if keys:
-        signer = _verify_signature(what, access, [path.read_text() for path in keys])
+        with failing():
+            pems = [path.read_text() for path in keys]
+        signer = _verify_signature(what, access, pems)
     if content:
         _verify_layers(what, access, parallel, quiet)
     _tell(what, keys, signer, content, output, quiet)

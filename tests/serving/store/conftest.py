@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -61,6 +62,17 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRegistry]
 @pytest.fixture(scope="session")
 def skopeo() -> tuple[str, dict[str, str]]:
     return find("skopeo", "skopeo", "libgpgme11", "libassuan0", "libgpg-error0", "libdevmapper1.02.1")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]).returncode:
+        pytest.skip("only root can mount a small file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _answers(port: int, process: subprocess.Popen[bytes]) -> bool:

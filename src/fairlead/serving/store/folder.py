@@ -142,6 +142,11 @@ class Partial:
         """Drop the journal: everything is fetched anew."""
         self._journal.unlink(missing_ok=True)
 
+    def drop_if_empty(self) -> None:
+        """Leave nothing behind where nothing has been fetched."""
+        if not self.layers.exists() and next(files_below(self.files), None) is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
     def take_place(self, durable: bool) -> None:
         """Put the files where the target is, in one step; what was there is removed, and so are older attempts."""
         if durable:

@@ -7,8 +7,10 @@ made of headers in memory and the files themselves. The index offers the same la
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import tarfile
 import tempfile
 from bisect import bisect_right
@@ -19,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from fairlead.serving.store import modelpack, oci
+from fairlead.serving.store.errors import NoSpace
 from fairlead.serving.store.oci import Descriptor, Index, Manifest
 from fairlead.serving.store.pack import (
     Artifact,
@@ -160,8 +163,16 @@ def _finish_layers(
         layer.source = FileRange(at, 0, at.stat().st_size)
         layer.media_type = compressed_type or layer.media_type + "+zstd"
 
-    run_all(list(enumerate(layers)), work, threads, cancel)
-    hash_layers(layers, progress, threads, cancel)
+    try:
+        run_all(list(enumerate(layers)), work, threads, cancel)
+        hash_layers(layers, progress, threads, cancel)
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(
+                f"{folder.parent}: no room for the compressed layers; TMPDIR names another folder for them"
+            ) from error
+        raise
     return [folder]
 
 

@@ -106,8 +106,12 @@ def pull(
                 return Pulled(digest, 0, there, total_bytes=planned.total_bytes, was_there=True)
             partial.tidy(planned)
             pulling = _Pulling(repository, planned, partial, settings, options, progress, cancel)
-            with partial.journal() as journal:
-                files, unpacked = pulling.run(journal)
+            try:
+                with partial.journal() as journal:
+                    files, unpacked = pulling.run(journal)
+            except BaseException:
+                partial.drop_if_empty()
+                raise
             write_mark(partial.files, Mark(reference=reference, digest=digest, manifest=manifest, unpacked=unpacked))
             partial.take_place(options.durable)
     except OSError as error:

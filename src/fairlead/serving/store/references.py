@@ -67,6 +67,8 @@ def parse_reference(text: str) -> Reference:
     host, slash, _ = text.partition("/")
     if "://" not in text and slash and ("." in host or ":" in host or host == "localhost"):
         return _registry(text, text)
+    if text.startswith(("http://", "https://", "docker://")):
+        raise BadReference(f"{text!r} names no artifact: write oci://{text.partition('://')[2]} for a registry")
     raise BadReference(
         f"{text!r} names no artifact: write oci://host/repository:tag, or layout:///folder:tag for a folder on disk"
     )

@@ -46,13 +46,20 @@ class RegistryRepository:
         self._pool.close()
 
     def manifest(self, selector: str) -> tuple[Descriptor, bytes]:
-        reply = self._requests.call(
-            "GET",
-            f"{self._root}/manifests/{selector}",
-            (200,),
-            headers={"Accept": ", ".join(oci.MANIFESTS)},
-            limit=oci.MANIFEST_LIMIT_BYTES,
-        )
+        try:
+            reply = self._requests.call(
+                "GET",
+                f"{self._root}/manifests/{selector}",
+                (200,),
+                headers={"Accept": ", ".join(oci.MANIFESTS)},
+                limit=oci.MANIFEST_LIMIT_BYTES,
+            )
+        except NotFound as error:
+            # Registries say so as well of what the login may not see.
+            raise NotFound(
+                f"{self._reference.at()} has no {selector}, or this login may not see it ({error}); "
+                f"fairlead model list {self._reference.at()} says what it has"
+            ) from error
         digest = oci.digest_of(reply.body)
         promised = selector if oci.is_digest(selector) else reply.headers.get("docker-content-digest", digest)
         if oci.is_digest(promised) and promised != digest:
@@ -118,8 +125,11 @@ class RegistryRepository:
 
     def tags(self) -> list[str]:
         found: list[str] = []
-        for body in self._pages(f"{self._root}/tags/list?n=1000"):
-            found += _string_list(body, "tags", self.name)
+        try:
+            for body in self._pages(f"{self._root}/tags/list?n=1000"):
+                found += _string_list(body, "tags", self.name)
+        except NotFound as error:
+            raise NotFound(f"there is no repository {self.name}, or this login may not see it ({error})") from error
         return sorted(set(found))
 
     def delete(self, selector: str) -> None:

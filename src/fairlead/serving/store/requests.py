@@ -10,6 +10,7 @@ import email.utils
 import http.client
 import json
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Collection, Mapping
@@ -348,6 +349,8 @@ class Requests:
         what = f"{method} {url}: {status}" + (f" ({said})" if said else "")
         if status == 404:
             raise NotFound(what)
+        if status == 401 and self._login:
+            raise Denied(f"{self._host} refuses the login of {self._login.username or 'the token'}: {what}")
         if status in (401, 403):
             raise Denied(f"{what}; `docker login {self._host}` with a login that may do this on {self._repository}")
         raise Failed(what, status)
@@ -368,6 +371,12 @@ def told(error: BaseException) -> str:
         return f"the connection broke off, {error.expected} bytes short"
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):
         return "the connection broke off"
+    if isinstance(error, socket.gaierror):
+        return f"this host is not known ({error.strerror})"
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return "no TLS is spoken there; --plain-http if that is meant"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
     if isinstance(error, http.client.HTTPException):
         return f"no HTTP answer ({type(error).__name__}: {error})"
     return str(error) or type(error).__name__

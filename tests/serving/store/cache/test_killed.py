@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -99,17 +99,6 @@ async def test_what_a_fetch_says_when_it_fails(tmp_path: Path) -> None:
     small = await start("fetch", model(tmp_path / "m"), "--cache", tmp_path / "cache", "--capacity", "64Ki")
     _, said = await small.communicate()
     assert small.returncode == 1 and b"the whole cache may hold 64.0 KiB" in said
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", folder]).returncode:
-        pytest.skip("only root can mount a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 async def test_a_disk_that_is_full(small_disk: Path, tmp_path: Path) -> None:
