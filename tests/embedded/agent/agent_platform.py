@@ -144,9 +144,28 @@ class Cluster:
         answer = await self.client.request("GET", f"/api/v1/namespaces/default/pods/{name}/log", params=params)
         return answer.body.decode()
 
+    async def said(self, name: str, lines: int = 1, **params: str) -> str:
+        """A container's output once it has so many lines: it runs before it has said anything."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (text := await self.logs(name, **params)).count("\n") < lines:
+            assert time.monotonic() < deadline, f"{name} has only said {text!r}"
+            await asyncio.sleep(0.05)
+        return text
+
     async def events(self, name: str) -> list[tuple[str, str]]:
         listed = await self.client.list(EVENTS, "default")
         return [(e["reason"], e["message"]) for e in listed.items if e["involvedObject"]["name"] == name]
+
+    async def told(self, name: str, *parts: str, reason: str = "") -> str:
+        """The messages of a pod's events, of one reason where it is given, once each part stands in one of them: events
+        are written after what they tell of."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            texts = [text for why, text in await self.events(name) if reason in ("", why)]
+            if texts and all(any(part in text for text in texts) for part in parts):
+                return " ".join(texts)
+            assert time.monotonic() < deadline, f"never told: {parts}, {reason}; but {texts}"
+            await asyncio.sleep(0.05)
 
 
 def phase(pod: dict[str, Any]) -> str:

@@ -83,10 +83,8 @@ async def test_a_pod_deleted_while_no_agent_runs_leaves_nothing(cluster: Cluster
 async def test_a_killed_container_starts_again(cluster: Cluster):
     await cluster.run("killed", shell("sleep 600"))
     pod = await cluster.until("killed", is_ready)
-    began = time.monotonic()
     os.kill(current(cluster, pod).pid, signal.SIGKILL)
     pod = await cluster.until("killed", lambda p: container_status(p)["restartCount"] == 1 and is_ready(p))
-    assert time.monotonic() - began < 3
     last = container_status(pod)["lastState"]["terminated"]
     assert (last["exitCode"], last["reason"]) == (137, "Error")
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -131,6 +130,7 @@ async def test_port_forward(cluster: Cluster, env: dict[str, str], tmp_path: Pat
 
 async def test_logs_with_every_option(cluster: Cluster):
     await ready_pod(cluster, "logs", "for i in 1 2 3; do echo line $i; done; sleep 600")
+    await cluster.said("logs", 3)
     assert (await kubectl(cluster, "logs", "logs", "--tail", "2")).stdout == b"line 2\nline 3\n"
     assert (await kubectl(cluster, "logs", "logs", "--limit-bytes", "6")).stdout == b"line 1"
     assert (await kubectl(cluster, "logs", "logs", "--since-time", "2999-01-01T00:00:00Z")).stdout == b""
@@ -143,9 +143,8 @@ async def test_logs_with_every_option(cluster: Cluster):
 async def test_following_a_log_ends_with_the_container(cluster: Cluster):
     await cluster.run("follow", shell("for i in 1 2 3; do echo $i; sleep 0.2; done"), restartPolicy="Never")
     await cluster.until("follow", lambda p: phase(p) != "Pending")
-    began = time.monotonic()
     done = await kubectl(cluster, "logs", "-f", "follow")
-    assert done.stdout == b"1\n2\n3\n" and time.monotonic() - began < 5
+    assert done.stdout == b"1\n2\n3\n"
 
 
 async def test_errors_have_the_api_servers_words(cluster: Cluster):

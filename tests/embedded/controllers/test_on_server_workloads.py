@@ -82,8 +82,12 @@ async def test_a_deployment_takes_over_a_replica_set_of_its_template_and_release
 
     await eventually(adopted)
     assert len(await sets()) == 1
-    told = (await world.get(a.DEPLOYMENTS, "web"))["metadata"]["annotations"]
-    assert told["deployment.kubernetes.io/revision"] == "1"
+
+    async def revision() -> str:
+        annotations = (await world.get(a.DEPLOYMENTS, "web"))["metadata"].get("annotations") or {}
+        return str(annotations.get("deployment.kubernetes.io/revision", ""))
+
+    assert await eventually(revision) == "1"
 
 
 async def test_a_rollout_reports_as_a_controller_manager_does(world: World) -> None:

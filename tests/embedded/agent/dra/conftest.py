@@ -14,7 +14,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from agent_platform import PODS, Cluster, Platform
-from dra_bench import CLAIMS, Driver, checkpoint, drop_claim
+from dra_bench import AWAY_S, CLAIMS, Driver, checkpoint, drop_claim
 
 from patience import PATIENCE_S
 
@@ -22,7 +22,7 @@ from patience import PATIENCE_S
 @pytest.fixture(scope="session")
 def platform() -> Iterator[Platform]:
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="dra-"))
-    made = Platform(folder, "--driver-away-s", "3")
+    made = Platform(folder, "--driver-away-s", str(AWAY_S))
     try:
         made.start()
         yield made

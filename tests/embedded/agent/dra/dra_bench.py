@@ -20,6 +20,8 @@ from fairlead.kube.resources import Resource
 from patience import PATIENCE_S
 
 CLAIMS = Resource.of("resource.k8s.io/v1", "resourceclaims", "ResourceClaim")
+AWAY_S = 3.0
+"""How long a driver of these tests may be away before its devices are no longer offered."""
 _PLUGIN = Path(__file__).parent / "dra_test_plugin.py"
 
 
@@ -141,13 +143,3 @@ def checkpoint(cluster: Cluster, node: str = NODE) -> list[dict[str, Any]]:
 
 
 USES = {"resources": {"claims": [{"name": "c"}]}}
-
-
-async def said(cluster: Cluster, pod: str, lines: int = 1, **params: str) -> str:
-    """A container's output once it has so many lines: it is ready before it has said anything."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        text = await cluster.logs(pod, **params)
-        if text.count("\n") >= lines or time.monotonic() > deadline:
-            return text
-        await asyncio.sleep(0.05)

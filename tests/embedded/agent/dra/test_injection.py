@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, shell
-from dra_bench import USES, Driver, allocate, reserve, run_with_claim, said
+from dra_bench import USES, Driver, allocate, reserve, run_with_claim
 
 from patience import PATIENCE_S
 
@@ -75,7 +75,7 @@ async def test_mounts_and_device_nodes_appear_where_the_spec_says(cluster: Clust
     )
     await start(cluster, driver, edits, script)
     await cluster.until("takes", is_ready)
-    lines = (await said(cluster, "takes", 6)).splitlines()
+    lines = (await cluster.said("takes", 6)).splitlines()
     assert lines[:3] == ["library", "readonly", "character special file 1:3"]
     assert "4242" in lines[3].split()
     assert lines[4] == "lo"
@@ -94,7 +94,7 @@ async def test_a_device_node_of_its_own_for_a_user_who_may_not_open_the_machines
     script = "stat -c '%u %a' /dev/secret0; echo in >/dev/secret0 && echo written; sleep 600"
     await start(cluster, driver, edits, script, securityContext={"runAsUser": 65534})
     await cluster.until("takes", is_ready)
-    assert await said(cluster, "takes", 2) == "65534 600\nwritten\n"
+    assert await cluster.said("takes", 2) == "65534 600\nwritten\n"
     assert node.stat().st_uid == 0
 
 
@@ -144,7 +144,7 @@ async def test_an_unknown_cdi_device_is_named_until_it_is_there(cluster: Cluster
     assert str(gpu.root / "cdi") in message
     gpu.describe({"name": "gpu-0", "containerEdits": {"env": ["GPU=zero"]}})
     await cluster.until("takes", is_ready)
-    assert await said(cluster, "takes") == "zero\n"
+    assert await cluster.said("takes") == "zero\n"
 
 
 async def test_hooks_run_in_order_with_the_containers_state(cluster: Cluster, driver: Drivers, tmp_path: Path):
@@ -258,7 +258,7 @@ async def test_extended_resources_get_the_claim_that_the_scheduler_made(cluster:
     binding = {"metadata": {"name": "takes"}, "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}}
     await cluster.client.request("POST", "/api/v1/namespaces/default/pods/takes/binding", body=binding)
     await cluster.until("takes", is_ready)
-    assert await said(cluster, "takes", container="app") == "[zero]\n"
-    assert await said(cluster, "takes", container="other") == "[]\n"
+    assert await cluster.said("takes", container="app") == "[zero]\n"
+    assert await cluster.said("takes", container="other") == "[]\n"
     await cluster.delete("takes")
     assert len(gpu.calls("unprepare")) == 1

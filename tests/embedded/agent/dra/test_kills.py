@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agent_platform import EVENTS, NODE, PODS, Cluster, container_status, is_ready, shell
-from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim, said
+from agent_platform import NODE, PODS, Cluster, container_status, is_ready, shell
+from dra_bench import USES, Driver, allocate, checkpoint, run_with_claim
 
 from patience import PATIENCE_S
 
@@ -29,7 +29,7 @@ async def until_free(cluster: Cluster) -> None:
 
 
 async def test_the_agent_is_killed_while_the_driver_prepares(cluster: Cluster, driver: Drivers):
-    gpu = simple(driver, delay_s=2)
+    gpu = simple(driver, delay_s=20)
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "slow", "one", shell(SHOW, **USES))
     await gpu.until(lambda: gpu.calls("prepare"))
@@ -38,7 +38,7 @@ async def test_the_agent_is_killed_while_the_driver_prepares(cluster: Cluster, d
     gpu.give("one")
     cluster.platform.start_agent()
     await cluster.until("slow", is_ready)
-    assert await said(cluster, "slow") == "has zero\n"
+    assert await cluster.said("slow") == "has zero\n"
     await cluster.delete("slow")
     assert gpu.calls("unprepare")
 
@@ -58,7 +58,7 @@ async def test_the_pod_is_deleted_while_no_agent_runs(cluster: Cluster, driver: 
 
 
 async def test_the_agent_is_killed_between_prepare_and_deletion_of_the_pod(cluster: Cluster, driver: Drivers):
-    gpu = simple(driver, delay_s=5)
+    gpu = simple(driver, delay_s=20)
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "brief", "one", shell(SHOW, **USES))
     await gpu.until(lambda: gpu.calls("prepare"))
@@ -102,7 +102,7 @@ async def test_a_running_pod_is_adopted_and_its_restart_asks_the_driver_again(cl
     gpu.start()
     await cluster.until("kept", lambda p: container_status(p)["restartCount"] == 1 and is_ready(p))
     assert len(gpu.calls("prepare")) == 2
-    assert await said(cluster, "kept") == "zero\n"
+    assert await cluster.said("kept") == "zero\n"
 
 
 async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver: Drivers):
@@ -111,24 +111,22 @@ async def test_a_driver_dies_in_the_middle_of_the_call(cluster: Cluster, driver:
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "shaken", "one", shell(SHOW, **USES))
     await gpu.until(lambda: gpu.calls("prepare"))
-    async with asyncio.timeout(PATIENCE_S):
-        while not any("NodePrepareResources of driver" in text for _, text in await cluster.events("shaken")):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await cluster.told("shaken", "NodePrepareResources of driver")
     gpu.kill()
     gpu.give("one")
     gpu.start()
     await cluster.until("shaken", is_ready)
-    assert await said(cluster, "shaken") == "has zero\n"
+    assert await cluster.said("shaken") == "has zero\n"
 
 
 async def test_a_pod_is_deleted_while_its_driver_hangs(cluster: Cluster, driver: Drivers):
-    gpu = simple(driver, delay_s=30)
+    gpu = simple(driver, delay_s=300)
     await gpu.until_registered()
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "hung", "one", shell(SHOW, **USES))
     await gpu.until(lambda: gpu.calls("prepare"))
     await cluster.client.delete(PODS, "hung", "default", grace_period_s=1)
-    await cluster.until_gone("hung", 10)
+    await cluster.until_gone("hung")
     assert gpu.calls("unprepare")
     assert gpu.calls("prepared") == []
 
@@ -148,8 +146,7 @@ async def test_a_damaged_record_is_kept_aside_and_present_pods_are_prepared_agai
             await asyncio.sleep(0.05)
     after = await cluster.until("present", is_ready)
     assert container_status(after)["containerID"] == container_status(pod)["containerID"]
-    events = (await cluster.client.list(EVENTS, "default")).items
-    assert any(e["reason"] == "DRACheckpointDamaged" and e["involvedObject"]["name"] == NODE for e in events)
+    await cluster.told(NODE, reason="DRACheckpointDamaged")
     await cluster.delete("present")
     assert len(gpu.calls("unprepare")) == 1
 
@@ -176,9 +173,7 @@ async def test_a_full_disk_stops_a_pod_before_its_driver_is_asked(cluster: Clust
     await asyncio.to_thread(full.symlink_to, "/dev/full")
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "full", "one", shell(SHOW, **USES))
-    async with asyncio.timeout(PATIENCE_S):
-        while not any("No space left on device" in text for _, text in await cluster.events("full")):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await cluster.told("full", "No space left on device")
     assert gpu.calls("prepare") == []
     await asyncio.to_thread(full.unlink)
     await cluster.until("full", is_ready)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Callable
 
 import pytest
 from agent_platform import NODE, PODS, Cluster, container_status, is_ready, phase, shell
-from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim, said
+from dra_bench import USES, Driver, allocate, checkpoint, reserve, run_with_claim
 
 from fairlead.embedded.agent.container import load_pod
-from patience import PATIENCE_S
 
 Drivers = Callable[..., Driver]
 
@@ -26,7 +24,7 @@ async def test_a_pod_gets_its_devices_and_gives_them_back(cluster: Cluster, driv
         cluster, "uses", "one", shell("echo $GPU $DRIVER; sleep 600", env=[{"name": "GPU", "value": "no"}], **USES)
     )
     await cluster.until("uses", is_ready)
-    assert await said(cluster, "uses") == "zero on\n"
+    assert await cluster.said("uses") == "zero on\n"
     assert [call["claims"] for call in gpu.calls("prepare")] == [["one"]]
     assert gpu.calls("prepare")[0]["service"] == "v1.DRAPlugin"
     assert [record["name"] for record in checkpoint(cluster)] == ["one"]
@@ -42,9 +40,7 @@ async def test_a_missing_driver_is_named_and_waited_for(cluster: Cluster, driver
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
     await run_with_claim(cluster, "waits", "one", shell("sleep 600", **USES))
     message = f"DRA driver {gpu.name} is not registered on this node, which ResourceClaim one needs"
-    async with asyncio.timeout(PATIENCE_S):
-        while not any(message in text for _, text in await cluster.events("waits")):  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+    await cluster.told("waits", message)
     assert checkpoint(cluster) == []
     gpu.start()
     await cluster.until("waits", is_ready)
@@ -68,10 +64,9 @@ async def test_an_error_of_one_claim_is_told_and_tried_again(cluster: Cluster, d
     await run_with_claim(cluster, "fails", "one", shell("sleep 600", **USES))
     await gpu.until(lambda: len(gpu.calls("prepare")) >= 2)
     expected = f"NodePrepareResources of driver {gpu.name} failed for ResourceClaim one: the device is on fire"
-    assert (
-        "FailedPrepareDynamicResources",
-        f"Failed to prepare dynamic resources: {expected}",
-    ) in await cluster.events("fails")
+    await cluster.told(
+        "fails", f"Failed to prepare dynamic resources: {expected}", reason="FailedPrepareDynamicResources"
+    )
     assert checkpoint(cluster)[0]["drivers"] == {gpu.name: None}
     gpu.give("one")
     await cluster.until("fails", is_ready)
@@ -90,11 +85,13 @@ async def test_answers_are_checked(cluster: Cluster, driver: Drivers):
     given = {"request": "", "pool": NODE, "device": "gpu-0", "cdi": ["not a name"]}
     gpu.behave(devices={"one": [given]})
     await gpu.until(lambda: len(gpu.calls("prepared")) >= 4)
-    told = " ".join(text for _, text in await cluster.events("strict"))
-    assert "skipped ResourceClaim one" in told
-    assert "unknown claim UID nobody" in told
-    assert f"device {NODE}/gpu-7, which is not among its allocated devices ({NODE}/gpu-0)" in told
-    assert "with an invalid CDI device id" in told
+    await cluster.told(
+        "strict",
+        "skipped ResourceClaim one",
+        "unknown claim UID nobody",
+        f"device {NODE}/gpu-7, which is not among its allocated devices ({NODE}/gpu-0)",
+        "with an invalid CDI device id",
+    )
     assert container_status(await cluster.get("strict"))["state"]["waiting"]["reason"] == "ContainerCreating"
 
 
@@ -107,7 +104,7 @@ async def test_two_drivers_in_one_claim(cluster: Cluster, driver: Drivers):
     await allocate(cluster, "both", (gpu.name, NODE, "gpu-0"), (nic.name, NODE, "nic-0"))
     await run_with_claim(cluster, "pair", "both", shell("echo $GPU $NIC; sleep 600", **USES))
     await cluster.until("pair", is_ready)
-    assert await said(cluster, "pair") == "yes yes\n"
+    assert await cluster.said("pair") == "yes yes\n"
     nic.kill(signal.SIGTERM)
     await cluster.client.delete(PODS, "pair", "default", grace_period_s=1)
     await gpu.until(lambda: gpu.calls("unprepare"))
@@ -167,7 +164,7 @@ async def test_all_claims_of_a_pod_go_in_one_call(cluster: Cluster, driver: Driv
         await reserve(cluster, name, pod)
     await cluster.until("two", is_ready)
     assert [sorted(call["claims"]) for call in gpu.calls("prepare")] == [["left", "right"]]
-    logs = [await said(cluster, "two", container=name) for name in ("a", "b", "none")]
+    logs = [await cluster.said("two", container=name) for name in ("a", "b", "none")]
     assert logs == ["[a]\n", "[ab]\n", "[]\n"]
 
 
@@ -182,7 +179,7 @@ async def test_the_end_of_a_pod_is_reported_once_its_devices_are_given_back(clus
     await gpu.until(lambda: len(gpu.calls("unprepare")) >= 2)
     pod = await cluster.get("ends")
     assert phase(pod) in ("Pending", "Running")
-    assert any(reason == "FailedUnprepareDynamicResources" for reason, _ in await cluster.events("ends"))
+    await cluster.told("ends", reason="FailedUnprepareDynamicResources")
     gpu.give("one")
     await cluster.until("ends", lambda p: phase(p) == "Succeeded")
     assert checkpoint(cluster) == []
@@ -195,16 +192,15 @@ async def test_devices_stay_with_a_container_until_it_is_dead(cluster: Cluster, 
     gpu.give("one")
     gpu.start()
     await allocate(cluster, "one", (gpu.name, NODE, "gpu-0"))
-    deadline = {"activeDeadlineSeconds": 1} if ends_by == "deadline" else {}
     deaf = shell("trap '' TERM; while true; do sleep 0.1; done", **USES)
-    await run_with_claim(
-        cluster, "deaf", "one", deaf, restartPolicy="Never", terminationGracePeriodSeconds=2, **deadline
-    )
+    await run_with_claim(cluster, "deaf", "one", deaf, restartPolicy="Never", terminationGracePeriodSeconds=2)
     pod = await cluster.until("deaf", is_ready)
     folder = cluster.platform.data / "node" / NODE / "pods" / pod["metadata"]["uid"]
     (container,) = load_pod(folder)["app"]
     assert container.is_program_alive()
     if ends_by == "deletion":
         await cluster.client.delete(PODS, "deaf", "default")
+    else:
+        await cluster.client.patch(PODS, "deaf", {"spec": {"activeDeadlineSeconds": 1}}, "default")
     await gpu.until(lambda: gpu.calls("unprepare"))
     assert not container.is_program_alive()

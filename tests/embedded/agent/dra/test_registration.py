@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Callable
 
 from agent_platform import EVENTS, NODE, Cluster, is_ready, shell
-from dra_bench import USES, Driver, allocate, run_with_claim
+from dra_bench import AWAY_S, USES, Driver, allocate, run_with_claim
 
 from fairlead.kube.resources import Resource
 from patience import PATIENCE_S
@@ -123,19 +124,23 @@ async def test_a_node_stops_offering_the_devices_of_a_driver_that_stays_away(clu
     gpu = driver()
     gpu.start()
     await gpu.until_registered()
-    await publish("of-the-driver", gpu.name)
     await publish("by-hand", "never.seen")
     try:
-        gpu.kill()
-        gpu.start()
-        await gpu.until_registered(2)
-        await asyncio.sleep(4)
-        assert await names() == {"of-the-driver", "by-hand"}
+        # Only a driver that was away for less than its time proves something, and a loaded machine starts it slowly.
+        for attempt in range(2, 12):
+            await publish(f"of-the-driver-{attempt}", gpu.name)
+            began_s = time.monotonic()
+            gpu.kill()
+            gpu.start()
+            await gpu.until_registered(attempt)
+            if time.monotonic() - began_s < AWAY_S:
+                break
+        await asyncio.sleep(AWAY_S + 1)
+        assert {f"of-the-driver-{attempt}", "by-hand"} <= await names()
         gpu.kill()
         async with asyncio.timeout(PATIENCE_S):
-            while "of-the-driver" in await names():  # noqa: ASYNC110
+            while await names() != {"by-hand"}:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
-        assert await names() == {"by-hand"}
         await until_told(cluster, f"DRA driver {gpu.name} is away")
     finally:
         await cluster.client.delete_collection(SLICES)
