@@ -266,3 +266,10 @@ def test_workers_that_differ_from_their_leader() -> None:
     over = spec_of(obj)["workerTemplate"]["spec"]
     assert over["nodeSelector"] == {"pool": "w"}
     assert over["containers"] == [{"name": "engine", "image": "vllm:1", "env": [{"name": "A", "value": "w"}]}]
+
+
+def test_workers_keep_all_of_their_own_resources() -> None:
+    worker = main(resources={"limits": {"nvidia.com/gpu": 8, "memory": "9Gi"}})
+    obj = llm(parallelism={"data": 2}, template=main(resources=GPU), worker=worker)
+    limits = spec_of(obj)["workerTemplate"]["spec"]["containers"][0]["resources"]["limits"]
+    assert limits == {"memory": "9Gi", "nvidia.com/gpu": "8"}

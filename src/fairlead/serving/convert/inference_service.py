@@ -106,7 +106,7 @@ def convert(obj: Json, world: World, model: Json | None = None) -> tuple[list[Js
         **pod.workload,
     }
     _details(predictor, serving, framework, choice, pod, made, metadata)
-    _operation(predictor, metadata, made, container.engine)
+    _operation(predictor, metadata, made, pod)
     service = own("ModelService", service_metadata(root, metadata), made)
     root.close(_REASONS)
     metadata.foreign.close(_REASONS)
@@ -342,7 +342,7 @@ def _version(serving: Reading, choice: _Choice, container: Container, pod: Pod) 
     )  # fmt: skip
 
 
-def _operation(predictor: Reading, metadata: Metadata, made: Json, engine: str) -> None:
+def _operation(predictor: Reading, metadata: Metadata, made: Json, pod: Pod) -> None:
     least = predictor.integer("minReplicas", 0, 10_000)
     most = predictor.integer("maxReplicas", 0, 10_000)
     made["replicas"] = 1
@@ -355,13 +355,12 @@ def _operation(predictor: Reading, metadata: Metadata, made: Json, engine: str) 
             made["scaling"]["minReplicas"] = 0
         why = "the service has no replicas: scale it up to start it"
         notes.losses.append(Loss(notes.path(f"{KSERVE}/stop"), "true", Severity.CHANGED, why))
-    grace, priority = predictor.peek("terminationGracePeriodSeconds"), predictor.peek("priorityClassName")
-    if grace is not None:
-        made["terminationGracePeriodSeconds"] = grace
-    if priority:
-        made["priorityClassName"] = priority
+    if pod.grace_s is not None:
+        made["terminationGracePeriodSeconds"] = pod.grace_s
+    if pod.priority_class:
+        made["priorityClassName"] = pod.priority_class
     predictor.say("name", Severity.NOTE, "pods are named after the service and its role")
-    rollout = _rollout(predictor, engine)
+    rollout = _rollout(predictor, pod.container.engine)
     if rollout:
         made["rollout"] = rollout
 

@@ -144,7 +144,7 @@ def _expression(path: str) -> str | None:
 
 
 def _formats(spec: Reading, engine: str) -> Json:
-    formats: dict[str, int] = {}
+    formats: dict[str, list[tuple[str, int]]] = {}
     for each in spec.children("supportedModelFormats"):
         each.say("version", Severity.LOST, "formats have no versions: name the runtime where it matters")
         name = our_format(each.text("name"), engine)
@@ -160,8 +160,20 @@ def _formats(spec: Reading, engine: str) -> Json:
             why = f"Fairlead calls it {name}"
             each.losses.append(Loss(each.path("name"), each.text("name"), Severity.CHANGED, why))
         if name:
-            formats[name] = max(mine, formats.get(name, 0))
-    listed = [{"name": name, **({"priority": priority} if priority else {})} for name, priority in formats.items()]
+            formats.setdefault(name, []).append((each.text("name"), mine))
+    for name, same in formats.items():
+        if len(same) > 1:
+            why = f"all of these are {name} here: the highest priority counts"
+            spec.losses.append(
+                Loss(
+                    spec.path("supportedModelFormats"),
+                    [{"name": n, "priority": p} for n, p in same],
+                    Severity.CHANGED,
+                    why,
+                )
+            )
+    priorities = {name: max(priority for _, priority in same) for name, same in formats.items()}
+    listed = [{"name": name, **({"priority": priority} if priority else {})} for name, priority in priorities.items()]
     return {"formats": listed[:32]} if listed else {}
 
 

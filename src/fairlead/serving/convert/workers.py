@@ -37,7 +37,9 @@ def worker_overlay(
         container["env"] = pod_text(env)
     for key in ("resources", "accelerators"):
         if key in worker.workload and worker.workload[key] != leader.workload.get(key):
-            container.setdefault("resources", {}).update(_resources(key, worker.workload[key]))
+            resources = container.setdefault("resources", {})
+            for side, amounts in _resources(key, worker.workload[key]).items():
+                resources[side] = {**resources.get(side, {}), **amounts}
     overlay = worker.overlay(labels, annotations, whole=True)
     spec = overlay.setdefault("spec", {})
     if "nodeSelector" in worker.workload and worker.workload["nodeSelector"] != leader.workload.get("nodeSelector"):
