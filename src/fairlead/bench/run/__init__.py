@@ -1,0 +1,1 @@
+"""The coordinator: plans, prepares ahead of time, hands over, keeps what comes back, and judges it."""
