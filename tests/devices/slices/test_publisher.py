@@ -217,8 +217,11 @@ async def test_slices_of_a_process_that_is_gone_and_was_ahead_in_time_are_taken_
         async def is_ours() -> bool:
             return [len(s.spec.devices) for s in await slices(client, driver)] == [3]
 
+        async def has_said_so() -> bool:
+            return not publisher.status.is_standing_back
+
         await until(is_ours, "the slice to be taken over")
-        assert not publisher.status.is_standing_back
+        await until(has_said_so, "the publisher to know it")
     await clear(client, driver)
 
 
