@@ -10,6 +10,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from fairlead.cli.main import main
 from fairlead.simulator.fleet import COLUMNS, Scenario, Summary
 from patience import PATIENCE_S
 
@@ -42,6 +43,17 @@ def fairlead(*arguments, seed="0"):
         timeout=PATIENCE_S,
         env={**os.environ, "PYTHONHASHSEED": seed, "COLUMNS": "200"},
     )
+
+
+@pytest.fixture
+def said_of(capsys):
+    """Status, output and errors of the command in this process: what a mistake is told with needs none of its own."""
+
+    def run(*arguments):
+        status = main(["simulate", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture
@@ -161,13 +173,18 @@ MISTAKES = [
 @pytest.mark.parametrize(
     ("arguments", "said"), MISTAKES, ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else ""
 )
-def test_mistakes_are_one_line(arguments, said, trace):
-    done = fairlead("run", *(trace if argument == "T" else argument for argument in arguments))
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("fairlead: ")
-    assert done.stdout == ""
+def test_mistakes_are_one_line(arguments, said, trace, said_of):
+    status, output, errors = said_of("run", *(trace if argument == "T" else argument for argument in arguments))
+    assert status == 1
+    assert said in errors
+    assert errors.count("\n") == 1
+    assert errors.startswith("fairlead: ")
+    assert output == ""
+
+
+def test_a_mistake_is_told_the_same_way_by_the_process(said_of):
+    done = fairlead("run")
+    assert (done.returncode, done.stdout, done.stderr) == said_of("run")
 
 
 @pytest.mark.parametrize(
@@ -204,12 +221,12 @@ def test_mistakes_are_one_line(arguments, said, trace):
         ),
     ],
 )
-def test_mistakes_in_a_scenario_are_one_line(text, said, tmp_path):
+def test_mistakes_in_a_scenario_are_one_line(text, said, tmp_path, said_of):
     path = tmp_path / "s.yaml"
     path.write_text(text)
-    done = fairlead("run", path)
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert said in done.stderr
+    status, _, errors = said_of("run", path)
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert said in errors
 
 
 def test_a_failed_run_leaves_no_half_written_records(trace, tmp_path):
