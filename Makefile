@@ -24,7 +24,7 @@ up: setup
 	@$(BIN)/fairlead up
 
 test: setup
-	@$(BIN)/python -m pytest -n 3 -m "not real and not soak"
+	@$(BIN)/python -m pytest -n 4 -m "not real and not soak"
 
 test-real: setup
 	@$(BIN)/python -m pytest -m real --timeout 900 -p no:cacheprovider
