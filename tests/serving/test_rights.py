@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fairlead.api import MODEL_ADAPTERS, MODEL_SERVICES, SERVING_RUNTIMES, TRAFFIC_REPORTS
+from fairlead.api.inference_pool import INFERENCE_POOLS
 from fairlead.kube.kinds import CONTROLLER_REVISIONS, DEVICE_TAINT_RULES, NODES, PODS, RESOURCE_CLAIMS, RESOURCE_SLICES
 from fairlead.kube.resources import Resource
 from fairlead.serving.adoption.workloads import WORKLOADS
@@ -21,8 +22,8 @@ _FOLLOWED = (
 )  # fmt: skip
 
 
-def _rights() -> set[tuple[str, str, str]]:
-    (role,) = (each for each in yaml.safe_load_all(_MANIFEST.read_text()) if each["kind"] == "ClusterRole")
+def _rights(manifest: Path = _MANIFEST, kind: str = "ClusterRole") -> set[tuple[str, str, str]]:
+    (role,) = (each for each in yaml.safe_load_all(manifest.read_text()) if each["kind"] == kind)
     return {
         (group, resource, verb)
         for rule in role["rules"]
@@ -54,3 +55,13 @@ def test_foreign_workloads_may_be_followed_and_annotated(resource: Resource[Any]
 
 def test_revisions_may_be_stored_and_adopted() -> None:
     assert _of(CONTROLLER_REVISIONS, "create", "patch", "delete") <= _rights()
+
+
+def test_an_endpoint_picker_may_do_what_it_does() -> None:
+    """`gateway/observe/reports.py`, `sources/ask_adapters.py`, `flow/scale_from_zero.py`."""
+    manifest = _MANIFEST.parents[2] / "examples" / "gateway" / "epp.yaml"
+    rights = _rights(manifest, "Role")
+    assert _of(INFERENCE_POOLS, "list", "watch", "patch") <= rights
+    assert _of(TRAFFIC_REPORTS, "create", "patch", "delete", "deletecollection") <= rights
+    assert {("fairlead.dev", "modelservices", "get"), ("autoscaling", "horizontalpodautoscalers", "list")} <= rights
+    assert {("fairlead.dev", "modelservices/scale", verb) for verb in ("get", "patch")} <= rights

@@ -124,7 +124,7 @@ async def test_however_it_goes_the_pod_is_told_to_be_warm_and_why_it_may_not_be(
     }  # fmt: skip
     pods = {name: await site.pod(name, *each) for name, each in answers.items()}
     told: list[str] = []
-    warm_ups = WarmUps(site.client, lambda key: None)
+    warm_ups = WarmUps(site.client)
     timeouts = {"broken": 2.5, "hangs": 1.0}
     cold = [
         Cold(pod, (CALL, CALL), timeouts.get(name, 60.0), is_asked_for=name != "has-none")
@@ -148,16 +148,18 @@ async def test_however_it_goes_the_pod_is_told_to_be_warm_and_why_it_may_not_be(
 
 async def test_a_pod_that_goes_is_not_asked_any_more_and_its_successor_is_not_told_to_be_warm(site: Site) -> None:
     pod = await site.pod("a", None)
-    warm_ups = WarmUps(site.client, lambda key: None)
+    warm_ups = WarmUps(site.client)
     warm_ups.follow(SERVICE, [Cold(pod, (CALL,), 60.0)], lambda message: None)
     await until(lambda: bool(site.asked))
     warm_ups.forget(SERVICE)
     other = msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, uid="of-one-before"))
     quick = HttpCall("GET", "/nothing")
-    again: list[ObjectKey] = []
-    late = WarmUps(site.client, again.append)
-    late.follow(SERVICE, [Cold(other, (quick,), 60.0)], lambda message: None)
-    await until(lambda: bool(again))
+    told: list[str] = []
+    late = WarmUps(site.client)
+    late.follow(SERVICE, [Cold(other, (quick,), 60.0, is_asked_for=True)], told.append)
+    await until(lambda: bool(told))
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(*late._of[SERVICE].values())
     await late.close()
     await warm_ups.close()
     conditions = (await site.client.get(RAW, "a", "default"))["status"]["conditions"]

@@ -113,7 +113,7 @@ class ModelServices:
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
         self.watch = EngineWatch(self.controller.enqueue, clock=clock)
-        self.warm_ups = WarmUps(client, self.controller.enqueue, clock)
+        self.warm_ups = WarmUps(client, clock)
         self.models = ModelsRead(self.controller.enqueue, clock)
         self._listen()
 

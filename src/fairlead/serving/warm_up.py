@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
 import aiohttp
@@ -18,8 +19,9 @@ import aiohttp
 from fairlead.clock import SYSTEM, Clock, format_time
 from fairlead.engines import HttpCall
 from fairlead.engines.engine import DEFAULT_PORT
+from fairlead.kube.backoff import Backoff
 from fairlead.kube.client import Client
-from fairlead.kube.errors import ApiError, NotFound
+from fairlead.kube.errors import ApiError, Conflict, Invalid, NotFound
 from fairlead.kube.kinds import PODS
 from fairlead.kube.objects import Pod
 from fairlead.kube.resources import ObjectKey
@@ -32,6 +34,7 @@ AT_ONCE: Final = 64
 """Engines that are being warmed up at the same time."""
 RETRY_S: Final = 1.0
 """Between two attempts of a call that was not answered."""
+_WRITE: Final = Backoff(first_s=1.0, max_s=60.0)
 _SAID: Final = 300
 """Characters of an engine's refusal."""
 _PODS = PODS.as_unstructured()
@@ -51,11 +54,10 @@ class Cold:
 
 
 class WarmUps:
-    """Of all services. `enqueue` is told of services whose pods could not be patched."""
+    """Of all services."""
 
-    def __init__(self, client: Client, enqueue: Callable[[ObjectKey], None], clock: Clock = SYSTEM) -> None:
+    def __init__(self, client: Client, clock: Clock = SYSTEM) -> None:
         self._client = client
-        self._enqueue = enqueue
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._room = asyncio.Semaphore(AT_ONCE)
@@ -80,8 +82,7 @@ class WarmUps:
             own.pop(key).cancel()
         for key, each in wanted.items():
             if key not in own:
-                task = asyncio.get_running_loop().create_task(self._warm(service, each, tell))
-                own[key] = task
+                own[key] = asyncio.get_running_loop().create_task(self._warm(each, tell))
         if not own:
             del self._of[service]
 
@@ -89,7 +90,7 @@ class WarmUps:
         """A service is gone."""
         self.follow(service, (), lambda message: None)
 
-    async def _warm(self, service: ObjectKey, cold: Cold, tell: Tell) -> None:
+    async def _warm(self, cold: Cold, tell: Tell) -> None:
         pod, started = cold.pod, started_at(cold.pod)
         async with self._room:
             began_s = self._clock.monotonic_s()
@@ -102,17 +103,19 @@ class WarmUps:
         patch = warmed_up(started, format_time(self._clock.wall_s()), problem)
         # Meant for this very pod: one of the same name that came after it is cold.
         patch["metadata"] = {"uid": pod.metadata.uid}
-        try:
-            await self._client.patch(_PODS, name, patch, pod.metadata.namespace, kind="strategic", subresource="status")
-        except NotFound:
-            return
-        except (ApiError, Unreachable) as error:
-            _LOG.warning("%s is not told to be warm, and tried again: %s", name, error)
-            await self._clock.sleep(RETRY_S)
-            own: Mapping[Any, asyncio.Task[None]] = self._of.get(service, {})
-            if own.get((pod.metadata.uid, started)) is asyncio.current_task():
-                del self._of[service][pod.metadata.uid, started]
-                self._enqueue(service)
+        for times in count(1):
+            try:
+                await self._client.patch(
+                    _PODS, name, patch, pod.metadata.namespace, kind="strategic", subresource="status"
+                )
+            except (NotFound, Conflict, Invalid) as error:
+                _LOG.info("%s is another pod now: %s", name, error)
+                return
+            except (ApiError, Unreachable) as error:
+                _LOG.warning("%s is warm, which cannot be written; tried again: %s", name, error)
+                await self._clock.sleep(_WRITE.delay_s(times))
+            else:
+                return
 
     async def _answered(self, cold: Cold, end_s: float) -> tuple[str, bool]:
         """Why a call was not answered, empty when all were; and whether the engine has refused it."""
