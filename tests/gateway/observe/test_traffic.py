@@ -7,13 +7,15 @@ import json
 import math
 from random import Random
 
+import msgspec
 import pytest
 
-from fairlead.api.traffic_report import WORK_TOKENS, asked_for
+from fairlead.api.traffic_report import WORK_TOKENS, Moments, TrafficGroup, TrafficReport, asked_for
 from fairlead.clock import VirtualClock
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool, Rewrite
 from fairlead.gateway.membership import REVISION_LABEL
+from fairlead.gateway.observe.traffic import MAX_GROUPS
 from fairlead.gateway.route import Completion, RequestHead, Route
 from fairlead.serving import names
 
@@ -209,3 +211,12 @@ def test_a_stream_that_does_not_tell_its_tokens_is_as_long_as_it_has_events():
     _end(parts, _ask(parts), output_tokens=None, stream_events=102)
     (group,) = parts.traffic.groups(parts.registry.pools["ns/tiny"])
     assert group.output_length.y == pytest.approx(math.log(101))
+
+
+def test_a_report_of_as_many_groups_as_there_may_be_fits_into_etcd():
+    sums = [-123456789.0123456] * 9
+    plain, itl = Moments(10**8, *sums[:5]), Moments(10**8, *sums)
+    name = "a-model-of-some-name~f6a85d6d8c"
+    group = TrafficGroup("f6a85d6d8c", name, "10.100.100.100:8000", 100, 10**8, 10**6, plain, itl, plain)
+    report = TrafficReport({"name": "pool.picker"}, groups=[group] * MAX_GROUPS)
+    assert len(msgspec.json.encode(report)) < 1.4e6

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fairlead.api.traffic_report import TrafficGroup, asked_for, warm_up_of
 from fairlead.serving.analysis import Arm, Arms, Evidence, gather
-from fairlead.serving.analysis.evidence import LONELY_S, MOST_BATCHES
-from fairlead.serving.analysis.sums import MEANS, NOTHING
+from fairlead.serving.analysis.evidence import LONELY_S, MOST_BATCHES, add
+from fairlead.serving.analysis.sums import MEANS, NOTHING, Counts
 from serving.analysis.traffic import ASKED, Engines, moments, report
 
 ARMS = Arms(Arm("new"), Arm("old"))
@@ -63,6 +63,14 @@ def test_a_report_that_is_gone_for_a_while_is_not_counted_twice():
 
 def test_a_report_that_began_anew_under_its_name_counts_from_its_start():
     assert _gathered(_both(30, 40), _both(4, 5)).total.new.requests == 34
+
+
+def test_a_clock_that_is_set_back_leaves_no_batch_open_for_long():
+    evidence = Evidence(ARMS)
+    for now_s in (5000.0, 5001.0, 5002.0, 1000.0, 1001.0, 1002.0, 1003.0):
+        evidence = add(evidence, {("new", "n"): Counts(10), ("stable", "s"): Counts(10)}, now_s)
+    assert len(evidence.batches) == 6
+    assert sum(b.stable.requests for b in evidence.batches) == evidence.total.stable.requests == 70
 
 
 def test_names_under_which_engines_are_asked_may_tell_versions_apart():

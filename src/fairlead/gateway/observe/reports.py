@@ -26,7 +26,7 @@ from fairlead.kube.transport import Unreachable
 
 INTERVAL_S: Final = 1.0
 GROUP_S: Final = 0.005
-"""Added for each group: a report of a thousand engines is 400 kB."""
+"""Added for each group: a report of a thousand engines is 640 kB."""
 RUNNING_S: Final = 4.0
 """Without an end, how many requests are under way is told again after so long."""
 REFUSED_AGAIN_S: Final = 30.0

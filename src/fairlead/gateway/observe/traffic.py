@@ -22,8 +22,9 @@ from fairlead.gateway.load import InFlight, LoadTable
 from fairlead.gateway.membership import REVISION_LABEL
 from fairlead.gateway.route import Completion
 
-MAX_GROUPS = 5_000
-"""Of a pool; more engines and models than that are not told apart, and not counted."""
+MAX_GROUPS = 2_000
+"""Of a pool; more engines and models than that are not told apart, and not counted. A report of as many is 1.3 MB: an
+API server on etcd takes no object of more than 1.5."""
 OTHER_EVENTS = 2
 """Of a stream that are no tokens, usually: the role or the end's reason, and the end itself."""
 _SHORTEST_S = 1e-6
