@@ -165,7 +165,7 @@ def _closed(evidence: Evidence, now_s: float) -> Evidence:
     batch = Batch(_side(evidence.open, "new"), _side(evidence.open, "stable"))
     age_s = now_s - (evidence.open_s if evidence.open_s is not None else now_s)
     if age_s < 0.0:
-        # The clock was set back: how old the batch is nobody knows, but it must not stay open until the time is made up.
+        # The clock was set back: nobody knows how old the batch is, but it is not to stay open until that is made up.
         return replace(evidence, open_s=now_s)
     few = min(batch.new.requests, batch.stable.requests)
     # At the first read nobody knows how long the sums took: they are a batch of their own.
