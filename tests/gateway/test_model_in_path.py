@@ -10,17 +10,25 @@ import sys
 import aiohttp
 import numpy as np
 import pytest
+import pytest_asyncio
 
+from gateway.conftest import Stack
 from patience import PATIENCE_S
 from runtimes.onnx import graphs
 
 ROWS, COLUMNS = 3, 5
+ROUTED = 'fairlead_gateway_requests_routed_total{pool="default/doubled"}'
 
 
-@pytest.fixture
-async def onnx_stack(stack, tmp_path):
-    """A gateway with two servers of the model `doubled`."""
-    file = graphs.scaled(tmp_path / "models" / "doubled.onnx")
+pytestmark = pytest.mark.xdist_group("model-in-path")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def onnx_stack(tmp_path_factory):
+    """A gateway with two servers of the model `doubled`, which no test harms."""
+    folder = tmp_path_factory.mktemp("onnx")
+    stack = Stack(folder)
+    file = graphs.scaled(folder / "models" / "doubled.onnx")
     addresses = []
     for _ in range(2):
         process = await stack._spawn(
@@ -32,20 +40,13 @@ async def onnx_stack(stack, tmp_path):
     stack.publish({"key": "default/doubled", "models": ["doubled"], "runtime": "onnx", "endpoints": addresses})
     await asyncio.gather(stack.start_picker(), stack.start_envoy())
     await stack.until_ready()
-    return stack
+    yield stack
+    await stack.stop()
 
 
 def _json(rows=ROWS):
     data = [float(i) for i in range(rows * COLUMNS)]
     return {"inputs": [{"name": "x", "shape": [rows, COLUMNS], "datatype": "FP32", "data": data}]}
-
-
-async def _until(stack, name, value):
-    for _ in range(300):
-        if await stack.metric(name) == value:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError(f"{name} is {await stack.metric(name)}, expected {value}")
 
 
 async def test_every_resource_of_a_model_is_reached_by_its_name_in_the_path(onnx_stack):
@@ -64,7 +65,7 @@ async def test_every_resource_of_a_model_is_reached_by_its_name_in_the_path(onnx
         for path in ("/v2", "/v2/health/live", "/v2/health/ready"):
             async with session.get(url + path) as response:
                 assert response.status == 200
-    await _until(onnx_stack, "fairlead_gateway_in_flight_requests", 0)
+    await onnx_stack.until_in_flight(0)
 
 
 @pytest.mark.parametrize("rows", [1, 3_000, 300_000])
@@ -98,6 +99,7 @@ async def test_binary_bodies_of_any_size_pass_whole_both_ways(onnx_stack, rows, 
 
 
 async def test_requests_spread_and_errors_pass_unchanged(onnx_stack):
+    before = await onnx_stack.metric(ROUTED)
     async with aiohttp.ClientSession() as session:
         for _ in range(6):
             async with session.post(f"{onnx_stack.url}/v2/models/doubled/infer", json=_json()) as response:
@@ -112,7 +114,7 @@ async def test_requests_spread_and_errors_pass_unchanged(onnx_stack):
             assert "nobody" in (await response.json())["error"]
         async with session.post(f"{onnx_stack.url}/v2/repository/models/doubled/unload") as response:
             assert response.status == 404, "models are managed at their servers, not through the gateway"
-    assert await onnx_stack.metric('fairlead_gateway_requests_routed_total{pool="default/doubled"}') == 8
+    assert await onnx_stack.metric(ROUTED) - before == 8
 
 
 async def test_a_body_beyond_the_limit_ends_with_413_and_leaves_nothing_in_flight(onnx_stack):
@@ -128,7 +130,7 @@ async def test_a_body_beyond_the_limit_ends_with_413_and_leaves_nothing_in_fligh
             pass  # The connection may end while the client still sends.
         async with session.post(f"{onnx_stack.url}/v2/models/doubled/infer", json=_json()) as response:
             assert response.status == 200
-    await _until(onnx_stack, "fairlead_gateway_in_flight_requests", 0)
+    await onnx_stack.until_in_flight(0)
 
 
 async def test_clients_that_leave_within_their_body_leave_nothing_in_flight(onnx_stack):
@@ -141,7 +143,7 @@ async def test_clients_that_leave_within_their_body_leave_nothing_in_flight(onnx
         )
         await writer.drain()
         writers.append(writer)
-    await _until(onnx_stack, "fairlead_gateway_in_flight_requests", 5)
+    await onnx_stack.until_in_flight(5)
     for writer in writers:
         writer.transport.abort()
-    await _until(onnx_stack, "fairlead_gateway_in_flight_requests", 0)
+    await onnx_stack.until_in_flight(0)
