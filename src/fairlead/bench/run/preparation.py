@@ -1,0 +1,81 @@
+"""Content becoming jobs: whose turn it is, in the text of its API, serialised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fairlead.bench.config import Benchmark
+from fairlead.bench.config.content import FileContent, SyntheticContent
+from fairlead.bench.config.target import Target
+from fairlead.bench.content.sessions import sessions
+from fairlead.bench.content.tokens import Tokens, tokens_of
+from fairlead.bench.session import Job, Session
+from fairlead.bench.targets.writing import Writer, writer
+
+
+class Preparation:
+    """Makes the jobs of a run, numbered as they come. Raises ValueError for content or a target that cannot be had."""
+
+    def __init__(self, config: Benchmark) -> None:
+        self.tokens: Tokens = tokens_of(config.targets[0].tokenizer)
+        self.adapters: list[str] = []
+        self._writers: list[Writer] = [writer(t, n, self.adapters) for n, t in enumerate(config.targets)]
+        self._shares = Shares([target.weight for target in config.targets])
+        self._sessions: Iterator[Session] = sessions(config.content, self.tokens, config.seed)
+        self._number = 0
+        self.ended = False
+
+    def take(self) -> Session | None:
+        """The next session; None: the content has ended."""
+        session = next(self._sessions, None)
+        if session is None:
+            self.ended = True
+        return session
+
+    def job(self, session: Session, stage: int, due_s: float) -> Job:
+        """A session written for the target whose turn it is."""
+        if session.adapter and session.adapter not in self.adapters:
+            self.adapters.append(session.adapter)
+        job = self._writers[self._shares.next()].prepare(session, self._number, stage, due_s)
+        self._number += 1
+        return job
+
+
+class Shares:
+    """Whose turn it is among several with weights, so that every stretch of turns has the shares that were asked for
+    (smooth weighted round robin)."""
+
+    def __init__(self, weights: list[float]) -> None:
+        self._weights, self._sum = weights, sum(weights)
+        self._credit = [0.0] * len(weights)
+
+    def next(self) -> int:
+        credit = self._credit
+        for at, weight in enumerate(self._weights):
+            credit[at] += weight
+        best = max(range(len(credit)), key=credit.__getitem__)
+        credit[best] -= self._sum
+        return best
+
+
+def size_bytes(job: Job) -> int:
+    """Of the bodies, about."""
+    return len(job.head) + sum(len(piece) for turn in job.turns for piece in turn.pieces)
+
+
+def keeps_answers(config: Benchmark) -> bool:
+    """Whether later turns may need the answers before them."""
+    content = config.content
+    if isinstance(content, SyntheticContent):
+        return content.conversations is not None or content.tools is not None
+    return not isinstance(content, FileContent) or content.form in (None, "sharegpt")
+
+
+def secret_free(target: Target) -> dict[str, object]:
+    """A target as reports may show it: headers by name, whatever they say."""
+    import msgspec
+
+    shown: dict[str, object] = msgspec.to_builtins(target)
+    if target.headers:
+        shown["headers"] = {name: "(not shown)" for name in target.headers}
+    return shown
