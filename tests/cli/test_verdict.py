@@ -42,3 +42,13 @@ def test_only_what_a_person_has_to_change_is_final(ready: str, reason: str, want
 def test_warnings_come_along() -> None:
     found = read_verdict(service("True", warnings=["a", "b"]))
     assert found is not None and found.warnings == ("a", "b")
+
+
+def test_what_could_not_be_looked_at_is_a_warning_and_no_end() -> None:
+    found = read_verdict(service("False", model={"message": "s3://b/m: no answer"}))
+    assert found is not None and not found.is_final
+    assert found.warnings == (
+        "what the model is could not be read, and nothing was reckoned with: s3://b/m: no answer",
+    )
+    final = read_verdict(service("False", "Unservable", model={"message": "gone"}))
+    assert final is not None and final.warnings == ()

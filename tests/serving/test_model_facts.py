@@ -13,8 +13,10 @@ from fairlead.api.model_service import ModelService
 from fairlead.clock import VirtualClock
 from fairlead.kube.resources import ObjectKey
 from fairlead.serving.model_facts import ModelsRead
-from fairlead.serving.resolved import ModelFacts
+from fairlead.serving.resolve import resolve_service
+from fairlead.serving.resolved import ClusterFacts, ModelFacts, Unservable
 from fairlead.serving.store.facts import NoFacts
+from fairlead.serving.store.mount import StoreFacts
 
 KEY, OTHER = ObjectKey("d", "one"), ObjectKey("d", "two")
 GOOD = ModelFacts({"architectures": ["LlamaForCausalLM"]}, 100, "sha256:1", "hf://o/m@c")
@@ -29,12 +31,12 @@ def service(source: str = "hf://o/m", runtime: str = "vllm", **spec: Any) -> Mod
 class Sources:
     """Answers as told, when told to; counts who asks."""
 
-    def __init__(self, *answers: ModelFacts | NoFacts | Exception) -> None:
+    def __init__(self, *answers: ModelFacts | NoFacts | Exception, own_paths: bool = False) -> None:
         self.answers, self.asked = list(answers), []
         self.go = asyncio.Event()
         self.looked_at: list[ObjectKey] = []
         self.clock = VirtualClock()
-        self.read = ModelsRead(self.looked_at.append, self.clock, self._answer)
+        self.read = ModelsRead(self.looked_at.append, self.clock, self._answer, own_paths=own_paths)
 
     async def _answer(self, url: str, format: str) -> ModelFacts | NoFacts:
         self.asked.append((url, format))
@@ -111,7 +113,23 @@ async def test_who_is_refused(answer: Any, spec: dict[str, Any], is_refused: boo
     wanted = service(**spec)
     sources.read.look(KEY, wanted)
     await sources.settle()
-    refusal = sources.read.look(KEY, wanted).refusal(wanted)
+    refusal = sources.read.look(KEY, wanted).refusal(wanted, Unservable("x", "", "y"))
     assert (refusal is not None) == is_refused
     if refusal is not None:
         assert refusal.field == "model.source" and "gone" in str(refusal)
+
+
+@pytest.mark.parametrize(
+    ("mounted", "is_refused"), [("", True), ("/models", False), ("/models/m", False), ("/mod", True), ("/other", True)]
+)
+async def test_a_path_that_is_nowhere_is_refused_where_pods_see_the_same_disk(mounted: str, is_refused: bool) -> None:
+    overlay = {"spec": {"containers": [{"name": "engine", "volumeMounts": [{"name": "v", "mountPath": mounted}]}],
+                        "volumes": [{"name": "v", "emptyDir": {}}]}}  # fmt: skip
+    one = service("/models/m", **({"podTemplate": overlay} if mounted else {}))
+    answer = NoFacts("/models/m: there is no such folder", is_final=True)
+    elsewhere, here = Sources(answer), Sources(answer, own_paths=True)
+    assert not elsewhere.read.look(KEY, one).is_reading, "a node may have it"
+    assert here.read.look(KEY, one).is_reading
+    await here.settle()
+    wanted = resolve_service(one, (), ClusterFacts(store=StoreFacts()))
+    assert (here.read.look(KEY, one).refusal(one, wanted) is not None) == is_refused

@@ -40,7 +40,7 @@ def cluster_facts(cache: str, capacity: str, *, fetch_image: str, image_volumes:
         image_volumes=image_volumes, cache_path=cache, cache_capacity=capacity, fetch_image=fetch_image,
         fetch_as_root=not embedded or os.geteuid() == 0,
     )  # fmt: skip
-    return ClusterFacts(store=store, kv_events=not embedded)
+    return ClusterFacts(store=store, kv_events=not embedded, own_paths=embedded)
 
 
 async def run(

@@ -36,12 +36,12 @@ def read_verdict(service: Json) -> Verdict | None:
     ready = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), None)
     if status.get("observedGeneration") != service["metadata"].get("generation") or ready is None:
         return None
-    return Verdict(
-        ready["status"] == "True",
-        str(ready.get("message", "")),
-        ready["status"] != "True" and ready.get("reason") in _FINAL,
-        tuple(status.get("warnings") or ()),
-    )
+    is_final = ready["status"] != "True" and ready.get("reason") in _FINAL
+    warnings = list(status.get("warnings") or ())
+    unread = str((status.get("model") or {}).get("message", ""))
+    if unread and not is_final:
+        warnings.append(f"what the model is could not be read, and nothing was reckoned with: {unread}")
+    return Verdict(ready["status"] == "True", str(ready.get("message", "")), is_final, tuple(warnings))
 
 
 async def first_verdict(client: Client, namespace: str, name: str, within_s: float = LOOK_S) -> Verdict | None:

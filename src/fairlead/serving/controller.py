@@ -114,7 +114,7 @@ class ModelServices:
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
         self.watch = EngineWatch(self.controller.enqueue, clock=clock)
         self.warm_ups = WarmUps(client, clock)
-        self.models = ModelsRead(self.controller.enqueue, clock)
+        self.models = ModelsRead(self.controller.enqueue, clock, own_paths=self._facts.own_paths)
         self._listen()
 
     def _listen(self) -> None:
@@ -182,7 +182,7 @@ class ModelServices:
         else:
             pods = leaders(self.replicas.labelled(key.namespace, key.name))
         if not pods and needs_weights(wanted):
-            wanted = model.refusal(service) or wanted
+            wanted = model.refusal(service, wanted) or wanted
         return _Seen(raw, service, book, wanted, known, counts, pods, model)
 
     def _look(self, key: ObjectKey, seen: _Seen, now_s: float) -> Look:

@@ -39,10 +39,12 @@ class Found:
     nothing: NoFacts | None = None
     is_reading: bool = False
 
-    def refusal(self, service: ModelService) -> Unservable | None:
-        """The service's source is not there, and there is no login that only its pods have."""
+    def refusal(self, service: ModelService, wanted: Resolved | Unservable) -> Unservable | None:
+        """The service's source is not there, and there is no login, and no volume, that only its pods have."""
         model = service.spec.model
         if self.nothing is None or not self.nothing.is_final or model.pull_secret:
+            return None
+        if scheme_of(model.source) == "file" and _is_mounted(model.source.removeprefix("file://"), wanted):
             return None
         if any(word in variable.name.upper() for variable in service.spec.env for word in _SECRETS):
             return None
@@ -70,8 +72,16 @@ def needs_weights(wanted: Resolved | Unservable) -> bool:
 class ModelsRead:
     """Sources that were asked, by URL and format. `enqueue` is told which services are to be looked at again."""
 
-    def __init__(self, enqueue: Callable[[ObjectKey], None], clock: Clock = SYSTEM, read: Reader | None = None) -> None:
-        self._enqueue, self._clock = enqueue, clock
+    def __init__(
+        self,
+        enqueue: Callable[[ObjectKey], None],
+        clock: Clock = SYSTEM,
+        read: Reader | None = None,
+        *,
+        own_paths: bool = False,
+    ) -> None:
+        """`own_paths`: what is not on this machine is nowhere (`ClusterFacts`)."""
+        self._enqueue, self._clock, self._own_paths = enqueue, clock, own_paths
         self._read = read or _read
         self._entries: dict[tuple[str, str], _Entry] = {}
         self._waiting: dict[tuple[str, str], set[ObjectKey]] = {}
@@ -80,7 +90,7 @@ class ModelsRead:
 
     def look(self, key: ObjectKey, service: ModelService) -> Found:
         """What is known of a service's model now; begins to ask where nobody has."""
-        if not _can_be_asked(service):
+        if not self._can_be_asked(service):
             return Found()
         model = service.spec.model
         asked = (model.source, model.format)
@@ -91,6 +101,15 @@ class ModelsRead:
             self._begin(asked, key)
             return Found(is_reading=True)
         return Found(entry.answer) if isinstance(entry.answer, ModelFacts) else Found(None, entry.answer)
+
+    def _can_be_asked(self, service: ModelService) -> bool:
+        model = service.spec.model
+        if ANY in loads_itself(service.spec.runtime):
+            return False
+        path = model.source.removeprefix("file://")
+        if scheme_of(model.source) == "file":
+            return path.startswith("/") and (self._own_paths or os.path.exists(path))
+        return scheme_of(model.source) in _ASKED
 
     def _begin(self, asked: tuple[str, str], key: ObjectKey) -> None:
         if asked in self._waiting:
@@ -119,12 +138,14 @@ def _age_s(entry: _Entry) -> float:
     return _KEPT_S if isinstance(entry.answer, ModelFacts) else _RETRY_S
 
 
-def _can_be_asked(service: ModelService) -> bool:
-    model = service.spec.model
-    if ANY in loads_itself(service.spec.runtime):
+def _is_mounted(path: str, wanted: Resolved | Unservable) -> bool:
+    """Whether some engine of the service has a volume where its model is."""
+    if not isinstance(wanted, Resolved):
         return False
-    scheme = scheme_of(model.source)
-    return scheme in _ASKED or (scheme == "file" and os.path.exists(model.source.removeprefix("file://")))
+    ways = [way for role in wanted.roles.values() for way in role.ways]
+    containers = [c for way in ways for t in (way.leader, *way.workers) for c in t["spec"].get("containers", ())]
+    mounts = [str(m.get("mountPath", "")) for c in containers for m in c.get("volumeMounts", ())]
+    return any(mount and os.path.commonpath((mount, path)) == os.path.normpath(mount) for mount in mounts)
 
 
 async def _read(url: str, format: str) -> ModelFacts | NoFacts:

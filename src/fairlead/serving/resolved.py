@@ -55,6 +55,9 @@ class ClusterFacts:
     kv_events: bool = True
     """Whether engines that can publish what their caches hold do so. Not where pods share their host's network:
     publishers listen on all of its addresses."""
+    own_paths: bool = False
+    """Whether paths in pods are those of the machine that the controller runs on, unless something is mounted there, as
+    on the embedded platform."""
     picker: str = "fairlead-gateway"
     """Service of the endpoint picker that pools name."""
 
