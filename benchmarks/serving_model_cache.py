@@ -66,8 +66,8 @@ class _Ranges(SimpleHTTPRequestHandler):
                 start += os.sendfile(self.connection.fileno(), file.fileno(), start, min(end - start, 8 << 20))
 
 
-def _serve(folder: str, ready: socket.socket) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Ranges, directory=folder))
+def _serve(folder: str, ready: socket.socket, handler: type[_Ranges] = _Ranges) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
     ready.sendall(str(server.server_address[1]).encode())
     server.serve_forever()
 

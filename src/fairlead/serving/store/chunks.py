@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 256 << 10
 MOST_BYTES = 256 << 20
-_FEW_LAYERS, _MANY_LAYERS = 256, 1024
+_FEW_LAYERS, _MANY_LAYERS = 512, 1024
 _LONG_ENOUGH_BYTES = 4 << 20
 _WINDOW = 32
 _SCAN_BYTES = 128 << 10
@@ -35,8 +35,9 @@ _HEADER_LIMIT_BYTES = 100 << 20
 def part_bytes(total_bytes: int) -> int:
     """The usual length of a part for a model of this size: a power of two, so that versions of a model agree on it.
 
-    A layer costs a registry some milliseconds, so there are at most 256 up to 1 GiB; beyond that parts stay at 4 MiB
-    until there are 1,024, and then grow on, as registries take some 4,000 layers and manifests of 4 MiB.
+    A change costs about one part for each place where it is, besides its own bytes; a layer costs a registry some
+    milliseconds. So there are at most 512 up to 2 GiB; beyond that parts stay at 4 MiB until there are 1,024, and
+    then grow on, as registries take some 4,000 layers and manifests of 4 MiB.
     """
     wanted = max(min(total_bytes // _FEW_LAYERS, _LONG_ENOUGH_BYTES), total_bytes // _MANY_LAYERS)
     return 1 << (max(LEAST_BYTES, min(MOST_BYTES, wanted)) - 1).bit_length()
