@@ -156,7 +156,7 @@ def pull(
         rate = amount(int(pulled.bytes / max(took_s, 1e-3)))
         _tell(
             quiet,
-            f"{target}: {pulled.digest}, {len(pulled.files)} files, {amount(pulled.bytes)} fetched{reused} "
+            f"{target}: {pulled.digest}, {_count(len(pulled.files), 'file')}, {amount(pulled.bytes)} fetched{reused} "
             f"in {took_s:.1f} s ({rate}/s)",
         )
 
@@ -309,6 +309,10 @@ def prune(
         raise Failed("not removed: " + "; ".join(done.problems))
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _tell(quiet: bool, text: str) -> None:
     if not quiet:
         typer.echo(text)
@@ -344,7 +348,7 @@ def _tell_inspected(found: Inspected) -> None:
 
     layers = len(found.manifest.layers)
     typer.echo(f"digest        {found.digest}")
-    typer.echo(f"kind          {kind_of(found.manifest)}, {amount(found.bytes)} in {layers} layers")
+    typer.echo(f"kind          {kind_of(found.manifest)}, {amount(found.bytes)} in {_count(layers, 'layer')}")
     for part in ("descriptor", "config"):
         for key, value in ((found.config or {}).get(part) or {}).items():
             if isinstance(value, str | list) and value:
