@@ -10,6 +10,7 @@ role and revision, so that NAME-INDEX is the leader's pod there as well.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from fairlead.api.model_service import ModelService, RoleName
@@ -123,8 +124,14 @@ def _gang_spec(service: ModelService, way: Alternative, spec: Json, replica_name
         {"name": "LWS_WORKER_INDEX", "value": str(index)},
     ]
     changed: Json = {
-        side: [{**container, "env": [*group, *container.get("env", ())]} for container in spec[side]]
+        side: [{**container, "env": _first(group, container.get("env", ()))} for container in spec[side]]
         for side in ("initContainers", "containers")
         if side in spec
     }
     return {**spec, **changed, "hostname": member_name(replica_name, index), "subdomain": domain}
+
+
+def _first(group: Sequence[Json], own: Iterable[Json]) -> list[Json]:
+    """The group's variables before a container's own, in place of those of the same name: the last of a name counts."""
+    names = {variable["name"] for variable in group}
+    return [*group, *(variable for variable in own if variable["name"] not in names)]
