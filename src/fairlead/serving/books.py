@@ -13,6 +13,7 @@ from fairlead.api.serving_runtime import ServingRuntime
 from fairlead.api.traffic_report import TrafficReport
 from fairlead.clock import parse_time
 from fairlead.serving.analysis import Arm, Arms, Evidence, Verdict, gather, judge
+from fairlead.serving.analysis.memory import EVERY_S, read_evidence, write_evidence
 from fairlead.serving.render.foreign import foreign_workloads
 from fairlead.serving.resolve import ClusterFacts, Resolved, Unservable, resolve_service
 from fairlead.serving.rollout.intents import pinned
@@ -30,6 +31,9 @@ class Book:
     """What `wanted` was made of."""
     wanted: Resolved | Unservable | None = None
     evidence: Evidence | None = None
+    written_s: float = 0.0
+    """When the evidence was written last, and how many requests of the new version it had."""
+    written_requests: int = 0
     ready_updated: int = 0
     """Ready replicas of the wanted revision at the last look."""
     refused: str = ""
@@ -64,9 +68,10 @@ class Book:
 
     def judge(
         self, service: ModelService, analysis: Analysis | None, wanted: Resolved, reports: Sequence[TrafficReport],
-        now_s: float,
+        now_s: float, kept: str = "",
     ) -> Verdict | None:  # fmt: skip
-        """What the comparison says with the reports that are there; None where nothing is compared."""
+        """What the comparison says with the reports that are there; None where nothing is compared. `kept` is the
+        evidence as it was written last, by whoever was here before."""
         status = service.status.rollout
         if analysis is None or status is None or status.phase in ("Stable", "Reverted", "Promoting"):
             self.evidence = None
@@ -76,12 +81,23 @@ class Book:
             return None
         arms = Arms(Arm(wanted.revision), Arm(service.status.revision))
         if self.evidence is None or self.evidence.arms != arms:
-            self.evidence = Evidence(arms)
+            self.evidence = read_evidence(kept, arms, status.started_at) or Evidence(arms)
+            self.written_s, self.written_requests = now_s, self.evidence.total.new.requests
         asked = asked_of(status, wanted.revision, analysis)
         self.evidence = gather(self.evidence, reports, asked, now_s)
         began_s = parse_time(status.started_at) if status.started_at else now_s
         verdict, self.evidence = judge(self.evidence, analysis, began_s, now_s)
         return verdict
+
+    def evidence_to_keep(self, started_at: str, now_s: float) -> str:
+        """The evidence as text where it is time to write it; empty where it is not."""
+        evidence = self.evidence
+        if evidence is None or now_s - self.written_s < EVERY_S:
+            return ""
+        if evidence.total.new.requests == self.written_requests:
+            return ""
+        self.written_s, self.written_requests = now_s, evidence.total.new.requests
+        return write_evidence(evidence, started_at)
 
 
 class Books:

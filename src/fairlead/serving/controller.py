@@ -8,6 +8,7 @@ is written before what it does, so that nothing is done that nobody knows of.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.api.inference_pool import INFERENCE_POOLS
 from fairlead.api.model_service import GROUP, MODEL_SERVICES, ModelService, ModelServiceStatus, RoleName
 from fairlead.api.traffic_report import TRAFFIC_REPORTS
 from fairlead.clock import SYSTEM, Clock, format_time
@@ -26,6 +28,7 @@ from fairlead.kube.events import EventRecorder
 from fairlead.kube.informer import Informers
 from fairlead.kube.objects import Pod
 from fairlead.kube.resources import ObjectKey
+from fairlead.serving.analysis.memory import EVIDENCE_ANNOTATION
 from fairlead.serving.belongings import KINDS, belongings
 from fairlead.serving.books import Book, Books, read_reports
 from fairlead.serving.course import Course, Look, plot_course
@@ -46,7 +49,7 @@ from fairlead.serving.names import (
 )
 from fairlead.serving.observed import Snapshot
 from fairlead.serving.recovery import avoid_nodes, memory_of
-from fairlead.serving.render import owner_reference, wants_warm_up, warm_up_calls
+from fairlead.serving.render import owner_reference, pool_name, wants_warm_up, warm_up_calls
 from fairlead.serving.replicas import Replicas, observe_replicas, trouble_of
 from fairlead.serving.resolve import ClusterFacts
 from fairlead.serving.resolved import Resolved, Unservable
@@ -155,6 +158,7 @@ class ModelServices:
             seen.book.refused = problem
             await self._write_status(replace(seen, raw=written), course, look)
         if seen.is_ours:
+            await self._keep_evidence(seen, course, now_s)
             self._follow(key, seen, course)
             self._warm_up(key, seen)
         problem = problem or await self._keep_route(seen, course)
@@ -198,7 +202,7 @@ class ModelServices:
         if wanted is not None and service.spec.rollout.strategy != "Rolling":
             way = (canary_way if service.spec.rollout.strategy == "Canary" else blue_green_way)(service.spec.rollout)
             reports = read_reports(self.reports.store.by_index("pool", f"{key.namespace}/{key.name}"))
-            verdict = seen.book.judge(service, way.analysis, wanted, reports, now_s)
+            verdict = seen.book.judge(service, way.analysis, wanted, reports, now_s, self._kept_evidence(service))
         ready = sum(r.is_ready and wanted is not None and r.revision == wanted.revision for r in snapshot.replicas)
         return Look(
             service,
@@ -242,6 +246,22 @@ class ModelServices:
             self._events.warning(MODEL_SERVICES, seen.raw, "RouteNotFollowed", problem)
         seen.book.route_problem = problem
         return problem
+
+    def _kept_evidence(self, service: ModelService) -> str:
+        name = pool_name(service.name, "canary")
+        pools = self.upkeep.of("InferencePool", service.uid)
+        annotations = next((p["metadata"].get("annotations") for p in pools if p["metadata"]["name"] == name), None)
+        return str((annotations or {}).get(EVIDENCE_ANNOTATION, ""))
+
+    async def _keep_evidence(self, seen: _Seen, course: Course, now_s: float) -> None:
+        """What was seen of the version on trial, for a controller that starts in the middle of it."""
+        service = seen.service
+        text = seen.book.evidence_to_keep(course.rollout.started_at, now_s) if course.has_trial else ""
+        if not text:
+            return
+        change = {"metadata": {"annotations": {EVIDENCE_ANNOTATION: text}}}
+        with contextlib.suppress(NotFound):
+            await self._client.patch(INFERENCE_POOLS, pool_name(service.name, "canary"), change, service.namespace)
 
     def _follow(self, key: ObjectKey, seen: _Seen, course: Course) -> None:
         """Whose metrics are looked at."""
