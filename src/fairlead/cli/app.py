@@ -33,6 +33,7 @@ def run(argv: list[str]) -> int:
     """Run a command; errors that a person can act on become one line on stderr and exit status 1."""
     from fairlead.cli import (
         adapter,
+        bench,
         cdi,
         convert,
         demo,
@@ -59,6 +60,7 @@ def run(argv: list[str]) -> int:
             adapter,
             model,
             engines,
+            bench,
             device,
             topology,
             cdi,

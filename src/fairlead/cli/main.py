@@ -23,6 +23,9 @@ COMPONENTS = {
 }
 """Command -> module, function taking argv, help line."""
 
+GROUPS = {"bench": ("fairlead.cli.bench", "main")}
+"""Groups of commands that bring nothing of the others with them."""
+
 IN_PODS = {
     ("model", "fetch"): ("fairlead.cli.model_fetch", "fetch"),
     ("model", "hold"): ("fairlead.cli.model_fetch", "hold"),
@@ -38,6 +41,10 @@ def main(argv: list[str] | None = None) -> int:
             module, function, _ = COMPONENTS[arguments[0]]
             result: int | None = getattr(importlib.import_module(module), function)(arguments[1:])
             return result or 0
+        if arguments and arguments[0] in GROUPS:
+            module, function = GROUPS[arguments[0]]
+            ended: int = getattr(importlib.import_module(module), function)(arguments[1:])
+            return ended
         if tuple(arguments[:2]) in IN_PODS:
             module, function = IN_PODS[arguments[0], arguments[1]]
             status: int = getattr(importlib.import_module(module), function)(arguments[2:])

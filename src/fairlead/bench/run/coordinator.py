@@ -20,7 +20,8 @@ from fairlead.bench.run.environment import environment
 from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.live import Progress, Recent, percentile
 from fairlead.bench.run.measuring import StageMeter
-from fairlead.bench.run.preparation import Preparation, keeps_answers, secret_free
+from fairlead.bench.run.preparation import Preparation, keeps_answers
+from fairlead.bench.run.results import begin_folder, shown_config, write_summary
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.targets.writing import peer
@@ -55,7 +56,8 @@ async def run(
     stop: Stop | None = None,
 ) -> RunSummary:
     """Run a benchmark and return its figures; results go to `folder`, where one is given. Raises ValueError for a
-    configuration that cannot be carried out, and RunFailed when there is no worker to do it with."""
+    configuration that cannot be carried out, RunFailed when there is no worker to do it with, and OSError for a folder
+    that cannot be written to."""
     coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop())
     return await coordinator.run()
 
@@ -80,12 +82,22 @@ class Coordinator:
         preparation = Preparation(config)
         plans = stages(config.load)
         settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
+        if self._folder is not None:
+            begin_folder(self._folder, config)
         try:
             await self._start_workers(config.workers or 1, settings)
             await self._go(preparation, list(plans))
         finally:
             await asyncio.gather(*(member.stop() for member in self._members))
-        return self._summary(began)
+        self._phase = "reporting"
+        summary = self._summary(began)
+        if self._folder is not None:
+            try:
+                write_summary(self._folder, summary)
+            except OSError as error:
+                note = f"results are not kept: {error.filename or self._folder}: {error.strerror or error}"
+                summary = msgspec.structs.replace(summary, notes=(*summary.notes, note))
+        return summary
 
     async def _start_workers(self, count: int, settings: Settings) -> None:
         for number in range(count):
@@ -237,15 +249,13 @@ class Coordinator:
             for s in self._stages
             if s.plan.begin_s < now_s
         )
-        config = {
-            **msgspec.to_builtins(self._config), "targets": [secret_free(target) for target in self._config.targets],
-        }  # fmt: skip
         return RunSummary(
-            new_id(began), self._config.name, began, now_s, self._ended, self._why_ended, config, environment(),
-            summaries, notes=tuple(self._notes),
+            self._folder.name if self._folder is not None else new_id(), self._config.name, began, now_s, self._ended,
+            self._why_ended, shown_config(self._config), environment(), summaries, notes=tuple(self._notes),
         )  # fmt: skip
 
 
-def new_id(began: str) -> str:
+def new_id() -> str:
     """Sorts by time, and is not given twice."""
-    return f"{began[:10].replace('-', '')}-{began[11:19].replace(':', '')}-{secrets.token_hex(2)}"
+    now = format_micro_time(SYSTEM.wall_s())
+    return f"{now[:10].replace('-', '')}-{now[11:19].replace(':', '')}-{secrets.token_hex(2)}"

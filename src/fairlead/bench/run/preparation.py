@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from fairlead.bench.config import Benchmark
 from fairlead.bench.config.content import FileContent, SyntheticContent
-from fairlead.bench.config.target import Target
 from fairlead.bench.content.sessions import sessions
 from fairlead.bench.content.tokens import Tokens, tokens_of
 from fairlead.bench.session import Job, Session
@@ -69,13 +68,3 @@ def keeps_answers(config: Benchmark) -> bool:
     if isinstance(content, SyntheticContent):
         return content.conversations is not None or content.tools is not None
     return not isinstance(content, FileContent) or content.form in (None, "sharegpt")
-
-
-def secret_free(target: Target) -> dict[str, object]:
-    """A target as reports may show it: headers by name, whatever they say."""
-    import msgspec
-
-    shown: dict[str, object] = msgspec.to_builtins(target)
-    if target.headers:
-        shown["headers"] = {name: "(not shown)" for name in target.headers}
-    return shown
