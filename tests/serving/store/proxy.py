@@ -27,6 +27,7 @@ class Fault:
     answer's body so many bytes come, then the connection is cut, or nothing more until the proxy ends. `change`: makes
     another body of the answer's. `edit`: headers of the answer that are replaced (None: left out). `lose_answer`: the
     registry does what it was asked, and nobody learns of it. `cut_upload_after`: bytes of the request's body that pass.
+    `without`: a header of the request that the registry does not see.
     """
 
     match: str
@@ -40,6 +41,7 @@ class Fault:
     edit: dict[str, str | None] = field(default_factory=dict)
     lose_answer: bool = False
     cut_upload_after: int | None = None
+    without: str = ""
 
 
 @dataclass
@@ -154,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_up(self, registry: http.client.HTTPConnection, fault: Fault) -> None:
         registry.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
-            if name.lower() != "connection":
+            if name.lower() not in ("connection", fault.without.lower()):
                 registry.putheader(name, value)
         registry.endheaders()
         left, sent = int(self.headers.get("Content-Length") or 0), 0

@@ -65,7 +65,7 @@ def fetch(
         target,
         reference="test",
         settings=QUICK,
-        options=Options(threads=2, **options),  # type: ignore[arg-type]
+        options=Options(**{"threads": 2, **options}),  # type: ignore[arg-type]
         progress=progress or Silent(),
         cancel=repository.cancel,
     )
