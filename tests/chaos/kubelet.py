@@ -4,6 +4,7 @@ are gone when they are deleted."""
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from chaos.engines import Engine
@@ -13,6 +14,7 @@ from fairlead.kube.errors import Conflict, NotFound
 from fairlead.kube.kinds import PODS
 
 DRAINING = "fairlead.dev/draining"
+GANG, GANG_SPEC = "fairlead.dev/gang", "fairlead.dev/gang-spec"
 Json = dict[str, Any]
 _RAW = PODS.as_unstructured()
 _CONDITIONS = ("PodScheduled", "Initialized", "ContainersReady", "Ready")
@@ -33,12 +35,16 @@ class Kubelet:
         """Pods that were deleted with requests in flight."""
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._told: set[str] = set()
+        self._gangs: dict[str, dict[str, Json]] = {}  # gang -> uid -> pods of it that wait for the others
 
     def see(self, write: Write) -> None:
         if write.kind != "Pod":
             return
         meta = write.obj["metadata"]
         uid = meta["uid"]
+        if write.type == "DELETED" or "deletionTimestamp" in meta:
+            for waiting in self._gangs.values():
+                waiting.pop(uid, None)
         if write.type == "DELETED":
             self._stop(uid)
         elif "deletionTimestamp" in meta:
@@ -49,9 +55,21 @@ class Kubelet:
                     self.cut.append(meta["name"])
                 self._do(uid, self._end(write.obj))
         elif uid not in self._doing:
-            self._do(uid, self._run(write.obj))
+            for pod in self._placeable(write.obj):
+                self._do(pod["metadata"]["uid"], self._run(pod))
         if DRAINING in (meta.get("annotations") or {}) and (engine := self.engines.get(uid)) and engine.in_flight:
             asyncio.get_running_loop().call_later(self.finish_s, setattr, engine, "in_flight", 0)
+
+    def _placeable(self, pod: Json) -> list[Json]:
+        """A gang gets its places all at once, when so many of it are there as it says."""
+        meta = pod["metadata"]
+        gang = (meta.get("labels") or {}).get(GANG)
+        if not gang:
+            return [pod]
+        waiting = self._gangs.setdefault(gang, {})
+        waiting[meta["uid"]] = pod
+        least = json.loads((meta.get("annotations") or {}).get(GANG_SPEC, "{}")).get("min", 1)
+        return list(self._gangs.pop(gang).values()) if len(waiting) >= least else []
 
     async def close(self) -> None:
         for task in self._doing.values():

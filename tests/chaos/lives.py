@@ -6,8 +6,11 @@ import asyncio
 import itertools
 import json
 import os
+import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +78,21 @@ class Life:
             writer.close()
 
 
+@contextmanager
+def nursery_process() -> Iterator[subprocess.Popen[bytes]]:
+    """The warm process that forks lives, for as many nurseries as come one after the other."""
+    path = os.pathsep.join([str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
+    environment = {**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-m", "chaos.nursery"], stdin=subprocess.PIPE, env=environment) as process:
+        yield process
+
+
 class Nursery:
     """Makes lives. Use it as an async context manager."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, process: subprocess.Popen[bytes]) -> None:
         self._kubeconfig = kubeconfig
+        self._process = process
         self._folder = tempfile.TemporaryDirectory(prefix="chaos-")
         self._socket = f"{self._folder.name}/socket"
         self._lives: dict[int, Life] = {}
@@ -87,20 +100,12 @@ class Nursery:
 
     async def __aenter__(self) -> Nursery:
         self._server = await asyncio.start_unix_server(self._connected, self._socket, limit=2**20)
-        path = os.pathsep.join([str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]).rstrip(os.pathsep)
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "chaos.nursery", stdin=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
-        )  # fmt: skip
         return self
 
     async def __aexit__(self, *error: object) -> None:
         for life in self._lives.values():
             if not life.dead.is_set() and life._born.done():
                 await life.end()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await asyncio.wait_for(self._process.wait(), LIMIT_S)
         self._server.close()
         self._folder.cleanup()
 
@@ -114,6 +119,7 @@ class Nursery:
         }  # fmt: skip
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(spec).encode() + b"\n")
+        self._process.stdin.flush()
         return life
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -9,10 +9,13 @@ and what is then looked at.
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chaos.history import History, Write
@@ -36,6 +39,19 @@ class Bench:
     client: Client
     history: History
     nursery: Nursery
+
+
+@asynccontextmanager
+async def open_bench(
+    kubeconfig: Path, process: subprocess.Popen[bytes], followed: Iterable[Resource[Any]]
+) -> AsyncIterator[Bench]:
+    """A bench on a server; `followed` are the kinds whose writes are of interest."""
+    async with (
+        Client.load(kubeconfig) as client,
+        History(client, followed) as history,
+        Nursery(kubeconfig, process) as nursery,
+    ):
+        yield Bench(client, history, nursery)
 
 
 @dataclass(slots=True)
@@ -114,6 +130,8 @@ class Scenario:
     options: dict[str, Any] = {}
     helpers: Sequence[str] = ()
     """Crews that run beside it and are not killed."""
+    calls = 10
+    """About how many calls the controller makes, for tests that choose a few of them."""
     key = "svc"
     """What is reconciled at the end, to see that nothing more is written."""
 
@@ -293,22 +311,6 @@ async def _at_rest(life: Life) -> int | None:
             return int(said["total"])
         await asyncio.sleep(0.01)
     raise AssertionError(f"never at rest: {life.calls[-10:]} {life.log.read_text()[-2000:]}")
-
-
-async def run_all(
-    bench: Bench, scenario: Scenario, kills: Sequence[Kill], expected: Any, at_once: int = 4
-) -> list[Outcome]:
-    """Many kills of one scenario, several at the same time; each end has to be `expected`."""
-    room = asyncio.Semaphore(at_once)
-
-    async def one(kill: Kill) -> Outcome:
-        async with room:
-            outcome = await run(bench, scenario, kill)
-        outcome.violations += [f"it ended otherwise: {line}" for line in differences(expected, outcome.form)]
-        return outcome
-
-    work: list[Awaitable[Outcome]] = [one(kill) for kill in kills]
-    return list(await asyncio.gather(*work))
 
 
 def differences(expected: Any, found: Any, where: str = "") -> list[str]:

@@ -113,11 +113,14 @@ class AdapterReconciler:
         mono_s = self._clock.monotonic_s()
         slots = service.spec.adapters.slots if service is not None and service.spec.adapters is not None else 0
         placement = place(needs_of(ones, traffic, now_s), [e.as_slots(slots, mono_s) for e in engines])
+        # Before requests are led to what was loaded since the last round, pods say that they have it.
+        told = {e.name: e.serving for e in engines}
+        await asyncio.gather(*(self._writing.say(e) for e in engines))
         await self._writing.lead(key, pool, ones)
         self._act(key, ones, engines, placement, service)
         # What is loaded from here on is said in the next round: the status is never ahead of the pods.
         standings = [standing_of(one, engines, placement) for one in ones]
-        await asyncio.gather(*(self._writing.say(e) for e in engines))
+        await asyncio.gather(*(self._writing.say(e) for e in engines if e.serving != told[e.name]))
         await asyncio.gather(*(self._writing.tell(o, s, engines) for o, s in zip(ones, standings, strict=True)))
         if not ones and not any(e.loaded for e in engines):
             self._forget(key)

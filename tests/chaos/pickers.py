@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from chaos.service_invariants import REVISION, TRACK, is_leaving, is_ready, labels_of
 from chaos.trial import Trial
 from fairlead.api.traffic_report import REPORT_ANNOTATION, TRAFFIC_REPORTS
 from fairlead.kube.errors import NotFound
-from serving.chaos.invariants import REVISION, TRACK, is_leaving, is_ready, labels_of
 
 PER_ROUND = 100
 Json = dict[str, Any]

@@ -1,7 +1,8 @@
 """What holds at every moment of a service's life, whoever was killed: checked on each write of its namespace, in order.
 
-A status is of a look that is a little older than the write itself. What it says therefore has to have been so at some
-moment since the status before the one before; it may be late, never invented.
+A status is of a look that is a little older than the write itself, of each pod by another little. What it counts
+therefore has to lie between what was so since the status before the one before; what it calls done has to have been so
+at one moment of that time. It may be late, never invented.
 """
 
 from __future__ import annotations
@@ -197,19 +198,22 @@ class Replay:
         roles = {r["name"]: r for r in status.get("roles") or ()}
         counts = {n: (r["replicas"], r["ready"], r["updated"]) for n, r in roles.items()}
         moments = [m for each in self.moments for m in (each, each.without_broken)]
-        if not any(self._counts(m, roles, wanted) == counts for m in moments):
-            self._say(write, f"never were there {counts} (replicas, ready, updated) since the last status")
+        for name, told in counts.items():
+            seen = [(m.there(name), m.ready(name), m.updated(name, wanted)) for m in moments]
+            for what, number, numbers in zip(
+                ("replicas", "ready", "updated"), told, zip(*seen, strict=True), strict=True
+            ):
+                if not min(numbers) <= number <= max(numbers):
+                    self._say(write, f"{number} {what} of {name}, but there were {sorted(set(numbers))}")
         if conditions.get("RolledOut", {}).get("status") == "True":
             self._rolled_out(write, roles, wanted)
         for name in ("Ready", "EndpointsReady"):
-            if conditions.get(name, {}).get("status") == "True" and any(
-                r["ready"] < r["desired"] for r in roles.values()
-            ):
+            if conditions.get(name, {}).get("status") != "True":
+                continue
+            if not any(all(m.ready(n) >= r["desired"] for n, r in roles.items()) for m in self.moments):
+                self._say(write, f"{name}, but there were {self.moments}")
+            if any(r["ready"] < r["desired"] for r in roles.values()):
                 self._say(write, f"{name} with {counts}")
-
-    @staticmethod
-    def _counts(moment: Moment, roles: Mapping[str, Json], wanted: str) -> dict[str, tuple[int, int, int]]:
-        return {n: (moment.there(n), moment.ready(n), moment.updated(n, wanted)) for n in roles}
 
     def _rolled_out(self, write: Write, roles: Mapping[str, Json], wanted: str) -> None:
         def is_done(moment: Moment) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chaos.history import Write
+from chaos.pickers import Picker
+from chaos.service_invariants import MEMBER, REPLICA, REVISION, ROLE, Bounds, Replay, is_leaving, is_ready, labels_of
 from chaos.trial import Scenario, Trial
 from fairlead.api.model_service import MODEL_SERVICES
 from fairlead.api.role_scale import ROLE_SCALES
@@ -16,8 +18,6 @@ from fairlead.serving.belongings import KINDS
 from fairlead.serving.http_routes import HTTP_ROUTES
 from fairlead.serving.rollout.revisions import read_revisions
 from fairlead.serving.rollout.undo import choose, undo_patch
-from serving.chaos.invariants import MEMBER, REVISION, ROLE, Bounds, Replay, is_leaving, is_ready, labels_of
-from serving.chaos.pickers import Picker
 
 Json = dict[str, Any]
 FOLLOWED = (PODS, MODEL_SERVICES, CONTROLLER_REVISIONS, HTTP_ROUTES, *KINDS)
@@ -61,8 +61,13 @@ class ServiceScenario(Scenario):
         status = service.get("status") or {}
         if status.get("observedGeneration") != service["metadata"]["generation"]:
             return False
+        if any(role["draining"] for role in status["roles"]):
+            return False
         conditions = {c["type"]: c["status"] for c in status["conditions"]}
         if conditions.pop("RolledOut") != rolled_out or set(conditions.values()) != {"True"}:
+            return False
+        replicas = {labels_of(p).get(REPLICA, p["metadata"]["name"]) for p in pods}
+        if len(replicas) != sum(role["desired"] for role in status["roles"]):
             return False
         return all(is_ready(p) and not is_leaving(p) for p in pods)
 
@@ -134,6 +139,7 @@ def _plain_status(status: Json) -> Json:
 
 class Create(ServiceScenario):
     name = "create"
+    calls = 8
     bounds = {"unified": Bounds(2, 0)}
 
     async def prepare(self, trial: Trial) -> None:
@@ -148,6 +154,7 @@ class Create(ServiceScenario):
 
 class ScaleUp(ServiceScenario):
     name = "scale up"
+    calls = 6
     after_spec = {"replicas": 4}
     bounds = {"unified": Bounds(4, 2)}
 
@@ -156,6 +163,7 @@ class ScaleDown(ServiceScenario):
     """With requests in flight at all of them."""
 
     name = "scale down"
+    calls = 7
     replicas = 4
     after_spec = {"replicas": 2}
     bounds = {"unified": Bounds(4, 2)}
@@ -167,6 +175,7 @@ class ScaleDown(ServiceScenario):
 
 class Rolling(ServiceScenario):
     name = "rolling"
+    calls = 15
     after_spec = {"args": OTHER_ARGS}
     bounds = {"unified": Bounds(3, 2)}
 
@@ -175,6 +184,7 @@ class RollingBusy(Rolling):
     """With requests in flight, and one replica missing at most in place of one too many."""
 
     name = "busy without surge"
+    calls = 13
     spec = {"rollout": {"maxSurge": 0, "maxUnavailable": 1}}
     bounds = {"unified": Bounds(2, 1)}
 
@@ -187,6 +197,7 @@ class EditedMidway(ServiceScenario):
     """The template changes again when the first replica of the new one serves, and the number with it."""
 
     name = "edited midway"
+    calls = 25
     after_spec = {"args": OTHER_ARGS}
     bounds = {"unified": Bounds(4, 2)}
 
@@ -200,6 +211,7 @@ class Undo(ServiceScenario):
     """Back to the revision before, as `fairlead rollout undo` writes it."""
 
     name = "undo"
+    calls = 15
     bounds = {"unified": Bounds(3, 2)}
 
     async def prepare(self, trial: Trial) -> None:
@@ -216,6 +228,7 @@ class Undo(ServiceScenario):
 
 class BlueGreen(ServiceScenario):
     name = "blue-green"
+    calls = 15
     spec = {"rollout": {"strategy": "BlueGreen"}}
     after_spec = {"args": OTHER_ARGS}
     bounds = {"unified": Bounds(4, 2)}
@@ -225,6 +238,7 @@ class Roles(ServiceScenario):
     """Prefill and decode engines, rolled together."""
 
     name = "prefill and decode"
+    calls = 35
     spec = {"roles": [{"name": "prefill", "replicas": 1}, {"name": "decode", "replicas": 2}]}
     after_spec = {"args": OTHER_ARGS}
     bounds = {"prefill": Bounds(3, 2), "decode": Bounds(6, 4, per_set=2)}
@@ -234,6 +248,7 @@ class ScaledRole(Roles):
     """One role is scaled by itself."""
 
     name = "scaled role"
+    calls = 9
     bounds = {"prefill": Bounds(2, 2), "decode": Bounds(5, 4, per_set=2)}
 
     async def act(self, trial: Trial) -> None:
@@ -247,6 +262,7 @@ class Gang(ServiceScenario):
     """Replicas of two hosts; a worker of one fails."""
 
     name = "gang"
+    calls = 9
     spec = {
         "runtime": "vllm", "model": {"name": "m", "source": "pvc://models/m"},
         "parallelism": {"tensor": 2, "hosts": 2}, "recovery": {"policy": "Gang"},
@@ -265,6 +281,7 @@ class Gang(ServiceScenario):
 
 class GangRolling(Gang):
     name = "rolling gang"
+    calls = 22
     after_spec = {"args": ["--max-num-seqs", "7"]}
     bounds = {"unified": Bounds(3, 2)}
 
@@ -276,6 +293,7 @@ class Cordoned(ServiceScenario):
     """The node of all replicas is to be emptied; there is another one."""
 
     name = "cordoned node"
+    calls = 13
     bounds = {"unified": Bounds(4, 2)}
 
     async def act(self, trial: Trial) -> None:
@@ -292,6 +310,7 @@ class Canary(ServiceScenario):
     """Half of the traffic for a new version, with pickers that report what they see."""
 
     name = "canary promoted"
+    calls = 25
     failing = 0.0
     spec = {
         "rollout": {
@@ -322,6 +341,7 @@ class Reverted(Canary):
     """The new version fails; it is taken back by itself."""
 
     name = "canary reverted"
+    calls = 17
     failing = 0.5
 
     def is_over(self, trial: Trial) -> bool:
@@ -335,6 +355,7 @@ class ByRoute(Canary):
     """The same with the shares in an HTTPRoute of somebody else's."""
 
     name = "canary by route"
+    calls = 25
     spec = {"rollout": {**Canary.spec["rollout"], "canary": {"steps": [{"weight": 50}], "httpRoute": "route"}}}
 
     async def prepare(self, trial: Trial) -> None:
@@ -347,6 +368,7 @@ class Deleted(ServiceScenario):
     """In the middle of a rollout; the garbage collector of the cluster takes away what it owns."""
 
     name = "deleted"
+    calls = 4
     after_spec = {"args": OTHER_ARGS}
     helpers = ("collector",)
     bounds = {"unified": Bounds(3, 0)}
@@ -363,6 +385,7 @@ class Orphaned(ServiceScenario):
     """Deleted without its pods, and made again with other arguments: they are found again."""
 
     name = "orphaned"
+    calls = 18
     helpers = ("collector",)
     bounds = {"unified": Bounds(3, 2)}
 
@@ -377,6 +400,7 @@ class ByDeployment(ServiceScenario):
     """A Deployment keeps the pods; its controllers run beside."""
 
     name = "deployment"
+    calls = 14
     spec = {"workload": "Deployment"}
     helpers = ("workloads",)
     after_spec = {"args": OTHER_ARGS, "replicas": 3}

@@ -1,4 +1,4 @@
-"""A real API server that the trials of a worker share."""
+"""The API server that trials share: the embedded one as a process, with the platform's definitions and runtimes."""
 
 from __future__ import annotations
 
@@ -6,31 +6,27 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
-from chaos.history import History
-from chaos.lives import Nursery
-from chaos.trial import Bench
 from fairlead.api import all_crds
 from fairlead.kube.client import Client
 from fairlead.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS
 from fairlead.serving.runtimes import install_runtimes
-from serving.chaos.services import FOLLOWED
+
+LIMIT_S = 60.0
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Its kubeconfig; the platform's definitions and runtimes are there."""
-    folder = tmp_path_factory.mktemp("chaos")
+@contextmanager
+def api_server(folder: Path) -> Iterator[Path]:
+    """Its kubeconfig."""
     log = folder / "log"
     with log.open("wb") as out:
         command = [sys.executable, "-m", "fairlead.cli.main", "apiserver", "--data", str(folder), "--api-port", "0"]
         process = subprocess.Popen(command, stdout=out, stderr=out)
     try:
-        deadline_s = time.monotonic() + 60
+        deadline_s = time.monotonic() + LIMIT_S
         while b"ready" not in log.read_bytes():
             assert process.poll() is None and time.monotonic() < deadline_s, log.read_text()
             time.sleep(0.05)
@@ -46,13 +42,3 @@ async def _install(kubeconfig: Path) -> None:
         for crd in all_crds():
             await client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd, force=True)
         await install_runtimes(client)
-
-
-@pytest.fixture
-async def bench(server: Path) -> AsyncIterator[Bench]:
-    async with (
-        Client.load(server) as client,
-        History(client, FOLLOWED) as history,
-        Nursery(server) as nursery,
-    ):
-        yield Bench(client, history, nursery)
