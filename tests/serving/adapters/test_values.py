@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import pytest
 
-from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec
-from fairlead.api.model_service import AdapterPolicy, Verification
+from fairlead.api.model_adapter import AdapterRollout, ModelAdapter, ModelAdapterSpec
+from fairlead.api.model_service import AdapterPolicy, RolloutStatus, Verification
 from fairlead.api.traffic_report import TrafficGroup, TrafficReport
 from fairlead.serving.adapters.adapter_config import BadConfig, misfit, read_config
 from fairlead.serving.adapters.checks import taken_names, undeliverable
 from fairlead.serving.adapters.objects import pod_annotations, pool_annotations
+from fairlead.serving.adapters.rollout import VersionFacts, version_step
 from fairlead.serving.adapters.status import Standing, compute_status
 from fairlead.serving.adapters.traffic import ASKED_FOR_S, SMOOTHING_S, observe, read_asked
 from fairlead.serving.adapters.versions import (
@@ -180,3 +181,13 @@ def test_pods_say_what_they_have_and_of_which_start():
     assert said == {"fairlead.dev/adapters": "a,b", "fairlead.dev/adapter-starts": "2"}
     assert pod_annotations(said, ["a", "b"], 2) == {}
     assert pod_annotations(said, [], 2) == {"fairlead.dev/adapters": ""}
+
+
+def test_a_version_that_was_held_back_is_tried_once_nothing_speaks_against_it():
+    """The status of one that does not fit says so and has no times."""
+    held = RolloutStatus("Stuck", message="its rank is 64")
+    facts = VersionFacts("new", "old", "", held, "new", stable_copies=2, new_copies=0)
+    for paused in (False, True):
+        step = version_step(AdapterRollout(paused=paused), facts, None, 1000.0)
+        assert (step.stable, step.status.phase) == ("old", "Paused" if paused else "Progressing")
+        assert step.status.started_at and step.status.last_progress_at

@@ -127,7 +127,8 @@ def trial_step(way: Way, spec: Rollout, facts: Facts, verdict: Verdict | None, n
         return _retreat(trial, at_rest)
     if not facts.stable or facts.wanted == facts.stable:
         return _rest(trial, at_rest)
-    begins = before is None or before.phase in ("Stable", "Reverted")
+    # One that was held back before it could begin has no times yet.
+    begins = before is None or before.phase in ("Stable", "Reverted") or not before.last_progress_at
     if begins:
         now = format_time(now_s)
         trial.status = RolloutStatus("Progressing", started_at=now, last_progress_at=now)
