@@ -9,6 +9,7 @@ and what is then looked at.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import time
 import uuid
@@ -115,10 +116,10 @@ class Trial:
             if left_s <= 0:
                 return False
             changed.clear()
-            try:
-                await asyncio.wait_for(changed.wait(), min(left_s, 0.2))
-            except TimeoutError:
-                continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, 0.2)):
+                    await changed.wait()
         return True
 
 
