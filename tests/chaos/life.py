@@ -148,7 +148,11 @@ def serving(tools: Tools) -> Crew:
     services = ModelServices(
         tools.client, tools.informers, tools.events, facts=ClusterFacts(kv_events=False), **tools.options
     )
-    return Crew([services.controller], [services.watch.run])
+
+    def is_idle() -> bool:
+        return all(task.done() for own in services.warm_ups._of.values() for task in own.values())
+
+    return Crew([services.controller], [services.watch.run], is_idle)
 
 
 def adapters(tools: Tools) -> Crew:

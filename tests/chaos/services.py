@@ -133,7 +133,8 @@ def _plain_status(status: Json) -> Json:
         **{k: v for k, v in status.items() if k not in ("conditions", "rollout", "recoveries")},
         "conditions": [(c["type"], c["status"], c["reason"]) for c in status.get("conditions") or ()],
         "rollout": {k: rollout.get(k) for k in ("phase", "weight", "step")},
-        "recoveries": sorted(r["cause"] for r in status.get("recoveries") or ()),
+        # A gang of which only some pods were deleted may be told twice.
+        "recovered": len({r["replica"] for r in status.get("recoveries") or ()}),
     }
 
 

@@ -82,7 +82,7 @@ class WorkloadScenario(Scenario):
                 del pods[write.name]
             alive = [p for p in pods.values() if "deletionTimestamp" not in p["metadata"]]
             ready = sum(map(is_ready, alive))
-            if len(alive) > self.most:
+            if len(alive) > self.most and self.resource is not a.DEPLOYMENTS:
                 found.append(f"{len(alive)} pods at version {write.version}, at most {self.most} are allowed")
             if ready < self.least:
                 found.append(f"{ready} ready pods at version {write.version}, at least {self.least} have to be")
@@ -138,6 +138,17 @@ class DeploymentRolls(WorkloadScenario):
         (obj,) = trial.now("Deployment") or [{"spec": {"template": template()}}]
         image = obj["spec"]["template"]["spec"]["containers"][0]["image"]
         return super().is_settled(trial) and all(p["spec"]["containers"][0]["image"] == image for p in trial.now("Pod"))
+
+    def check(self, trial: Trial, writes: Sequence[Write]) -> list[str]:
+        """As in Kubernetes, maxSurge bounds what the sets are told; one set's pods may go after another's have come."""
+        found = super().check(trial, writes)
+        told = {w.name: w.obj["spec"]["replicas"] for w in trial.before("ReplicaSet")}
+        for write in writes:
+            if write.kind == "ReplicaSet":
+                told[write.name] = write.obj["spec"]["replicas"] if write.type != "DELETED" else 0
+                if sum(told.values()) > self.most:
+                    found.append(f"sets are told {told} at version {write.version}, at most {self.most} are allowed")
+        return found
 
 
 class DeploymentEdited(DeploymentRolls):
