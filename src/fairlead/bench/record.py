@@ -35,8 +35,9 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     `chunk_times` and `chunk_tokens` belong together: when each event with text came and how many tokens it carried (0:
     not known, 1 where the server streams token by token). `server_*` are the server's own counts, -1 where it says
-    nothing. `retry_after_s` is what a 429 or 503 asks for. `worker_lag_s` is by how much the event loop was late at the
-    time.
+    nothing. `retry_after_s` is what a 429 or 503 asks for. `worker_lag_s` is the client's own part of the delay: from
+    when the request was due until the worker turned to it; the rest until `sent_s` is the wait for a connection.
+    `retried`: a kept connection was closed as it was sent, and it was sent once more; `sent_s` is of the second time.
     """
 
     number: int
@@ -67,3 +68,4 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     detail: str
     chunk_times: bytes  # float32, seconds after sent_s, native order
     chunk_tokens: bytes  # uint16; empty: one each
+    retried: bool = False

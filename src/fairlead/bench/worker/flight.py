@@ -90,7 +90,7 @@ class Flight:
             self.end_s - origin_s, turn.prompt_tokens, turn.output_tokens, len(self.chunk_times), reading.prompt_tokens,
             reading.output_tokens, reading.cached_tokens, self.new_connection, self.retry_after_s,
             self.acted_s - self.due_s, reading.finish, self.detail, self.chunk_times.tobytes(),
-            self.chunk_tokens.tobytes() if self.several else b"",
+            self.chunk_tokens.tobytes() if self.several else b"", self.retried,
         )  # fmt: skip
 
 
