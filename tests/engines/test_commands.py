@@ -125,14 +125,15 @@ def test_vllm_data_parallel_ranks_are_spread_over_hosts():
 @pytest.mark.parametrize("role", ["prefill", "decode"])
 def test_vllm_roles(role):
     built = engine_for("vllm").command(EngineSpec("m", source="/m", role=role))
+    kv_role = {"prefill": "kv_producer", "decode": "kv_consumer"}[role]
     config = json.loads(value_of(built.argv, "--kv-transfer-config"))
-    assert config == {"kv_connector": "NixlConnector", "kv_role": "kv_both"}
+    assert config == {"kv_connector": "NixlConnector", "kv_role": kv_role}
     assert built.env["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "5600"
     other = engine_for("vllm").command(
         EngineSpec("m", source="/m", role=role, kv_transfer=KvTransfer("P2pNcclConnector", settings={"kv_port": 1}))
     )
     config = json.loads(value_of(other.argv, "--kv-transfer-config"))
-    assert config["kv_role"] == {"prefill": "kv_producer", "decode": "kv_consumer"}[role]
+    assert config["kv_role"] == kv_role
     assert config["kv_port"] == 1
 
 

@@ -227,10 +227,10 @@ def _role(runtime: str, spec: EngineSpec) -> tuple[str, ...]:
             )
         settings: dict[str, Any] = {"ec_connector": transfer.connector, "ec_role": "ec_producer"}
         return ("--mm-encoder-only", "--ec-transfer-config", json.dumps({**settings, **transfer.settings}))
-    # With NIXL each side is told by the request what it is, so both can be both.
-    connector = transfer.connector or _CONNECTOR
-    role = "kv_both" if connector == _CONNECTOR else {"prefill": "kv_producer", "decode": "kv_consumer"}[spec.role]
-    return ("--kv-transfer-config", json.dumps({"kv_connector": connector, "kv_role": role, **transfer.settings}))
+    # NIXL buffers where the platform computes (`kv_buffer_device`), so that it runs on CPUs as it is.
+    role = {"prefill": "kv_producer", "decode": "kv_consumer"}[spec.role]
+    config = {"kv_connector": transfer.connector or _CONNECTOR, "kv_role": role, **transfer.settings}
+    return ("--kv-transfer-config", json.dumps(config))
 
 
 def kv_event_flags(spec: EngineSpec) -> tuple[str, ...]:
