@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop
-from fairlead.bench.load.stages import StagePlan, due_times, stages
+from fairlead.bench.config import Benchmark
 from fairlead.bench.record import Outcome, Record
+from fairlead.bench.records import RecordWriter
+from fairlead.bench.run.course import Course
 from fairlead.bench.run.crew import Member, WorkerLost
 from fairlead.bench.run.environment import environment
 from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.live import Progress, Recent, percentile
-from fairlead.bench.run.measuring import StageMeter
 from fairlead.bench.run.preparation import Preparation, keeps_answers
 from fairlead.bench.run.results import begin_folder, shown_config, write_summary
 from fairlead.bench.run.stop import Stop
@@ -28,7 +27,6 @@ from fairlead.bench.targets.writing import peer
 from fairlead.bench.wire import Finish, Pulse, Records, Settings, Start, Up
 from fairlead.clock import SYSTEM, format_micro_time
 
-PREPARE_S = 0.5
 LEAD_S = 0.25
 """From telling workers the origin until the first request may be due."""
 TICK_S = 0.25
@@ -39,14 +37,6 @@ HOPELESS_S, HOPELESS_REQUESTS = 20.0, 50
 
 class RunFailed(RuntimeError):
     """A run could not begin. What ended one that had begun is in its summary."""
-
-
-class _StageRun(msgspec.Struct):
-    plan: StagePlan
-    meter: StageMeter
-    end_s: float | None = None
-    lost: int = 0
-    reasons: list[str] = []
 
 
 async def run(
@@ -70,8 +60,8 @@ class Coordinator:
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
         self._members: list[Member] = []
-        self._stages: list[_StageRun] = []
         self._recent = Recent()
+        self._writer: RecordWriter | None = None
         self._origin_s = 0.0
         self._phase = "preparing"
         self._notes: list[str] = []
@@ -79,17 +69,20 @@ class Coordinator:
 
     async def run(self) -> RunSummary:
         config, began = self._config, format_micro_time(SYSTEM.wall_s())
-        preparation = Preparation(config)
-        plans = stages(config.load)
+        self._feed = Feed(Preparation(config), self._members, self._now)
+        self._course = Course(config, self._feed, self._members, self._now, self._keep)
         settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
         if self._folder is not None:
             begin_folder(self._folder, config)
+            self._writer = RecordWriter(self._folder / "records")
         try:
             await self._start_workers(config.workers or 1, settings)
-            await self._go(preparation, list(plans))
+            await self._go(self._course)
         finally:
             await asyncio.gather(*(member.stop() for member in self._members))
         self._phase = "reporting"
+        if self._writer is not None and (problem := self._writer.close()) is not None:
+            self._notes.append(problem)
         summary = self._summary(began)
         if self._folder is not None:
             try:
@@ -107,27 +100,20 @@ class Coordinator:
         if problems:
             raise RunFailed(str(problems[0])) if isinstance(problems[0], WorkerLost) else problems[0]
 
-    async def _go(self, preparation: Preparation, plans: list[StagePlan]) -> None:
-        feed = Feed(preparation, self._members, self._now)
-        self._feed = feed
-        load, seed = self._config.load, self._config.seed
-        first = None
-        if isinstance(load, OpenLoop):
-            first = feed.jobs(plans[0], due_times(plans[0], load, seed))
-            await feed.prepare(first, PREPARE_S)
+    async def _go(self, course: Course) -> None:
+        await course.prepare()
         origin_s = SYSTEM.monotonic_s() + LEAD_S
         self._origin_s = origin_s
         for member in self._members:
             member.send(Start(round(origin_s * 1e9), -1))
         self._phase = "running"
-        working = asyncio.ensure_future(self._work(feed, plans, first))
+        working = asyncio.ensure_future(course.go())
         watching = asyncio.ensure_future(self._watch())
         stopping = asyncio.ensure_future(self._stop.wait())
         try:
             await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                self._ended, self._why_ended = "interrupted", self._stop.why
-                feed.stop()
+                self._feed.stop()
             await working
             await self._drain()
         finally:
@@ -136,39 +122,28 @@ class Coordinator:
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
 
-    async def _work(self, feed: Feed, plans: list[StagePlan], first: object) -> None:
-        load, seed = self._config.load, self._config.seed
-        for plan in plans:
-            if feed.stopped or not any(m.alive for m in self._members):
-                break
-            if isinstance(load, OpenLoop):
-                self._stages.append(_StageRun(plan, StageMeter(plan, self._config), plan.end_s))
-                jobs = first if plan.index == 0 else feed.jobs(plan, due_times(plan, load, seed))
-                await feed.open(plan, jobs)  # type: ignore[arg-type]
-            elif isinstance(load, ClosedLoop):
-                length_s = plan.end_s - plan.begin_s if plan.end_s is not None else None
-                begin_s = max(plan.begin_s, self._now() + 0.05)
-                plan = msgspec.structs.replace(
-                    plan, begin_s=begin_s, end_s=begin_s + length_s if length_s is not None else None
-                )
-                under_way = _StageRun(plan, StageMeter(plan, self._config), plan.end_s)
-                self._stages.append(under_way)
-                await feed.closed(plan, load, load.stages[plan.index].ramp_s, random.Random(seed).getrandbits(30))
-                if under_way.end_s is None:
-                    under_way.end_s = self._now()
-        end_s = self._stages[-1].end_s if self._stages else None
-        await feed.rest(max(0.0, (end_s or 0.0) - self._now()))
-
     async def _drain(self) -> None:
+        """Let what is in flight end; asked (again) to stop, at once."""
         self._phase = "draining"
-        seconds = self._config.drain_s if not self._feed.stopped else min(STOPPED_DRAIN_S, self._config.drain_s)
+        was_asked = self._stop.asked
+        seconds = min(STOPPED_DRAIN_S, self._config.drain_s) if was_asked else self._config.drain_s
         for member in self._members:
             member.send(Finish(seconds))
-        await asyncio.gather(*(member.finished.wait() for member in self._members))
+        finishing = asyncio.ensure_future(self._finished())
+        while not finishing.done():
+            stopping = asyncio.ensure_future(self._stop.wait())
+            await asyncio.wait([finishing, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            if self._stop.asked > was_asked:
+                for member in self._members:
+                    member.send(Finish(STOPPED_DRAIN_S if self._stop.asked == 1 else 0.0))
+                was_asked = self._stop.asked
         now_s = self._now()
         for member in self._members:
-            detail = "not sent, or not ended, by the end of the run"
-            self._keep(member.unended(Outcome.ABORTED, detail, now_s))
+            self._keep(member.unended(Outcome.ABORTED, "not sent, or not ended, by the end of the run", now_s))
+
+    async def _finished(self) -> None:
+        await asyncio.gather(*(member.finished.wait() for member in self._members))
 
     # What comes back
 
@@ -176,18 +151,20 @@ class Coordinator:
         if isinstance(message, Records):
             self._keep(message.records)
         elif isinstance(message, Pulse):
-            for stage in self._stages:
+            for stage in self._course.stages:
                 if stage.plan.begin_s <= message.at_s <= (stage.end_s or message.at_s) + message.wall_s:
                     stage.meter.pulse(message)
 
     def _keep(self, records: list[Record]) -> None:
         self._recent.add(records)
+        if self._writer is not None:
+            self._writer.add(records)
         by_stage: dict[int, list[Record]] = {}
         for record in records:
             by_stage.setdefault(record.stage, []).append(record)
-        for stage in self._stages:
+        for stage in self._course.stages:
             if (mine := by_stage.get(stage.plan.index)) is not None:
-                stage.meter.add(mine)
+                stage.add(mine)
 
     def _lost(self, member: Member) -> None:
         """Its requests are lost, what it had not begun goes to others, and the stages that it touched are invalid."""
@@ -196,7 +173,7 @@ class Coordinator:
         records = member.unended(Outcome.LOST, f"worker {member.number}: {member.lost}", now_s)
         self._keep(records)
         self._notes.append(f"worker {member.number} was lost after {now_s:.1f} s: {member.lost}")
-        for stage in self._stages:
+        for stage in self._course.stages:
             if stage.plan.begin_s <= now_s and (stage.end_s is None or now_s <= stage.end_s):
                 stage.lost += 1
             if any(record.stage == stage.plan.index for record in records):
@@ -211,6 +188,8 @@ class Coordinator:
     async def _watch(self) -> None:
         while True:
             self._progress(self._look())
+            if self._writer is not None:
+                self._writer.flush()
             if self._is_hopeless() and self._phase == "running":
                 self._stop.ask(f"no request has been whole: {self._recent.last_failure}")
             await asyncio.sleep(TICK_S)
@@ -221,14 +200,14 @@ class Coordinator:
 
     def _look(self) -> Progress:
         now_s, recent = self._now(), self._recent
-        stage = next((s for s in reversed(self._stages) if s.plan.begin_s <= now_s), None)
+        stage = next((s for s in reversed(self._course.stages) if s.plan.begin_s <= now_s), None)
         plan = stage.plan if stage is not None else None
         achieved, tokens = recent.rates(now_s)
         gaps = recent.gaps_s()
         pulses = [m.pulse for m in self._members if m.pulse is not None and m.alive]
         gap_p50_s, gap_p99_s = percentile(gaps, 0.5), percentile(gaps, 0.99)
         return Progress(
-            self._phase, plan.index if plan else 0, len(self._stages), plan.name if plan else "",
+            self._phase, plan.index if plan else 0, self._course.expected_stages, plan.name if plan else "",
             plan.of if plan else "", plan.intended if plan else 0.0, max(0.0, now_s),
             stage.end_s - now_s if stage and stage.end_s is not None else None, achieved,
             sum(p.in_flight for p in pulses), recent.ended, sum(recent.failures.values()), dict(recent.failures),
@@ -240,18 +219,19 @@ class Coordinator:
     # The end
 
     def _summary(self, began: str) -> RunSummary:
-        if self._ended == "complete" and self._recent.whole == 0:
+        if self._stop.asked:
+            self._ended, self._why_ended = "interrupted", self._stop.why
+        if self._members and all(member.lost for member in self._members):
+            self._ended, self._why_ended = "failed", "every worker was lost"
+        elif self._ended == "complete" and self._recent.whole == 0:
             self._ended = "failed"
             self._why_ended = f"not one request was whole: {self._recent.last_failure or 'none was sent'}"
         now_s = self._now()
-        summaries = tuple(
-            s.meter.summary(min(now_s, s.end_s) if s.end_s is not None else now_s, s.lost, tuple(s.reasons))
-            for s in self._stages
-            if s.plan.begin_s < now_s
-        )
+        summaries = tuple(stage.summary(now_s) for stage in self._course.stages if stage.plan.begin_s < now_s)
+        run_id = self._folder.name if self._folder is not None else new_id()
         return RunSummary(
-            self._folder.name if self._folder is not None else new_id(), self._config.name, began, now_s, self._ended,
-            self._why_ended, shown_config(self._config), environment(), summaries, notes=tuple(self._notes),
+            run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
+            environment(), summaries, self._course.search, notes=tuple(self._notes),
         )  # fmt: skip
 
 

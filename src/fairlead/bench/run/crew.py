@@ -157,15 +157,24 @@ class Member:
             self.handed.pop(job.number, None)
         return jobs
 
-    def unended(self, outcome: Outcome, detail: str, now_s: float) -> list[Record]:
-        """Records of what it had begun and will not tell the end of; it has nothing afterwards."""
-        records = [
+    def drop(self, stage: int, now_s: float) -> None:
+        """Forget the jobs of a stage that have not begun."""
+        self.begun(now_s)
+        for job, size_bytes in [each for each in self._ahead if each[0].stage == stage]:
+            self.handed.pop(job.number, None)
+            self.ahead_bytes -= size_bytes
+        self._ahead = deque(each for each in self._ahead if each[0].stage != stage)
+
+    def unended(self, outcome: Outcome, detail: str, now_s: float, stage: int | None = None) -> list[Record]:
+        """Records of what it had begun, of one stage or of all, and will not tell the end of; forgotten afterwards."""
+        mine = {n: had for n, had in self.handed.items() if stage is None or had.stage == stage}
+        for number in mine:
+            del self.handed[number]
+        return [
             _unended(number, had, self.number, outcome, detail, now_s)
-            for number, had in self.handed.items()
+            for number, had in mine.items()
             if (had.due_s >= 0 or outcome is Outcome.LOST) and had.due_s <= now_s and not _is_between(had, outcome)
         ]
-        self.handed.clear()
-        return records
 
     async def stop(self) -> None:
         """The process is gone afterwards."""

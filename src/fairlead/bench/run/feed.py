@@ -114,6 +114,7 @@ class Feed:
                 break
             await self.rest(0.02)
         for member in self._live():
+            member.drop(plan.index, self._now())
             member.send(EndStage(plan.index))
 
     def again(self, jobs: Sequence[Job]) -> None:
