@@ -16,7 +16,7 @@ class Preparation:
     """Makes the jobs of a run, numbered as they come. Raises ValueError for content or a target that cannot be had."""
 
     def __init__(self, config: Benchmark) -> None:
-        self.tokens: Tokens = tokens_of(config.targets[0].tokenizer)
+        self.tokens: Tokens = tokens_of(config.targets[0].tokenizer, config.targets[0].api)
         self.adapters: list[str] = []
         self._writers: list[Writer] = [writer(t, n, self.adapters) for n, t in enumerate(config.targets)]
         self._shares = Shares([target.weight for target in config.targets])
