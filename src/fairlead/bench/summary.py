@@ -18,7 +18,9 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class Distribution(msgspec.Struct, frozen=True):
-    """Of `count` values. Percentiles by `PERCENTILES`; `intervals` for those that can be given one with this count."""
+    """Of `count` values, which tell as much as `independent` ones that do not depend on each other. Percentiles by
+    `PERCENTILES` (nearest rank, within 0.5 %); `intervals` for those that can be given one with so many: a percentile
+    without one is a value that was seen, and no estimate."""
 
     count: int
     unit: str
@@ -28,6 +30,7 @@ class Distribution(msgspec.Struct, frozen=True):
     maximum: float
     percentiles: dict[float, float]
     intervals: dict[float, Interval] = {}
+    independent: float | None = None
 
 
 class Goodput(msgspec.Struct, frozen=True):
@@ -43,8 +46,43 @@ class Goodput(msgspec.Struct, frozen=True):
     kept: bool | None  # None: the interval is on both sides of what is asked for
 
 
+class Drift(msgspec.Struct, frozen=True):
+    """Whether a stage stood still: slopes (seconds, or requests, per second) and p-values of their trends (None: too
+    little to tell). `saturated`: a queue grew all the time, so that figures depend on how long the stage was."""
+
+    ttft_slope: float | None
+    ttft_p: float | None
+    in_flight_slope: float | None
+    in_flight_p: float | None
+    stationary: bool
+    saturated: bool
+
+
+class Answers(msgspec.Struct, frozen=True):
+    """What makes figures differ from what they seem to say, counted. Of whole answers: `shorter` and `longer` than was
+    asked for, `miscounted` (the server's count is not that of its events), `repeated` (more tokens came than the server
+    counts: some came twice), `uncounted` (no count from the server). `chunk_tokens`: mean tokens in an event.
+    `merged_events`: read at once with the one before. `prompt_error`: the server's prompt tokens over the planned ones,
+    less 1. Of all: `retried`, `unsent` (due, and never sent), `unended` (timed out, aborted or lost: their latency is
+    at least what is known of it), `ended_late`: after the stage they were due in."""
+
+    shorter: int = 0
+    longer: int = 0
+    miscounted: int = 0
+    repeated: int = 0
+    uncounted: int = 0
+    chunk_tokens: float | None = None
+    merged_events: int = 0
+    prompt_error: float | None = None
+    retried: int = 0
+    unsent: int = 0
+    unended: int = 0
+    ended_late: int = 0
+
+
 class ClientHealth(msgspec.Struct, frozen=True):
-    """What the load generator itself was like during a stage."""
+    """What the load generator itself was like during a stage. `stalled_share`: of the stage, what the worst worker's
+    event loop spent in stalls longer than its limit. `silent_s`: the longest time that a worker said nothing."""
 
     lag_p50_s: float
     lag_p99_s: float
@@ -52,19 +90,26 @@ class ClientHealth(msgspec.Struct, frozen=True):
     cpu_share: float  # of a core, the busiest worker's
     cpu_s_per_request: float
     workers_lost: int = 0
+    stalled_share: float = 0.0
+    silent_s: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether the figures of a stage may be believed; reasons name limit, value and remedy."""
+    """Whether the figures of a stage may be believed; reasons name limit, value and remedy. `notes` do not take from
+    that, but are to be read with them."""
 
     valid: bool
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Metrics(msgspec.Struct, frozen=True):
     """Of some of a stage's requests (all, one target's, one adapter's). None: no value for it.
 
-    Times in seconds. `*_from_due` count from when the request should have been sent.
+    Times in seconds; formulas: `measure.formulas.FORMULAS`. `*_from_due` count from when the request should have been
+    sent. Latencies are of the whole answers to requests that were due in the stage without its cut; what is per second
+    is what came within that time, whenever it was due. `e2e_at_least` is of unended requests too, with the time that
+    they had had: what is true of all requests is not less. None where all ended.
     """
 
     requests: int
@@ -81,15 +126,19 @@ class Metrics(msgspec.Struct, frozen=True):
     itl: Distribution | None = None
     e2e: Distribution | None = None
     e2e_from_due: Distribution | None = None
+    e2e_at_least: Distribution | None = None
     prompt_tokens: Distribution | None = None
     output_tokens: Distribution | None = None
     cached_tokens: Distribution | None = None
     schedule_delay: Distribution | None = None
+    client_lag: Distribution | None = None
+    connection_wait: Distribution | None = None
     send: Distribution | None = None
     in_flight: Distribution | None = None
     token_mismatches: int = 0
-    counted_by: str = "server"  # or "tokenizer", "chunks", "estimate"
+    counted_by: str = "server"  # or "mixed", "chunks"
     goodput: Goodput | None = None
+    answers: Answers = Answers()
 
 
 class StageSummary(msgspec.Struct, frozen=True):
@@ -108,6 +157,7 @@ class StageSummary(msgspec.Struct, frozen=True):
     by_target: dict[str, Metrics] = {}
     by_adapter: dict[str, Metrics] = {}
     by_turn: dict[int, Metrics] = {}
+    drift: Drift | None = None
 
 
 class SearchStep(msgspec.Struct, frozen=True):

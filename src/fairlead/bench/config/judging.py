@@ -7,8 +7,10 @@ from fairlead.bench.config.part import NotNegative, Part, Positive, Share
 
 class Objective(Part, frozen=True):
     """A request is good when it is whole and within each bound given; the objective holds when the share of good ones
-    is at least `attainment`. Errors are never good. Times are from when the request was due, so that a late client or a
-    stalled server is not hidden (coordinated omission)."""
+    is at least `attainment`. Errors are never good. `ttft_ms` and `e2e_ms` are from when the request was due, so that a
+    late client or a stalled server is not hidden (coordinated omission). `tpot_ms` bounds an answer's mean time per
+    token after the first, `itl_ms` its single gaps: at most one in a hundred of them may be longer, so none of an answer
+    of fewer."""
 
     ttft_ms: Positive | None = None
     itl_ms: Positive | None = None
@@ -28,9 +30,11 @@ class Cut(Part, frozen=True):
 class ClientLimits(Part, frozen=True):
     """A stage whose client was worse than this is invalid, whatever its figures say.
 
-    `lag_ms` bounds the 99th percentile of the time from due to sent, `lag_share` the same as a share of the median TTFT
-    (the laxer of the two counts), `cpu_share` the busy share of the worst worker's core, `loop_lag_ms` the 99th
-    percentile by which its event loop was late, `rate_error` how far the achieved rate may be from the intended one.
+    `lag_ms` bounds the 99th percentile of the time from due until the worker turned to the request, `lag_share` the
+    same as a share of the median TTFT (the laxer of the two counts), `cpu_share` the busy share of the worst worker's
+    core, `loop_lag_ms` the 99th percentile by which its event loop was late (and at most one hundredth of the stage may
+    be spent in longer stalls), `rate_error` how far the achieved rate may be from the intended one, and the concurrency
+    of a closed loop from its users.
     """
 
     lag_ms: Positive = 10.0

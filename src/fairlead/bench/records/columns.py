@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -61,11 +61,27 @@ class Columns:
     def __len__(self) -> int:
         return len(self.number)
 
+    def take(self, rows: Bools) -> Columns:
+        """Only these rows, with their chunks."""
+        if rows.all():
+            return self
+        lengths = np.diff(self.chunk_offsets)
+        chunks = np.repeat(rows, lengths)
+        offsets = np.zeros(int(rows.sum()) + 1, dtype=np.int64)
+        np.cumsum(lengths[rows], out=offsets[1:])
+        fields = {name: getattr(self, name)[rows] for name in (*WHOLE_NUMBERS, *TIMES, "retried")}
+        return Columns(
+            **fields,
+            chunk_offsets=offsets,
+            chunk_times=self.chunk_times[chunks],
+            chunk_tokens=self.chunk_tokens[chunks],
+        )
+
 
 def columns_of(records: Sequence[Record]) -> Columns:
     """Of any number of records, none too."""
-    whole = {name: np.array([getattr(r, name) for r in records], dtype=np.int64) for name in WHOLE_NUMBERS}
-    times = {name: np.array([getattr(r, name) for r in records], dtype=np.float64) for name in TIMES}
+    whole: dict[str, Any] = {name: np.array([getattr(r, name) for r in records], dtype=np.int64) for name in WHOLE_NUMBERS}
+    times: dict[str, Any] = {name: np.array([getattr(r, name) for r in records], dtype=np.float64) for name in TIMES}
     offsets = np.zeros(len(records) + 1, dtype=np.int64)
     np.cumsum([len(r.chunk_times) // 4 for r in records], out=offsets[1:])
     chunk_times = np.frombuffer(b"".join([r.chunk_times for r in records]), dtype=np.float32)

@@ -105,7 +105,7 @@ def records_of(batch: pa.RecordBatch) -> list[Record]:
             columns.append([absent if value is None else value for value in values])
     by_name = dict(zip((c.name for c in COLUMNS), columns, strict=True))
     ordered = [by_name[name] for name in Record.__struct_fields__]
-    return [Record(*row) for row in zip(*ordered, strict=True)]  # type: ignore[arg-type]
+    return [Record(*row) for row in zip(*ordered, strict=True)]
 
 
 def write_parquet(path: Path, records: Iterable[list[Record]]) -> int:

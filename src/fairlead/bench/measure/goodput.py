@@ -1,0 +1,46 @@
+"""Which requests were good, and whether the objective was kept."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fairlead.bench.config.judging import Objective
+from fairlead.bench.measure import formulas
+from fairlead.bench.measure.confidence import wilson
+from fairlead.bench.records.columns import Bools, Columns
+from fairlead.bench.summary import Goodput
+
+LONG_GAPS = 0.01
+"""Of an answer's gaps, so many may be longer than `itl_ms`."""
+
+
+def is_good(columns: Columns, objective: Objective) -> Bools:
+    """Whole, and within every bound. A bound on what a request does not have does not touch it: an answer of one token
+    has no time per further token. TTFT and e2e count from when the request was due."""
+    good = formulas.is_whole(columns)
+    if objective.ttft_ms is not None:
+        good &= ~(formulas.ttft_from_due(columns) * 1e3 > objective.ttft_ms)
+    if objective.e2e_ms is not None:
+        good &= ~(formulas.e2e_from_due(columns) * 1e3 > objective.e2e_ms)
+    if objective.tpot_ms is not None:
+        good &= ~(formulas.tpot(columns) * 1e3 > objective.tpot_ms)
+    if objective.itl_ms is not None:
+        gaps = formulas.itl(columns)
+        all_gaps = np.bincount(gaps.owner, minlength=len(columns))
+        too_long = np.bincount(gaps.owner[gaps.seconds * 1e3 > objective.itl_ms], minlength=len(columns))
+        good &= too_long <= LONG_GAPS * all_gaps
+    return good
+
+
+def judge_goodput(
+    good: int, good_tokens: float, judged: int, seconds: float, objective: Objective, effect: float = 1.0
+) -> Goodput | None:
+    """None: nothing was judged. `effect`: how many requests tell as much as an independent one (design effect).
+
+    Kept when the whole interval is at or above the attainment asked for, failed when it is below, else undecided.
+    """
+    if judged == 0:
+        return None
+    interval = wilson(good / effect, judged / effect)
+    kept = True if interval.low >= objective.attainment else False if interval.high < objective.attainment else None
+    return Goodput(good / judged, interval, good, judged, good / seconds, good_tokens / seconds, kept)

@@ -1,0 +1,205 @@
+"""One stage of a run, measured as its records come: sketches and sums are kept, records are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop, Search
+from fairlead.bench.load.stages import StagePlan
+from fairlead.bench.measure.client import ClientMeter
+from fairlead.bench.measure.drift import drift_of, gathered, trend_of
+from fairlead.bench.measure.group import Group, Window
+from fairlead.bench.measure.validity import Evidence, judge
+from fairlead.bench.record import Outcome, Record
+from fairlead.bench.records.columns import Bools, Columns, Ints, columns_of
+from fairlead.bench.summary import ClientHealth, Drift, Metrics, StageSummary
+from fairlead.bench.wire import Pulse
+
+GATHERED = 512
+"""Records to wait for before they are measured: what a batch costs does not depend on how many are in it."""
+MOST_GROUPS = 128
+"""Adapters, targets or turns that have figures of their own; the rest is in the stage's."""
+
+Key = TypeVar("Key", str, int)
+
+
+class StageMeter:
+    """Of one stage of `config`'s load. `adapters` names the run's adapters by their numbers, as far as they are known
+    when the summary is asked for."""
+
+    def __init__(self, plan: StagePlan, config: Benchmark, adapters: list[str] | None = None) -> None:
+        self._plan, self._config, self._adapters = plan, config, adapters if adapters is not None else []
+        streamed = np.array([target.stream and target.api != "embeddings" for target in config.targets])
+
+        def group() -> Group:
+            return Group(plan.begin_s, config.objective, streamed)
+
+        self._all = group()
+        self._by_target = Margin[str](group, self._target_name)
+        self._by_adapter = Margin[str](group, self._adapter_name)
+        self._by_turn = Margin[int](group, int)
+        self._client = ClientMeter(config.client.loop_lag_ms / 1e3)
+        self._waiting: list[Record] = []
+        self._newest_s = plan.begin_s
+        self._due = self._sent = 0
+        self._has_turns = False
+
+    def add(self, records: Iterable[Record]) -> None:
+        """Requests that have ended, of this stage."""
+        self._waiting.extend(records)
+        if len(self._waiting) >= GATHERED:
+            self._measure(None)
+
+    def pulse(self, pulse: Pulse) -> None:
+        """How a worker was during this stage."""
+        self._client.pulse(pulse)
+
+    def in_flight_at(self, time_s: float) -> float:
+        """How many of its requests were under way, as far as they have ended by now: what a later stage began with."""
+        return self._all.in_flight_at(time_s)
+
+    def summary(
+        self, end_s: float, workers_lost: int = 0, reasons: tuple[str, ...] = (), carried_in: float = 0.0
+    ) -> StageSummary:
+        """The figures, of a stage that ended at `end_s`. `reasons`: what else speaks against believing them."""
+        self._measure(end_s)
+        plan, window = self._plan, self._window(end_s)
+        metrics = self._all.metrics(window)
+        lag_p50_s, lag_p99_s = self._all.at("client_lag", 50) or 0.0, self._all.at("client_lag", 99) or 0.0
+        client = self._client.health(lag_p50_s, lag_p99_s, metrics.requests, end_s, workers_lost)
+        drift = self._drift(window)
+        verdict = judge(self._evidence(window, metrics, client, drift, carried_in, reasons))
+        sent = self._all.sent_within(window)
+        return StageSummary(
+            plan.index, plan.name, plan.of, plan.intended, sent / window.seconds if window.seconds else 0.0,
+            plan.begin_s, end_s, metrics, client, verdict, self._by_target.metrics(window),
+            self._by_adapter.metrics(window), self._by_turn.metrics(window), drift,
+        )  # fmt: skip
+
+    def _measure(self, end_s: float | None) -> None:
+        """What waits; `end_s` None: the stage goes on, and what may be in its cool-down waits on."""
+        records, self._waiting = self._waiting, []
+        if not records:
+            return
+        columns = columns_of(records)
+        begin_s, until_s = self._bounds()
+        if until_s is None:
+            # Only its end tells where a stage's last seconds began.
+            self._newest_s = max(self._newest_s, float(columns.due_s.max()))
+            until_s = (self._newest_s if end_s is None else end_s) - self._config.cut.cool_down_s
+            if end_s is None and self._config.cut.cool_down_s > 0:
+                self._waiting = [r for r in records if r.due_s >= until_s]
+                columns = columns.take(columns.due_s < until_s)
+            elif end_s is None:
+                until_s = float("inf")
+        measured = (columns.due_s >= begin_s) & (columns.due_s < until_s)
+        self._count(columns, measured)
+        self._by_target.add(self._all, columns, measured, columns.target)
+        self._by_adapter.add(self._all, columns, measured, columns.adapter)
+        self._by_turn.add(self._all, columns, measured, columns.turn)
+        self._all.add(columns, measured)
+
+    def _bounds(self) -> tuple[float, float | None]:
+        """What of the stage is measured, by its plan; None: its end is not known before it has come."""
+        plan, load, cut = self._plan, self._config.load, self._config.cut
+        begin_s = plan.begin_s + cut.warm_up_s
+        if isinstance(load, ClosedLoop) and plan.index < len(load.stages):
+            begin_s += load.stages[plan.index].ramp_s
+        elif isinstance(load, Search):
+            begin_s += load.settle_s
+        return begin_s, plan.end_s - cut.cool_down_s if plan.end_s is not None else None
+
+    def _window(self, end_s: float) -> Window:
+        begin_s, until_s = self._bounds()
+        if until_s is None:
+            until_s = end_s - self._config.cut.cool_down_s
+        return Window(begin_s, max(begin_s, min(until_s, end_s)))
+
+    def _count(self, columns: Columns, measured: Bools) -> None:
+        """Sessions that were due, and those of them that were sent before the stage was over."""
+        end_s = self._plan.end_s if self._plan.end_s is not None else float("inf")
+        first = measured & (columns.turn == 0)
+        never = np.isnan(columns.sent_s) & (columns.outcome == Outcome.ABORTED)
+        after = columns.due_s + columns.worker_lag_s > end_s + self._config.client.lag_ms / 1e3
+        self._due += int(first.sum())
+        self._sent += int((first & ~never & ~after).sum())
+        self._has_turns = self._has_turns or bool((columns.turn > 0).any())
+        self._all.tally.ended_late += int((measured & (columns.end_s > end_s)).sum())
+
+    def _drift(self, window: Window) -> Drift | None:
+        ttft = trend_of(*gathered(*self._all.ttft_means(window)))
+        times, flying = self._all.in_flight_means(window)
+        return drift_of(ttft, trend_of(*gathered(times, np.ones(len(times)), flying)), self._plan.of != "users")
+
+    def _evidence(
+        self, window: Window, metrics: Metrics, client: ClientHealth, drift: Drift | None, carried_in: float,
+        reasons: tuple[str, ...],
+    ) -> Evidence:  # fmt: skip
+        config, load = self._config, self._config.load
+        spread = {"constant": 0.0, "poisson": 1.0}
+        at_rate = isinstance(load, OpenLoop | Search) and self._plan.of == "rate"
+        users = self._plan.of == "users" and self._plan.end_s is not None and not self._has_turns
+        if isinstance(load, ClosedLoop):
+            users = users and load.think_s == 0
+        cut_s = config.cut.warm_up_s + config.cut.cool_down_s
+        return Evidence(
+            config.client, metrics, client, self._due if at_rate else 0, self._sent if at_rate else 0,
+            expected(self._plan, window) if at_rate else None,
+            spread.get(load.process, load.cv) if isinstance(load, OpenLoop | Search) else 0.0,
+            self._plan.intended if users and metrics.whole * 2 > metrics.requests else None,
+            self._all.negative, carried_in, cut_s, drift, reasons,
+        )  # fmt: skip
+
+    def _target_name(self, number: int) -> str:
+        target = self._config.targets[number]
+        return target.name or target.url
+
+    def _adapter_name(self, number: int) -> str:
+        return self._adapters[number] if 0 <= number < len(self._adapters) else "" if number < 0 else f"#{number}"
+
+
+class Margin(Generic[Key]):
+    """The requests of a stage by one of their numbers. While all have the same number nothing is kept twice; when a
+    second one comes, the figures of the first are a copy of the stage's until then."""
+
+    def __init__(self, group: Callable[[], Group], name: Callable[[int], Key]) -> None:
+        self._group: Callable[[], Group] = group
+        self._name: Callable[[int], Key] = name
+        self._groups: dict[int, Group] = {}
+        self._only: int | None = None
+
+    def add(self, before: Group, columns: Columns, measured: Bools, numbers: Ints) -> None:
+        """`before`: the stage without these requests."""
+        found = np.unique(numbers)
+        if not len(found):
+            return
+        if self._only is None:
+            self._only = int(found[0])
+        if not self._groups:
+            if len(found) == 1 and int(found[0]) == self._only:
+                return
+            self._groups[self._only] = before.copy()
+        for number in found:
+            group = self._groups.get(int(number))
+            if group is None:
+                if len(self._groups) >= MOST_GROUPS:
+                    continue
+                group = self._groups[int(number)] = self._group()
+            mine = numbers == number
+            group.add(columns.take(mine), measured[mine])
+
+    def metrics(self, window: Window) -> dict[Key, Metrics]:
+        """None of one alone: they are the stage's."""
+        return {self._name(number): group.metrics(window) for number, group in sorted(self._groups.items())}
+
+
+def expected(plan: StagePlan, window: Window) -> float:
+    """Arrivals of a stage's rate in a window: its integral, where the rate rises evenly."""
+    if plan.to is None or plan.end_s is None:
+        return plan.intended * window.seconds
+    rise = (plan.to - plan.intended) / (plan.end_s - plan.begin_s)
+    middle_s = (window.begin_s + window.end_s) / 2 - plan.begin_s
+    return (plan.intended + rise * middle_s) * window.seconds

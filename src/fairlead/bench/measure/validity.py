@@ -1,0 +1,223 @@
+"""Whether a stage's client was good enough to have measured anything, and what else its figures are to be read with.
+
+Pure: from what was measured to a verdict. A reason says what was limited, to what, what it was, and what helps.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+
+import msgspec
+
+from fairlead.bench.config.judging import ClientLimits
+from fairlead.bench.summary import ClientHealth, Drift, Metrics, Verdict
+
+STALLED_SHARE = 0.01
+SILENT_S = 2.0
+GAP_SHARE = 0.25
+"""Of the median gap between tokens: an event loop that is later than this in the median stamps tokens wrongly."""
+TELLING_SHARE = 0.01
+"""Of the requests: what happens to more of them than this is worth a note."""
+CHANCE = 4.0
+"""Standard deviations by which a random number of arrivals may be off."""
+MORE_WORKERS = "give more workers (workers), or run it where nothing else runs"
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """Of one stage. `due`: requests (sessions) due in the window, `sent` how many of them were sent in it, `expected`
+    how many a load of this rate has in it (None: not known), `spread` the coefficient of variation of its gaps (0:
+    even). `users`: who should have been busy all the time (None: nobody, or they think). `negative`: times below
+    nought. `carried_in`: requests of the stage before that were under way as this one began. `cut_s`: what was left
+    out."""
+
+    limits: ClientLimits
+    metrics: Metrics
+    client: ClientHealth
+    due: int
+    sent: int
+    expected: float | None
+    spread: float
+    users: float | None
+    negative: int
+    carried_in: float
+    cut_s: float
+    drift: Drift | None
+    reasons: tuple[str, ...] = ()
+
+
+def judge(evidence: Evidence) -> Verdict:
+    """Valid when nothing speaks against it."""
+    reasons = (
+        *evidence.reasons,
+        *_no_figures(evidence),
+        *_late(evidence),
+        *_overloaded(evidence),
+        *_not_as_asked(evidence),
+        *_wrong_clock(evidence),
+    )
+    return Verdict(not reasons, reasons, (*_about_ends(evidence), *_about_answers(evidence), *_about_server(evidence)))
+
+
+def _no_figures(e: Evidence) -> list[str]:
+    if e.metrics.seconds <= 0:
+        return [f"cut leaves nothing of the stage ({e.cut_s:g} s are cut): make the stage longer or cut less"]
+    if e.metrics.requests == 0:
+        return ["no request was due in the stage without its cut: make it longer or raise the rate"]
+    return []
+
+
+def _late(e: Evidence) -> list[str]:
+    limits, ttft = e.limits, e.metrics.ttft
+    median_s = ttft.percentiles[50.0] if ttft is not None else 0.0
+    allowed_s = max(limits.lag_ms / 1e3, limits.lag_share * median_s)
+    if e.client.lag_p99_s <= allowed_s:
+        return []
+    return [
+        f"client lag p99 is {_ms(e.client.lag_p99_s)}, above {_ms(allowed_s)} (client.lag_ms {limits.lag_ms:g}, "
+        f"client.lag_share {limits.lag_share:g} of the median TTFT): requests were sent late: {MORE_WORKERS}"
+    ]
+
+
+def _overloaded(e: Evidence) -> list[str]:
+    limits, client, itl = e.limits, e.client, e.metrics.itl
+    found = []
+    if client.cpu_share > limits.cpu_share:
+        found.append(
+            f"a worker was busy {client.cpu_share:.0%} of a core, above client.cpu_share {limits.cpu_share:.0%}: "
+            f"{MORE_WORKERS}"
+        )
+    if client.loop_lag_p99_s * 1e3 > limits.loop_lag_ms:
+        found.append(
+            f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above client.loop_lag_ms "
+            f"{limits.loop_lag_ms:g}: answers were stamped late: {MORE_WORKERS}"
+        )
+    elif itl is not None and client.loop_lag_p99_s > max(GAP_SHARE * itl.percentiles[50.0], 1e-3):
+        found.append(
+            f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above {GAP_SHARE:.0%} of the "
+            f"median gap between tokens ({_ms(itl.percentiles[50.0])}): {MORE_WORKERS}"
+        )
+    if client.stalled_share > STALLED_SHARE:
+        found.append(
+            f"a worker stood still for {client.stalled_share:.1%} of the stage in stalls above client.loop_lag_ms "
+            f"{limits.loop_lag_ms:g}, above {STALLED_SHARE:.0%}: it was stopped, starved of CPU, or swapped out: "
+            f"{MORE_WORKERS}"
+        )
+    if client.silent_s > SILENT_S:
+        found.append(
+            f"a worker said nothing for {client.silent_s:.1f} s, above {SILENT_S:g} s: it was stopped, or starved of "
+            f"CPU: {MORE_WORKERS}"
+        )
+    if client.workers_lost:
+        found.append(f"{client.workers_lost} of the workers were lost: see notes for how, and run it again")
+    return found
+
+
+def _not_as_asked(e: Evidence) -> list[str]:
+    limits, found = e.limits, []
+    if e.due and e.due - e.sent > max(1.0, limits.rate_error * e.due):
+        found.append(
+            f"{e.sent} of {e.due} requests due in the stage were sent in it, {1 - e.sent / e.due:.1%} too few, "
+            f"above client.rate_error {limits.rate_error:.1%}: {MORE_WORKERS}, or raise max_connections"
+        )
+    if e.expected is not None:
+        allowed = max(1.0, limits.rate_error * e.expected) + CHANCE * e.spread * sqrt(e.expected)
+        if abs(e.due - e.expected) > allowed:
+            found.append(
+                f"{e.due} requests were due where the rate has {e.expected:.0f}, off by more than {allowed:.0f} "
+                f"(client.rate_error {limits.rate_error:.1%}): the content ended, or it was not prepared in time"
+            )
+    flying = e.metrics.in_flight
+    if e.users is not None and flying is not None and flying.mean < e.users * (1 - limits.rate_error) - 0.5:
+        found.append(
+            f"{flying.mean:.1f} requests were in flight where {e.users:g} users were to keep as many, below "
+            f"client.rate_error {limits.rate_error:.1%}: users waited for the client: {MORE_WORKERS}, or give more "
+            "content"
+        )
+    return found
+
+
+def _wrong_clock(e: Evidence) -> list[str]:
+    if not e.negative:
+        return []
+    return [f"{e.negative} times are below nought: a clock was set during the run: run it again"]
+
+
+def _about_ends(e: Evidence) -> list[str]:
+    metrics, answers, notes = e.metrics, e.metrics.answers, []
+    some = max(1.0, TELLING_SHARE * metrics.requests)
+    if answers.unended:
+        share = answers.unended / max(1, metrics.requests)
+        notes.append(
+            f"{answers.unended} requests ({share:.1%}) timed out, were aborted or lost: percentiles of latency are of "
+            f"those that ended, those above p{100 * (1 - share):.3g} of few survivors; e2e_at_least counts all"
+        )
+    if answers.unsent:
+        notes.append(f"{answers.unsent} requests were due and never sent, as the run ended")
+    if e.carried_in >= max(1.0, 0.05 * (metrics.in_flight.mean if metrics.in_flight is not None else 0.0)):
+        notes.append(
+            f"{e.carried_in:.0f} requests of the stage before were still under way as this one began: "
+            "cut.warm_up_s leaves the time out that they take"
+        )
+    if answers.ended_late > some:
+        notes.append(f"{answers.ended_late} requests ended after the stage that they were due in")
+    waited = metrics.connection_wait
+    if waited is not None and waited.percentiles[99.0] * 1e3 > e.limits.lag_ms:
+        notes.append(
+            f"requests waited {_ms(waited.percentiles[99.0])} (p99) for a connection: that is in the times from due "
+            "alone; the server accepts slowly, or max_connections is reached"
+        )
+    return notes
+
+
+def _about_answers(e: Evidence) -> list[str]:
+    metrics, answers, notes = e.metrics, e.metrics.answers, []
+    some = max(0.0, TELLING_SHARE * metrics.whole)
+    if answers.repeated:
+        notes.append(f"{answers.repeated} answers had more tokens than the server counts: some came twice")
+    if answers.miscounted - answers.repeated > some:
+        notes.append(
+            f"{answers.miscounted} answers have another number of tokens by the server than by their events; the "
+            "server's is used: it sends several tokens in an event, or some that have no text"
+        )
+    if answers.shorter + answers.longer > some:
+        notes.append(
+            f"{answers.shorter} answers were shorter and {answers.longer} longer than asked for: the load is another "
+            "than was planned: force_length, where the server knows it"
+        )
+    if answers.uncounted > some:
+        notes.append(f"{answers.uncounted} answers came without the server's count: their events are counted instead")
+    if answers.prompt_error is not None and abs(answers.prompt_error) > TELLING_SHARE:
+        notes.append(
+            f"prompts have {answers.prompt_error:+.1%} tokens by the server's count against the planned ones "
+            "(chat template, or another tokenizer); the server's are used"
+        )
+    gaps = metrics.itl.count if metrics.itl is not None else 0
+    if answers.merged_events > TELLING_SHARE * (gaps + answers.merged_events):
+        notes.append(
+            f"{answers.merged_events} events were read together with the one before and make no gap of their own in itl"
+        )
+    if answers.retried > some:
+        notes.append(f"{answers.retried} requests were sent twice, as the server closed their kept connections")
+    if metrics.whole == 0 and metrics.requests:
+        notes.append("not one answer was whole: there are no latencies")
+    return notes
+
+
+def _about_server(e: Evidence) -> list[str]:
+    drift = e.drift
+    if drift is None or drift.stationary:
+        return []
+    if drift.saturated:
+        return [
+            f"the server was saturated: requests in flight grew by {drift.in_flight_slope:.2g} a second "
+            f"(p = {drift.in_flight_p:.1g}): latencies depend on how long the stage was"
+        ]
+    slope, what = (drift.ttft_slope, "TTFT") if drift.ttft_p is not None else (drift.in_flight_slope, "in flight")
+    return [
+        f"the stage did not stand still ({what} moved by {slope:.2g} a second): a cold cache or a queue: "
+        "cut.warm_up_s, or longer stages"
+    ]
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
