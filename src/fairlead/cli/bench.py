@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs
+from fairlead.cli.bench_options import assigned, closed_load, lengths, merged, numbers, open_load, pairs
 from fairlead.cli.failure import Failed
 
 if TYPE_CHECKING:
@@ -131,7 +131,9 @@ def run(
     document = merged(document, over)
     if target:
         document["targets"] = [merged(t, target) for t in document.get("targets") or [{}]]
-    config = _config(document, assign or [])
+    for text in assign or []:
+        document = assigned(document, text)
+    config = _config(document)
     if dry_run:
         _print_yaml(config)
         return
@@ -231,7 +233,7 @@ def _content(
     return content
 
 
-def _config(document: dict[str, Any], assignments: list[str]) -> Benchmark:
+def _config(document: dict[str, Any]) -> Benchmark:
     import msgspec
 
     from fairlead.bench.config import Benchmark

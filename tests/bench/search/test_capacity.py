@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.bench.search.queues import NoQueue, OneServer, searched, step
 
+from bench.search.queues import NoQueue, OneServer, searched, step
 from fairlead.bench.config.load import Search
 from fairlead.bench.search.judging import Seen, attainment_of, judge
 
