@@ -67,9 +67,11 @@ class Alarm:
         with contextlib.suppress(BlockingIOError):
             os.read(self._fd, 8)
         heap = self._heap
-        while heap and heap[0][0] <= time.monotonic():  # noqa: TID251 (the hot path reads the clock itself)
-            heapq.heappop(heap)[2]()
-        if heap:
-            self._arm(heap[0][0])
-        else:
-            self._armed_s = float("inf")
+        try:
+            while heap and heap[0][0] <= time.monotonic():  # noqa: TID251 (the hot path reads the clock itself)
+                heapq.heappop(heap)[2]()
+        finally:  # one call that fails must not silence the others
+            if heap:
+                self._arm(heap[0][0])
+            else:
+                self._armed_s = float("inf")

@@ -11,9 +11,8 @@ import time
 from typing import TYPE_CHECKING
 
 from fairlead.bench.record import Outcome
-from fairlead.bench.targets.reading import Unreadable
 from fairlead.bench.worker.answer_head import LARGEST_HEAD, AnswerHead, NotHttp, parse_head
-from fairlead.bench.worker.events import Events, TooLong
+from fairlead.bench.worker.events import Events
 from fairlead.bench.worker.flight import Flight, outcome_of_status
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 _now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
 LARGEST_SIZE_LINE = 1024
+KEPT_OF_FAILURE = 4096
+"""Bytes of a body that only says what went wrong."""
 
 
 class Connection(asyncio.Protocol):
@@ -28,14 +29,14 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_chunk_left", "_events", "_flight", "_head", "_in_trailer", "_left", "_pool", "_read_event", "_rest",
-        "_transport", "idle_since_s",
+        "_transport", "kept",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._transport: asyncio.Transport | None = None
         self._flight: Flight | None = None
-        self.idle_since_s = 0.0
+        self.kept = False  # it was idle, or has had a request: the server may be about to close it
         self._reset()
 
     def _reset(self) -> None:
@@ -53,10 +54,16 @@ class Connection(asyncio.Protocol):
     def usable(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def _is_done_writing(self) -> bool:
+        """An answer that came before the whole request was sent leaves a connection that cannot be used again."""
+        return self.usable and self._transport is not None and self._transport.get_write_buffer_size() == 0
+
     def send(self, flight: Flight) -> None:
         """Write the whole request; the flight is this connection's until it has ended."""
         assert self._transport is not None
         self._flight = flight
+        flight.new_connection = not self.kept
         flight.sent_s = now_s = _now()
         self._transport.write(b"%b%d\r\n\r\n%b" % (flight.head, len(flight.body), flight.body))
         if self._transport.get_write_buffer_size() == 0:
@@ -97,7 +104,7 @@ class Connection(asyncio.Protocol):
                 self._read_chunks(flight, data, now_s)
             else:
                 self._read_length(flight, data, now_s)
-        except (NotHttp, Unreadable, TooLong) as error:
+        except (ValueError, RecursionError) as error:  # NotHttp, Unreadable, TooLong; JSON nested without end
             self._fail(flight, Outcome.MALFORMED, str(error), now_s)
 
     def eof_received(self) -> bool:
@@ -111,8 +118,11 @@ class Connection(asyncio.Protocol):
         self._flight = None
         head = self._head
         if head is not None and not head.chunked and head.length is None and exc is None:
-            self._finish(flight, now_s)  # a body that ends with its connection
-        elif head is None and flight.first_byte_s != flight.first_byte_s and self._pool.again(flight):
+            try:
+                self._finish(flight, now_s)  # a body that ends with its connection
+            except (ValueError, RecursionError) as error:
+                self._fail(flight, Outcome.MALFORMED, str(error), now_s)
+        elif head is None and flight.first_byte_s != flight.first_byte_s and self._pool.again(flight, self.kept):
             return
         else:
             why = f": {exc}" if exc is not None else ""
@@ -122,22 +132,25 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self, flight: Flight, data: bytes, now_s: float) -> None:
         data = self._rest + data if self._rest else data
-        end = data.find(b"\r\n\r\n")
-        if end < 0:
-            self._rest = data
-            if len(data) > LARGEST_HEAD or (len(data) >= 7 and not data.startswith(b"HTTP/1.")):
-                raise NotHttp(f"no end of the answer's headers; it begins with {data[:40]!r}")
-            return
-        head = parse_head(data[:end])
-        body, self._rest = data[end + 4 :], b""
-        if head.status < 200:  # 100 Continue and the like: the answer follows
-            if body:
-                self._read_head(flight, body, now_s)
-            return
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end < 0 or end > LARGEST_HEAD:
+                self._rest = data
+                if len(data) > LARGEST_HEAD + 3 or b"\n\n" in data or (data[:7] != b"HTTP/1."[: len(data)]):
+                    raise NotHttp(f"no end of the answer's headers; it begins with {data[:40]!r}")
+                return
+            head = parse_head(data[:end])
+            data, self._rest = data[end + 4 :], b""
+            if head.status >= 200:
+                break
+            if not data:  # 100 Continue and the like: the answer follows
+                return
+        body = data
         self._head = head
         flight.status, flight.retry_after_s = head.status, head.retry_after_s
         if head.event_stream and head.status < 300 and self._pool.readers.event is not None:
-            self._events = Events()
+            if not head.encoding:
+                self._events = Events()
             self._read_event = self._pool.readers.event
         if head.chunked:
             self._read_chunks(flight, body, now_s)
@@ -170,7 +183,8 @@ class Connection(asyncio.Protocol):
                     size = int(data[:at], 16)
                 except ValueError:
                     size = -1
-                if size > 0 and len(data) == at + 4 + size and data.endswith(b"\r\n"):
+                plain = data[:at].isalnum() and data[1:2] not in b"xX"  # int() takes more than a chunk's size may be
+                if size > 0 and plain and len(data) == at + 4 + size and data.endswith(b"\r\n"):
                     self._take(flight, data[at + 2 : -2], now_s)
                     return
         self._read_chunks_slowly(flight, self._rest + data if self._rest else data, now_s)
@@ -197,9 +211,11 @@ class Connection(asyncio.Protocol):
                 self._chunk_left = size + 2
             piece = data[at : at + self._chunk_left]
             at += len(piece)
-            left = self._chunk_left - len(piece)
-            if body := piece[: max(0, self._chunk_left - 2)]:
+            left, in_body = self._chunk_left - len(piece), max(0, self._chunk_left - 2)
+            if body := piece[:in_body]:
                 self._take(flight, body, now_s)
+            if not b"\r\n"[max(0, 2 - self._chunk_left) :].startswith(piece[in_body:]):
+                raise NotHttp(f"a chunk is longer than its size says: {piece[in_body:]!r} follows it")
             self._chunk_left = left if left else -1
 
     def _read_trailer(self, flight: Flight, data: bytes, now_s: float) -> None:
@@ -217,11 +233,16 @@ class Connection(asyncio.Protocol):
         """A piece of the body."""
         events = self._events
         if events is None:
-            if data:
+            if data and (flight.status < 300 or sum(map(len, self._body)) < KEPT_OF_FAILURE):
                 self._body.append(data)
             return
+        self._read_events(flight, events.feed(data), now_s)
+
+    def _read_events(self, flight: Flight, events: list[bytes], now_s: float) -> None:
         read, reading = self._read_event, flight.reading
-        for event in events.feed(data):
+        for event in events:
+            if reading.done:
+                return  # what is said after the end belongs to nothing
             tokens = read(event, reading)
             if tokens:
                 flight.token(now_s, tokens)
@@ -234,10 +255,10 @@ class Connection(asyncio.Protocol):
         assert head is not None
         outcome, detail = self._judged(flight, head, now_s)
         self._flight = None
-        keep = keep and head.keeps and (head.chunked or head.length is not None) and self.usable
+        keep = keep and head.keeps and (head.chunked or head.length is not None) and self._is_done_writing
         self._reset()
         if keep:
-            self.idle_since_s = now_s
+            self.kept = True
             self._pool.free(self)
         else:
             self.close()
@@ -248,12 +269,17 @@ class Connection(asyncio.Protocol):
         body = b"".join(self._body)
         if head.status >= 300:
             return outcome_of_status(head.status), f"{head.status}: {body[:300].decode(errors='replace')}"
+        if head.encoding:
+            raise NotHttp(f"the answer is compressed ({head.encoding}), and identity was asked for")
         if self._events is None:
             tokens = readers.whole(body, reading)
             if tokens:
                 flight.token(now_s, tokens)
-        elif self._events.pending:
-            return Outcome.CUT, "the stream ended inside an event"
+        elif self._events.pending and not reading.done:
+            try:  # a last event without its empty line is one where it can be read
+                self._read_events(flight, self._events.feed(b"\n\n"), now_s)
+            except ValueError:
+                return Outcome.CUT, "the stream ended inside an event"
         if reading.error:
             return Outcome.ERROR_EVENT, reading.error
         if not (reading.done or reading.finish):

@@ -29,15 +29,15 @@ class Events:
         """Raises TooLong."""
         if self._rest:
             data = self._rest + data
+        half = b""
         if b"\r" in data:
             if data.endswith(b"\r"):  # may be half of a CR LF
-                self._rest = data
-                return self._checked()
+                data, half = data[:-1], b"\r"
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         blocks = data.split(b"\n\n")
-        self._rest = blocks.pop()
+        self._rest = blocks.pop() + half
         if len(self._rest) > LARGEST_EVENT:
-            self._checked()
+            raise TooLong(f"an event of more than {LARGEST_EVENT:,} bytes")
         found = []
         for block in blocks:
             block = block.lstrip(b"\n")
@@ -46,11 +46,6 @@ class Events:
             elif (several := _data_of(block)) is not None:
                 found.append(several)
         return found
-
-    def _checked(self) -> list[bytes]:
-        if len(self._rest) > LARGEST_EVENT:
-            raise TooLong(f"an event of more than {LARGEST_EVENT:,} bytes")
-        return []
 
 
 def _data_of(block: bytes) -> bytes | None:

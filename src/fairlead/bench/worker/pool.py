@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import time
@@ -12,7 +13,7 @@ from fairlead.bench.record import Outcome
 from fairlead.bench.targets.readers import readers
 from fairlead.bench.wire import Peer
 from fairlead.bench.worker.connection import Connection
-from fairlead.bench.worker.flight import Flight
+from fairlead.bench.worker.flight import NAN, Flight
 
 _now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
 SPARE = 4
@@ -29,7 +30,8 @@ class Pool:
         self._idle: list[Connection] = []
         self._flying: dict[Flight, Connection] = {}
         self._waiting: deque[Flight] = deque()
-        self._open = self._opening = 0
+        self._open: set[Connection] = set()
+        self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._addresses: list[tuple[socket.AddressFamily, str]] = []
         self._ssl = _context(peer) if peer.tls else None
@@ -37,7 +39,10 @@ class Pool:
 
     async def resolve(self) -> None:
         """Look the host up, once: names are not looked up while times are taken. Raises OSError."""
-        found = await self._loop.getaddrinfo(self.peer.host, self.peer.port, type=socket.SOCK_STREAM)
+        try:
+            found = await self._loop.getaddrinfo(self.peer.host, self.peer.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise OSError(f"{self.peer.host} cannot be looked up: {error.strerror or error}") from error
         self._addresses = [(family, str(address[0])) for family, _, _, _, address in found]
 
     @property
@@ -53,7 +58,6 @@ class Pool:
                 connection.send(flight)
                 break
         else:
-            flight.new_connection = True
             self._waiting.append(flight)
         self._grow()
 
@@ -67,6 +71,7 @@ class Pool:
         elif self._closed:
             connection.close()
         else:
+            connection.kept = True
             self._idle.append(connection)
 
     def _send(self, connection: Connection, flight: Flight) -> None:
@@ -83,38 +88,46 @@ class Pool:
 
     def gone(self, connection: Connection) -> None:
         """A connection is closed, by whomever."""
-        self._open -= 1
+        self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
         if self._waiting and not self._closed:
             self._grow()
 
-    def again(self, flight: Flight) -> bool:
+    def again(self, flight: Flight, kept: bool) -> bool:
         """Whether a request is sent once more: a kept connection was closed as it was sent, and not one byte came
         back."""
-        if flight.retried or flight.new_connection or self._closed:
+        if flight.retried or not kept or self._closed:
             return False
         self._flying.pop(flight, None)
-        flight.retried = flight.new_connection = True
-        self._waiting.append(flight)
+        flight.retried = True
+        flight.sent_s = flight.written_s = NAN
+        self._waiting.appendleft(flight)
         self._grow()
         return True
 
-    def expire(self, now_s: float) -> None:
-        """End what has taken too long."""
+    def expire(self, flights: list[Flight], now_s: float) -> None:
+        """End those of the flights that have taken too long."""
         peer = self.peer
-        for flight, connection in list(self._flying.items()):
-            if flight.sent_s != flight.sent_s:
+        for flight in flights:
+            connection = self._flying.get(flight)
+            if connection is None or flight.sent_s != flight.sent_s:
                 continue
+            heard_s = flight.seen_s if flight.seen_s > flight.sent_s else flight.sent_s
             if now_s - flight.sent_s > peer.timeout_s:
                 connection.abandon(Outcome.TIMEOUT, f"not ended within {peer.timeout_s:g} s", now_s)
-            elif (
-                now_s - max(flight.sent_s, flight.seen_s if flight.seen_s == flight.seen_s else 0.0)
-                > peer.idle_timeout_s
-            ):
+            elif now_s - heard_s > peer.idle_timeout_s:
                 connection.abandon(Outcome.IDLE_TIMEOUT, f"nothing came for {peer.idle_timeout_s:g} s", now_s)
+
+    def expire_waiting(self, now_s: float) -> None:
+        """End those that have waited too long for a connection."""
+        peer = self.peer
         while self._waiting and now_s - self._waiting[0].acted_s > peer.timeout_s:
             self._waiting.popleft().end(now_s, Outcome.TIMEOUT, f"no connection within {peer.timeout_s:g} s")
+
+    @property
+    def flying(self) -> list[Flight]:
+        return list(self._flying)
 
     def abort(self, flights: list[Flight], detail: str, now_s: float) -> None:
         for flight in flights:
@@ -136,7 +149,7 @@ class Pool:
     def _grow(self) -> None:
         """As many as wait, and some to spare while there is traffic."""
         wanted = len(self._waiting) + max(0, SPARE - len(self._idle))
-        room = self.peer.max_connections - self._open - self._opening
+        room = self.peer.max_connections - len(self._open) - self._opening
         for _ in range(min(wanted - self._opening, room)):
             self._opening += 1
             task = self._loop.create_task(self._connect())
@@ -144,33 +157,47 @@ class Pool:
             task.add_done_callback(self._tasks.discard)
 
     async def _connect(self) -> None:
+        try:
+            connection, outcome, problem = await self._opened()
+        finally:
+            self._opening -= 1
+        if connection is not None:
+            self._open.add(connection)
+            self.free(connection)
+        elif self._waiting:  # each failed attempt takes one that waits with it: nobody waits for ever
+            self._waiting.popleft().end(_now(), outcome, problem)
+            self._grow_for_waiting()
+
+    async def _opened(self) -> tuple[Connection | None, Outcome, str]:
+        """A connection, or how the last address failed."""
         peer = self.peer
-        connection = Connection(self)
+        where = f"{peer.host}:{peer.port}"
         outcome, problem = Outcome.REFUSED_CONNECTION, ""
-        for family, address in self._addresses:
+        for at, (family, address) in enumerate(self._addresses):
+            connection = Connection(self)
             try:
                 async with asyncio.timeout(peer.connect_timeout_s):
                     await self._loop.create_connection(
-                        lambda: connection, address, peer.port, family=family, ssl=self._ssl,
+                        lambda made=connection: made, address, peer.port, family=family, ssl=self._ssl,
                         server_hostname=(peer.server_name or peer.host) if self._ssl else None,
                     )  # fmt: skip
             except TimeoutError:
                 outcome, problem = Outcome.CONNECT_TIMEOUT, f"no connection within {peer.connect_timeout_s:g} s"
             except ssl.SSLError as error:
-                outcome, problem = Outcome.TLS, f"TLS with {peer.host}:{peer.port}: {error.reason or error}"
+                outcome, problem = Outcome.TLS, f"TLS with {where}: {error.reason or error}"
                 if isinstance(error, ssl.SSLCertVerificationError):
-                    problem = f"the certificate of {peer.host}:{peer.port} does not pass: {error.verify_message}"
+                    problem = f"the certificate of {where} does not pass: {error.verify_message}"
             except OSError as error:
-                outcome, problem = Outcome.REFUSED_CONNECTION, f"{peer.host}:{peer.port}: {error.strerror or error}"
+                outcome, problem = Outcome.REFUSED_CONNECTION, f"{where}: {error.strerror or error}"
+                if error.errno in (errno.EMFILE, errno.EADDRNOTAVAIL):
+                    problem += " (this machine's limit, not the server's: fewer connections, or ulimit -n)"
             else:
-                self._opening -= 1
-                self._open += 1
-                self.free(connection)
-                return
-        self._opening -= 1
-        if self._waiting:  # each failed attempt takes one that waits with it: nobody waits for ever
-            self._waiting.popleft().end(_now(), outcome, problem)
-            self._grow_for_waiting()
+                if connection.usable:
+                    if at:  # the address that answers is asked first from now on
+                        self._addresses.insert(0, self._addresses.pop(at))
+                    return connection, Outcome.WHOLE, ""
+                outcome, problem = Outcome.CUT, f"{where} closed the connection as soon as it was open"
+        return None, outcome, problem
 
     def _grow_for_waiting(self) -> None:
         if self._waiting and self._opening < len(self._waiting):

@@ -31,6 +31,8 @@ class ClosedStage:
         return len(self._jobs)
 
     def add(self, jobs: list[Job]) -> None:
+        if self._stopped:
+            return
         self._jobs.extend(jobs)
         while self._free and self._jobs:
             self._take(self._free.popleft())
