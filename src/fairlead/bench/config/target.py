@@ -19,6 +19,7 @@ class Tls(Part, frozen=True):
     ca_file: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    server_name: str | None = None
     insecure: bool = False
 
 
@@ -42,8 +43,32 @@ class RawRequest(Part, frozen=True):
     output_tokens: str = ""
 
 
+Values = Literal["text", "token_ids", "numbers", "ones", "zeros"]
+
+
+class Tensor(Part, frozen=True):
+    """An input of a model behind the Open Inference Protocol. A dimension of -1 is as long as the prompt has tokens;
+    `text` is the prompt, `token_ids` and `numbers` are drawn evenly from `low` to `high`."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...] = (1,)
+    values: Values = "numbers"
+    low: float = 0.0
+    high: float = 1.0
+
+
 class Target(Part, frozen=True):
-    """One endpoint. `weight` is its share of the requests where there are several."""
+    """One endpoint. `weight` is its share of the requests where there are several.
+
+    `url` may be the server's, an SDK's base URL (`…/v1`) or the whole address; `path` is put in place of all of it but
+    the host. The key is sent as a bearer token (and as `x-api-key` to messages), or alone in `key_header`; in values of
+    `headers` `${NAME}` is taken from the environment. `parameters` go into every body, over what is written there.
+
+    What is left open is settled by what the server is (`targets/preflight.py`): `length_field`, whether
+    `force_length` can be kept, `continuous_usage` (the server's count in every event of a stream: None where an event
+    has several tokens). `tensors` None: as the model's metadata says.
+    """
 
     url: str
     model: str = ""
@@ -55,10 +80,14 @@ class Target(Part, frozen=True):
     headers: dict[str, str] = {}
     key_env: str | None = None
     key_file: str | None = None
+    key_header: str | None = None
     tls: Tls = Tls()
     tokenizer: Tokenizer = Tokenizer()
     parameters: dict[str, Any] = {}
     force_length: bool = True
+    length_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    continuous_usage: bool | None = None
+    tensors: tuple[Tensor, ...] | None = None
     timeout_s: Positive = 600.0
     connect_timeout_s: Positive = 10.0
     idle_timeout_s: Positive = 120.0

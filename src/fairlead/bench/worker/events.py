@@ -6,6 +6,7 @@ The common case, one or more whole events that each are one line of data, takes 
 from __future__ import annotations
 
 LARGEST_EVENT = 4 * 2**20
+BOM = b"\xef\xbb\xbf"
 
 
 class TooLong(ValueError):
@@ -53,6 +54,6 @@ def _data_of(block: bytes) -> bytes | None:
     lines = []
     for line in block.split(b"\n"):
         name, _, value = line.partition(b":")
-        if name == b"data":
+        if name == b"data" or name == BOM + b"data":  # a BOM may stand in front of the stream
             lines.append(value.removeprefix(b" "))
     return b"\n".join(lines) if lines else None
