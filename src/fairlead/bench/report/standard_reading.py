@@ -1,0 +1,109 @@
+"""Other tools' Benchmark Reports v0.2 as summaries, so that they can be shown and compared as our own are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import msgspec
+
+from fairlead.bench.report.standard_schema import READ_VERSIONS, STATISTIC_FIELDS, Report, Statistics
+from fairlead.bench.summary import ClientHealth, Distribution, Metrics, RunSummary, StageSummary, Verdict
+
+NAN = math.nan
+UNKNOWN_CLIENT = ClientHealth(NAN, NAN, NAN, NAN, NAN)
+"""Another tool does not say what it was like itself."""
+
+
+def is_standard(document: object) -> bool:
+    """Whether this is a report of that kind, of any version."""
+    return isinstance(document, Mapping) and "version" in document and "results" in document and "run" in document
+
+
+def summary_of(document: Mapping[str, object]) -> RunSummary:
+    """One stage; what the report does not say is absent. Raises ValueError."""
+    version = str(document.get("version"))
+    if version not in READ_VERSIONS:
+        raise ValueError(f"version is {version!r}: Benchmark Reports of {' and '.join(READ_VERSIONS)} are read")
+    try:
+        report = msgspec.convert(document, Report, strict=False)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"not a Benchmark Report v{version}: {error}") from error
+    performance = report.results.request_performance
+    if performance is None or performance.aggregate is None or performance.aggregate.requests is None:
+        raise ValueError("results.request_performance.aggregate.requests is missing: there is nothing to read")
+    load = report.scenario.load if report.scenario is not None else None
+    asked = load.standardized if load is not None else None
+    of, intended = "trace", NAN
+    if asked is not None and asked.rate_qps is not None:
+        of, intended = "rate", asked.rate_qps
+    elif asked is not None and asked.concurrency is not None:
+        of, intended = "users", asked.concurrency
+    metrics = _metrics(report)
+    stage = StageSummary(
+        asked.stage if asked is not None else 0,
+        (load.metadata.description if load is not None else None) or "",
+        of, intended, metrics.requests_per_s, 0.0, metrics.seconds, metrics, UNKNOWN_CLIENT, _verdict(report),
+    )  # fmt: skip
+    run = report.run
+    began = str(run.time.start or "") if run.time is not None else ""
+    config = load.native.config if load is not None and asked is not None and asked.tool == "fairlead" else None
+    return RunSummary(
+        run.uid, run.description or run.uid, began, metrics.seconds,
+        "complete", "", config if isinstance(config, dict) else {},
+        {"tool": f"{asked.tool} {asked.tool_version}"} if asked is not None else {}, (stage,),
+        notes=(f"read from a Benchmark Report v{version}: single requests and the client's state are not in it",),
+    )  # fmt: skip
+
+
+def _verdict(report: Report) -> Verdict:
+    """Fairlead's own, where it wrote the report; others do not judge themselves."""
+    own = report.results.profiling
+    own = own.get("fairlead") if isinstance(own, dict) else None
+    verdict = own.get("verdict") if isinstance(own, dict) else None
+    return msgspec.convert(verdict, Verdict) if isinstance(verdict, dict) else Verdict(True)
+
+
+def _metrics(report: Report) -> Metrics:
+    performance = report.results.request_performance
+    assert performance is not None and performance.aggregate is not None
+    requests, latency, throughput = (
+        performance.aggregate.requests, performance.aggregate.latency, performance.aggregate.throughput,
+    )  # fmt: skip
+    assert requests is not None
+    failed = {"FAILED": requests.failures or 0, "INCOMPLETE": requests.incomplete or 0}
+    whole = requests.total - sum(failed.values())
+
+    def of(field: str) -> Distribution | None:
+        return _distribution(getattr(latency, field), whole) if latency is not None else None
+
+    def rate(field: str) -> float:
+        statistics = getattr(throughput, field) if throughput is not None else None
+        return statistics.mean if statistics is not None else NAN
+
+    per_s = rate("request_rate")
+    return Metrics(
+        requests.total, whole, {name: count for name, count in failed.items() if count},
+        whole / per_s if per_s > 0 else NAN, per_s, rate("input_token_rate"), rate("output_token_rate"),
+        ttft=of("time_to_first_token"), tpot=of("time_per_output_token"),
+        ntpot=of("normalized_time_per_output_token"), itl=of("inter_token_latency"), e2e=of("request_latency"),
+        prompt_tokens=_distribution(requests.input_length, whole),
+        output_tokens=_distribution(requests.output_length, whole),
+    )  # fmt: skip
+
+
+def _distribution(given: Statistics | None, count: int) -> Distribution | None:
+    if given is None or count <= 0:
+        return None
+    # Milliseconds become the seconds that we keep.
+    scale = 1e-3 if given.units in ("ms", "ms/token") else 1.0
+    named = {p: getattr(given, field) for p, field in STATISTIC_FIELDS.items()}
+
+    def scaled(value: float | None) -> float:
+        return NAN if value is None else value * scale
+
+    return Distribution(
+        count, "s" if scale != 1.0 or given.units.startswith("s") else "tokens", given.mean * scale,
+        scaled(given.stddev), scaled(given.min), scaled(given.max),
+        {p: v * scale for p, v in named.items() if v is not None},
+    )  # fmt: skip

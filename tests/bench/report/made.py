@@ -1,0 +1,121 @@
+"""Runs made up for the tests of reports and comparisons: summaries by hypothesis, records of a queue."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Iterator
+
+from hypothesis import strategies as st
+
+from fairlead.bench.record import Outcome, Record
+from fairlead.bench.summary import (
+    PERCENTILES,
+    ClientHealth,
+    Distribution,
+    Goodput,
+    Interval,
+    Metrics,
+    RunSummary,
+    Series,
+    StageSummary,
+    Verdict,
+)
+
+seconds = st.floats(1e-6, 1e4)
+DISTRIBUTIONS = ("ttft", "ttft_from_due", "tpot", "ntpot", "itl", "e2e", "prompt_tokens", "schedule_delay")
+
+
+@st.composite
+def distributions(draw: st.DrawFn) -> Distribution:
+    values = sorted(draw(st.lists(seconds, min_size=len(PERCENTILES), max_size=len(PERCENTILES))))
+    middle = values[5]
+    return Distribution(
+        draw(st.integers(1, 10**6)), "s", middle, draw(seconds), values[0], values[-1],
+        dict(zip(PERCENTILES, values, strict=True)), {50.0: Interval(middle * 0.9, middle * 1.1)},
+    )  # fmt: skip
+
+
+@st.composite
+def metrics(draw: st.DrawFn) -> Metrics:
+    maybe = st.none() | distributions()
+    whole, failed = draw(st.integers(0, 1000)), draw(st.integers(0, 50))
+    share = whole / max(1, whole + failed)
+    goodput = Goodput(share, Interval(share * 0.9, min(1.0, share * 1.1)), whole, whole + failed, 1.0, 10.0, None)
+    return Metrics(
+        whole + failed, whole, {"HTTP_5XX": failed} if failed else {}, draw(seconds), draw(seconds), draw(seconds),
+        draw(seconds), **{name: draw(maybe) for name in DISTRIBUTIONS}, goodput=draw(st.sampled_from([None, goodput])),
+    )  # fmt: skip
+
+
+@st.composite
+def stages(draw: st.DrawFn, index: int) -> StageSummary:
+    of = draw(st.sampled_from(["rate", "users", "trace"]))
+    reasons = draw(st.sampled_from([(), ("client lag p99 is 80 ms, above client.lag_ms 10",)]))
+    return StageSummary(
+        index, f"stage {index}", of, float(draw(st.integers(1, 1000))), draw(seconds), 30.0 * index, 30.0 * index + 30,
+        draw(metrics()), ClientHealth(1e-4, 2e-3, 1e-3, 0.3, 2e-4), Verdict(not reasons, reasons),
+    )  # fmt: skip
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> RunSummary:
+    count = draw(st.integers(1, 3))
+    return RunSummary(
+        draw(st.from_regex(r"\A2026112\d-1[0-9]{5}-[0-9a-f]{4}\Z")), draw(st.text(max_size=20)),
+        "2026-11-29T10:00:00.000000Z", 30.0 * count, draw(st.sampled_from(["complete", "interrupted"])), "", config(),
+        {"fairlead": "0.1.0", "cores": 2}, tuple(draw(stages(k)) for k in range(count)),
+        server=(Series("engine-0", "kv_cache_usage", "fraction", (1.0, 2.0, 3.0), (0.5, None, 0.7)),),
+    )  # fmt: skip
+
+
+def config(**over: object) -> dict[str, object]:
+    return {
+        "targets": [{"url": "http://127.0.0.1:8000", "model": "m", "api": "completions"}],
+        "load": {"kind": "open", "stages": [{"rate_per_s": 10.0}]},
+        "content": {"kind": "synthetic", "prompt_tokens": {"kind": "fixed", "tokens": 64}},
+        "labels": {"branch": "main"},
+    } | over
+
+
+def one_run(identity: str = "a", factor: float = 1.0, requests: int = 1000, **over: object) -> RunSummary:
+    """A stage of 10/s whose latencies are `factor` times 100 ms and so on."""
+
+    def of(middle_s: float) -> Distribution:
+        ladder = {p: middle_s * factor * (0.5 + p / 100) for p in PERCENTILES}
+        near = {p: Interval(v * 0.98, v * 1.02) for p, v in ladder.items() if p in (50.0, 90.0, 99.0)}
+        mean = middle_s * factor
+        return Distribution(requests, "s", mean, 0.3 * mean, 0.4 * mean, 1.6 * mean, ladder, near)
+
+    measured = Metrics(
+        requests, requests, {}, 30.0, 10.0, 640.0, 160.0, ttft=of(0.1), ttft_from_due=of(0.1), tpot=of(0.01),
+        ntpot=of(0.02), itl=of(0.01), e2e=of(0.3), e2e_from_due=of(0.3), schedule_delay=of(1e-4),
+    )  # fmt: skip
+    stage = StageSummary(
+        0, "10/s", "rate", 10.0, 10.0, 0.0, 30.0, measured, ClientHealth(1e-4, 2e-3, 1e-3, 0.3, 2e-4), Verdict(True)
+    )
+    values: dict[str, object] = {"config": config(), "environment": {"fairlead": "0.1.0"}, "stages": (stage,)} | over
+    return RunSummary(
+        id=identity, name=identity, began="2026-11-29T10:00:00.000000Z", seconds=30.0, ended="complete", why_ended="",
+        **values,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def records(count: int, seed: int, factor: float = 1.0, rate_per_s: float = 10.0, stage: int = 0) -> Iterator[Record]:
+    """Answers of a server whose first token takes about 100 ms · factor and whose tokens come 10 ms · factor apart."""
+    rng = random.Random(seed)
+    due_s = 0.0
+    for number in range(count):
+        due_s += rng.expovariate(rate_per_s)
+        first_s = 0.1 * factor * rng.lognormvariate(0, 0.4)
+        times = array("f", [first_s])
+        for _ in range(7):
+            times.append(times[-1] + 0.01 * factor * rng.lognormvariate(0, 0.2))
+        failed = rng.random() < 0.01
+        outcome = Outcome.HTTP_5XX if failed else Outcome.WHOLE
+        sent_s, nan = due_s + 2e-4, float("nan")
+        yield Record(
+            number, 0, stage, 0, -1, 0, int(outcome), 500 if failed else 200, due_s, sent_s, sent_s, sent_s + first_s,
+            nan if failed else sent_s + times[0], nan if failed else sent_s + times[-1], sent_s + times[-1], 64, 8, 8,
+            64, 8, -1, False, nan, 1e-4, "length", "", b"" if failed else times.tobytes(), b"",
+        )  # fmt: skip
