@@ -52,6 +52,11 @@ class Hostile:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def reached(self, requests: int) -> None:
+        """Until so many have come."""
+        while self.requests < requests:  # noqa: ASYNC110 (they are counted in another thread)
+            await asyncio.sleep(0.02)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=512))

@@ -101,7 +101,8 @@ def assigned(document: Document, text: str) -> Document:
         found = yaml.safe_load(value)
     except yaml.YAMLError:
         found = value
-    return _put(document, path.split("."), found, text)
+    changed: Document = _put(document, path.split("."), found, text)
+    return changed
 
 
 def _put(into: Any, path: list[str], value: Any, text: str) -> Any:

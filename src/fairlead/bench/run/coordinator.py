@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from fairlead.bench.run.live import Progress, Recent, percentile
 from fairlead.bench.run.preparation import Preparation, keeps_answers
 from fairlead.bench.run.results import begin_folder, shown_config, write_summary
 from fairlead.bench.run.stop import Stop
+from fairlead.bench.run.workers import needs_another, workers_for
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.targets.writing import peer
 from fairlead.bench.wire import Finish, Pulse, Records, Settings, Start, Up
@@ -61,6 +63,9 @@ class Coordinator:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
         self._members: list[Member] = []
         self._recent = Recent()
+        self._cores = len(os.sched_getaffinity(0))
+        self._busy_looks = 0
+        self._adding: asyncio.Task[None] | None = None
         self._writer: RecordWriter | None = None
         self._origin_s = 0.0
         self._phase = "preparing"
@@ -71,12 +76,12 @@ class Coordinator:
         config, began = self._config, format_micro_time(SYSTEM.wall_s())
         self._feed = Feed(Preparation(config), self._members, self._now)
         self._course = Course(config, self._feed, self._members, self._now, self._keep)
-        settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
+        self._settings = settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
         if self._folder is not None:
             begin_folder(self._folder, config)
             self._writer = RecordWriter(self._folder / "records")
         try:
-            await self._start_workers(config.workers or 1, settings)
+            await self._start_workers(workers_for(config, self._cores), settings)
             await self._go(self._course)
         finally:
             await asyncio.gather(*(member.stop() for member in self._members))
@@ -100,6 +105,19 @@ class Coordinator:
         if problems:
             raise RunFailed(str(problems[0])) if isinstance(problems[0], WorkerLost) else problems[0]
 
+    async def _add_worker(self) -> None:
+        """One more, while the run goes on; it is handed its share of what has not been handed over yet."""
+        member = Member(len(self._members), self._told, self._lost)
+        try:
+            await member.start(msgspec.structs.replace(self._settings, worker=member.number))
+        except WorkerLost as error:
+            self._notes.append(f"no further worker could be started: {error}")
+            await member.stop()
+            return
+        member.send(Start(round(self._origin_s * 1e9), -1))
+        self._members.append(member)
+        self._notes.append(f"a further worker was started after {self._now():.1f} s: the others were too busy")
+
     async def _go(self, course: Course) -> None:
         await course.prepare()
         origin_s = SYSTEM.monotonic_s() + LEAD_S
@@ -117,7 +135,7 @@ class Coordinator:
             await working
             await self._drain()
         finally:
-            for task in (working, watching, stopping):
+            for task in (working, watching, stopping, *([self._adding] if self._adding is not None else [])):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
@@ -190,9 +208,19 @@ class Coordinator:
             self._progress(self._look())
             if self._writer is not None:
                 self._writer.flush()
+            self._consider_another()
             if self._is_hopeless() and self._phase == "running":
                 self._stop.ask(f"no request has been whole: {self._recent.last_failure}")
             await asyncio.sleep(TICK_S)
+
+    def _consider_another(self) -> None:
+        """A worker that is too busy at two looks in a row gets help."""
+        pulses = [member.pulse for member in self._members if member.alive and member.pulse is not None]
+        is_busy = self._phase == "running" and needs_another(self._config, pulses, self._cores)
+        self._busy_looks = self._busy_looks + 1 if is_busy else 0
+        if self._busy_looks >= 2 and (self._adding is None or self._adding.done()):
+            self._busy_looks = 0
+            self._adding = asyncio.ensure_future(self._add_worker())
 
     def _is_hopeless(self) -> bool:
         recent = self._recent
@@ -227,11 +255,10 @@ class Coordinator:
             self._ended = "failed"
             self._why_ended = f"not one request was whole: {self._recent.last_failure or 'none was sent'}"
         now_s = self._now()
-        summaries = tuple(stage.summary(now_s) for stage in self._course.stages if stage.plan.begin_s < now_s)
         run_id = self._folder.name if self._folder is not None else new_id()
         return RunSummary(
             run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
-            environment(), summaries, self._course.search, notes=tuple(self._notes),
+            environment(), self._course.summaries(), self._course.search, notes=tuple(self._notes),
         )  # fmt: skip
 
 

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from fairlead.bench.config import Benchmark, ClosedLoop, ClosedStage, OpenLoop, OpenStage, Search
+from fairlead.bench.config import (
+    Benchmark,
+    ClosedLoop,
+    ClosedStage,
+    OpenLoop,
+    OpenStage,
+    Search,
+    TraceContent,
+    TracedTimes,
+)  # fmt: skip
 from fairlead.bench.load.stages import StagePlan, due_times, stages
+from fairlead.bench.measure.meter import StageMeter
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.run.crew import Member
 from fairlead.bench.run.feed import Feed
-from fairlead.bench.run.measuring import StageMeter
 from fairlead.bench.run.step import Step
 from fairlead.bench.search.judging import Seen, Shown, judge
 from fairlead.bench.search.strategy import Done, Tried, bracket, next_step, result
@@ -44,9 +53,11 @@ class StageRun(msgspec.Struct):
         if self.step is not None:
             self.step.add(records)
 
-    def summary(self, now_s: float) -> StageSummary:
+    def summary(self, now_s: float, before: StageRun | None) -> StageSummary:
+        """`before`: the stage before it, whose requests it may have begun with."""
         end_s = now_s if self.end_s is None else min(now_s, self.end_s)
-        return self.meter.summary(end_s, self.lost, tuple(self.reasons))
+        carried_in = before.meter.in_flight_at(self.plan.begin_s) if before is not None else 0.0
+        return self.meter.summary(end_s, self.lost, tuple(self.reasons), carried_in)
 
 
 class Course:
@@ -62,8 +73,15 @@ class Course:
         load = config.load
         if isinstance(load, Search) and config.objective is None:
             raise ValueError("load.kind is search, and there is no objective: give one, e.g. objective.ttft_ms")
-        self._plans = [] if isinstance(load, Search) else list(stages(load))
+        self._traced = _times_of_trace(config)
+        self._plans = [] if isinstance(load, Search) else list(stages(load, *self._traced))
         self._first: Iterator[Job] | None = None
+
+    def summaries(self) -> tuple[StageSummary, ...]:
+        """Of the stages that have begun."""
+        now_s = self._now()
+        pairs = zip(self.stages, [None, *self.stages], strict=False)
+        return tuple(stage.summary(now_s, before) for stage, before in pairs if stage.plan.begin_s < now_s)
 
     @property
     def expected_stages(self) -> int:
@@ -73,14 +91,14 @@ class Course:
     async def prepare(self) -> None:
         """Before the start: what is due first is made ahead of time."""
         load = self._config.load
-        if isinstance(load, OpenLoop):
+        if isinstance(load, OpenLoop | TracedTimes):
             self._first = self._jobs(self._plans[0], load)
             await self._feed.prepare(self._first, PREPARE_S)
 
     async def go(self) -> None:
         """Returns when the last stage is over, when the feed was stopped, or when there is no worker left."""
         load = self._config.load
-        if isinstance(load, OpenLoop):
+        if isinstance(load, OpenLoop | TracedTimes):
             await self._open(load)
         elif isinstance(load, ClosedLoop):
             for plan in self._plans:
@@ -94,14 +112,14 @@ class Course:
         return self._feed.stopped or not any(member.alive for member in self._members)
 
     def _begin(self, plan: StagePlan, step: Step | None = None) -> StageRun:
-        stage = StageRun(plan, StageMeter(plan, self._config), plan.end_s, step, reasons=[])
+        stage = StageRun(plan, StageMeter(plan, self._config, self._feed.adapters), plan.end_s, step, reasons=[])
         self.stages.append(stage)
         return stage
 
-    def _jobs(self, plan: StagePlan, load: OpenLoop) -> Iterator[Job]:
-        return self._feed.jobs(plan, due_times(plan, load, self._config.seed))
+    def _jobs(self, plan: StagePlan, load: OpenLoop | TracedTimes) -> Iterator[Job]:
+        return self._feed.jobs(plan, due_times(plan, load, self._config.seed, *self._traced))
 
-    async def _open(self, load: OpenLoop) -> None:
+    async def _open(self, load: OpenLoop | TracedTimes) -> None:
         for plan in self._plans:
             if self._is_over():
                 return
@@ -169,7 +187,7 @@ class Course:
             shown = judge(self._seen(stage), objective.attainment, search, final=True)
         if shown is None:
             return None
-        verdict = stage.summary(self._now()).verdict
+        verdict = stage.summary(self._now(), None).verdict
         if not verdict.valid:
             return Shown("invalid", "; ".join(verdict.reasons), None, None)
         return shown
@@ -234,3 +252,12 @@ class Course:
             if all(p is not None and p.at_s > begin_s and p.in_flight == 0 for p in pulses):
                 return
             await self._feed.rest(0.02)
+
+
+def _times_of_trace(config: Benchmark) -> tuple[()] | tuple[Sequence[float]]:
+    """When the trace says that requests come, for a load that keeps to it."""
+    if not isinstance(config.load, TracedTimes) or not isinstance(config.content, TraceContent):
+        return ()
+    from fairlead.bench.content.traces import trace_times
+
+    return (trace_times(config.content),)

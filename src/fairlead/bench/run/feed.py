@@ -41,6 +41,11 @@ class Feed:
         self._prepared: deque[Job] = deque()
         self._turn = itertools.count()
 
+    @property
+    def adapters(self) -> list[str]:
+        """The names of those that have been asked for, by their numbers."""
+        return self._preparation.adapters
+
     def stop(self) -> None:
         """Nothing more is handed over."""
         self._stopping.set()
