@@ -85,7 +85,7 @@ def generate(config: Synthetic, rng: random.Random) -> Iterator[TraceRequest]:
     return _Generator(config, rng).requests()
 
 
-class _Zipf:
+class Zipf:
     """Draws ranks 0 … count-1 with weights 1/(rank+1)^exponent."""
 
     def __init__(self, number: int, exponent: float) -> None:
@@ -112,9 +112,9 @@ class _Generator:
     def __init__(self, config: Synthetic, rng: random.Random) -> None:
         self._config = config
         self._rng = rng
-        self._levels = [(level, _Zipf(level.count, level.zipf)) for level in config.prefixes]
+        self._levels = [(level, Zipf(level.count, level.zipf)) for level in config.prefixes]
         self._made: dict[tuple[int, ...], tuple[int, tuple[int, ...]]] = {}  # path in the tree -> tokens, block ids
-        self._adapters = _Zipf(config.adapters.count, config.adapters.zipf) if config.adapters else None
+        self._adapters = Zipf(config.adapters.count, config.adapters.zipf) if config.adapters else None
         self._pairs = _pairs(Path(config.lengths_from)) if config.lengths_from else None
         self._names = count(1)
         # Names of blocks that belong to nobody else; texts of the tree have the smaller numbers.

@@ -36,7 +36,8 @@ class SyntheticContent(Part, frozen=True, tag_field="kind", tag="synthetic"):
 
 class TraceContent(Part, frozen=True, tag_field="kind", tag="trace"):
     """Requests of a trace: lengths, sessions, adapters, and prefixes where it has them. `format` None: told by
-    content."""
+    content. `block_tokens` None: the format's own; `skip_broken` leaves out lines that are no requests, and `sort` puts
+    in order of time what is not (in memory). Longer prompts and answers than `max_*_tokens` are cut to them."""
 
     path: str
     format: str | None = None
@@ -45,6 +46,9 @@ class TraceContent(Part, frozen=True, tag_field="kind", tag="trace"):
     requests: Count | None = None
     max_prompt_tokens: Count | None = None
     max_output_tokens: Count | None = None
+    block_tokens: Count | None = None
+    skip_broken: bool = False
+    sort: bool = False
     adapter_weights: dict[str, Positive] = {}
 
 

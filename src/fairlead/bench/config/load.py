@@ -5,9 +5,14 @@ Each stage is measured and judged by itself.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
 
 from fairlead.bench.config.part import Count, NotNegative, Part, Positive, Share
+
+Spread = Annotated[float, msgspec.Meta(gt=0, le=30)]
+"""A coefficient of variation; beyond it a process is one burst."""
 
 
 class OpenStage(Part, frozen=True):
@@ -26,7 +31,7 @@ class OpenLoop(Part, frozen=True, tag_field="kind", tag="open"):
 
     stages: tuple[OpenStage, ...]
     process: Literal["constant", "poisson", "gamma"] = "poisson"
-    cv: Positive = 1.0
+    cv: Spread = 1.0
     max_in_flight: Count | None = None
 
 
@@ -69,7 +74,7 @@ class Search(Part, frozen=True, tag_field="kind", tag="search"):
     max_step_s: Positive = 120.0
     settle_s: NotNegative = 5.0
     process: Literal["constant", "poisson", "gamma"] = "poisson"
-    cv: Positive = 1.0
+    cv: Spread = 1.0
     max_steps: Count = 20
 
 
