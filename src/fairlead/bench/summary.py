@@ -92,6 +92,7 @@ class ClientHealth(msgspec.Struct, frozen=True):
     workers_lost: int = 0
     stalled_share: float = 0.0
     silent_s: float = 0.0
+    loop_lag_p50_s: float = 0.0
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -39,6 +39,6 @@ def make_record(
     return msgspec.structs.replace(record, **other)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def record() -> Callable[..., Record]:
     return make_record

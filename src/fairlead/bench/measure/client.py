@@ -56,4 +56,5 @@ class ClientMeter:
             lost,
             max((w.stalled_s / w.wall_s for w in timed), default=0.0),
             max((max(w.silent_s, end_s - w.last_s) for w in told), default=0.0),
+            max((w.lags.percentile(50) for w in told if w.lags.count), default=0.0),
         )  # fmt: skip

@@ -24,7 +24,8 @@ def wilson(good: float, count: float, confidence: float = CONFIDENCE) -> Interva
     square, share = spread * spread, good / count
     middle = (share + square / (2 * count)) / (1 + square / count)
     half = spread / (1 + square / count) * sqrt(share * (1 - share) / count + square / (4 * count * count))
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+    # Exactly nought and one, where rounding would leave a hair.
+    return Interval(0.0 if good <= 0 else max(0.0, middle - half), 1.0 if good >= count else min(1.0, middle + half))
 
 
 def ranks(percent: float, count: int, confidence: float = CONFIDENCE) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from math import sqrt
 import msgspec
 
 from fairlead.bench.config.judging import ClientLimits
+from fairlead.bench.measure.drift import SIGNIFICANCE
 from fairlead.bench.summary import ClientHealth, Drift, Metrics, Verdict
 
 STALLED_SHARE = 0.01
@@ -18,6 +19,7 @@ GAP_SHARE = 0.25
 """Of the median gap between tokens: an event loop that is later than this in the median stamps tokens wrongly."""
 TELLING_SHARE = 0.01
 """Of the requests: what happens to more of them than this is worth a note."""
+LEAST_LAG_S = 1e-3
 CHANCE = 4.0
 """Standard deviations by which a random number of arrivals may be off."""
 MORE_WORKERS = "give more workers (workers), or run it where nothing else runs"
@@ -91,10 +93,10 @@ def _overloaded(e: Evidence) -> list[str]:
             f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above client.loop_lag_ms "
             f"{limits.loop_lag_ms:g}: answers were stamped late: {MORE_WORKERS}"
         )
-    elif itl is not None and client.loop_lag_p99_s > max(GAP_SHARE * itl.percentiles[50.0], 1e-3):
+    elif itl is not None and client.loop_lag_p50_s > max(GAP_SHARE * itl.percentiles[50.0], LEAST_LAG_S):
         found.append(
-            f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above {GAP_SHARE:.0%} of the "
-            f"median gap between tokens ({_ms(itl.percentiles[50.0])}): {MORE_WORKERS}"
+            f"a worker's event loop was late by {_ms(client.loop_lag_p50_s)} (median), above {GAP_SHARE:.0%} of the "
+            f"median gap between tokens ({_ms(itl.percentiles[50.0])}): tokens were stamped late: {MORE_WORKERS}"
         )
     if client.stalled_share > STALLED_SHARE:
         found.append(
@@ -196,11 +198,20 @@ def _about_answers(e: Evidence) -> list[str]:
         notes.append(
             f"{answers.merged_events} events were read together with the one before and make no gap of their own in itl"
         )
+    if gaps and metrics.itl is not None and _blurs(e, metrics.itl.percentiles[50.0]):
+        notes.append(
+            f"a worker's event loop was late by {_ms(e.client.loop_lag_p99_s)} (p99), above {GAP_SHARE:.0%} of the "
+            "median gap between tokens: the outermost percentiles of itl are the client's"
+        )
     if answers.retried > some:
         notes.append(f"{answers.retried} requests were sent twice, as the server closed their kept connections")
     if metrics.whole == 0 and metrics.requests:
         notes.append("not one answer was whole: there are no latencies")
     return notes
+
+
+def _blurs(e: Evidence, median_gap_s: float) -> bool:
+    return e.client.loop_lag_p99_s > max(GAP_SHARE * median_gap_s, LEAST_LAG_S)
 
 
 def _about_server(e: Evidence) -> list[str]:
@@ -212,9 +223,16 @@ def _about_server(e: Evidence) -> list[str]:
             f"the server was saturated: requests in flight grew by {drift.in_flight_slope:.2g} a second "
             f"(p = {drift.in_flight_p:.1g}): latencies depend on how long the stage was"
         ]
-    slope, what = (drift.ttft_slope, "TTFT") if drift.ttft_p is not None else (drift.in_flight_slope, "in flight")
+    moved = [
+        f"{what} {slope:+.2g} a second"
+        for what, slope, p in (
+            ("TTFT", drift.ttft_slope, drift.ttft_p),
+            ("requests in flight", drift.in_flight_slope, drift.in_flight_p),
+        )
+        if slope is not None and p is not None and p < SIGNIFICANCE
+    ]
     return [
-        f"the stage did not stand still ({what} moved by {slope:.2g} a second): a cold cache or a queue: "
+        f"the stage did not stand still ({', '.join(moved)}): it filled up, a cache was cold, or a queue grew: "
         "cut.warm_up_s, or longer stages"
     ]
 
