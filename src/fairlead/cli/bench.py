@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fairlead.cli.bench_options import assigned, closed_load, lengths, merged, numbers, open_load, pairs
+from fairlead.cli.bench_check import check
+from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs
 from fairlead.cli.failure import Failed
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 def arguments_of(argv: list[str]) -> list[str]:
     """`fairlead bench URL …` is `fairlead bench run URL …`."""
-    commands = {command.name for command in bench_app.registered_commands}
+    commands = {c.name or getattr(c.callback, "__name__", "") for c in bench_app.registered_commands}
     first = next((a for a in argv if not a.startswith("-")), None)
     if first is None or first in commands or argv[0] in ("-h", "--help"):
         return argv
@@ -131,9 +132,7 @@ def run(
     document = merged(document, over)
     if target:
         document["targets"] = [merged(t, target) for t in document.get("targets") or [{}]]
-    for text in assign or []:
-        document = assigned(document, text)
-    config = _config(document)
+    config = _config(document, assign or [])
     if dry_run:
         _print_yaml(config)
         return
@@ -143,6 +142,16 @@ def run(
 
 
 bench_app.command("search", epilog=EXAMPLES, help="Look for the highest load that keeps the objective.")(run)
+bench_app.command("check")(check)
+
+
+@bench_app.command()
+def presets() -> None:
+    """The kinds of load that `--preset` knows; `--preset NAME --dry-run` prints one."""
+    from fairlead.bench.presets import PRESETS
+
+    for name, preset in PRESETS.items():
+        typer.echo(f"{name:10} {preset.says}")
 
 
 def _put(into: dict[str, Any], field: str, value: dict[str, Any]) -> None:
@@ -160,7 +169,12 @@ def _document(source: str | None, preset: str | None) -> dict[str, Any]:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    raise Failed(f"--preset is {name!r}: there are none yet")
+    from fairlead.bench.presets import preset
+
+    try:
+        return preset(name)
+    except ValueError as error:
+        raise Failed(str(error)) from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -233,19 +247,17 @@ def _content(
     return content
 
 
-def _config(document: dict[str, Any]) -> Benchmark:
-    import msgspec
-
-    from fairlead.bench.config import Benchmark
+def _config(document: dict[str, Any], assignments: list[str]) -> Benchmark:
+    from fairlead.bench.config.read import read_config
 
     if not document.get("targets"):
         raise Failed("nobody is asked: give a server's address, or a YAML file with `targets`")
     if not document.get("load"):
-        raise Failed("there is no load: give --rate, --users or --search, or a YAML file with `load`")
+        raise Failed("there is no load: give --rate, --users, --search or --preset, or a YAML file with `load`")
     try:
-        return msgspec.convert(document, Benchmark)
-    except msgspec.ValidationError as error:
-        raise Failed(f"the configuration is wrong: {error}") from error
+        return read_config(document, assignments)
+    except ValueError as error:
+        raise Failed(str(error)) from error
 
 
 def _print_yaml(config: Benchmark) -> None:

@@ -1,0 +1,107 @@
+"""The load generator against its own null server: how fast it can go on this machine before its figures are wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+from fairlead.bench.check.limits import Limits, Trial, conclusion, next_rate
+from fairlead.bench.check.witness import Witness, evenness, null_server
+from fairlead.bench.config import Benchmark, OpenLoop, OpenStage, SyntheticContent, Target
+from fairlead.bench.run import run
+from fairlead.bench.summary import Distribution, RunSummary
+from fairlead.bench.worker.alarm import Alarm
+from fairlead.clock import SYSTEM
+from fairlead.workload import Fixed
+
+TTFT_S, ITL_S = 0.02, 0.005
+PROMPT_TOKENS, OUTPUT_TOKENS = 64, 16
+TRIAL_S = 1.5
+AROUND_TRIAL_S = 1.5
+"""What a trial takes on top: a worker's start, the last answers, its end."""
+WAKES = 200
+LEAST_SHARE = 0.98
+"""Of what was asked for, that must have been answered whole, and have arrived."""
+
+
+async def check(seconds: float = 18.0, told: Callable[[Trial], None] | None = None) -> Limits:
+    """Take about `seconds`. `told` hears each trial when it is over. Raises OSError when the null server does not
+    start, RunFailed when no worker does."""
+    began_s, load = SYSTEM.monotonic_s(), os.getloadavg()[0]
+    timer_p50_s, timer_p99_s = await timer_lateness()
+    trials: list[Trial] = []
+    start_s = 0.0
+    async with null_server(TTFT_S, ITL_S, seconds + 60.0) as witness:
+        while (rate := next_rate(trials)) is not None:
+            if trials and SYSTEM.monotonic_s() - began_s + TRIAL_S + AROUND_TRIAL_S > seconds:
+                break
+            trial, beginning_s = await _try(rate, witness)
+            start_s = start_s or beginning_s
+            trials.append(trial)
+            if told is not None:
+                told(trial)
+    valid_per_s, bound_by = conclusion(trials)
+    cores = len(os.sched_getaffinity(0))
+    return Limits(cores, load, timer_p50_s, timer_p99_s, start_s, valid_per_s, bound_by, tuple(trials))
+
+
+async def timer_lateness() -> tuple[float, float]:
+    """How late calls at points of time come in an event loop with nothing else to do: median and 99th percentile."""
+    loop = asyncio.get_running_loop()
+    alarm, late = Alarm(loop), []
+    for _ in range(WAKES):
+        done, due_s = loop.create_future(), SYSTEM.monotonic_s() + 0.001
+        alarm.at(due_s, lambda done=done, due_s=due_s: done.set_result(SYSTEM.monotonic_s() - due_s))  # type: ignore[misc]
+        late.append(await done)
+    alarm.close()
+    late.sort()
+    return late[WAKES // 2], late[int(WAKES * 0.99)]
+
+
+async def _try(rate_per_s: float, witness: Witness) -> tuple[Trial, float]:
+    """One rate; and how long it took until the first request came."""
+    await witness.arrivals()
+    server_s, ours_s, began_s = (await witness.usage()).cpu_s, time.process_time(), SYSTEM.monotonic_s()
+    config = Benchmark(
+        targets=(Target(url=witness.url, model="null", api="completions"),),
+        load=OpenLoop((OpenStage(rate_per_s, seconds=TRIAL_S),), process="constant"),
+        content=SyntheticContent(Fixed(PROMPT_TOKENS), Fixed(OUTPUT_TOKENS)),
+        workers=1, drain_s=5.0,
+    )  # fmt: skip
+    summary = await run(config)
+    ours_s = time.process_time() - ours_s
+    arrivals = await witness.arrivals()
+    server_share = ((await witness.usage()).cpu_s - server_s) / TRIAL_S
+    return trial_of(summary, rate_per_s, arrivals, ours_s, server_share), (arrivals[0] - began_s if arrivals else 0.0)
+
+
+def trial_of(
+    summary: RunSummary, rate_per_s: float, arrivals: list[float], coordinator_s: float, server_share: float
+) -> Trial:
+    """What a run and its witness say of one rate."""
+    if not summary.stages or len(arrivals) < 3:
+        why = f"{len(arrivals)} requests arrived: {summary.why_ended or 'the run had no stage'}"
+        nan = float("nan")
+        return Trial(
+            rate_per_s, 0.0, 0, nan, nan, nan, nan, nan, nan, nan, nan, 0.0, 0.0, coordinator_s, server_share, why
+        )
+    stage = summary.stages[0]
+    client, metrics = stage.client, stage.metrics
+    seen, intended = evenness(arrivals, rate_per_s), rate_per_s * TRIAL_S
+    reasons = list(stage.verdict.reasons)
+    if summary.ended != "complete":
+        reasons.append(summary.why_ended)
+    if min(metrics.whole, len(arrivals)) < LEAST_SHARE * intended:
+        reasons.append(f"{metrics.whole} answers were whole and {len(arrivals)} requests arrived of {intended:.0f}")
+    return Trial(
+        rate_per_s, (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]), len(arrivals), client.lag_p50_s,
+        client.lag_p99_s, client.loop_lag_p99_s, seen.deviation_p50_s, seen.deviation_p99_s, seen.gap_cv,
+        _bias(metrics.ttft, 50.0), _bias(metrics.ttft, 99.0), client.cpu_share, client.cpu_s_per_request,
+        coordinator_s / len(arrivals), server_share, "; ".join(reasons),
+    )  # fmt: skip
+
+
+def _bias(ttft: Distribution | None, percentile: float) -> float:
+    return ttft.percentiles[percentile] - TTFT_S if ttft is not None else float("nan")
