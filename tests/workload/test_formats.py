@@ -262,3 +262,21 @@ def test_a_damaged_archive_is_named(tmp_path):
 def test_blank_lines_before_the_header_are_passed_over(tmp_path):
     (tmp_path / "trace.csv").write_text("\n\n" + AZURE_2023)
     assert TraceFile(tmp_path / "trace.csv").format.name == "azure"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AZURE_2023.replace("TIMESTAMP,ContextTokens,GeneratedTokens", "timestamp, context_tokens ,generatedTokens"),
+        AZURE_2023.replace("2023-11-16 18:15:46.6805900", "100.5").replace("2023-11-16 18:15:50.9951690", "104.814579"),
+    ],
+)
+def test_columns_of_azure_in_another_case_and_times_in_seconds(tmp_path, text):
+    trace, requests = read(tmp_path, text)
+    assert trace.format.name == "azure"
+    assert requests == [(0.0, 374, 44), (4.314579, 396, 109)]
+
+
+def test_burstgpt_without_a_model(tmp_path):
+    trace, requests = read(tmp_path, "Timestamp,Request tokens,Response tokens\n5,472,18\n118,417,276\n")
+    assert trace.format.name == "burstgpt" and requests == [(0.0, 472, 18), (113.0, 417, 276)]

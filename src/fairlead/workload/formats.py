@@ -8,6 +8,7 @@
   tokens.
 - Bailian (Alibaba's anonymised Qwen traces): JSONL with the fields of Mooncake's and `chat_id`; `timestamp` in seconds,
   `hash_ids` of blocks of 16 tokens.
+- otel: spans of OpenTelemetry's semantic conventions for generative AI (see `otel`), as exporters write them to files.
 - fairlead: JSONL of `TraceRequest`.
 
 A parser takes one line and returns a request, None for a request that was never answered, or raises BrokenLine.
@@ -19,12 +20,13 @@ import csv
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import msgspec
 
+from fairlead.workload.otel import is_otel, otel_parser, spans_of
 from fairlead.workload.request import BrokenLine, TraceRequest
 
 Parse = Callable[[str], TraceRequest | None]
@@ -43,6 +45,10 @@ class Format:
     has_header: bool
     absolute_times: bool
     """Times count from an epoch of their own; the first request is what a reader counts from."""
+    split: Callable[[Iterator[tuple[int, str]]], Iterator[tuple[int, str]]] | None = None
+    """Makes a line for each request of (number, line), where lines are something else in the file."""
+    is_ordered: bool = True
+    """The format's writers keep the order of time. What they do not is sorted, in memory."""
 
 
 def _columns(line: str) -> list[str]:
@@ -54,9 +60,22 @@ def _columns(line: str) -> list[str]:
         raise BrokenLine("line", line, f"a row of CSV ({error})") from None
 
 
+def _names(header: str) -> list[str]:
+    """Of columns, as they are compared: writers differ in their case, in spaces and in underscores."""
+    return ["".join(name.split()).replace("_", "").lower() for name in _columns(header)]
+
+
 def _places(header: str, wanted: Sequence[str]) -> list[int]:
-    names = [name.strip() for name in _columns(header)]
-    return [names.index(name) for name in wanted]
+    names = _names(header)
+    return [names.index("".join(name.split()).lower()) for name in wanted]
+
+
+def _place(header: str, wanted: str) -> int | None:
+    """None: there is no such column."""
+    try:
+        return _places(header, (wanted,))[0]
+    except ValueError:
+        return None
 
 
 def _cell(row: list[str], place: int, field: str) -> str:
@@ -86,11 +105,16 @@ def _seconds(text: str, field: str) -> float:
     return value
 
 
+_NUMBER = re.compile(r"\d{1,12}(\.\d+)?")
+
+
 def _timestamp(text: str, field: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise BrokenLine(field, text, "a time such as 2023-11-16 18:15:46.6805900") from None
+        if _NUMBER.fullmatch(text):
+            return float(text)
+        raise BrokenLine(field, text, "a time such as 2023-11-16 18:15:46.6805900, or seconds") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -110,9 +134,8 @@ def _azure_parser(header: str, block_tokens: int | None) -> Parse:
 
 
 def _burstgpt_parser(header: str, block_tokens: int | None) -> Parse:
-    time, model, prompt, output = _places(header, ("Timestamp", "Model", "Request tokens", "Response tokens"))
-    names = [name.strip() for name in _columns(header)]
-    session = names.index("Session ID") if "Session ID" in names else None
+    time, prompt, output = _places(header, ("Timestamp", "Request tokens", "Response tokens"))
+    model, session = _place(header, "Model"), _place(header, "Session ID")
 
     def parse(line: str) -> TraceRequest | None:
         row = _columns(line)
@@ -126,7 +149,7 @@ def _burstgpt_parser(header: str, block_tokens: int | None) -> Parse:
             time_s,
             prompt_tokens,
             output_tokens,
-            model=_cell(row, model, "Model"),
+            model="" if model is None else _cell(row, model, "Model"),
             session="" if conversation.lower() == "nan" else conversation,
         )
 
@@ -229,7 +252,7 @@ def _own_parser(header: str, block_tokens: int | None) -> Parse:
 def _has_columns(*wanted: str) -> Callable[[str], bool]:
     def recognises(line: str) -> bool:
         try:
-            return set(wanted) <= {name.strip() for name in _columns(line)}
+            return {"".join(name.split()).lower() for name in wanted} <= set(_names(line))
         except BrokenLine:
             return False
 
@@ -254,13 +277,14 @@ def _is_bailian(line: str) -> bool:
 _MOONCAKE_PARSER = _block_parser(1e-3, MOONCAKE_BLOCK_TOKENS)
 _BAILIAN_PARSER = _block_parser(1.0, BAILIAN_BLOCK_TOKENS)
 _IS_AZURE = _has_columns("TIMESTAMP", "ContextTokens", "GeneratedTokens")
-_IS_BURSTGPT = _has_columns("Timestamp", "Model", "Request tokens", "Response tokens")
+_IS_BURSTGPT = _has_columns("Timestamp", "Request tokens", "Response tokens")
 
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
         Format("azure", _IS_AZURE, _azure_parser, has_header=True, absolute_times=True),
         Format("burstgpt", _IS_BURSTGPT, _burstgpt_parser, has_header=True, absolute_times=True),
+        Format("otel", is_otel, otel_parser, has_header=False, absolute_times=True, split=spans_of, is_ordered=False),
         # Bailian's lines have all fields of Mooncake's, so it is asked first.
         Format("bailian", _is_bailian, _BAILIAN_PARSER, has_header=False, absolute_times=True),
         Format(

@@ -18,6 +18,7 @@ from fairlead.workload.formats import FORMATS, Format, Parse
 from fairlead.workload.request import BrokenLine, TraceError, TraceRequest
 
 _LINES_TO_TELL_BY = 20
+_LINES_OF_A_DOCUMENT = 2000
 _LONGEST_LINE = 16 * 2**20
 """Characters. A trace line is far shorter; what is longer is no trace."""
 
@@ -61,7 +62,7 @@ class TraceFile:
     def __iter__(self) -> Iterator[TraceRequest]:
         self.counts = ReadCounts()
         pairs = self._parsed()
-        if self._sort:
+        if self._sort or not self.format.is_ordered:
             pairs = iter(sorted(pairs, key=lambda pair: pair[1].time_s))
         offset_s: float | None = None if self.format.absolute_times else 0.0
         before_s = 0.0
@@ -81,6 +82,8 @@ class TraceFile:
     def _parsed(self) -> Iterator[tuple[int, TraceRequest]]:
         """(line number, request) of every line that is one."""
         lines = _numbered_lines(self.path)
+        if self.format.split is not None:
+            lines = self.format.split(lines)
         parse = self._parser(lines)
         for number, line in lines:
             try:
@@ -146,11 +149,19 @@ def _told_by_content(path: Path) -> Format:
                 return candidate
     if not first:
         raise TraceError(f"{path}: the trace is empty")
+    if first[0] in "[{" and _mentions(path, '"gen_ai.'):
+        return FORMATS["otel"]  # one document over many lines
     raise TraceError(
         f"{path}: the format of the trace cannot be told from its first line {first[:120]!r}; known are "
         "azure (TIMESTAMP,ContextTokens,GeneratedTokens), burstgpt (Timestamp,Model,Request tokens,Response tokens,…), "
-        "mooncake and bailian (timestamp, input_length, output_length), fairlead (time_s, prompt_tokens, output_tokens)"
+        "mooncake and bailian (timestamp, input_length, output_length), otel (spans with gen_ai.usage.*), "
+        "fairlead (time_s, prompt_tokens, output_tokens)"
     )
+
+
+def _mentions(path: Path, said: str) -> bool:
+    """Within the first lines of a document."""
+    return any(said in line for (_, line), _ in zip(_numbered_lines(path), range(_LINES_OF_A_DOCUMENT), strict=False))
 
 
 def write_trace(path: Path, requests: Iterable[TraceRequest]) -> int:

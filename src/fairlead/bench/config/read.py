@@ -24,8 +24,9 @@ _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
 def read_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Benchmark:
-    """Of a YAML file, YAML text (a `str`, unless it ends in .yaml, .yml or .json), or an object; `overrides` are `path.to.field=value`, with YAML values and
-    numbers for places in lists. Raises ConfigError."""
+    """Of a YAML file, YAML text (a `str`, unless it ends in .yaml, .yml or .json), or an object.
+
+    `overrides` are `path.to.field=value`, with YAML values, and numbers for places in lists. Raises ConfigError."""
     document = _document(source)
     for override in overrides:
         _assign(document, override)
