@@ -19,7 +19,8 @@ GAP_SHARE = 0.25
 """Of the median gap between tokens: an event loop that is later than this in the median stamps tokens wrongly."""
 TELLING_SHARE = 0.01
 """Of the requests: what happens to more of them than this is worth a note."""
-LEAST_LAG_S = 1e-3
+MEDIAN_SHARE = 0.1
+"""Of `loop_lag_ms`: what the median may be in any case."""
 CHANCE = 4.0
 """Standard deviations by which a random number of arrivals may be off."""
 MORE_WORKERS = "give more workers (workers), or run it where nothing else runs"
@@ -93,7 +94,7 @@ def _overloaded(e: Evidence) -> list[str]:
             f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above client.loop_lag_ms "
             f"{limits.loop_lag_ms:g}: answers were stamped late: {MORE_WORKERS}"
         )
-    elif itl is not None and client.loop_lag_p50_s > max(GAP_SHARE * itl.percentiles[50.0], LEAST_LAG_S):
+    elif itl is not None and client.loop_lag_p50_s > _lag_beside(itl.percentiles[50.0], limits):
         found.append(
             f"a worker's event loop was late by {_ms(client.loop_lag_p50_s)} (median), above {GAP_SHARE:.0%} of the "
             f"median gap between tokens ({_ms(itl.percentiles[50.0])}): tokens were stamped late: {MORE_WORKERS}"
@@ -104,9 +105,9 @@ def _overloaded(e: Evidence) -> list[str]:
             f"{limits.loop_lag_ms:g}, above {STALLED_SHARE:.0%}: it was stopped, starved of CPU, or swapped out: "
             f"{MORE_WORKERS}"
         )
-    if client.silent_s > SILENT_S:
+    if client.silent_s > (quiet_s := max(SILENT_S, limits.loop_lag_ms / 1e3)):
         found.append(
-            f"a worker said nothing for {client.silent_s:.1f} s, above {SILENT_S:g} s: it was stopped, or starved of "
+            f"a worker said nothing for {client.silent_s:.1f} s, above {quiet_s:g} s: it was stopped, or starved of "
             f"CPU: {MORE_WORKERS}"
         )
     if client.workers_lost:
@@ -198,7 +199,7 @@ def _about_answers(e: Evidence) -> list[str]:
         notes.append(
             f"{answers.merged_events} events were read together with the one before and make no gap of their own in itl"
         )
-    if gaps and metrics.itl is not None and _blurs(e, metrics.itl.percentiles[50.0]):
+    if metrics.itl is not None and e.client.loop_lag_p99_s > _lag_beside(metrics.itl.percentiles[50.0], e.limits):
         notes.append(
             f"a worker's event loop was late by {_ms(e.client.loop_lag_p99_s)} (p99), above {GAP_SHARE:.0%} of the "
             "median gap between tokens: the outermost percentiles of itl are the client's"
@@ -210,8 +211,9 @@ def _about_answers(e: Evidence) -> list[str]:
     return notes
 
 
-def _blurs(e: Evidence, median_gap_s: float) -> bool:
-    return e.client.loop_lag_p99_s > max(GAP_SHARE * median_gap_s, LEAST_LAG_S)
+def _lag_beside(gap_s: float, limits: ClientLimits) -> float:
+    """By how much an event loop may be late where gaps of so many seconds are measured."""
+    return max(GAP_SHARE * gap_s, MEDIAN_SHARE * limits.loop_lag_ms / 1e3)
 
 
 def _about_server(e: Evidence) -> list[str]:
