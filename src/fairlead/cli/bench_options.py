@@ -88,33 +88,3 @@ def closed_load(users: list[float], seconds: float | None, requests: int | None)
     if seconds is not None or requests is None:
         end["seconds"] = seconds if seconds is not None else 30.0
     return {"kind": "closed", "stages": [{"users": int(number), **end} for number in users]}
-
-
-def assigned(document: Document, text: str) -> Document:
-    """`load.stages.0.rate_per_s=20`: one field changed, the value read as YAML. Raises Failed."""
-    import yaml
-
-    path, equals, value = text.partition("=")
-    if not equals or not path:
-        raise Failed(f"--set is {text!r}: write PATH=VALUE, e.g. load.stages.0.rate_per_s=20")
-    try:
-        found = yaml.safe_load(value)
-    except yaml.YAMLError:
-        found = value
-    changed: Document = _put(document, path.split("."), found, text)
-    return changed
-
-
-def _put(into: Any, path: list[str], value: Any, text: str) -> Any:
-    if not path:
-        return value
-    first, *rest = path
-    if isinstance(into, list):
-        if not first.isdigit() or int(first) >= len(into):
-            raise Failed(f"--set is {text!r}: there are {len(into)} entries, from 0 on, and {first!r} is none of them")
-        at = int(first)
-        return [*into[:at], _put(into[at], rest, value, text), *into[at + 1 :]]
-    if into is not None and not isinstance(into, Mapping):
-        raise Failed(f"--set is {text!r}: {first!r} would be inside of {into!r}, which is not an object")
-    under = into or {}
-    return {**under, first: _put(under.get(first), rest, value, text)}

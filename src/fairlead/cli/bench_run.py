@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import uvloop
 from rich.console import Console
 
 from fairlead.bench.config import Benchmark
+from fairlead.bench.results.store import default_store
 from fairlead.bench.run import RunFailed, Stop, run
 from fairlead.bench.run.coordinator import new_id
 from fairlead.bench.summary import RunSummary
@@ -27,7 +27,7 @@ ENDINGS = {"interrupted": "was ended before its time", "failed": "failed"}
 def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool) -> int:
     """Returns the exit status. Raises Failed for what a person can put right."""
     run_id = new_id()
-    folder = (results or default_results()).expanduser() / run_id
+    folder = (results or default_store()).expanduser() / run_id
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     heard: list[int] = []
 
@@ -71,12 +71,6 @@ def exit_status(summary: RunSummary) -> int:
         return 0 if summary.search.best is not None else NOT_KEPT
     judged = [stage.metrics.goodput for stage in summary.stages if stage.metrics.goodput is not None]
     return NOT_KEPT if any(goodput.kept is False for goodput in judged) else 0
-
-
-def default_results() -> Path:
-    """$XDG_DATA_HOME/fairlead/bench, or ~/.local/share/fairlead/bench."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "fairlead" / "bench"
 
 
 def _print(summary: RunSummary, folder: Path) -> None:

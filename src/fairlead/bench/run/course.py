@@ -73,8 +73,8 @@ class Course:
         load = config.load
         if isinstance(load, Search) and config.objective is None:
             raise ValueError("load.kind is search, and there is no objective: give one, e.g. objective.ttft_ms")
-        self._traced = _times_of_trace(config)
-        self._plans = [] if isinstance(load, Search) else list(stages(load, *self._traced))
+        self._times_s = _times_of_trace(config)
+        self._plans = [] if isinstance(load, Search) else list(stages(load, self._times_s))
         self._first: Iterator[Job] | None = None
 
     def summaries(self) -> tuple[StageSummary, ...]:
@@ -117,7 +117,7 @@ class Course:
         return stage
 
     def _jobs(self, plan: StagePlan, load: OpenLoop | TracedTimes) -> Iterator[Job]:
-        return self._feed.jobs(plan, due_times(plan, load, self._config.seed, *self._traced))
+        return self._feed.jobs(plan, due_times(plan, load, self._config.seed, self._times_s))
 
     async def _open(self, load: OpenLoop | TracedTimes) -> None:
         for plan in self._plans:
@@ -254,10 +254,10 @@ class Course:
             await self._feed.rest(0.02)
 
 
-def _times_of_trace(config: Benchmark) -> tuple[()] | tuple[Sequence[float]]:
+def _times_of_trace(config: Benchmark) -> Sequence[float]:
     """When the trace says that requests come, for a load that keeps to it."""
     if not isinstance(config.load, TracedTimes) or not isinstance(config.content, TraceContent):
         return ()
     from fairlead.bench.content.traces import trace_times
 
-    return (trace_times(config.content),)
+    return trace_times(config.content)
