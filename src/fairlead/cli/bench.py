@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fairlead.cli.bench_check import check
 from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs
 from fairlead.cli.failure import Failed
 
@@ -141,6 +142,7 @@ def run(
 
 
 bench_app.command("search", epilog=EXAMPLES, help="Look for the highest load that keeps the objective.")(run)
+bench_app.command("check")(check)
 
 
 @bench_app.command()
