@@ -27,7 +27,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 TraceOption = Annotated[Path | None, typer.Option("--trace", help="Trace file; see `convert` for the formats.")]
 FormatOption = Annotated[
-    str | None, typer.Option("--format", help="azure, burstgpt, bailian, mooncake or fairlead. [default: by content]")
+    str | None, typer.Option("--format", help="azure, burstgpt, otel, bailian, mooncake or fairlead. [by content]")
 ]
 BlockOption = Annotated[int | None, typer.Option("--block-tokens", help="Tokens per hash id. [default: the format's]")]
 SkipOption = Annotated[bool | None, typer.Option("--skip-broken", help="Leave broken lines out and count them.")]
@@ -129,7 +129,7 @@ def convert(
     """Write a trace in Fairlead's own format.
 
     Formats: azure (Azure LLM inference traces, CSV), burstgpt (CSV), mooncake and
-    bailian (JSONL), fairlead (JSONL).
+    bailian (JSONL), otel (spans, JSON or JSONL), fairlead (JSONL).
     """
     from fairlead.simulator.fleet import read_scenario, scenario_with, workload
     from fairlead.workload import write_trace

@@ -57,7 +57,8 @@ class Tokens(Protocol):
 class Blocks:
     """Texts by identity, of which as many are kept as there is room for: in traces the same come again and again."""
 
-    def __init__(self, make: Callable[[int, random.Random], str]) -> None:
+    def __init__(self, make: Callable[[int, int], str]) -> None:
+        """`make` takes tokens and identity."""
         self._make, self._size_bytes = make, 0
         self._made: dict[tuple[int, int], str] = {}
 
@@ -65,7 +66,7 @@ class Blocks:
         key = identity, tokens
         text = self._made.get(key)
         if text is None:
-            text = self._make(tokens, random.Random(identity))
+            text = self._make(tokens, identity)
             if self._size_bytes > _BLOCKS_BYTES:
                 self._made.clear()
                 self._size_bytes = 0
@@ -87,7 +88,7 @@ class EstimatedTokens:
         self.name = f"an estimate: {characters_per_token:g} characters per token"
         self._characters = characters_per_token
         self._passages = Passages(_SHORT_WORDS, " ")
-        self._blocks = Blocks(self.text)
+        self._blocks = Blocks(lambda tokens, identity: self.text(tokens, random.Random(identity)))
 
     def text(self, count: int, rng: random.Random) -> str:
         if count <= 0:
@@ -129,7 +130,7 @@ class WordTokens:
         self.name, self.added = loaded.name, added
         self._loaded, self._alphabet = loaded, alphabet
         self._passages = Passages(alphabet.words, alphabet.separator)
-        self._blocks = Blocks(self._passages.draw)
+        self._blocks = Blocks(self._passages.named)
         self.text = self._passages.draw
         self.block = self._blocks.of
         self.count = loaded.count
@@ -149,7 +150,7 @@ class MeasuredTokens:
         self.name, self.added = loaded.name, added
         self._loaded = loaded
         self._passages = Passages(_SHORT_WORDS, " ")
-        self._blocks = Blocks(self.text)
+        self._blocks = Blocks(lambda tokens, identity: self.text(tokens, random.Random(identity)))
         self.block = self._blocks.of
         self.count = loaded.count
 
