@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.bench.config import Benchmark, ClosedLoop, ClosedStage, Cut, Objective, OpenLoop, OpenStage, Target
@@ -164,6 +164,7 @@ def test_answers_in_one_piece_have_no_first_token(record: Make) -> None:
     assert metrics.e2e is not None and metrics.ntpot is not None
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(-1, 2), st.integers(0, 3)), min_size=1, max_size=60))
 def test_parts_are_the_whole(record: Make, keys: list[tuple[int, int, int]]) -> None:
     some = [record(k * 0.05, ttft_s=0.01 * (1 + k), target=t, adapter=a, turn=n) for k, (t, a, n) in enumerate(keys)]

@@ -20,6 +20,7 @@ FORMULAS = {
     "and a gap counts once however many tokens end it",
     "e2e": "end of the answer − sent",
     "e2e_from_due": "end of the answer − due",
+    "e2e_at_least": "as e2e, and of requests that did not end the time that they had had: a lower bound for all",
     "schedule_delay": "sent − due: client_lag + connection_wait",
     "client_lag": "when the worker turned to the request − due: the load generator's own fault",
     "connection_wait": "sent − when the worker turned to it: until a connection was open",

@@ -80,7 +80,9 @@ class Columns:
 
 def columns_of(records: Sequence[Record]) -> Columns:
     """Of any number of records, none too."""
-    whole: dict[str, Any] = {name: np.array([getattr(r, name) for r in records], dtype=np.int64) for name in WHOLE_NUMBERS}
+    whole: dict[str, Any] = {
+        name: np.array([getattr(r, name) for r in records], dtype=np.int64) for name in WHOLE_NUMBERS
+    }
     times: dict[str, Any] = {name: np.array([getattr(r, name) for r in records], dtype=np.float64) for name in TIMES}
     offsets = np.zeros(len(records) + 1, dtype=np.int64)
     np.cumsum([len(r.chunk_times) // 4 for r in records], out=offsets[1:])

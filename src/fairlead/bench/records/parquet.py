@@ -15,7 +15,7 @@ from fairlead.bench.record import Outcome, Record
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_A_GROUP = 8192
+ROWS_A_GROUP = 4096
 FORMAT = "fairlead.bench.records/1"
 
 
