@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 import time
@@ -34,7 +35,7 @@ class Pool:
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._addresses: list[tuple[socket.AddressFamily, str]] = []
-        self._ssl = _context(peer) if peer.tls else None
+        self._ssl = tls_context(peer) if peer.tls else None
         self._closed = False
 
     async def resolve(self) -> None:
@@ -188,7 +189,7 @@ class Pool:
                 if isinstance(error, ssl.SSLCertVerificationError):
                     problem = f"the certificate of {where} does not pass: {error.verify_message}"
             except OSError as error:
-                outcome, problem = Outcome.REFUSED_CONNECTION, f"{where}: {error.strerror or error}"
+                outcome, problem = Outcome.REFUSED_CONNECTION, f"{where}: {_why(error)}"
                 if error.errno in (errno.EMFILE, errno.EADDRNOTAVAIL):
                     problem += " (this machine's limit, not the server's: fewer connections, or ulimit -n)"
             else:
@@ -204,7 +205,14 @@ class Pool:
             self._grow()
 
 
-def _context(peer: Peer) -> ssl.SSLContext:
+def _why(error: OSError) -> str:
+    """The system's words for it: an event loop's own say no more than the address."""
+    if not error.errno or error.errno < 0:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+def tls_context(peer: Peer) -> ssl.SSLContext:
     """Raises OSError (with the file's name) where a file cannot be read."""
     context = ssl.create_default_context(cafile=peer.ca_file or None)
     if peer.insecure:
