@@ -96,8 +96,12 @@ def test_engines_with_one_name_have_no_canary_by_name(engine: str) -> None:
 def test_a_role_has_what_it_says_and_else_what_the_service_says() -> None:
     made = resolved(
         **VLLM,
-        args=["--a"], env=[{"name": "A", "value": "1"}], kvTransfer={"connector": "NixlConnector", "port": 5700},
-        roles=[{"name": "prefill", "args": ["--b"]}, {"name": "decode", "parallelism": {"tensor": 2}}],
+        args=["--a"], env=[{"name": "A", "value": "1"}, {"name": "B", "value": "1"}],
+        kvTransfer={"connector": "NixlConnector", "port": 5700},
+        roles=[
+            {"name": "prefill", "args": ["--b"], "env": [{"name": "B", "value": "2"}]},
+            {"name": "decode", "parallelism": {"tensor": 2}},
+        ],
     )  # fmt: skip
     prefill, decode = command(made, "prefill"), command(made, "decode")
     assert "--b" in prefill and "--a" not in prefill and "--a" in decode
@@ -106,7 +110,8 @@ def test_a_role_has_what_it_says_and_else_what_the_service_says() -> None:
         container = made.roles[role].ways[0].leader["spec"]["containers"][0]
         assert '"kv_connector": "NixlConnector"' in " ".join(container["command"])
         env = {e["name"]: e.get("value") for e in container["env"]}
-        assert env["A"] == "1" and env["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "5700"
+        assert env["A"] == "1" and env["B"] == ("2" if role == "prefill" else "1")
+        assert env["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "5700"
 
 
 def test_cache_settings_and_adapters_reach_the_engine() -> None:

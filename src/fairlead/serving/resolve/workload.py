@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,11 +41,10 @@ class RoleWorkload:
 
     def on(self, accelerator: Accelerator) -> RoleWorkload:
         """The workload as it is on one of its accelerators."""
-        named = {e.name for e in accelerator.env}
         return replace(
             self,
             args=(*self.args, *accelerator.args),
-            env=(*(e for e in self.env if e.name not in named), *accelerator.env),
+            env=_laid_over(self.env, accelerator.env),
             node_selector={**self.node_selector, **accelerator.node_selector},
             parallelism=accelerator.parallelism or self.parallelism,
             accelerators=(accelerator,),
@@ -71,7 +70,7 @@ def _workload(name: RoleName, field: str, role: Role | ModelServiceSpec, spec: W
         field=field,
         command=tuple(role.command or spec.command),
         args=tuple(role.args or spec.args),
-        env=tuple(role.env or spec.env),
+        env=_laid_over(spec.env, role.env) if role is not spec else tuple(spec.env),
         resources=resources,
         node_selector=role.node_selector or spec.node_selector,
         parallelism=role.parallelism or spec.parallelism or Parallelism(),
@@ -81,3 +80,9 @@ def _workload(name: RoleName, field: str, role: Role | ModelServiceSpec, spec: W
         pod_template=role.pod_template or spec.pod_template,
         worker_template=role.worker_template or spec.worker_template,
     )
+
+
+def _laid_over(env: Sequence[EnvVar], more: Sequence[EnvVar]) -> tuple[EnvVar, ...]:
+    """Variables by name: those of `more` take the place of the others."""
+    named = {e.name for e in more}
+    return (*(e for e in env if e.name not in named), *more)
