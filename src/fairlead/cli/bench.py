@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fairlead.cli import bench_results
 from fairlead.cli.bench_check import check
 from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs
 from fairlead.cli.failure import Failed
@@ -143,6 +144,7 @@ def run(
 
 bench_app.command("search", epilog=EXAMPLES, help="Look for the highest load that keeps the objective.")(run)
 bench_app.command("check")(check)
+bench_results.register(bench_app)
 
 
 @bench_app.command()

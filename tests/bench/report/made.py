@@ -78,7 +78,9 @@ def config(**over: object) -> dict[str, object]:
     } | over
 
 
-def one_run(identity: str = "a", factor: float = 1.0, requests: int = 1000, **over: object) -> RunSummary:
+def one_run(
+    identity: str = "a", factor: float = 1.0, requests: int = 1000, end_s: float = 30.0, **over: object
+) -> RunSummary:
     """A stage of 10/s whose latencies are `factor` times 100 ms and so on."""
 
     def of(middle_s: float) -> Distribution:
@@ -92,7 +94,7 @@ def one_run(identity: str = "a", factor: float = 1.0, requests: int = 1000, **ov
         ntpot=of(0.02), itl=of(0.01), e2e=of(0.3), e2e_from_due=of(0.3), schedule_delay=of(1e-4),
     )  # fmt: skip
     stage = StageSummary(
-        0, "10/s", "rate", 10.0, 10.0, 0.0, 30.0, measured, ClientHealth(1e-4, 2e-3, 1e-3, 0.3, 2e-4), Verdict(True)
+        0, "10/s", "rate", 10.0, 10.0, 0.0, end_s, measured, ClientHealth(1e-4, 2e-3, 1e-3, 0.3, 2e-4), Verdict(True)
     )
     values: dict[str, object] = {"config": config(), "environment": {"fairlead": "0.1.0"}, "stages": (stage,)} | over
     return RunSummary(

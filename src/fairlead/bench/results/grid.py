@@ -1,5 +1,5 @@
 """Latencies of a stage as counts over time and value: what plots and comparisons need of any number of requests, in
-memory that does not grow with them.
+memory that does not grow with them. Formulas: `measure.formulas.FORMULAS`.
 
 A block is a stretch of time, by when requests were due. Requests of one queue depend on each other; blocks much longer
 than the queue's memory do so hardly, which is why comparisons draw blocks and not requests.
@@ -26,8 +26,8 @@ BINS = int(np.ceil(np.log(HIGH_S / LOW_S) / np.log(RATIO)))
 """Bins are 2 % wide; within one, values count as evenly spread."""
 
 READ = (
-    "stage", "outcome", "due_s", "sent_s", "first_token_s", "last_token_s", "end_s", "output_chunks",
-    "server_output_tokens", "worker_lag_s", "chunk_times",
+    "stage", "outcome", "due_s", "sent_s", "first_token_s", "end_s", "output_chunks", "server_output_tokens",
+    "chunk_times",
 )  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -92,7 +92,7 @@ def _add(made: dict[int, Grid], batch: pa.RecordBatch) -> None:
             continue
         block = np.minimum(((due_s[rows] - stretch.begin_s) / grid.block_s).astype(np.int64), grid.blocks - 1)
         np.add.at(grid.requests, block, 1)
-        grid.add("schedule_delay", block, columns["worker_lag_s"][rows].astype(np.float64))
+        grid.add("schedule_delay", block, (columns["sent_s"] - due_s)[rows].astype(np.float64))
         good = columns["outcome"][rows] == "WHOLE"
         rows, block = rows[good], block[good]
         _add_whole(grid, {name: values[rows] for name, values in columns.items()}, block)
@@ -110,7 +110,7 @@ def _add_whole(grid: Grid, of: dict[str, Any], block: npt.NDArray[np.int64]) -> 
     grid.add("e2e", block, of["end_s"] - sent_s)
     # Exclusive: from the first token on, a token that is alone has none.
     with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = np.where(tokens > 1, (of["last_token_s"] - first_s) / (tokens - 1), np.nan)
+        tpot = np.where(tokens > 1, (of["end_s"] - first_s) / (tokens - 1), np.nan)
     grid.add("tpot", block, tpot)
 
 

@@ -1,0 +1,97 @@
+"""Kept runs through the commands: found, filtered, shown, compared with an exit status, uploaded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import fsspec
+import msgspec
+import pytest
+
+from bench.report.made import config, one_run, records
+from fairlead.bench.records.parquet import write_parquet
+from fairlead.bench.results.store import NotFound, find, kept_runs, matching
+from fairlead.bench.results.upload import CannotUpload, upload
+from fairlead.cli.bench import main
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    for number, (identity, factor) in enumerate((("20261128-a", 1.0), ("20261129-b", 1.3))):
+        folder = tmp_path / identity
+        (folder / "records").mkdir(parents=True)
+        write_parquet(folder / "records" / "part.parquet", [list(records(300, number, factor))])
+        labelled = config(labels={"branch": identity[-1]})
+        run = one_run(identity, factor, config=labelled)
+        (folder / "summary.json").write_bytes(msgspec.json.encode(run))
+    (tmp_path / "20261130-broken").mkdir()
+    (tmp_path / "20261130-broken" / "summary.json").write_text("{")
+    return tmp_path
+
+
+def test_runs_are_found_by_beginning_name_and_file(store: Path) -> None:
+    assert [kept.run.id for kept in kept_runs(store)] == ["20261129-b", "20261128-a"]
+    assert find("20261128", store).run.id == "20261128-a"
+    assert find(str(store / "20261128-a" / "summary.json"), store).records is not None
+    with pytest.raises(NotFound, match="begins the ids of 2 runs"):
+        find("2026112", store)
+    with pytest.raises(NotFound, match="bench list"):
+        find("nothing", store)
+    assert [k.run.id for k in kept_runs(store) if matching(k, "m", {"branch": "a"}, None)] == ["20261128-a"]
+    assert not [k for k in kept_runs(store) if matching(k, "other", {}, None)]
+
+
+def test_list_and_show(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--results", str(store), "--label", "branch=b", "-o", "json"]) == 0
+    assert [row["id"] for row in json.loads(capsys.readouterr().out)] == ["20261129-b"]
+    assert main(["show", "20261128", "--results", str(store)]) == 0
+    assert "100 ms" in capsys.readouterr().out
+    assert main(["show", "nothing", "--results", str(store)]) == 1
+    assert "bench list" in capsys.readouterr().err
+
+
+def test_compare_has_an_exit_status_for_each_case(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def compared(*more: str) -> int:
+        return main(["compare", *more, "--results", str(store)])
+
+    assert compared("20261128", "20261129") == 5
+    assert "REGRESSED" in capsys.readouterr().out
+    assert compared("20261129", "20261128") == 0
+    assert compared("20261128", "20261129", "--fail-on", "60%") == 0
+    assert compared("20261128") == 1 and compared("20261128", "20261129", "--fail-on", "much") == 1
+    other = one_run("20261127-c", config=config(content={"kind": "file", "path": "x"}))
+    (store / "c").mkdir()
+    (store / "c" / "summary.json").write_bytes(msgspec.json.encode(other))
+    capsys.readouterr()
+    assert compared("20261128", "c") == 4
+    assert "content.kind" in capsys.readouterr().out
+
+
+def test_a_run_is_compared_with_another_tools_report(store: Path, tmp_path: Path) -> None:
+    assert main(["report", "20261129", "-f", "v0.2", "--to", str(tmp_path / "out"), "--results", str(store)]) == 0
+    report = str(tmp_path / "out" / "report_v0.2.yaml")
+    # There is no test to be made of it: a change of that size counts.
+    assert main(["compare", "20261128", report, "--results", str(store)]) == 5
+    assert main(["compare", "20261129", report, "--results", str(store)]) == 0
+
+
+def test_reports_go_to_other_stores(store: Path) -> None:
+    assert main(["report", "20261129", "-f", "json", "--to", "memory://bench/x", "--results", str(store)]) == 0
+    assert b"20261129-b" in fsspec.filesystem("memory").cat("/bench/x/summary.json")
+    files = [store / "20261129-b" / "summary.json"]
+    assert upload(files, f"file://{store}/copied") == [f"file://{store}/copied/summary.json"]
+    assert (store / "copied" / "summary.json").read_bytes() == files[0].read_bytes()
+
+
+def test_a_missing_package_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(CannotUpload, match="needs the package s3fs: pip install s3fs"):
+        upload([], "s3://bucket/runs")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(CannotUpload, match="fsspec and gcsfs: pip install fsspec gcsfs"):
+        upload([], "gs://bucket/runs")
+    monkeypatch.undo()
+    with pytest.raises(CannotUpload, match="nowhere://x"):
+        upload([], "nowhere://x")
