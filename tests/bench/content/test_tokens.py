@@ -27,6 +27,8 @@ def test_texts_behind_each_other_have_the_sum_of_their_tokens(tokenizer_folders,
         whole = tokens.opened("".join(tokens.text(count, rng) for count in counts))
         assert real_count(tokenizer_folders[family], whole) == sum(counts), whole[:80]
         assert tokens.count(whole) == sum(counts)
+    for _ in range(20):
+        assert tokens.count(tokens.opened(tokens.text(400, rng))) == 400
     blocks = tokens.opened(tokens.block(1, 512) + tokens.block(2, 512) + tokens.text(9, rng))
     assert real_count(tokenizer_folders[family], blocks) == 1033
 

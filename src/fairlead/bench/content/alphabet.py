@@ -21,7 +21,7 @@ FEWEST_WORDS, FEWEST_SIGNS = 16, 2
 _TRIED = 6000
 _ROUNDS = 12
 _ROWS, _ROW_WORDS = 24, 200
-_VERSION = 1
+_VERSION = 2
 
 
 class Alphabet(msgspec.Struct, frozen=True):
@@ -79,10 +79,12 @@ def find_alphabet(tokenizer: Any) -> Alphabet | None:
     """Words with a space between them, or else signs with nothing between; None: neither is exact."""
     added = tokenizer.num_special_tokens_to_add(False)
     words = _candidates(tokenizer)
-    alone = _counts(tokenizer, [" " + word for word in words])
-    spaced = [word for word, count in zip(words, alone, strict=True) if count == 1]
-    bare = [word for word, count in zip(spaced, _counts(tokenizer, spaced), strict=True) if count == 1]
-    for among, bare_start in ((bare, True), (spaced, False)):
+    spaced = _single(tokenizer, words, " ")
+    bare = _single(tokenizer, words, "")
+    known = set(bare)
+    both = [word for word in spaced if word in known]
+    # A tokenizer that puts a space in front by itself has no word that is one token behind another space.
+    for among, bare_start in ((both, True), (bare, True), (spaced, False)):
         kept = _settled(tokenizer, among, bare_start)
         if len(kept) >= FEWEST_WORDS:
             return Alphabet(kept[:ENOUGH_WORDS], " ", bare_start, added)
@@ -98,6 +100,12 @@ def _candidates(tokenizer: Any) -> list[str]:
     words = lower if len(lower) >= FEWEST_WORDS else words
     random.Random(0).shuffle(words)
     return words[:_TRIED]
+
+
+def _single(tokenizer: Any, words: list[str], before: str) -> list[str]:
+    """Those that are one token behind `before` and alone."""
+    counts = _counts(tokenizer, [before + word for word in words])
+    return [word for word, count in zip(words, counts, strict=True) if count == 1]
 
 
 def _counts(tokenizer: Any, texts: Sequence[str]) -> list[int]:
@@ -145,12 +153,15 @@ def _melted(row: list[str], text: str, offsets: Iterable[tuple[int, int]]) -> se
 
 
 def _signs(tokenizer: Any) -> list[str]:
-    """Single signs that stay one token each in any order, taken one at a time."""
+    """Single signs that stay one token each in any order, taken one at a time. What melts begins with a pair that
+    melts, so each pair is tried; long rows are tried for tokenizers of which that is not so."""
     rng = random.Random(2)
     kept: list[str] = []
     for sign in "0123456789abcdefghijklmnopqrstuvwxyz":
         tried = [*kept, sign]
-        rows = ["".join(rng.choices(tried, k=64)) + sign + sign + "".join(tried) for _ in range(4)]
+        pairs = ["".join(sign + other for other in tried) + sign, sign * 5]
+        rows = [*pairs, *("".join(rng.choices(tried, k=64)) for _ in range(4))]
         if _counts(tokenizer, rows) == [len(row) for row in rows]:
             kept = tried
-    return kept
+    rows = ["".join(rng.choices(kept, k=_ROW_WORDS)) for _ in range(_ROWS)] if kept else []
+    return kept if _counts(tokenizer, rows) == [len(row) for row in rows] else []
