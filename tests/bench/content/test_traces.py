@@ -79,6 +79,8 @@ def test_a_broken_line_is_told_before_anything_is_sent(trace, broken, said):
         file.write(broken + "\n")
     with pytest.raises(ValueError, match=r"content\.path: .*:5: ") as raised:
         trace_times(TraceContent(path=trace))
+    with pytest.raises(ValueError, match=r"content\.path: .*:5: "):
+        next(sessions(TraceContent(path=trace), tokens_of(Tokenizer()), 0))
     assert said in str(raised.value) and "--" not in str(raised.value)
 
 

@@ -18,6 +18,8 @@ from fairlead.bench.content.tokens import Tokens
 from fairlead.bench.session import Session, Turn
 from fairlead.workload import TraceError, TraceFile, TraceRequest, shaped
 
+_CHECKED_BYTES = 64 * 2**20
+"""Traces up to this are read once beforehand, in a second: a broken line should not be found in the middle of a run."""
 _REMEDIES = {
     "pass --skip-broken to leave it out": "set content.skip_broken: true to leave it out",
     "or pass --sort": "or set content.sort: true",
@@ -58,7 +60,11 @@ def trace_times(content: TraceContent) -> array[float]:
 
 def trace_sessions(content: TraceContent, tokens: Tokens, seed: int) -> Iterator[Session]:
     """One of one turn for each request, in order of time. Ends with the trace. Longer prompts and answers than
-    `max_*_tokens` are cut to them."""
+    `max_*_tokens` are cut to them. Raises ValueError for a broken line: of a trace of usual size before the first
+    session."""
+    if _size_bytes(content) <= _CHECKED_BYTES:
+        for _ in requests_of(content):
+            pass
     rng = random.Random(f"{seed}/trace")
     adapters = AdapterTurns(content.adapter_weights, random.Random(f"{seed}/adapters"))
     for request in requests_of(content):
@@ -74,6 +80,13 @@ def trace_sessions(content: TraceContent, tokens: Tokens, seed: int) -> Iterator
             priority=request.priority,
             time_s=request.time_s,
         )
+
+
+def _size_bytes(content: TraceContent) -> int:
+    try:
+        return Path(content.path).expanduser().stat().st_size
+    except OSError as error:
+        raise ValueError(f"content.path: {content.path}: {error.strerror or error}") from None
 
 
 def _text(request: TraceRequest, prompt: int, tokens: Tokens, rng: random.Random) -> str:
