@@ -74,7 +74,9 @@ async def _try(rate_per_s: float, witness: Witness) -> tuple[Trial, float]:
     ours_s = time.process_time() - ours_s
     arrivals = await witness.arrivals()
     server_share = ((await witness.usage()).cpu_s - server_s) / TRIAL_S
-    return trial_of(summary, rate_per_s, arrivals, ours_s, server_share), (arrivals[0] - began_s if arrivals else 0.0)
+    trial = trial_of(summary, rate_per_s, arrivals, ours_s, server_share)
+    first = arrivals[-trial.requests] if trial.requests else began_s
+    return trial, first - began_s
 
 
 def trial_of(
@@ -89,6 +91,7 @@ def trial_of(
         )
     stage = summary.stages[0]
     client, metrics = stage.client, stage.metrics
+    arrivals = arrivals[-max(3, metrics.requests) :]  # a run tries the server once before it begins
     seen, intended = evenness(arrivals, rate_per_s), rate_per_s * TRIAL_S
     reasons = list(stage.verdict.reasons)
     if summary.ended != "complete":
