@@ -143,6 +143,26 @@ def test_unended_requests_are_told_and_bound_what_the_survivors_hide(record: Mak
     assert any("survivors" in note for note in measured(some).verdict.notes)
 
 
+def test_what_the_end_of_the_run_cut_off_is_neither_good_nor_bad(record: Make) -> None:
+    cut = {"outcome": Outcome.ABORTED, "chunk_times": b"", "output_chunks": 0, "first_token_s": float("nan")}
+    good = even(record, 80)
+    early = [record(9.9, **cut, end_s=10.0) for _ in range(10)]  # within 200 ms: might have come in time
+    late = [record(9.0, **cut, end_s=10.0) for _ in range(10)]
+    found = measured(good + early).metrics.goodput
+    bad = measured(good + late).metrics.goodput
+    assert found is not None and bad is not None
+    assert (found.judged, found.attainment, found.kept) == (80, 1.0, None)
+    assert found.interval.low < 80 / 90 and found.interval.high == 1.0
+    assert (bad.judged, bad.attainment) == (90, 80 / 90)
+
+
+def test_adapters_beyond_the_most_that_are_told_apart_are_noted(record: Make) -> None:
+    found = measured([record(k * 0.01, adapter=k) for k in range(140)])
+    assert len(found.by_adapter) == 128
+    assert found.metrics.requests == 140
+    assert any("figures of their own" in note for note in found.verdict.notes)
+
+
 def test_answers_that_are_not_what_was_asked_for_are_counted(record: Make) -> None:
     odd = [
         record(0, asked_output_tokens=9), record(0.1, asked_output_tokens=2),

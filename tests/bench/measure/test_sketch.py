@@ -49,8 +49,8 @@ def test_merged_in_any_order_is_the_sketch_of_all(one: list[float], two: list[fl
 
 
 def test_what_is_absent_is_no_value_and_what_is_negative_is_told() -> None:
-    sketch = sketch_of([math.nan, -0.5, 1.0])
-    assert (sketch.count, sketch.negative, sketch.minimum) == (2, 1, -0.5)
+    sketch = sketch_of([math.nan, -0.5, -1e-10, 1.0])
+    assert (sketch.count, sketch.negative, sketch.minimum) == (3, 1, -0.5)
     with pytest.raises(IndexError):
         Sketch().percentile(50)
 

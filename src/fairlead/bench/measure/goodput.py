@@ -7,8 +7,9 @@ import numpy as np
 from fairlead.bench.config.judging import Objective
 from fairlead.bench.measure import formulas
 from fairlead.bench.measure.confidence import wilson
+from fairlead.bench.record import Outcome
 from fairlead.bench.records.columns import Bools, Columns
-from fairlead.bench.summary import Goodput
+from fairlead.bench.summary import Goodput, Interval
 
 LONG_GAPS = 0.01
 """Of an answer's gaps, so many may be longer than `itl_ms`."""
@@ -32,15 +33,35 @@ def is_good(columns: Columns, objective: Objective) -> Bools:
     return good
 
 
+def is_unknown(columns: Columns, objective: Objective) -> Bools:
+    """Ended by us, or with a worker, before a bound had been passed: it might have become good."""
+    ours = np.isin(columns.outcome, (Outcome.ABORTED, Outcome.LOST))
+    had_ms = (columns.end_s - columns.due_s) * 1e3
+    if objective.ttft_ms is not None:
+        first_ms = np.where(np.isnan(columns.first_token_s), had_ms, formulas.ttft_from_due(columns) * 1e3)
+        ours &= first_ms <= objective.ttft_ms
+    if objective.e2e_ms is not None:
+        ours &= had_ms <= objective.e2e_ms
+    return ours
+
+
 def judge_goodput(
-    good: int, good_tokens: float, judged: int, seconds: float, objective: Objective, effect: float = 1.0
+    good: int,
+    good_tokens: float,
+    judged: int,
+    seconds: float,
+    objective: Objective,
+    effect: float = 1.0,
+    unknown: int = 0,
 ) -> Goodput | None:
     """None: nothing was judged. `effect`: how many requests tell as much as an independent one (design effect).
+    `unknown` ones, besides those judged, are all bad at the lower end of the interval and all good at the upper one.
 
     Kept when the whole interval is at or above the attainment asked for, failed when it is below, else undecided.
     """
     if judged == 0:
         return None
-    interval = wilson(good / effect, judged / effect)
+    count = (judged + unknown) / effect
+    interval = Interval(wilson(good / effect, count).low, wilson((good + unknown) / effect, count).high)
     kept = True if interval.low >= objective.attainment else False if interval.high < objective.attainment else None
     return Goodput(good / judged, interval, good, judged, good / seconds, good_tokens / seconds, kept)

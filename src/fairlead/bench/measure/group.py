@@ -12,7 +12,7 @@ from fairlead.bench.config.judging import Objective
 from fairlead.bench.measure import formulas
 from fairlead.bench.measure.answers import Tally
 from fairlead.bench.measure.confidence import design_effect, ranks
-from fairlead.bench.measure.goodput import is_good, judge_goodput
+from fairlead.bench.measure.goodput import is_good, is_unknown, judge_goodput
 from fairlead.bench.measure.sketch import Sketch
 from fairlead.bench.measure.slices import InFlight, Slices
 from fairlead.bench.record import Outcome
@@ -48,7 +48,7 @@ class Group:
         self._in_flight = InFlight(begin_s)
         self.tally = Tally()
         self.failures: Counter[str] = Counter()
-        self.requests = self.whole = self.good = 0
+        self.requests = self.whole = self.good = self.unknown = 0
         self._good_tokens = 0.0
 
     def copy(self) -> Group:
@@ -57,6 +57,7 @@ class Group:
         made._slices, made._in_flight, made.tally = self._slices.copy(), self._in_flight.copy(), copy.copy(self.tally)
         made.failures = self.failures.copy()
         made.requests, made.whole, made.good = self.requests, self.whole, self.good
+        made.unknown = self.unknown
         made._good_tokens = self._good_tokens
         return made
 
@@ -73,6 +74,8 @@ class Group:
         self._slices.add(DUE, columns.due_s)
         for outcome, count in zip(*np.unique(columns.outcome[~whole], return_counts=True), strict=True):
             self.failures[Outcome(int(outcome)).name] += int(count)
+        if self._objective is not None:
+            self.unknown += int(is_unknown(columns, self._objective).sum())
         self._add_at_least(columns, whole)
         self._add_latencies(columns.take(whole))
 
@@ -123,7 +126,8 @@ class Group:
         goodput = None
         if self._objective is not None and seconds > 0:
             effect = self._good_effect()
-            goodput = judge_goodput(self.good, self._good_tokens, self.requests, seconds, self._objective, effect)
+            known = self.requests - self.unknown
+            goodput = judge_goodput(self.good, self._good_tokens, known, seconds, self._objective, effect, self.unknown)
         return Metrics(
             self.requests, self.whole, dict(self.failures), seconds, per_s(ENDED), per_s(PROMPT), per_s(OUTPUT),
             in_flight=distribution_of(flying, ""), token_mismatches=self.tally.miscounted,

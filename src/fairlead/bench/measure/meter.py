@@ -141,16 +141,18 @@ class StageMeter:
         config, load = self._config, self._config.load
         spread = {"constant": 0.0, "poisson": 1.0}
         at_rate = isinstance(load, OpenLoop | Search) and self._plan.of == "rate"
-        users = self._plan.of == "users" and self._plan.end_s is not None and not self._has_turns
+        is_open = self._plan.of != "users"
+        users = not is_open and self._plan.end_s is not None and not self._has_turns
         if isinstance(load, ClosedLoop):
             users = users and load.think_s == 0
         cut_s = config.cut.warm_up_s + config.cut.cool_down_s
         return Evidence(
-            config.client, metrics, client, self._due if at_rate else 0, self._sent if at_rate else 0,
+            config.client, metrics, client, self._due if is_open else 0, self._sent if is_open else 0,
             expected(self._plan, window) if at_rate else None,
             spread.get(load.process, load.cv) if isinstance(load, OpenLoop | Search) else 0.0,
             self._plan.intended if users and metrics.whole * 2 > metrics.requests else None,
             self._all.negative, carried_in, cut_s, drift, reasons,
+            any(margin.has_more for margin in (self._by_target, self._by_adapter, self._by_turn)),
         )  # fmt: skip
 
     def _target_name(self, number: int) -> str:
@@ -170,6 +172,7 @@ class Margin(Generic[Key]):
         self._name: Callable[[int], Key] = name
         self._groups: dict[int, Group] = {}
         self._only: int | None = None
+        self.has_more = False
 
     def add(self, before: Group, columns: Columns, measured: Bools, numbers: Ints) -> None:
         """`before`: the stage without these requests."""
@@ -186,6 +189,7 @@ class Margin(Generic[Key]):
             group = self._groups.get(int(number))
             if group is None:
                 if len(self._groups) >= MOST_GROUPS:
+                    self.has_more = True
                     continue
                 group = self._groups[int(number)] = self._group()
             mine = numbers == number

@@ -18,11 +18,13 @@ _ERROR = RELATIVE_ERROR * 0.999
 _LOG_RATIO = math.log((1 + _ERROR) / (1 - _ERROR))
 SMALLEST = 1e-9
 """Values below count as nought: a nanosecond."""
+ROUNDING = 1e-6
+"""Differences of times that were equal may be as much below nought."""
 
 
 class Sketch:
-    """Of finite values; what is NaN is left out. Values below nought are counted apart, as `negative`, and stand as
-    nought: times are never negative unless a clock has been set."""
+    """Of finite values; what is NaN is left out. Values below nought, by more than rounding, are counted as `negative`
+    too, and stand as nought: times are never negative unless a clock has been set."""
 
     __slots__ = ("_counts", "_low", "_mean", "_squares", "count", "maximum", "minimum", "negative", "zeros")
 
@@ -43,7 +45,7 @@ class Sketch:
         self.maximum = max(self.maximum, float(values.max()))
         positive = values
         if float(values.min()) < SMALLEST:
-            self.negative += int((values < 0).sum())
+            self.negative += int((values < -ROUNDING).sum())
             positive = values[values >= SMALLEST]
             self.zeros += len(values) - len(positive)
             if not len(positive):

@@ -31,7 +31,7 @@ class Evidence(msgspec.Struct, frozen=True):
     how many a load of this rate has in it (None: not known), `spread` the coefficient of variation of its gaps (0:
     even). `users`: who should have been busy all the time (None: nobody, or they think). `negative`: times below
     nought. `carried_in`: requests of the stage before that were under way as this one began. `cut_s`: what was left
-    out."""
+    out. `ungrouped`: there were more adapters or turns than are told apart."""
 
     limits: ClientLimits
     metrics: Metrics
@@ -46,6 +46,7 @@ class Evidence(msgspec.Struct, frozen=True):
     cut_s: float
     drift: Drift | None
     reasons: tuple[str, ...] = ()
+    ungrouped: bool = False
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -206,6 +207,10 @@ def _about_answers(e: Evidence) -> list[str]:
         )
     if answers.retried > some:
         notes.append(f"{answers.retried} requests were sent twice, as the server closed their kept connections")
+    if e.ungrouped:
+        notes.append(
+            "there were more adapters, or turns, than have figures of their own: the rest is in the stage's alone"
+        )
     if metrics.whole == 0 and metrics.requests:
         notes.append("not one answer was whole: there are no latencies")
     return notes
