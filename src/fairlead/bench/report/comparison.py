@@ -9,7 +9,7 @@ from rich.text import Text
 from fairlead.bench.report.words import ABSENT, number, seconds, share
 from fairlead.bench.results.compare import Change, Comparison
 
-COLOURS = {"better": "green", "worse": "yellow", "same": "dim", "untested": "yellow"}
+COLOURS = {"better": "green", "worse": "yellow", "same": "dim", "untested": "yellow", "too few": "dim"}
 
 
 def show_comparison(found: Comparison, threshold: float, console: Console) -> None:
@@ -59,5 +59,5 @@ def _row(change: Change) -> tuple[str, ...]:
     figure = change.figure.replace("_from_due", " due")
     return (
         figure, value(change.base), value(change.other), f"{relative(test.change)} {points}{within}", p, least,
-        said if change.judgement != "untested" else f"{said} (untested)" if change.regressed else "untested",
+        f"{said} (untested)" if change.regressed and change.judgement == "untested" else said,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fairlead.bench.report.words import stage_name
-from fairlead.bench.results.grid import BINS, Grid, bin_edges, percentiles
+from fairlead.bench.results.grid import BINS, RATIO, Grid, bin_edges, percentiles
 from fairlead.bench.summary import RunSummary, Series, StageSummary
 
 Figure = dict[str, Any]
@@ -108,7 +108,7 @@ def heatmaps(grids: Mapping[int, Grid]) -> list[Figure]:
             columns.append(np.add.reduceat(grid.counts[field][:, low:high], starts - low, axis=1))
             times += _middles(grid)
         z = np.concatenate(columns).T
-        middles_ms = bin_edges()[starts] * 1.02 ** (wide / 2) * 1e3
+        middles_ms = bin_edges()[starts] * RATIO ** (wide / 2) * 1e3
         trace = {
             "type": "heatmap", "x": _rounded(times), "y": _rounded(middles_ms),
             "z": [[int(v) or None for v in row] for row in z], "colorscale": "Viridis", "showscale": True,

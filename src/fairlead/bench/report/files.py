@@ -13,7 +13,8 @@ from fairlead.bench.results.store import Kept
 
 Form = Literal["html", "v0.2", "json"]
 FORMS: tuple[Form, ...] = ("html", "v0.2", "json")
-PLOT_BLOCKS = 60
+PLOT_BLOCKS, ALL_PLOT_BLOCKS = 60, 240
+"""Of a stage, and at most of a run: the memory that a page takes."""
 
 
 def write_report(kept: Kept, form: Form, folder: Path) -> list[Path]:
@@ -33,7 +34,8 @@ def write_report(kept: Kept, form: Form, folder: Path) -> list[Path]:
     else:
         from fairlead.bench.report.page import report_page
 
-        texts["report.html"] = report_page(kept.run, record_grids(kept, PLOT_BLOCKS))
+        blocks = min(PLOT_BLOCKS, max(10, ALL_PLOT_BLOCKS // max(1, len(kept.run.stages))))
+        texts["report.html"] = report_page(kept.run, record_grids(kept, blocks))
     written = []
     for name, text in texts.items():
         beside = folder / f".{name}.part"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fairlead.bench.report.words import ABSENT, around, load, number, seconds, share, stage_name
+from fairlead.bench.report.words import ABSENT, around, load, number, seconds, stage_name
 from fairlead.bench.summary import RunSummary, StageSummary
 
 FIGURES = (
@@ -25,6 +25,7 @@ def show(run: RunSummary, console: Console) -> None:
     console.print(_stages(run))
     for stage in run.stages:
         _verdict(stage, console)
+        _objective(stage, console)
     for stage in run.stages:
         console.print(_latencies(stage))
         if stage.metrics.failures:
@@ -54,7 +55,7 @@ def _stages(run: RunSummary) -> Table:
         table.add_row(
             Text(stage_name(stage)), load(stage), f"{number(stage.achieved_rate_per_s)}/s", number(metrics.whole),
             Text(number(failed), style="yellow" if failed else ""), number(metrics.requests_per_s),
-            number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), share(client.cpu_share), _goodput(stage),
+            number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), f"{client.cpu_share:.0%}" if client.cpu_share == client.cpu_share else ABSENT, _goodput(stage),
         )  # fmt: skip
     return table
 
@@ -65,8 +66,16 @@ def _goodput(stage: StageSummary) -> Text:
         return Text(ABSENT)
     colour = {True: "green", False: "red", None: "yellow"}[goodput.kept]
     said = {True: "kept", False: "not kept", None: "undecided"}[goodput.kept]
-    within = f"[{share(goodput.interval.low)} … {share(goodput.interval.high)}]"
-    return Text(f"{share(goodput.attainment)} {within} {said}", style=colour)
+    return Text(f"{goodput.attainment:.1%} {said}", style=colour)
+
+
+def _objective(stage: StageSummary, console: Console) -> None:
+    goodput = stage.metrics.goodput
+    if goodput is not None:
+        within = f"[{goodput.interval.low:.1%} … {goodput.interval.high:.1%}]"
+        rates = f"{number(goodput.requests_per_s)} requests/s and {number(goodput.output_tokens_per_s)} tokens/s"
+        said = f"{stage_name(stage)}: {number(goodput.good)} of {number(goodput.judged)} good {within}, {rates}"
+        console.print(Text(said))
 
 
 def _verdict(stage: StageSummary, console: Console) -> None:

@@ -56,7 +56,9 @@ def around(of: Distribution | None, percentile: float) -> str:
     if of is None or interval is None or not of.percentiles[percentile] > 0:
         return text
     middle = of.percentiles[percentile]
-    return f"{text} ±{100 * max(interval.high - middle, middle - interval.low) / middle:.2g} %"
+    # Values are known to half a per cent, whatever the interval says.
+    apart = max(0.5, 100 * max(interval.high - middle, middle - interval.low) / middle)
+    return f"{text} ±{apart:.0f} %" if apart >= 10 else f"{text} ±{apart:.2g} %"
 
 
 def load(stage: StageSummary) -> str:

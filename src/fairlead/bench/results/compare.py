@@ -1,7 +1,8 @@
 """Two runs compared, stage by stage at equal load: what changed, whether by more than chance, and what is a regression.
 
 A regression is a figure that is worse by more than the threshold and significantly so after correction for the number
-of figures looked at. A figure that cannot be tested counts by its size alone: silence is not a pass.
+of figures looked at. A figure that cannot be tested, as another tool's report has no intervals, counts by its size
+alone: silence is not a pass. A percentile of too few requests is no estimate: it is told, and not judged.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Literal
 
 from fairlead.bench.results.comparable import comparable
 from fairlead.bench.results.grid import Grid, Stretch
-from fairlead.bench.results.significance import ALPHA, Test, holm, of_blocks, of_intervals, of_rates, of_shares
+from fairlead.bench.results.significance import ALPHA, TOO_FEW, Test, holm, of_blocks, of_intervals, of_rates, of_shares
 from fairlead.bench.summary import Distribution, Metrics, RunSummary, StageSummary
 
-Judgement = Literal["better", "worse", "same", "untested"]
+Judgement = Literal["better", "worse", "same", "untested", "too few"]
 
 LATENCIES = (
     ("ttft_from_due", 50.0), ("ttft_from_due", 99.0), ("ttft", 50.0), ("ttft", 99.0), ("itl", 50.0), ("itl", 99.0),
@@ -139,7 +140,9 @@ def _changes(
         by_summary = of_intervals(percentile, left, right)
         if by_summary is None:
             continue
-        by_blocks = of_blocks(metric, percentile / 100, base, other) if base is not None and other is not None else None
+        by_blocks = None
+        if base is not None and other is not None and by_summary.basis != TOO_FEW:
+            by_blocks = of_blocks(metric, percentile / 100, base, other)
         values = left.percentiles[percentile], right.percentiles[percentile]
         found.append((name, f"{metric} p{percentile:g}", "s", *values, False, by_blocks or by_summary))
     found += _rates(name, a, b, base, other)
@@ -178,8 +181,10 @@ def _judged(found: tuple[str, str, str, float, float, bool, Test], p: float | No
     name, figure, unit, base, other, more_is_better, test = found
     worse = test.change < 0 if more_is_better else test.change > 0
     beyond = abs(test.change) > threshold
-    if p is None:
-        judgement: Judgement = "untested"
+    if test.basis == TOO_FEW:
+        judgement: Judgement = "too few"
+    elif p is None:
+        judgement = "untested"
     elif p < ALPHA:
         judgement = "worse" if worse else "better"
     else:

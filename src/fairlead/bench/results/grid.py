@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 METRICS = ("ttft", "ttft_from_due", "itl", "tpot", "e2e", "schedule_delay")
-LOW_S, HIGH_S, RATIO = 1e-6, 1e4, 1.02
+LOW_S, HIGH_S, RATIO = 1e-6, 1e4, 1.005
 BINS = int(np.ceil(np.log(HIGH_S / LOW_S) / np.log(RATIO)))
-"""Bins are 2 % wide; within one, values count as evenly spread."""
+"""Bins are half a per cent wide; within one, values count as evenly spread."""
 
 READ = (
     "stage", "outcome", "due_s", "sent_s", "first_token_s", "end_s", "output_chunks", "server_output_tokens",
@@ -48,13 +48,13 @@ class Grid:
 
     stretch: Stretch
     blocks: int
-    counts: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
+    counts: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     requests: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     whole: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tokens: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
-        self.counts = {metric: np.zeros((self.blocks, BINS), np.int64) for metric in METRICS}
+        self.counts = {metric: np.zeros((self.blocks, BINS), np.int32) for metric in METRICS}
         self.requests, self.whole, self.tokens = (np.zeros(self.blocks, np.int64) for _ in range(3))
 
     @property

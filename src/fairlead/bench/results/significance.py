@@ -8,12 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fairlead.bench.results.grid import Grid, percentiles
+from fairlead.bench.results.grid import RATIO, Grid, percentiles
 from fairlead.bench.summary import Distribution
 
 ALPHA, POWER = 0.05, 0.8
+TOO_FEW = "too few requests"
+"""The basis of what is no estimate at all: it happened, and says nothing of what will."""
 DRAWS = 400
 MIN_BLOCK_REQUESTS = 8
+MIN_BEYOND = 5
+"""So many values beyond a percentile make it an estimate, and not one value that happened."""
+RESOLUTION = 0.005 * math.sqrt(2 / 12)
+"""Values are known to half a per cent (bins of grids, sketches of summaries): the least error of two's difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,18 @@ def of_blocks(metric: str, share: float, base: Grid, other: Grid) -> Test | None
     so few blocks. None where there are too few requests in a block."""
     logs, spreads, blocks = [], [], 0
     for number, grid in enumerate((base, other)):
-        counts = grid.counts[metric]
+        counts = grid.counts[metric].astype(np.float64)
         filled = counts[counts.sum(axis=1) >= MIN_BLOCK_REQUESTS]
         if len(filled) < 6 or len(filled) < 0.8 * grid.blocks:
             return None
+        # Most bins are empty: only those from the first to the last value are drawn.
+        there = np.flatnonzero(filled.sum(axis=0))
+        filled = filled[:, there[0] : there[-1] + 1]
+        first = int(there[0]) * math.log(RATIO)
         rng = np.random.default_rng((number, int(share * 1000)))
         weights = rng.multinomial(len(filled), np.full(len(filled), 1 / len(filled)), size=DRAWS)
         drawn = np.log(percentiles(weights @ filled, [share])[:, 0])
-        logs.append(math.log(percentiles(filled.sum(axis=0, keepdims=True), [share])[0, 0]))
+        logs.append(first + math.log(percentiles(filled.sum(axis=0, keepdims=True), [share])[0, 0]))
         # The bootstrap's variance is that of n, not of n - 1, blocks.
         spreads.append(float(drawn.var(ddof=1)) * len(filled) / (len(filled) - 1))
         blocks += len(filled)
@@ -65,11 +75,14 @@ def of_intervals(percentile: float, base: Distribution, other: Distribution) -> 
     one, two = base.percentiles[percentile], other.percentiles[percentile]
     if one <= 0 or two <= 0:
         return None
+    if min(base.count, other.count) * (1 - percentile / 100) < MIN_BEYOND:
+        return Test(two / one - 1, None, None, None, None, TOO_FEW)
     variance = 0.0
     for of in (base, other):
         interval = of.intervals.get(percentile)
         if interval is None or not 0 < interval.low <= interval.high < math.inf:
-            return Test(two / one - 1, None, None, None, None, "no intervals")
+            # A run that gives intervals to others and not to this one has too little for it.
+            return Test(two / one - 1, None, None, None, None, TOO_FEW if of.intervals else "no intervals")
         variance += (math.log(interval.high / interval.low) / (2 * 1.96)) ** 2
     return _of_logs(math.log(two / one), math.sqrt(variance), 1000, "the runs' own intervals")
 
@@ -107,8 +120,7 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 def _of_logs(change: float, error: float, freedom: int, basis: str) -> Test:
     from scipy.stats import t
 
-    # Bins are 2 % wide and values within one spread evenly: half a per mille is the least error that can be claimed.
-    error = max(error, 5e-4)
+    error = max(error, RESOLUTION)
     bound = float(t.ppf(1 - ALPHA / 2, freedom))
     p = 2 * float(t.sf(abs(change) / error, freedom))
     seen = math.expm1((bound + float(t.ppf(POWER, freedom))) * error)
