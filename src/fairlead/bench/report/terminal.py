@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -52,10 +54,11 @@ def _stages(run: RunSummary) -> Table:
     for stage in run.stages:
         metrics, client = stage.metrics, stage.client
         failed = metrics.requests - metrics.whole
+        busy = f"{client.cpu_share:.0%}" if math.isfinite(client.cpu_share) else ABSENT
         table.add_row(
             Text(stage_name(stage)), load(stage), f"{number(stage.achieved_rate_per_s)}/s", number(metrics.whole),
             Text(number(failed), style="yellow" if failed else ""), number(metrics.requests_per_s),
-            number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), f"{client.cpu_share:.0%}" if client.cpu_share == client.cpu_share else ABSENT, _goodput(stage),
+            number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), busy, _goodput(stage),
         )  # fmt: skip
     return table
 
