@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,6 +25,7 @@ from fairlead.bench.run.results import begin_folder, shown_config, write_summary
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.run.workers import needs_another, workers_for
 from fairlead.bench.summary import RunSummary
+from fairlead.bench.targets.preflight import Preflight
 from fairlead.bench.targets.writing import peer
 from fairlead.bench.wire import Finish, Pulse, Records, Settings, Start, Up
 from fairlead.clock import SYSTEM, format_micro_time
@@ -46,11 +47,13 @@ async def run(
     folder: Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Stop | None = None,
+    known: Sequence[Preflight] = (),
 ) -> RunSummary:
-    """Run a benchmark and return its figures; results go to `folder`, where one is given. Raises ValueError for a
+    """Run a benchmark and return its figures; results go to `folder`, where one is given. `known`: what `checked` has
+    found of the targets. Raises ValueError for a
     configuration that cannot be carried out, RunFailed when there is no worker to do it with, and OSError for a folder
     that cannot be written to."""
-    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop())
+    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop(), known)
     return await coordinator.run()
 
 
@@ -58,9 +61,15 @@ class Coordinator:
     """The state of one run."""
 
     def __init__(
-        self, config: Benchmark, folder: Path | None, progress: Callable[[Progress], None], stop: Stop
+        self,
+        config: Benchmark,
+        folder: Path | None,
+        progress: Callable[[Progress], None],
+        stop: Stop,
+        known: Sequence[Preflight] = (),
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
+        self._known = known
         self._members: list[Member] = []
         self._recent = Recent()
         self._cores = len(os.sched_getaffinity(0))
@@ -69,12 +78,12 @@ class Coordinator:
         self._writer: RecordWriter | None = None
         self._origin_s = 0.0
         self._phase = "preparing"
-        self._notes: list[str] = []
+        self._notes: list[str] = [str(problem) for one in known for problem in one.problems]
         self._ended, self._why_ended = "complete", ""
 
     async def run(self) -> RunSummary:
         config, began = self._config, format_micro_time(SYSTEM.wall_s())
-        self._feed = Feed(Preparation(config), self._members, self._now)
+        self._feed = Feed(Preparation(config, self._known), self._members, self._now)
         self._course = Course(config, self._feed, self._members, self._now, self._keep)
         self._settings = settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
         if self._folder is not None:
@@ -258,7 +267,7 @@ class Coordinator:
         run_id = self._folder.name if self._folder is not None else new_id()
         return RunSummary(
             run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
-            environment(), self._course.summaries(), self._course.search, notes=tuple(self._notes),
+            environment(self._known), self._course.summaries(), self._course.search, notes=tuple(self._notes),
         )  # fmt: skip
 
 

@@ -6,15 +6,20 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-SECRET_OPTIONS = ("--key", "--header", "--api-key")
+from fairlead.bench.targets.preflight import Preflight
+
+SECRET_OPTIONS = ("--key", "--header", "-H", "--api-key")
+HIDDEN = "(not shown)"
 
 
-def environment() -> dict[str, object]:
-    """Machine, kernel, versions, load before the run, and the command line without keys."""
+def environment(known: Sequence[Preflight] = ()) -> dict[str, object]:
+    """Machine, kernel, versions, load before the run, the command line without keys, and what the targets are."""
     return {
+        **({"targets": [one.environment() for one in known]} if known else {}),
         "host": platform.node(),
         "machine": platform.machine(),
         "kernel": platform.release(),
@@ -30,19 +35,27 @@ def environment() -> dict[str, object]:
 
 
 def command_line(argv: list[str]) -> str:
-    """As it was given, with the values of options that hold secrets left out."""
+    """As it was given, with the values of options that may hold secrets left out."""
     shown: list[str] = []
-    hide = False
-    for argument in argv:
-        name, equals, _ = argument.partition("=")
+    for before, argument in zip(["", *argv], argv, strict=False):
+        name, equals, value = argument.partition("=")
+        hide = before in SECRET_OPTIONS or (before == "--set" and "headers" in name)
         if hide:
-            shown.append("(not shown)")
-        elif name in SECRET_OPTIONS and equals:
-            shown.append(f"{name}=(not shown)")
+            shown.append(HIDDEN)
+        elif equals and (name in SECRET_OPTIONS or (name == "--set" and "headers" in value)):
+            shown.append(f"{name}={HIDDEN}")
+        elif argument.startswith("-H") and argument != "-H":
+            shown.append(f"-H{HIDDEN}")
         else:
-            shown.append(argument)
-        hide = argument in SECRET_OPTIONS
-    return " ".join("(not shown)" if s == "(not shown)" else shlex.quote(s) for s in shown)
+            shown.append(shlex.quote(_without_credentials(argument)))
+    return " ".join(shown)
+
+
+def _without_credentials(argument: str) -> str:
+    """An address without user and password."""
+    scheme, slashes, rest = argument.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" if slashes else argument
 
 
 def _processor() -> str:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fairlead.bench.config import Benchmark
 from fairlead.bench.config.content import FileContent, SyntheticContent
 from fairlead.bench.content.sessions import sessions
 from fairlead.bench.content.tokens import Tokens, tokens_of
 from fairlead.bench.session import Job, Session
+from fairlead.bench.targets.preflight import Preflight
 from fairlead.bench.targets.writing import Writer, writer
 
 
 class Preparation:
-    """Makes the jobs of a run, numbered as they come. Raises ValueError for content or a target that cannot be had."""
+    """Makes the jobs of a run, numbered as they come. Raises ValueError for content or a target that cannot be had.
+    `known`: what a preflight of each target has found; none: they are sent what most servers take."""
 
-    def __init__(self, config: Benchmark) -> None:
+    def __init__(self, config: Benchmark, known: Sequence[Preflight] = ()) -> None:
         self.tokens: Tokens = tokens_of(config.targets[0].tokenizer, config.targets[0].api)
         self.adapters: list[str] = []
-        self._writers: list[Writer] = [writer(t, n, self.adapters) for n, t in enumerate(config.targets)]
+        self._writers: list[Writer] = [
+            writer(target, number, self.adapters, *((known[number].server, known[number].sending) if known else ()))
+            for number, target in enumerate(config.targets)
+        ]
         self._shares = Shares([target.weight for target in config.targets])
         self._sessions: Iterator[Session] = sessions(config.content, self.tokens, config.seed)
         self._number = 0
