@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fairlead.bench.check.limits import Limits, Trial, conclusion, next_rate
 from fairlead.bench.check.witness import Witness, evenness, null_server
@@ -37,7 +37,7 @@ async def check(seconds: float = 18.0, told: Callable[[Trial], None] | None = No
         while (rate := next_rate(trials)) is not None:
             if trials and SYSTEM.monotonic_s() - began_s + TRIAL_S + AROUND_TRIAL_S > seconds:
                 break
-            trial, beginning_s = await _try(rate, witness)
+            trial, beginning_s = await attempt(rate, [witness])
             start_s = start_s or beginning_s
             trials.append(trial)
             if told is not None:
@@ -60,28 +60,39 @@ async def timer_lateness() -> tuple[float, float]:
     return late[WAKES // 2], late[int(WAKES * 0.99)]
 
 
-async def _try(rate_per_s: float, witness: Witness) -> tuple[Trial, float]:
-    """One rate; and how long it took until the first request came."""
-    await witness.arrivals()
-    server_s, ours_s, began_s = (await witness.usage()).cpu_s, time.process_time(), SYSTEM.monotonic_s()
+async def attempt(
+    rate_per_s: float, witnesses: Sequence[Witness], workers: int = 1, seconds: float = TRIAL_S
+) -> tuple[Trial, float]:
+    """One rate, shared evenly by the null servers; and how long it took until the first request came."""
+    await _arrivals(witnesses)
+    server_s, ours_s, began_s = await _busiest(witnesses), time.process_time(), SYSTEM.monotonic_s()
     config = Benchmark(
-        targets=(Target(url=witness.url, model="null", api="completions"),),
-        load=OpenLoop((OpenStage(rate_per_s, seconds=TRIAL_S),), process="constant"),
+        targets=tuple(Target(url=w.url, model="null", api="completions", name=f"null {w.port}") for w in witnesses),
+        load=OpenLoop((OpenStage(rate_per_s, seconds=seconds),), process="constant"),
         content=SyntheticContent(Fixed(PROMPT_TOKENS), Fixed(OUTPUT_TOKENS)),
-        workers=1, drain_s=5.0,
+        workers=workers, drain_s=5.0,
     )  # fmt: skip
     summary = await run(config)
     ours_s = time.process_time() - ours_s
-    arrivals = await witness.arrivals()
-    server_share = ((await witness.usage()).cpu_s - server_s) / TRIAL_S
-    trial = trial_of(summary, rate_per_s, arrivals, ours_s, server_share)
+    arrivals = await _arrivals(witnesses)
+    server_share = (await _busiest(witnesses) - server_s) / seconds
+    trial = trial_of(summary, rate_per_s, rate_per_s * seconds, arrivals, ours_s, server_share)
     first = arrivals[-trial.requests] if trial.requests else began_s
     return trial, first - began_s
 
 
+async def _arrivals(witnesses: Sequence[Witness]) -> list[float]:
+    return sorted(at for each in await asyncio.gather(*(w.arrivals() for w in witnesses)) for at in each)
+
+
+async def _busiest(witnesses: Sequence[Witness]) -> float:
+    return max(usage.cpu_s for usage in await asyncio.gather(*(w.usage() for w in witnesses)))
+
+
 def trial_of(
-    summary: RunSummary, rate_per_s: float, arrivals: list[float], coordinator_s: float, server_share: float
-) -> Trial:
+    summary: RunSummary, rate_per_s: float, intended: float, arrivals: list[float], coordinator_s: float,
+    server_share: float,
+) -> Trial:  # fmt: skip
     """What a run and its witness say of one rate."""
     if not summary.stages or len(arrivals) < 3:
         why = f"{len(arrivals)} requests arrived: {summary.why_ended or 'the run had no stage'}"
@@ -92,7 +103,7 @@ def trial_of(
     stage = summary.stages[0]
     client, metrics = stage.client, stage.metrics
     arrivals = arrivals[-max(3, metrics.requests) :]  # a run tries the server once before it begins
-    seen, intended = evenness(arrivals, rate_per_s), rate_per_s * TRIAL_S
+    seen = evenness(arrivals, rate_per_s)
     reasons = list(stage.verdict.reasons)
     if summary.ended != "complete":
         reasons.append(summary.why_ended)
