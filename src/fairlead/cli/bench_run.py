@@ -14,6 +14,7 @@ from rich.console import Console
 from fairlead.bench.config import Benchmark
 from fairlead.bench.results.store import default_store
 from fairlead.bench.run import RunFailed, Stop, run
+from fairlead.bench.run.checking import checked
 from fairlead.bench.run.coordinator import new_id
 from fairlead.bench.summary import RunSummary
 from fairlead.cli.bench_progress import Shown
@@ -40,12 +41,15 @@ def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool)
 
         for number in SIGNALS:
             loop.add_signal_handler(number, hear, number)
+        known = await checked(config, stop)
         with Shown(errors, live=not quiet and output == "text") as shown:
-            return await run(config, folder, shown.show, stop)
+            return await run(config, folder, shown.show, stop, known)
 
     try:
         summary = uvloop.run(go())
     except (RunFailed, ValueError) as error:
+        if heard:
+            return 128 + heard[0]
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(f"{error.filename or folder}: {error.strerror or error}") from error
