@@ -87,7 +87,7 @@ def test_a_stop_that_percentiles_do_not_show_shows_in_stalls() -> None:
     for k in range(27):
         meter.pulse(Pulse(0, k + 1.0, 0.1, 1.0, 0, 0, 0, 0, 0.0, [1e-4] * 50))
     meter.pulse(Pulse(0, 30.0, 0.0, 3.0, 0, 0, 0, 0, 0.0, [3.0]))
-    health = meter.health(0.0, 0.0, 10, 30.0, 0)
+    health = meter.health(0.0, 0.0, 30.0, 0)
     assert health.loop_lag_p99_s < 0.001
     assert health.stalled_share == pytest.approx(0.1)
     assert health.silent_s == 3.0
@@ -96,11 +96,11 @@ def test_a_stop_that_percentiles_do_not_show_shows_in_stalls() -> None:
 def test_the_worst_worker_counts_and_one_that_stops_telling_is_noticed() -> None:
     meter = ClientMeter(stall_s=0.01)
     for k in range(10):
-        meter.pulse(Pulse(0, k + 1.0, 0.2, 1.0, 0, 0, 0, 0, 0.0, [1e-4]))
+        meter.pulse(Pulse(0, k + 1.0, 0.2, 1.0, 0, 0, 700 + 10 * k, 0, 0.0, [1e-4]))
         if k < 4:
-            meter.pulse(Pulse(1, k + 1.0, 0.9, 1.0, 0, 0, 0, 0, 0.0, [1e-2]))
-    health = meter.health(0.0, 0.0, 100, 10.0, 0)
+            meter.pulse(Pulse(1, k + 1.0, 0.9, 1.0, 0, 0, 20 * k, 0, 0.0, [1e-2]))
+    health = meter.health(0.0, 0.0, 10.0, 0)
     assert health.cpu_share == pytest.approx(0.9)
     assert health.loop_lag_p99_s == pytest.approx(1e-2)
     assert health.silent_s == pytest.approx(6.0)
-    assert health.cpu_s_per_request == pytest.approx((2.0 + 3.6) / 100)
+    assert health.cpu_s_per_request == pytest.approx((9 * 0.2 + 3 * 0.9) / (90 + 60))

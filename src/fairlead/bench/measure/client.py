@@ -20,8 +20,10 @@ class _Worker:
     wall_s: float = 0.0
     stalled_s: float = 0.0
     silent_s: float = 0.0
-    first_s: float = 0.0
     last_s: float = 0.0
+    ended_before: int = 0
+    ended: int = 0
+    ending_cpu_s: float = 0.0  # while `ended` rose from `ended_before`
     lags: Sketch = field(default_factory=Sketch)
 
 
@@ -35,7 +37,10 @@ class ClientMeter:
     def pulse(self, pulse: Pulse) -> None:
         worker = self._workers.get(pulse.worker)
         if worker is None:
-            worker = self._workers[pulse.worker] = _Worker(first_s=pulse.at_s - pulse.wall_s)
+            worker = self._workers[pulse.worker] = _Worker(ended_before=pulse.ended)
+        else:
+            worker.ending_cpu_s += pulse.cpu_s
+        worker.ended = pulse.ended
         worker.cpu_s += pulse.cpu_s
         worker.wall_s += pulse.wall_s
         worker.silent_s = max(worker.silent_s, pulse.wall_s)
@@ -44,15 +49,17 @@ class ClientMeter:
         worker.lags.add(np.maximum(lags, 0.0))
         worker.stalled_s += float(lags[lags > self._stall_s].sum())
 
-    def health(self, lag_p50_s: float, lag_p99_s: float, requests: int, end_s: float, lost: int) -> ClientHealth:
-        """The worst worker's; lags of requests as given. What a worker has not told by `end_s` it was silent for."""
+    def health(self, lag_p50_s: float, lag_p99_s: float, end_s: float, lost: int) -> ClientHealth:
+        """The worst worker's; lags of requests as given. What a worker has not told by `end_s` it was silent for. CPU
+        per request is of those that ended meanwhile, whichever stage they were due in."""
         told = [w for w in self._workers.values() if w.wall_s > 0]
         timed = [w for w in told if w.wall_s >= LEAST_WALL_S]
+        ended = sum(w.ended - w.ended_before for w in told)
         return ClientHealth(
             lag_p50_s, lag_p99_s,
             max((w.lags.percentile(99) for w in told if w.lags.count), default=0.0),
             max((w.cpu_s / w.wall_s for w in timed), default=0.0),
-            sum(w.cpu_s for w in told) / requests if requests else 0.0,
+            sum(w.ending_cpu_s for w in told) / ended if ended else 0.0,
             lost,
             max((w.stalled_s / w.wall_s for w in timed), default=0.0),
             max((max(w.silent_s, end_s - w.last_s) for w in told), default=0.0),

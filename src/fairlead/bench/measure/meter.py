@@ -69,7 +69,7 @@ class StageMeter:
         plan, window = self._plan, self._window(end_s)
         metrics = self._all.metrics(window)
         lag_p50_s, lag_p99_s = self._all.at("client_lag", 50) or 0.0, self._all.at("client_lag", 99) or 0.0
-        client = self._client.health(lag_p50_s, lag_p99_s, metrics.requests, end_s, workers_lost)
+        client = self._client.health(lag_p50_s, lag_p99_s, end_s, workers_lost)
         drift = self._drift(window)
         verdict = judge(self._evidence(window, metrics, client, drift, carried_in, reasons))
         sent = self._all.sent_within(window)
