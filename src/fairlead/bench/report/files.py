@@ -15,6 +15,7 @@ Form = Literal["html", "v0.2", "json"]
 FORMS: tuple[Form, ...] = ("html", "v0.2", "json")
 PLOT_BLOCKS, ALL_PLOT_BLOCKS = 60, 240
 """Of a stage, and at most of a run: the memory that a page takes."""
+PLOT_BLOCK_REQUESTS = 20
 
 
 def write_report(kept: Kept, form: Form, folder: Path) -> list[Path]:
@@ -34,7 +35,9 @@ def write_report(kept: Kept, form: Form, folder: Path) -> list[Path]:
     else:
         from fairlead.bench.report.page import report_page
 
-        blocks = min(PLOT_BLOCKS, max(10, ALL_PLOT_BLOCKS // max(1, len(kept.run.stages))))
+        stages = kept.run.stages
+        most = max((stage.metrics.requests for stage in stages), default=0)
+        blocks = max(6, min(PLOT_BLOCKS, ALL_PLOT_BLOCKS // max(1, len(stages)), most // PLOT_BLOCK_REQUESTS))
         texts["report.html"] = report_page(kept.run, record_grids(kept, blocks))
     written = []
     for name, text in texts.items():

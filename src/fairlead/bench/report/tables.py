@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from fairlead.bench.report.words import at, load, number, seconds, share, stage_name
+from fairlead.bench.report.words import around, at, load, number, seconds, share, stage_name
 from fairlead.bench.summary import Metrics, RunSummary, StageSummary
 
 FIGURES = {
@@ -41,21 +41,21 @@ def _stage(stage: StageSummary) -> tuple[str, ...]:
     return (
         stage_name(stage), load(stage), f"{number(stage.achieved_rate_per_s)}/s", number(of.requests),
         number(of.whole), number(of.requests_per_s), number(of.output_tokens_per_s), number(of.prompt_tokens_per_s),
-        attainment, seconds(client.lag_p99_s), share(client.cpu_share), "valid" if stage.verdict.valid else "INVALID",
+        attainment, seconds(client.lag_p99_s), share(round(client.cpu_share, 3)), "valid" if stage.verdict.valid else "INVALID",
     )  # fmt: skip
 
 
 def latencies(stage: StageSummary, formulas: Mapping[str, str]) -> str:
-    """Every distribution with its percentiles, their intervals, and its formula."""
+    """Every distribution with its percentiles, how far their intervals of 95 % go, and its formula."""
     rows = []
     for field, title in FIGURES.items():
         of = getattr(stage.metrics, field)
         if of is None or not of.count:
             continue
         mean = seconds(of.mean) if of.unit == "s" else number(of.mean)
-        cells = (at(of, p, interval=True) for p in SHOWN)
+        cells = (around(of, p) for p in SHOWN)
         rows.append((title, number(of.count), mean, *cells, formulas.get(field, "")))
-    return table(("", "values", "mean", *(f"p{p:g}" for p in SHOWN), "what it is"), rows) if rows else ""
+    return table(("", "values", "mean", *(f"p{p:g} ±95 %" for p in SHOWN), "what it is"), rows) if rows else ""
 
 
 def failures(stage: StageSummary) -> str:
