@@ -59,6 +59,8 @@ def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool)
         _print(summary, folder)
     for note in summary.notes if quiet or output == "json" else ():
         errors.print(f"fairlead: {note}", markup=False)
+    if (problem := _write_reports(folder)) is not None:
+        errors.print(f"fairlead: {problem}", markup=False)
     status = exit_status(summary)
     if summary.ended != "complete":
         errors.print(f"fairlead: the run {ENDINGS[summary.ended]}: {summary.why_ended}", markup=False)
@@ -78,10 +80,22 @@ def exit_status(summary: RunSummary) -> int:
 
 
 def _print(summary: RunSummary, folder: Path) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    for stage in summary.stages:
-        metrics = stage.metrics
-        ttft = f"TTFT p50 {metrics.ttft.percentiles[50.0] * 1e3:.1f} ms" if metrics.ttft else "no answer"
-        verdict = "" if stage.verdict.valid else f"  INVALID: {'; '.join(stage.verdict.reasons)}"
-        console.print(f"{stage.name}: {metrics.whole}/{metrics.requests} whole, {ttft}{verdict}", markup=False)
-    console.print(f"results: {folder}", markup=False)
+    from fairlead.bench.report.terminal import show
+
+    console = Console(highlight=False)
+    show(summary, console)
+    console.print(f"results: {folder}", markup=False, soft_wrap=True)
+
+
+def _write_reports(folder: Path) -> str | None:
+    """HTML and Benchmark Report v0.2, in the run's folder; returns what kept them from being written."""
+    from fairlead.bench.report.files import write_report
+    from fairlead.bench.results.store import load
+
+    try:
+        kept = load(folder)
+        write_report(kept, "v0.2", folder)
+        write_report(kept, "html", folder)
+    except (OSError, ValueError, LookupError) as error:
+        return f"reports are not written: {error}"
+    return None
