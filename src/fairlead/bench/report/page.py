@@ -34,7 +34,8 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; } 
 .scroll { overflow-x: auto; margin-bottom: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 12px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:first-child, td:last-child { text-align: left; } td:last-child { white-space: normal; min-width: 120px; } thead th { color: var(--soft); }
+th:first-child, td:last-child { text-align: left; } thead th { color: var(--soft); }
+td:last-child { white-space: normal; min-width: 120px; }
 tbody tr:last-child th, tbody tr:last-child td { border-bottom: 0; }
 pre { padding: 14px; overflow-x: auto; }
 .note, .bad { border: 1px solid var(--line); border-radius: 10px; padding: 8px 14px; margin: 10px 0; }

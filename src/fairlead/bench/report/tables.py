@@ -41,7 +41,8 @@ def _stage(stage: StageSummary) -> tuple[str, ...]:
     return (
         stage_name(stage), load(stage), f"{number(stage.achieved_rate_per_s)}/s", number(of.requests),
         number(of.whole), number(of.requests_per_s), number(of.output_tokens_per_s), number(of.prompt_tokens_per_s),
-        attainment, seconds(client.lag_p99_s), share(round(client.cpu_share, 3)), "valid" if stage.verdict.valid else "INVALID",
+        attainment, seconds(client.lag_p99_s), share(round(client.cpu_share, 3)),
+        "valid" if stage.verdict.valid else "INVALID",
     )  # fmt: skip
 
 
