@@ -214,9 +214,14 @@ def _why(error: OSError) -> str:
 
 def tls_context(peer: Peer) -> ssl.SSLContext:
     """Raises OSError (with the file's name) where a file cannot be read."""
-    context = ssl.create_default_context(cafile=peer.ca_file or None)
-    if peer.insecure:
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if peer.client_certificate:
-        context.load_cert_chain(peer.client_certificate, peer.client_key or None)
+    file = peer.ca_file
+    try:
+        context = ssl.create_default_context(cafile=file or None)
+        if peer.insecure:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        if peer.client_certificate:
+            file = peer.client_certificate
+            context.load_cert_chain(file, peer.client_key or None)
+    except OSError as error:  # OpenSSL does not say which
+        raise OSError(error.errno, error.strerror or str(error), file) from error
     return context
