@@ -119,10 +119,23 @@ def read_event(data: bytes, into: Reading) -> int:
         chunk = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"an event is not a chunk of a completion ({error}): {data[:80]!r}") from error
+    usage = chunk.usage
+    if usage is None and (choices := chunk.choices) and len(choices) == 1:
+        # The usual chunk, of which there are thousands a second: one choice that says something.
+        choice = choices[0]
+        content = choice.delta.content if choice.delta is not None else choice.text
+        if content and choice.usage is None and isinstance(content, str):
+            if choice.finish_reason:
+                into.finish = choice.finish_reason
+            if into.text is not None and not choice.index:
+                into.text.append(content)
+            into.events += 1
+            into.given += 1
+            into.counted = False
+            return 1
     if chunk.object == "error" or _failed(chunk.error):
         into.error = shown(data)
         return 0
-    usage = chunk.usage
     says = False
     if chunk.choices:
         for choice in chunk.choices:
