@@ -119,32 +119,41 @@ def read_event(data: bytes, into: Reading) -> int:
         chunk = _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"an event is not a chunk of a completion ({error}): {data[:80]!r}") from error
-    usage = chunk.usage
-    if usage is None and (choices := chunk.choices) and len(choices) == 1:
-        # The usual chunk, of which there are thousands a second: one choice that says something.
-        choice = choices[0]
-        content = choice.delta.content if choice.delta is not None else choice.text
-        if content and choice.usage is None and isinstance(content, str):
-            if choice.finish_reason:
-                into.finish = choice.finish_reason
-            if into.text is not None and not choice.index:
-                into.text.append(content)
-            into.events += 1
-            into.given += 1
-            into.counted = False
-            return 1
+    if chunk.usage is None and chunk.error is None and _read_usual(chunk, into):
+        return 1
     if chunk.object == "error" or _failed(chunk.error):
         into.error = shown(data)
         return 0
-    says = False
-    if chunk.choices:
-        for choice in chunk.choices:
-            if _say(choice, into):
-                says = True
-            if choice.finish_reason:
-                into.finish = choice.finish_reason
-            if choice.usage is not None and usage is None:
-                usage = choice.usage
+    return _read_other(chunk, into)
+
+
+def _read_usual(chunk: _Chunk, into: Reading) -> bool:
+    """The usual chunk, of which there are thousands a second: one choice that says something. False: it is another."""
+    choices = chunk.choices
+    if not choices or len(choices) != 1:
+        return False
+    choice = choices[0]
+    content = choice.delta.content if choice.delta is not None else choice.text
+    if not content or choice.usage is not None or not isinstance(content, str):
+        return False
+    if choice.finish_reason:
+        into.finish = choice.finish_reason
+    if into.text is not None and not choice.index:
+        into.text.append(content)
+    into.events += 1
+    into.given += 1
+    into.counted = False
+    return True
+
+
+def _read_other(chunk: _Chunk, into: Reading) -> int:
+    usage, says = chunk.usage, False
+    for choice in chunk.choices or ():
+        if _say(choice, into):
+            says = True
+        if choice.finish_reason:
+            into.finish = choice.finish_reason
+        usage = usage or choice.usage
     if usage is None and chunk.x_groq is not None:
         usage = chunk.x_groq.usage
     if usage is not None:
