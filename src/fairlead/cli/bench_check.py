@@ -68,6 +68,8 @@ def _print(limits: Limits) -> None:
         f"timer late by p50 {limits.timer_p50_s * 1e6:.0f} µs, p99 {limits.timer_p99_s * 1e6:.0f} µs; first request "
         f"{limits.start_s:.2f} s after the start; {limits.cores} cores, load before {limits.load_before:.1f}"
     )
+    if limits.load_before > limits.cores:
+        print("This machine was busy before the check: what else runs has its part in these figures.")
 
 
 def _row(cells: tuple[str, ...]) -> str:
