@@ -86,6 +86,10 @@ class Coordinator:
         self._feed = Feed(Preparation(config, self._known), self._members, self._now)
         self._course = Course(config, self._feed, self._members, self._now, self._keep)
         self._settings = settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
+        if config.server is not None:
+            self._notes.append(
+                "server: its pages are not read by this version, there are no figures of the server's side"
+            )
         if self._folder is not None:
             begin_folder(self._folder, config)
             self._writer = RecordWriter(self._folder / "records")
@@ -218,6 +222,9 @@ class Coordinator:
             if self._writer is not None:
                 self._writer.flush()
             self._consider_another()
+            limit_s = self._config.timeout_s
+            if limit_s is not None and self._now() > limit_s and not self._stop.asked:
+                self._stop.ask(f"timeout_s is {limit_s:g}, and the run was not over by then")
             if self._is_hopeless() and self._phase == "running":
                 self._stop.ask(f"no request has been whole: {self._recent.last_failure}")
             await asyncio.sleep(TICK_S)

@@ -73,6 +73,8 @@ class Course:
         load = config.load
         if isinstance(load, Search) and config.objective is None:
             raise ValueError("load.kind is search, and there is no objective: give one, e.g. objective.ttft_ms")
+        if isinstance(load, OpenLoop) and load.max_in_flight is not None:
+            raise ValueError("load.max_in_flight cannot be kept yet: leave it out, or set load.kind to closed")
         self._times_s = _times_of_trace(config)
         self._plans = [] if isinstance(load, Search) else list(stages(load, self._times_s))
         self._first: Iterator[Job] | None = None
