@@ -87,9 +87,7 @@ class Coordinator:
         self._course = Course(config, self._feed, self._members, self._now, self._keep)
         self._settings = settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
         if config.server is not None:
-            self._notes.append(
-                "server: its pages are not read by this version, there are no figures of the server's side"
-            )
+            self._notes.append("server: its pages are not read yet, there are no figures of the server's side")
         if self._folder is not None:
             begin_folder(self._folder, config)
             self._writer = RecordWriter(self._folder / "records")
