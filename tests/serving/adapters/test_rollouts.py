@@ -23,6 +23,7 @@ from fairlead.kube.client import Client
 from fairlead.serving.adapters.objects import REWRITES
 from fairlead.serving.adapters.rollout import VersionFacts, version_step
 from fairlead.serving.analysis.judge import Verdict
+from patience import PATIENCE_S
 
 pytestmark = pytest.mark.xdist_group("adapters")
 
@@ -51,7 +52,7 @@ class Gateway:
         body = json.dumps({"model": model, "prompt": "x", "max_tokens": 3}).encode()
         head = RequestHead("POST", "/v1/completions", {})
         self.parts.director.route(head, body, lambda outcome: decided.done() or decided.set_result(outcome))
-        outcome = await asyncio.wait_for(decided, 60)
+        outcome = await asyncio.wait_for(decided, PATIENCE_S)
         if not isinstance(outcome, Route):
             return outcome.status, json.loads(outcome.body)["error"]["message"]
         url = f"http://{outcome.pick.address}/v1/completions"
