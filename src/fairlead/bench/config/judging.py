@@ -9,8 +9,8 @@ class Objective(Part, frozen=True):
     """A request is good when it is whole and within each bound given; the objective holds when the share of good ones
     is at least `attainment`. Errors are never good. `ttft_ms` and `e2e_ms` are from when the request was due, so that a
     late client or a stalled server is not hidden (coordinated omission). `tpot_ms` bounds an answer's mean time per
-    token after the first, `itl_ms` its single gaps: at most one in a hundred of them may be longer, so none of an answer
-    of fewer."""
+    token after the first, `itl_ms` its single gaps: at most one in a hundred of them may be longer, so none of an
+    answer of fewer."""
 
     ttft_ms: Positive | None = None
     itl_ms: Positive | None = None
