@@ -75,6 +75,7 @@ WHOLE = of(
     probes={"startup": {"httpGet": {"path": "/health", "port": "http"}, "failureThreshold": 600}},
     batch={"allowed": True, "priority": -5},
     terminationGracePeriodSeconds=60,
+    warmUp={"mode": "Auto", "prompts": ["You are a helpful assistant."], "timeoutSeconds": 60},
 )  # fmt: skip
 
 

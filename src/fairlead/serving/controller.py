@@ -111,7 +111,7 @@ class ModelServices:
         self.versions = Versions(client, informers)
         self.replicas = Replicas(client, informers, clock)
         self.surroundings = Surroundings(informers, clock)
-        self.upkeep = Upkeep(client, informers, KINDS)
+        self.upkeep = Upkeep(client, informers, KINDS, clock)
         self.routes = HttpRoutes(client)
         self._deeds = Deeds(self.replicas, clock)
         self.controller = Controller("modelservice", self.reconcile, concurrency=CONCURRENCY, clock=clock)
@@ -153,7 +153,7 @@ class ModelServices:
         if isinstance(seen.wanted, Resolved):
             in_use = {course.stable, *(r.revision for r in course.replicas)}
             await self.versions.keep(raw, owner_reference(seen.service), seen.wanted, in_use, seen.service)
-        problem = await self._act(seen, course, now_s)
+        problem, more_s = await self._act(seen, course, now_s)
         if problem != seen.book.refused:
             seen.book.refused = problem
             await self._write_status(replace(seen, raw=written), course, look)
@@ -164,6 +164,8 @@ class ModelServices:
         problem = problem or await self._keep_route(seen, course)
         if problem or isinstance(seen.wanted, Unservable):
             again_s = min(again_s or RETRY_PROBLEM_S, RETRY_PROBLEM_S)
+        if more_s is not None:
+            again_s = min(again_s if again_s is not None else more_s, more_s)
         return Result(max(0.05, again_s)) if again_s is not None else None
 
     # Seeing
@@ -217,8 +219,9 @@ class ModelServices:
 
     # Doing
 
-    async def _act(self, seen: _Seen, course: Course, now_s: float) -> str:
-        """Everything that is to be done. Returns why the API server does not take a pod, or nothing."""
+    async def _act(self, seen: _Seen, course: Course, now_s: float) -> tuple[str, float | None]:
+        """Everything that is to be done. Returns why the API server does not take a pod, or nothing, and in how many
+        seconds there is more to do, if there is."""
         if course.reason and course.reason != seen.book.said:
             _LOG.info("%s/%s: %s", seen.service.namespace, seen.service.name, course.reason)
         seen.book.said = course.reason
@@ -234,10 +237,10 @@ class ModelServices:
         for record in course.new_recoveries:
             self._events.warning(MODEL_SERVICES, seen.raw, record.cause, f"{record.replica}: {record.message}")
         upkeep = self.upkeep.settle(seen.service.uid, owned) if owned else asyncio.sleep(0)
-        refused, _ = await asyncio.gather(self._deeds.carry_out(site, course.actions), upkeep)
+        refused, more_s = await asyncio.gather(self._deeds.carry_out(site, course.actions), upkeep)
         if refused and refused != seen.book.refused:
             self._events.warning(MODEL_SERVICES, seen.raw, "ReplicaRefused", refused)
-        return refused
+        return refused, more_s
 
     async def _keep_route(self, seen: _Seen, course: Course) -> str:
         """The share of the version on trial, where an HTTPRoute has it. Returns what is wrong with the route."""

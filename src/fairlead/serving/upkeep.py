@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fairlead.clock import Clock
 from fairlead.kube.client import Client
 from fairlead.kube.errors import Conflict, NotFound
 from fairlead.kube.informer import Informer, Informers
@@ -18,13 +19,19 @@ from fairlead.serving.names import SERVICE_LABEL
 Json = dict[str, Any]
 
 FIELD_MANAGER = "fairlead-serving"
+LINGERS: Mapping[str, float] = {"InferencePool": 2.0}
+"""Seconds that an object which nobody wants any more stays. Gateways hear of pools and of the rules that lead to them
+on watches of their own: one that heard of a pool's end before the rule's would send its requests elsewhere under the
+pool's name."""
 
 
 class Upkeep:
     """Keeps the objects that services own, of the kinds it was made for."""
 
-    def __init__(self, client: Client, informers: Informers, resources: Sequence[Resource[Any]]) -> None:
+    def __init__(self, client: Client, informers: Informers, resources: Sequence[Resource[Any]], clock: Clock) -> None:
         self._client = client
+        self._clock = clock
+        self._unwanted: dict[str, float] = {}  # uid of what lingers -> since when (monotonic)
         self._kinds: dict[str, tuple[Resource[Any], Informer[Any]]] = {}
         for resource in resources:
             whole = resource.as_unstructured()
@@ -39,11 +46,21 @@ class Upkeep:
         """The objects of a kind that somebody controls."""
         return list(self._kinds[kind][1].store.by_index("controller", owner_uid))
 
-    async def settle(self, owner_uid: str, wanted: Sequence[Json]) -> None:
-        """Make what the owner controls equal to `wanted`. Raises ApiError."""
+    async def settle(self, owner_uid: str, wanted: Sequence[Json]) -> float | None:
+        """Make what the owner controls equal to `wanted`. Returns in how many seconds there is more to do, if there is.
+        Raises ApiError."""
         todo = [obj for obj in wanted if not self._is_there(obj)]
         await asyncio.gather(*(self._apply(obj) for obj in todo))
-        await asyncio.gather(*(self._delete(resource, obj) for resource, obj in self._surplus(owner_uid, wanted)))
+        surplus = self._surplus(owner_uid, wanted)
+        left_s = [self._lingers_s(obj) for _, obj in surplus]
+        gone = [each for each, wait_s in zip(surplus, left_s, strict=True) if wait_s <= 0]
+        await asyncio.gather(*(self._delete(resource, obj) for resource, obj in gone))
+        return min((wait_s for wait_s in left_s if wait_s > 0), default=None)
+
+    def _lingers_s(self, obj: Json) -> float:
+        now_s, uid = self._clock.monotonic_s(), obj["metadata"]["uid"]
+        stays_s = LINGERS.get(obj["kind"], 0.0)
+        return self._unwanted.setdefault(uid, now_s) + stays_s - now_s if stays_s else 0.0
 
     async def write_status(self, kind: str, obj: Json) -> None:
         """Write the status of an object that is there; one that is gone or has just changed is left alone."""
@@ -61,6 +78,10 @@ class Upkeep:
 
     def _surplus(self, owner_uid: str, wanted: Sequence[Json]) -> list[tuple[Resource[Any], Json]]:
         names = {(obj["kind"], obj["metadata"]["name"]) for obj in wanted}
+        for kind in LINGERS:
+            for obj in self.of(kind, owner_uid):
+                if (kind, obj["metadata"]["name"]) in names:
+                    self._unwanted.pop(obj["metadata"]["uid"], None)
         return [
             (resource, obj)
             for kind, (resource, informer) in self._kinds.items()
@@ -70,6 +91,7 @@ class Upkeep:
 
     async def _delete(self, resource: Resource[Any], obj: Json) -> None:
         meta = obj["metadata"]
+        self._unwanted.pop(meta["uid"], None)
         try:
             await self._client.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
         except (NotFound, Conflict):
