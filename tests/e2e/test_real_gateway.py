@@ -300,7 +300,7 @@ async def _adapters(gateway: Gateway, address: str) -> list[str]:
 
 
 async def test_an_engine_that_is_killed_harms_only_its_own_streams(gateway: Gateway) -> None:
-    """The last: it leaves one engine less."""
+    """The last: it leaves one engine less. Answers are long enough to be under way when it is killed."""
     await gateway.start()
     victim = gateway.engines[0]
     first = asyncio.Event()
@@ -310,7 +310,7 @@ async def test_an_engine_that_is_killed_harms_only_its_own_streams(gateway: Gate
         reason = None
         try:
             chunks = await client.completions.create(
-                model="tiny", prompt=f"{n} times", max_tokens=300, stream=True, extra_body={"ignore_eos": True},
+                model="tiny", prompt=f"{n} times", max_tokens=3000, stream=True, extra_body={"ignore_eos": True},
                 extra_headers={"x-request-id": f"stream-{n}"},
             )  # fmt: skip
             async for chunk in chunks:
