@@ -31,7 +31,7 @@ class Upkeep:
     def __init__(self, client: Client, informers: Informers, resources: Sequence[Resource[Any]], clock: Clock) -> None:
         self._client = client
         self._clock = clock
-        self._unwanted: dict[str, float] = {}  # uid of what lingers -> since when (monotonic)
+        self._unwanted: dict[str, dict[str, float]] = {}  # owner -> uid of what lingers -> until when (monotonic)
         self._kinds: dict[str, tuple[Resource[Any], Informer[Any]]] = {}
         for resource in resources:
             whole = resource.as_unstructured()
@@ -51,16 +51,19 @@ class Upkeep:
         Raises ApiError."""
         todo = [obj for obj in wanted if not self._is_there(obj)]
         await asyncio.gather(*(self._apply(obj) for obj in todo))
-        surplus = self._surplus(owner_uid, wanted)
-        left_s = [self._lingers_s(obj) for _, obj in surplus]
-        gone = [each for each, wait_s in zip(surplus, left_s, strict=True) if wait_s <= 0]
+        now_s, before = self._clock.monotonic_s(), self._unwanted.pop(owner_uid, {})
+        gone, until = [], {}
+        for resource, obj in self._surplus(owner_uid, wanted):
+            uid = obj["metadata"]["uid"]
+            until_s = before.get(uid, now_s + LINGERS.get(obj["kind"], 0.0))
+            if until_s > now_s:
+                until[uid] = until_s
+            else:
+                gone.append((resource, obj))
+        if until:
+            self._unwanted[owner_uid] = until
         await asyncio.gather(*(self._delete(resource, obj) for resource, obj in gone))
-        return min((wait_s for wait_s in left_s if wait_s > 0), default=None)
-
-    def _lingers_s(self, obj: Json) -> float:
-        now_s, uid = self._clock.monotonic_s(), obj["metadata"]["uid"]
-        stays_s = LINGERS.get(obj["kind"], 0.0)
-        return self._unwanted.setdefault(uid, now_s) + stays_s - now_s if stays_s else 0.0
+        return min(until.values()) - now_s if until else None
 
     async def write_status(self, kind: str, obj: Json) -> None:
         """Write the status of an object that is there; one that is gone or has just changed is left alone."""
@@ -78,10 +81,6 @@ class Upkeep:
 
     def _surplus(self, owner_uid: str, wanted: Sequence[Json]) -> list[tuple[Resource[Any], Json]]:
         names = {(obj["kind"], obj["metadata"]["name"]) for obj in wanted}
-        for kind in LINGERS:
-            for obj in self.of(kind, owner_uid):
-                if (kind, obj["metadata"]["name"]) in names:
-                    self._unwanted.pop(obj["metadata"]["uid"], None)
         return [
             (resource, obj)
             for kind, (resource, informer) in self._kinds.items()
@@ -91,7 +90,6 @@ class Upkeep:
 
     async def _delete(self, resource: Resource[Any], obj: Json) -> None:
         meta = obj["metadata"]
-        self._unwanted.pop(meta["uid"], None)
         try:
             await self._client.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
         except (NotFound, Conflict):
