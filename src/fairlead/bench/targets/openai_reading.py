@@ -11,17 +11,13 @@ from typing import Any
 
 import msgspec
 
-from fairlead.bench.targets.reading import Reading, Unreadable, shown
-
-
-class _Cached(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+from fairlead.bench.targets.reading import Cached, Reading, Unreadable, shown
 
 
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: _Cached | None = None
+    prompt_tokens_details: Cached | None = None
     prompt_cache_hit_tokens: int | None = None
 
 
@@ -106,10 +102,6 @@ def _called(said: _Delta) -> bool:
     return any(f is not None and (f.name or f.arguments) for f in (*calls, said.function_call))
 
 
-def _failed(error: object) -> bool:
-    return error is not None
-
-
 def read_event(data: bytes, into: Reading) -> int:
     """One chunk of a streamed (chat) completion."""
     if data == b"[DONE]":
@@ -121,7 +113,7 @@ def read_event(data: bytes, into: Reading) -> int:
         raise Unreadable(f"an event is not a chunk of a completion ({error}): {data[:80]!r}") from error
     if chunk.usage is None and chunk.error is None and _read_usual(chunk, into):
         return 1
-    if chunk.object == "error" or _failed(chunk.error):
+    if chunk.object == "error" or chunk.error is not None:
         into.error = shown(data)
         return 0
     return _read_other(chunk, into)
@@ -169,7 +161,7 @@ def read_whole(body: bytes, into: Reading) -> int:
         answer = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"the answer is not a completion ({error}): {body[:80]!r}") from error
-    if answer.object == "error" or _failed(answer.error):
+    if answer.object == "error" or answer.error is not None:
         into.error = shown(body)
         return 0
     if answer.choices is None:
@@ -190,7 +182,7 @@ def read_embeddings(body: bytes, into: Reading) -> int:
         answer = _decode_embeddings(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"the answer is not a list of embeddings ({error}): {body[:80]!r}") from error
-    if _failed(answer.error):
+    if answer.error is not None:
         into.error = shown(body)
         return 0
     if not answer.data:
@@ -202,11 +194,8 @@ def read_embeddings(body: bytes, into: Reading) -> int:
 
 
 def _count(usage: _Usage, into: Reading) -> None:
-    if usage.prompt_tokens is not None:
-        into.prompt_tokens = usage.prompt_tokens
-    if usage.completion_tokens is not None:
-        into.output_tokens = usage.completion_tokens
-    if usage.prompt_tokens_details is not None and usage.prompt_tokens_details.cached_tokens is not None:
-        into.cached_tokens = usage.prompt_tokens_details.cached_tokens
-    elif usage.prompt_cache_hit_tokens is not None:
-        into.cached_tokens = usage.prompt_cache_hit_tokens
+    details = usage.prompt_tokens_details
+    cached = details.cached_tokens if details is not None else None
+    into.count(
+        usage.prompt_tokens, usage.completion_tokens, cached if cached is not None else usage.prompt_cache_hit_tokens
+    )

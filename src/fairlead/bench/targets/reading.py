@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 
 class Unreadable(ValueError):
     """An event, or a whole answer, is not what the API says it should be."""
+
+
+class Cached(msgspec.Struct, gc=False):
+    """OpenAI's details of the tokens of a prompt."""
+
+    cached_tokens: int | None = None
 
 
 class Reading:
@@ -37,6 +45,15 @@ class Reading:
     def kept(self) -> str:
         """The whole text."""
         return "".join(self.text or ())
+
+    def count(self, prompt: int | None, output: int | None, cached: int | None) -> None:
+        """What usage says; None: it says nothing of it, and what was said before holds."""
+        if prompt is not None:
+            self.prompt_tokens = prompt
+        if output is not None:
+            self.output_tokens = output
+        if cached is not None:
+            self.cached_tokens = cached
 
     def event(self, counts: bool) -> int:
         """An event with text has come; `counts`: it brought usage, which has been taken already. Returns its tokens.

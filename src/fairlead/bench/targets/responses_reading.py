@@ -6,17 +6,13 @@ from typing import Any
 
 import msgspec
 
-from fairlead.bench.targets.reading import Reading, Unreadable, shown
-
-
-class _Cached(msgspec.Struct, gc=False):
-    cached_tokens: int | None = None
+from fairlead.bench.targets.reading import Cached, Reading, Unreadable, shown
 
 
 class _Usage(msgspec.Struct, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
-    input_tokens_details: _Cached | None = None
+    input_tokens_details: Cached | None = None
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -56,10 +52,6 @@ _decode_response = msgspec.json.Decoder(_Response).decode
 _ENDS = frozenset(("response.completed", "response.incomplete"))
 
 
-def _failed(error: object) -> bool:
-    return error is not None
-
-
 def read_event(data: bytes, into: Reading) -> int:
     """One event of a streamed response."""
     if data == b"[DONE]":
@@ -76,7 +68,7 @@ def read_event(data: bytes, into: Reading) -> int:
         if into.text is not None and kind == "response.output_text.delta":
             into.text.append(event.delta)
         return into.event(False)
-    if kind in ("error", "response.failed") or (not kind and _failed(event.error)):
+    if kind in ("error", "response.failed") or (not kind and event.error is not None):
         into.error = shown(data)
     elif kind in _ENDS and event.response is not None:
         into.done = True
@@ -90,7 +82,7 @@ def read_whole(body: bytes, into: Reading) -> int:
         answer = _decode_response(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(f"the answer is not a response ({error}): {body[:80]!r}") from error
-    if _failed(answer.error) or answer.status == "failed":
+    if answer.error is not None or answer.status == "failed":
         into.error = shown(body)
         return 0
     if answer.output is None:
@@ -116,9 +108,5 @@ def _end(answer: _Response, into: Reading) -> None:
     usage = answer.usage
     if usage is None:
         return
-    if usage.input_tokens is not None:
-        into.prompt_tokens = usage.input_tokens
-    if usage.output_tokens is not None:
-        into.output_tokens = usage.output_tokens
-    if usage.input_tokens_details is not None and usage.input_tokens_details.cached_tokens is not None:
-        into.cached_tokens = usage.input_tokens_details.cached_tokens
+    details = usage.input_tokens_details
+    into.count(usage.input_tokens, usage.output_tokens, details.cached_tokens if details is not None else None)
