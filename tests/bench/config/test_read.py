@@ -111,6 +111,7 @@ def test_overrides_that_cannot_be_set(override, said):
         (USERS + "content: {adapters: {count: 2}, adapter_weights: {a: 1}}", "content has both adapters and adapter_w"),
         (USERS + "content: {adapter_weights: {a: -1}}", "content.adapter_weights"),
         (USERS + "content: {kind: trace, path: /nope}", "content.path is '/nope': there is no such file"),
+        (USERS + "content: {kind: file, path: ~nobody9/x}", "content.path is '~nobody9/x': there is no such file"),
         (USERS + "content: {kind: trace, path: /etc/hostname, format: x}", "content.format is 'x', expected one of az"),
         (USERS + "workers: 1.5", "workers is 1.5, expected a whole number"),
     ],

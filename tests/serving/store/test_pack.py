@@ -215,7 +215,12 @@ def test_a_file_that_changes_under_a_push_is_told(tmp_path: Path) -> None:
         pack_model(files, layout="whole", part_bytes=None, described={}, progress=Silent(), threads=1, cancel=Cancel())
 
 
-@given(st.text(max_size=60))
+def test_the_home_of_nobody_is_told_with_a_remedy() -> None:
+    with pytest.raises(BadReference, match=r"nobody here is 'no-such-user'; write \./~no-such-user/models"):
+        parse_reference("~no-such-user/models:v1")
+
+
+@given(st.text(max_size=60) | st.text(max_size=20).map("~{}".format))
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     for prefix in ("", "oci://", "layout://", "oci://host.example/"):
         try:

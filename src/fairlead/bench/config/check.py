@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -71,7 +72,7 @@ def _load(load: Load, content: Content) -> None:
 def _content(content: Content) -> None:
     if isinstance(content, SyntheticContent) and content.adapters is not None and content.adapter_weights:
         raise ConfigError("content has both adapters and adapter_weights: give one of them")
-    if isinstance(content, TraceContent | FileContent) and not Path(content.path).expanduser().is_file():
+    if isinstance(content, TraceContent | FileContent) and not Path(os.path.expanduser(content.path)).is_file():
         raise ConfigError(f"content.path is {content.path!r}: there is no such file")
     if isinstance(content, TraceContent):
         if content.format is not None and content.format not in FORMATS:

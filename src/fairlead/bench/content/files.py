@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,7 +125,7 @@ def _short(value: object) -> str:
 
 def file_sessions(content: FileContent, tokens: Tokens, seed: int) -> Iterator[Session]:
     """Of a file, again and again where `repeat` says so. Raises ValueError that names file, row, column and remedy."""
-    path = Path(content.path).expanduser()
+    path = Path(os.path.expanduser(content.path))
     reader = _Reader(
         content.prompt_column, content.output_column, content.output_tokens, content.adapter_weights, tokens, seed
     )

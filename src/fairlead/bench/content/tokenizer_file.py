@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fairlead.bench.content import hub
@@ -9,7 +10,7 @@ from fairlead.bench.content import hub
 
 def tokenizer_file(source: str) -> bytes:
     """The contents of a `tokenizer.json`. Raises ValueError, naming the field, for one that cannot be had."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     try:
         if path.is_dir():
             return _of_folder(path, source)

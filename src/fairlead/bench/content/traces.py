@@ -6,6 +6,7 @@ answered, so lengths, times and shared prefixes are those that were traced, and 
 
 from __future__ import annotations
 
+import os
 import random
 from array import array
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ def requests_of(content: TraceContent) -> Iterator[TraceRequest]:
         )
     try:
         trace = TraceFile(
-            Path(content.path).expanduser(), format_name=content.format, block_tokens=content.block_tokens,
+            Path(os.path.expanduser(content.path)), format_name=content.format, block_tokens=content.block_tokens,
             skip_broken=content.skip_broken, sort=content.sort,
         )  # fmt: skip
         yield from shaped(trace, start_s=content.first_s, duration_s=duration_s, limit=content.requests)
@@ -84,7 +85,7 @@ def trace_sessions(content: TraceContent, tokens: Tokens, seed: int) -> Iterator
 
 def _size_bytes(content: TraceContent) -> int:
     try:
-        return Path(content.path).expanduser().stat().st_size
+        return Path(os.path.expanduser(content.path)).stat().st_size
     except OSError as error:
         raise ValueError(f"content.path: {content.path}: {error.strerror or error}") from None
 

@@ -119,7 +119,7 @@ def _key(target: Target) -> str | None:
         key = _variable(target.key_env, "key_env").strip()
     elif target.key_file is not None:
         try:
-            key = Path(target.key_file).expanduser().read_text().strip()
+            key = Path(os.path.expanduser(target.key_file)).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ValueError(f"key_file is {target.key_file!r}: {why}; name a file that holds the key alone") from error

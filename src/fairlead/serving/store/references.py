@@ -93,7 +93,14 @@ def _layout(whole: str, text: str) -> Reference:
     name, tag, digest = _split(whole, text)
     if not name:
         raise BadReference(f"{whole!r}: no folder; write layout:///folder:tag")
-    return Reference(folder=Path(name).expanduser().absolute(), tag=tag, digest=digest)
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError:
+        owner = name.partition("/")[0]
+        raise BadReference(
+            f"{whole!r}: nobody here is {owner[1:]!r}; write ./{name} for a folder of that name"
+        ) from None
+    return Reference(folder=folder.absolute(), tag=tag, digest=digest)
 
 
 def _split(whole: str, text: str) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ Messages and cards are those of vLLM 0.32, `entrypoints/openai/models/serving.py
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class Models:
                 "'load_inplace' to True.",
                 type=_USER_INPUT,
             )
-        if path.startswith(("/", ".", "~")) and not Path(path).expanduser().is_dir():
+        if path.startswith(("/", ".", "~")) and not Path(os.path.expanduser(path)).is_dir():
             raise ApiError(404, f"Loading lora {name} failed: No adapter found for {path}", type="NotFoundError")
         self.add({name: path})
         return f"Success: LoRA adapter '{name}' added successfully."
