@@ -95,7 +95,7 @@ def _layout(whole: str, text: str) -> Reference:
         raise BadReference(f"{whole!r}: no folder; write layout:///folder:tag")
     try:
         folder = Path(name).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # there is no such user, or no such name could be
         owner = name.partition("/")[0]
         raise BadReference(
             f"{whole!r}: nobody here is {owner[1:]!r}; write ./{name} for a folder of that name"
