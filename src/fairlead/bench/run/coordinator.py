@@ -20,6 +20,7 @@ from fairlead.bench.run.crew import Member, WorkerLost
 from fairlead.bench.run.environment import environment
 from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.live import Progress, Recent, percentile
+from fairlead.bench.run.observing import Observed, Observer, Observers
 from fairlead.bench.run.preparation import Preparation, keeps_answers
 from fairlead.bench.run.results import begin_folder, shown_config, write_summary
 from fairlead.bench.run.stop import Stop
@@ -48,12 +49,12 @@ async def run(
     progress: Callable[[Progress], None] | None = None,
     stop: Stop | None = None,
     known: Sequence[Preflight] = (),
+    observers: Sequence[Observer] = (),
 ) -> RunSummary:
     """Run a benchmark and return its figures; results go to `folder`, where one is given. `known`: what `checked` has
-    found of the targets. Raises ValueError for a
-    configuration that cannot be carried out, RunFailed when there is no worker to do it with, and OSError for a folder
-    that cannot be written to."""
-    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop(), known)
+    found of the targets. `observers` look on. Raises ValueError for a configuration that cannot be carried out,
+    RunFailed when there is no worker to do it with, and OSError for a folder that cannot be written to."""
+    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop(), known, observers)
     return await coordinator.run()
 
 
@@ -67,8 +68,10 @@ class Coordinator:
         progress: Callable[[Progress], None],
         stop: Stop,
         known: Sequence[Preflight] = (),
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
+        self._observers, self._observed = Observers(observers), Observed()
         self._known = known
         self._members: list[Member] = []
         self._recent = Recent()
@@ -86,15 +89,18 @@ class Coordinator:
         self._feed = Feed(Preparation(config, self._known), self._members, self._now)
         self._course = Course(config, self._feed, self._members, self._now, self._keep)
         self._settings = settings = Settings(0, [peer(target) for target in config.targets], keeps_answers(config))
-        if config.server is not None:
-            self._notes.append("server: its pages are not read yet, there are no figures of the server's side")
         if self._folder is not None:
             begin_folder(self._folder, config)
             self._writer = RecordWriter(self._folder / "records")
+        preparing = asyncio.ensure_future(self._observers.prepare())
         try:
             await self._start_workers(workers_for(config, self._cores), settings)
+            await preparing
             await self._go(self._course)
         finally:
+            preparing.cancel()
+            self._observed = await self._observers.end()
+            self._notes += self._observed.notes
             await asyncio.gather(*(member.stop() for member in self._members))
         self._phase = "reporting"
         if self._writer is not None and (problem := self._writer.close()) is not None:
@@ -135,6 +141,7 @@ class Coordinator:
         self._origin_s = origin_s
         for member in self._members:
             member.send(Start(round(origin_s * 1e9), -1))
+        self._observers.begin(origin_s)
         self._phase = "running"
         working = asyncio.ensure_future(course.go())
         watching = asyncio.ensure_future(self._watch())
@@ -272,7 +279,8 @@ class Coordinator:
         run_id = self._folder.name if self._folder is not None else new_id()
         return RunSummary(
             run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
-            environment(self._known), self._course.summaries(), self._course.search, notes=tuple(self._notes),
+            environment(self._known), self._course.summaries(), self._course.search, server=self._observed.series,
+            notes=tuple(self._notes),
         )  # fmt: skip
 
 

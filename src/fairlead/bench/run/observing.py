@@ -1,0 +1,83 @@
+"""What looks at something beside the load while a run goes on: servers' pages, replica counts.
+
+An observer is never in the load's way: what it cannot see becomes a note, and the run goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from fairlead.bench.summary import Series
+
+PREPARE_WITHIN_S = 5.0
+END_WITHIN_S = 3.0
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """What was seen: signals over time (seconds from the origin of the run), and what is to be said of them."""
+
+    series: tuple[Series, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Observer(Protocol):
+    """`prepare` finds out what there is to look at, before the start; `begin` starts looking, in tasks of its own, and
+    returns at once; `end` is the last look and gives what was seen."""
+
+    name: str
+
+    async def prepare(self) -> None:
+        """Raises ValueError, naming the field, for what can never be looked at."""
+
+    def begin(self, origin_s: float) -> None:
+        """`origin_s`: reading of the monotonic clock that times of the run count from."""
+
+    async def end(self) -> Observed:
+        """Called once, also where `begin` was not."""
+
+
+class Observers:
+    """All of a run's, each bounded in time and kept from harming it."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = list(observers)
+        self._notes: list[str] = []
+
+    async def prepare(self) -> None:
+        """Raises ValueError as an observer does."""
+        found = await asyncio.gather(
+            *(asyncio.wait_for(o.prepare(), PREPARE_WITHIN_S) for o in self._observers), return_exceptions=True
+        )
+        for observer, error in zip(self._observers, found, strict=True):
+            if isinstance(error, ValueError):
+                raise error
+            if isinstance(error, BaseException):
+                self._notes.append(f"{observer.name}: {_words(error, PREPARE_WITHIN_S)}")
+
+    def begin(self, origin_s: float) -> None:
+        for observer in self._observers:
+            observer.begin(origin_s)
+
+    async def end(self) -> Observed:
+        seen = await asyncio.gather(
+            *(asyncio.wait_for(o.end(), END_WITHIN_S) for o in self._observers), return_exceptions=True
+        )
+        series: list[Series] = []
+        notes = list(self._notes)
+        for observer, result in zip(self._observers, seen, strict=True):
+            if isinstance(result, BaseException):
+                notes.append(f"{observer.name}: {_words(result, END_WITHIN_S)}")
+            else:
+                series += result.series
+                notes += result.notes
+        return Observed(tuple(series), tuple(notes))
+
+
+def _words(error: BaseException, within_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing was seen within {within_s:g} s"
+    return f"{type(error).__name__}: {error}"
