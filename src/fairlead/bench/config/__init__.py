@@ -4,6 +4,7 @@ from fairlead.bench.config.benchmark import Benchmark, ServerMetrics
 from fairlead.bench.config.content import Content, DatasetContent, FileContent, SyntheticContent, ToolUse, TraceContent
 from fairlead.bench.config.judging import ClientLimits, Cut, Objective
 from fairlead.bench.config.load import ClosedLoop, ClosedStage, Load, OpenLoop, OpenStage, Search, TracedTimes
+from fairlead.bench.config.scaling import Scaling
 from fairlead.bench.config.target import Api, RawRequest, Target, Tensor, Tls, Tokenizer
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "OpenLoop",
     "OpenStage",
     "RawRequest",
+    "Scaling",
     "Search",
     "ServerMetrics",
     "SyntheticContent",

@@ -6,6 +6,7 @@ from fairlead.bench.config.content import Content, SyntheticContent
 from fairlead.bench.config.judging import ClientLimits, Cut, Objective
 from fairlead.bench.config.load import Load
 from fairlead.bench.config.part import Count, NotNegative, Part, Positive
+from fairlead.bench.config.scaling import Scaling
 from fairlead.bench.config.target import Target
 
 
@@ -37,6 +38,7 @@ class Benchmark(Part, frozen=True):
     cut: Cut = Cut()
     client: ClientLimits = ClientLimits()
     server: ServerMetrics | None = None
+    scaling: Scaling | None = None
     workers: Count | None = None
     seed: int = 0
     drain_s: NotNegative = 60.0

@@ -20,6 +20,7 @@ from fairlead.bench.run.crew import Member, WorkerLost
 from fairlead.bench.run.environment import environment
 from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.live import Progress, Recent, percentile
+from fairlead.bench.run.observers import observers_of
 from fairlead.bench.run.observing import Observed, Observer, Observers
 from fairlead.bench.run.preparation import Preparation, keeps_answers
 from fairlead.bench.run.results import begin_folder, shown_config, write_summary
@@ -71,7 +72,7 @@ class Coordinator:
         observers: Sequence[Observer] = (),
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
-        self._observers, self._observed = Observers(observers), Observed()
+        self._observers, self._observed = Observers([*observers_of(config), *observers]), Observed()
         self._known = known
         self._members: list[Member] = []
         self._recent = Recent()
@@ -105,7 +106,7 @@ class Coordinator:
         self._phase = "reporting"
         if self._writer is not None and (problem := self._writer.close()) is not None:
             self._notes.append(problem)
-        summary = self._summary(began)
+        summary = self._observers.complete(self._summary(began))
         if self._folder is not None:
             try:
                 write_summary(self._folder, summary)
@@ -193,6 +194,7 @@ class Coordinator:
 
     def _keep(self, records: list[Record]) -> None:
         self._recent.add(records)
+        self._observers.add(records)
         if self._writer is not None:
             self._writer.add(records)
         by_stage: dict[int, list[Record]] = {}

@@ -6,22 +6,25 @@ An observer is never in the load's way: what it cannot see becomes a note, and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
 
-from fairlead.bench.summary import Series
+from fairlead.bench.record import Record
+from fairlead.bench.summary import RunSummary, Series
 
 PREPARE_WITHIN_S = 5.0
 END_WITHIN_S = 3.0
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """What was seen: signals over time (seconds from the origin of the run), and what is to be said of them."""
+    """What was seen: signals over time (seconds from the origin of the run), what is to be said of them, and figures
+    that they make together with those of the run: a pure function that completes its summary."""
 
     series: tuple[Series, ...] = ()
     notes: tuple[str, ...] = ()
+    complete: Callable[[RunSummary], RunSummary] | None = None
 
 
 class Observer(Protocol):
@@ -36,6 +39,9 @@ class Observer(Protocol):
     def begin(self, origin_s: float) -> None:
         """`origin_s`: reading of the monotonic clock that times of the run count from."""
 
+    def add(self, records: Sequence[Record]) -> None:
+        """Requests that have ended; some come after `end`. For observers that put the load beside what they see."""
+
     async def end(self) -> Observed:
         """Called once, also where `begin` was not."""
 
@@ -46,6 +52,7 @@ class Observers:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
         self._notes: list[str] = []
+        self._complete: list[tuple[Observer, Callable[[RunSummary], RunSummary]]] = []
 
     async def prepare(self) -> None:
         """Raises ValueError as an observer does."""
@@ -62,6 +69,20 @@ class Observers:
         for observer in self._observers:
             observer.begin(origin_s)
 
+    def add(self, records: Sequence[Record]) -> None:
+        for observer in self._observers:
+            observer.add(records)
+
+    def complete(self, summary: RunSummary) -> RunSummary:
+        """With the figures of all observers. What one cannot make becomes a note."""
+        for observer, complete in self._complete:
+            try:
+                summary = complete(summary)
+            except Exception as error:
+                note = f"{observer.name}: its figures could not be made: {_words(error, 0.0)}"
+                summary = msgspec.structs.replace(summary, notes=(*summary.notes, note))
+        return summary
+
     async def end(self) -> Observed:
         seen = await asyncio.gather(
             *(asyncio.wait_for(o.end(), END_WITHIN_S) for o in self._observers), return_exceptions=True
@@ -74,6 +95,8 @@ class Observers:
             else:
                 series += result.series
                 notes += result.notes
+                if result.complete is not None:
+                    self._complete.append((observer, result.complete))
         return Observed(tuple(series), tuple(notes))
 
 
