@@ -7,21 +7,8 @@ from fairlead.bench.config.judging import ClientLimits, Cut, Objective
 from fairlead.bench.config.load import Load
 from fairlead.bench.config.part import Count, NotNegative, Part, Positive
 from fairlead.bench.config.scaling import Scaling
+from fairlead.bench.config.server import ServerMetrics
 from fairlead.bench.config.target import Target
-
-
-class ServerMetrics(Part, frozen=True):
-    """Pages to read during the run: of engines (by the names that `fairlead engines` knows; "auto" tells by the page)
-    and of the gateway. `pool` takes the endpoints of an InferencePool from the cluster, `namespace/name`."""
-
-    engines: tuple[str, ...] = ()
-    engine: str = "auto"
-    gateway: str | None = None
-    pool: str | None = None
-    every_s: Positive = 1.0
-    accelerator: str | None = None
-    accelerators: NotNegative = 0.0
-    price_per_hour: NotNegative | None = None
 
 
 class Benchmark(Part, frozen=True):

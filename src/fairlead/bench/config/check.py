@@ -11,6 +11,7 @@ from fairlead.bench.config.benchmark import Benchmark
 from fairlead.bench.config.content import Content, FileContent, SyntheticContent, TraceContent
 from fairlead.bench.config.error import ConfigError
 from fairlead.bench.config.load import ClosedLoop, Load, OpenLoop, Search, TracedTimes
+from fairlead.bench.config.server_check import check_server
 from fairlead.workload import FORMATS
 
 
@@ -19,6 +20,8 @@ def check(config: Benchmark) -> None:
     _targets(config)
     _load(config.load, config.content)
     _content(config.content)
+    if config.server is not None:
+        check_server(config.server, config.targets)
     objective = config.objective
     bounds = () if objective is None else (objective.ttft_ms, objective.itl_ms, objective.tpot_ms, objective.e2e_ms)
     if objective is not None and all(bound is None for bound in bounds):
