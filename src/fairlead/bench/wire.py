@@ -98,7 +98,8 @@ class Finish(_Message):
 
 
 class Pulse(_Message):
-    """How a worker is, since its last pulse; `loop_lags_s` are samples of how late its event loop was."""
+    """How a worker is, since its last pulse; `loop_lags_s` are samples of how late its event loop was. `received`: jobs
+    that have come to it since it began, of which `queued` have not begun: what it was handed besides is on the way."""
 
     worker: int
     at_s: float
@@ -124,6 +125,7 @@ class Finished(_Message):
     worker: int
     cpu_s: float
     max_rss_bytes: int
+    received: int = 0
 
 
 Down = Settings | Start | Jobs | Users | EndStage | Finish

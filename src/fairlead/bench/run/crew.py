@@ -64,7 +64,7 @@ class Member:
         self.ended: Finished | None = None
         self.handed: dict[int, Handed] = {}
         self.ahead_bytes = 0
-        self._since_pulse = 0  # jobs handed over since the worker last said how many it has
+        self._jobs = 0  # handed over, in all
         self._begun_per_s = 0.0
         self._ahead: deque[tuple[Job, int]] = deque()  # in the order in which they are begun
         self._told, self._on_lost = told, on_lost
@@ -126,13 +126,13 @@ class Member:
             )  # fmt: skip
             self._ahead.append((job, each))
         self.ahead_bytes += each * len(jobs)
-        self._since_pulse += len(jobs)
+        self._jobs += len(jobs)
         self.send(Jobs(jobs))
 
     def begun(self, now_s: float) -> None:
         """Forget the bodies of jobs that have begun by now: those whose time has come, or that a user has taken."""
         ahead = self._ahead
-        queued = (self.pulse.queued if self.pulse is not None else 0) + self._since_pulse
+        queued = self._queued()
         while ahead:
             job, size_bytes = ahead[0]
             # In a closed loop a worker takes jobs in order: all but the last that it still says it has.
@@ -144,8 +144,7 @@ class Member:
     def wanted(self, users: int) -> int:
         """How many jobs more a closed loop's users can take within seconds, by what they have taken so far."""
         pulse = self.pulse
-        queued = (pulse.queued if pulse is not None else 0) + self._since_pulse
-        return max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S)) - queued
+        return self._jobs if pulse is None else self._jobs - pulse.received + pulse.queued
 
     def waiting(self, now_s: float) -> list[Job]:
         """The jobs that have not begun, which are then not this worker's any more."""
@@ -159,6 +158,10 @@ class Member:
 
     def drop(self, stage: int, now_s: float) -> None:
         """Forget the jobs of a stage that have not begun."""
+        return max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S)) - self._queued()
+
+    def _queued(self) -> int:
+        """Jobs that it had not begun when it last said how it is, with those that were on the way to it."""
         self.begun(now_s)
         for job, size_bytes in [each for each in self._ahead if each[0].stage == stage]:
             self.handed.pop(job.number, None)
@@ -203,7 +206,8 @@ class Member:
         elif isinstance(message, Pulse):
             before = self.pulse.sent if self.pulse is not None else 0
             self._begun_per_s = (message.sent - before) / max(message.wall_s, 1e-3)
-            self.pulse, self._since_pulse = message, 0
+            self.pulse = message
+            self.begun(message.at_s)
         elif isinstance(message, Finished):
             self.ended = message
         self._told(self, message)

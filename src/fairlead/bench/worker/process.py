@@ -63,6 +63,7 @@ class Worker:
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
 
     async def run(self) -> None:
+        self._received = 0
         tasks = [asyncio.ensure_future(t) for t in (self._listen(), self._tell(), self._sweep(), self._finished.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -134,6 +135,7 @@ class Worker:
             self._queue = deque(sorted(self._queue, key=lambda job: job.due_s))
         if any(job.due_s < 0 for job in jobs):
             for number, stage in self._closed.items():
+        self._received += len(jobs)
                 stage.add([job for job in jobs if job.due_s < 0 and job.stage == number])
         self._arm()
 
@@ -200,6 +202,7 @@ class Worker:
             for pool in self._pools:
                 pool.expire_waiting(now_s)
                 flying = pool.flying
+                self._received,
                 for at in range(0, len(flying), SWEPT_AT_ONCE):
                     pool.expire(flying[at : at + SWEPT_AT_ONCE], now_s)
                     await asyncio.sleep(0)

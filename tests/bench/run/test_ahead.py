@@ -1,0 +1,54 @@
+"""What a worker is given ahead of time is bounded, and forgotten when its time has come."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from bench.hostile import GOOD, hostile
+from bench.run.runs import benchmark
+from fairlead.bench.run import feed, run
+from fairlead.bench.run.crew import Member
+from fairlead.bench.session import Job, PreparedTurn
+from fairlead.bench.wire import Pulse
+
+
+def job(number: int, due_s: float) -> Job:
+    return Job(number, 0, due_s, 0, -1, b"head", [PreparedTurn([b"body"], 1, 1, 0.0)])
+
+
+def pulse(at_s: float, queued: int, received: int) -> Pulse:
+    return Pulse(0, at_s, 0.1, 0.25, 0, 0, 0, queued, 0.0, [], received)
+
+
+async def member() -> Member:
+    return Member(0, lambda *_: None, lambda *_: None)
+
+
+async def test_bodies_are_forgotten_as_their_time_comes() -> None:
+    worker = await member()
+    worker.hand([job(n, n / 10) for n in range(100)], 100 * 50)
+    worker._take(pulse(5.05, 49, 100))
+    assert worker.ahead_bytes == 49 * 50
+    assert [each.number for each in worker.waiting(5.05)] == list(range(51, 100))
+
+
+async def test_of_users_those_are_that_have_been_taken_and_not_those_on_the_way() -> None:
+    worker = await member()
+    worker.hand([job(n, -1.0) for n in range(10)], 500)
+    worker.hand([job(n, -1.0) for n in range(10, 15)], 250)
+    # Said when the second message had not come: six of the first ten have been taken.
+    worker._take(pulse(1.0, 4, 10))
+    assert worker.wanted(5) == 2 * 5 - 9
+    assert worker.ahead_bytes == 9 * 50
+    assert [each.number for each in worker.waiting(1.0)] == list(range(6, 15))
+
+
+async def test_more_than_fits_ahead_is_sent_by_users_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "AHEAD_BYTES", 10_000)  # some twenty bodies
+    load = {"kind": "closed", "stages": [{"users": 4, "requests": 120}]}
+    with hostile(lambda _: (GOOD, False)) as server:
+        summary = await asyncio.wait_for(run(benchmark(server.url, load, timeout_s=20.0)), 60)
+    assert summary.ended == "complete", summary.why_ended
+    assert summary.stages[0].metrics.whole == 120
