@@ -111,6 +111,7 @@ class Pulse(_Message):
     queued: int
     ahead_s: float
     loop_lags_s: list[float]
+    received: int = 0
 
 
 class Records(_Message):
@@ -125,7 +126,6 @@ class Finished(_Message):
     worker: int
     cpu_s: float
     max_rss_bytes: int
-    received: int = 0
 
 
 Down = Settings | Start | Jobs | Users | EndStage | Finish

@@ -143,6 +143,10 @@ class Member:
 
     def wanted(self, users: int) -> int:
         """How many jobs more a closed loop's users can take within seconds, by what they have taken so far."""
+        return max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S)) - self._queued()
+
+    def _queued(self) -> int:
+        """Jobs that it had not begun when it last said how it is, with those that were on the way to it."""
         pulse = self.pulse
         return self._jobs if pulse is None else self._jobs - pulse.received + pulse.queued
 
@@ -158,10 +162,6 @@ class Member:
 
     def drop(self, stage: int, now_s: float) -> None:
         """Forget the jobs of a stage that have not begun."""
-        return max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S)) - self._queued()
-
-    def _queued(self) -> int:
-        """Jobs that it had not begun when it last said how it is, with those that were on the way to it."""
         self.begun(now_s)
         for job, size_bytes in [each for each in self._ahead if each[0].stage == stage]:
             self.handed.pop(job.number, None)

@@ -56,6 +56,7 @@ class Worker:
         self._sessions = Sessions([], self._alarm, 0)
         self._queue: deque[Job] = deque()
         self._queued_until_s = 0.0
+        self._received = 0
         self._closed: dict[int, ClosedStage] = {}
         self._armed_s = math.inf
         self._lags: list[float] = []
@@ -63,7 +64,6 @@ class Worker:
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
 
     async def run(self) -> None:
-        self._received = 0
         tasks = [asyncio.ensure_future(t) for t in (self._listen(), self._tell(), self._sweep(), self._finished.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -126,6 +126,7 @@ class Worker:
 
     def _add(self, jobs: list[Job]) -> None:
         in_order = True
+        self._received += len(jobs)
         for job in jobs:
             if job.due_s >= 0:
                 in_order = in_order and job.due_s >= self._queued_until_s
@@ -135,7 +136,6 @@ class Worker:
             self._queue = deque(sorted(self._queue, key=lambda job: job.due_s))
         if any(job.due_s < 0 for job in jobs):
             for number, stage in self._closed.items():
-        self._received += len(jobs)
                 stage.add([job for job in jobs if job.due_s < 0 and job.stage == number])
         self._arm()
 
@@ -191,6 +191,7 @@ class Worker:
             Pulse(
                 self._settings.worker, now_s - sessions.origin_s, cpu_s - self._pulsed_cpu_s, now_s - self._pulsed_s,
                 sessions.in_flight, sessions.sent, sessions.ended, queued, ahead_s, lags,
+                self._received,
             )
         )  # fmt: skip
         self._pulsed_s, self._pulsed_cpu_s = now_s, cpu_s
@@ -202,7 +203,6 @@ class Worker:
             for pool in self._pools:
                 pool.expire_waiting(now_s)
                 flying = pool.flying
-                self._received,
                 for at in range(0, len(flying), SWEPT_AT_ONCE):
                     pool.expire(flying[at : at + SWEPT_AT_ONCE], now_s)
                     await asyncio.sleep(0)
