@@ -27,6 +27,7 @@ class Outcome(IntEnum):
     EMPTY = 14  # whole, and not one token in it
     ABORTED = 15  # by us: the run was ended
     LOST = 16  # with the worker that had it
+    CLIENT_LIMIT = 17  # this machine has no file or port left for a connection: nothing the server did
 
 
 class Record(msgspec.Struct, array_like=True, gc=False):
@@ -35,8 +36,14 @@ class Record(msgspec.Struct, array_like=True, gc=False):
 
     `chunk_times` and `chunk_tokens` belong together: when each event with text came and how many tokens it carried (0:
     not known, 1 where the server streams token by token). `server_*` are the server's own counts, -1 where it says
-    nothing. `retry_after_s` is what a 429 or 503 asks for. `worker_lag_s` is the client's own part of the delay: from
-    when the request was due until the worker turned to it; the rest until `sent_s` is the wait for a connection.
+    nothing. `retry_after_s` is what a 429 or 503 asks for.
+
+    From `due_s` to `sent_s` three waits follow each other: `held_s`, which the load asks for (`load.max_in_flight` or
+    `max_connections` is reached, or a trace's turn needs an answer that has not come); `worker_lag_s`, the client's own
+    fault, until the worker turned to the request; and the rest, until a connection was open. `late_s`: by how much the
+    worker's event loop was late when it stamped the first token or the end, the greater of the two; as far as it
+    knows, by a look every 20 ms. `backoff_s`: how long its user paused after it, as it had failed.
+
     `retried`: a kept connection was closed as it was sent, and it was sent once more; `sent_s` is of the second time.
     """
 
@@ -69,3 +76,6 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     chunk_times: bytes  # float32, seconds after sent_s, native order
     chunk_tokens: bytes  # uint16; empty: one each
     retried: bool = False
+    held_s: float = 0.0
+    late_s: float = 0.0
+    backoff_s: float = 0.0

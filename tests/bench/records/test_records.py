@@ -35,7 +35,7 @@ def records(draw: st.DrawFn) -> Record:
         int(draw(st.sampled_from(Outcome))), draw(small), *(draw(times) for _ in range(7)), draw(st.integers(0, 10**6)),
         draw(st.integers(0, 10**6)), len(chunks), draw(counts), draw(counts), draw(counts), draw(st.booleans()),
         draw(times), draw(times), draw(st.text(max_size=5)), draw(st.text(max_size=5)), array("f", chunks).tobytes(),
-        array("H", tokens).tobytes() if several else b"", draw(st.booleans()),
+        array("H", tokens).tobytes() if several else b"", draw(st.booleans()), draw(times), draw(times), draw(times),
     )  # fmt: skip
 
 

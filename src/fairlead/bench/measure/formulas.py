@@ -21,8 +21,12 @@ FORMULAS = {
     "e2e": "end of the answer − sent",
     "e2e_from_due": "end of the answer − due",
     "e2e_at_least": "as e2e, and of requests that did not end the time that they had had: a lower bound for all",
-    "schedule_delay": "sent − due: client_lag + connection_wait",
-    "client_lag": "when the worker turned to the request − due: the load generator's own fault",
+    "schedule_delay": "sent − due: hold + client_lag + connection_wait",
+    "hold": "from due until the load let the request go (max_in_flight or max_connections reached, or a trace's turn "
+    "whose session has no answer yet); of those that were held",
+    "client_lag": "when the worker turned to the request − when it might be sent: the load generator's own fault",
+    "client_error": "client_lag + by how much its first token or its end was stamped late: what is wrong with a "
+    "request's times through the client's fault",
     "connection_wait": "sent − when the worker turned to it: until a connection was open",
     "send": "last byte handed to the kernel − sent",
     "cached_tokens": "of the prompt, by the server's usage",
@@ -67,8 +71,18 @@ def schedule_delay(columns: Columns) -> Floats:
     return columns.sent_s - columns.due_s
 
 
+def hold(columns: Columns) -> Floats:
+    """NaN of those that were not held."""
+    return np.where(columns.held_s > 0, columns.held_s, np.nan)
+
+
+def client_error(columns: Columns) -> Floats:
+    return columns.worker_lag_s + np.nan_to_num(columns.late_s)
+
+
 def connection_wait(columns: Columns) -> Floats:
-    return np.maximum(columns.sent_s - columns.due_s - columns.worker_lag_s, 0.0)
+    waited_s = columns.sent_s - columns.due_s - np.nan_to_num(columns.held_s) - columns.worker_lag_s
+    return np.maximum(waited_s, 0.0)
 
 
 def send(columns: Columns) -> Floats:

@@ -153,7 +153,9 @@ class Group:
 
     def _add_delays(self, columns: Columns) -> None:
         self._take("schedule_delay", formulas.schedule_delay(columns))
+        self._take("hold", formulas.hold(columns))
         self._take("client_lag", columns.worker_lag_s)
+        self._take("client_error", formulas.client_error(columns))
         self._take("connection_wait", formulas.connection_wait(columns))
         self._take("send", formulas.send(columns))
 

@@ -21,7 +21,7 @@ WHOLE_NUMBERS = (
 )  # fmt: skip
 TIMES = (
     "due_s", "sent_s", "written_s", "first_byte_s", "first_token_s", "last_token_s", "end_s", "retry_after_s",
-    "worker_lag_s",
+    "worker_lag_s", "held_s", "late_s", "backoff_s",
 )  # fmt: skip
 
 
@@ -53,6 +53,9 @@ class Columns:
     end_s: Floats
     retry_after_s: Floats
     worker_lag_s: Floats
+    held_s: Floats
+    late_s: Floats
+    backoff_s: Floats
     retried: Bools
     chunk_offsets: Ints
     chunk_times: npt.NDArray[np.float32]
