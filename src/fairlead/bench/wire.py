@@ -1,8 +1,8 @@
 """What coordinator and workers say to each other: msgpack messages behind a length of four bytes (big-endian) on a Unix
-socket. The same messages go between hosts over TCP.
+socket, or between hosts over TCP, after a greeting (`cluster.greeting`).
 
 The coordinator plans, prepares and keeps; a worker sends, times and forgets. Times are seconds from the origin, which
-is a reading of CLOCK_MONOTONIC on one machine and a wall time between machines.
+each is told as a reading of its own CLOCK_MONOTONIC (`run.clocks`).
 """
 
 from __future__ import annotations
@@ -49,16 +49,30 @@ class Settings(_Message):
 
 
 class Ready(_Message):
-    """The worker has read its settings and resolved its peers; `problem` says why it cannot."""
+    """The worker has read its settings and resolved its peers; `problem` says why it cannot. `priority`: how it is
+    scheduled (`worker.priority`)."""
 
     problem: str = ""
+    priority: str = ""
 
 
 class Start(_Message):
-    """The origin. `monotonic_ns`: CLOCK_MONOTONIC, one machine; otherwise -1 and `wall_ns` counts."""
+    """The origin, as a reading of the worker's own CLOCK_MONOTONIC."""
 
     monotonic_ns: int
-    wall_ns: int
+
+
+class Ping(_Message):
+    """What does the worker's clock say? `sent_ns` comes back with the answer."""
+
+    sent_ns: int
+
+
+class Pong(_Message):
+    """The reading of the worker's CLOCK_MONOTONIC that a Ping asked for."""
+
+    sent_ns: int
+    reading_ns: int
 
 
 class Jobs(_Message):
@@ -128,8 +142,8 @@ class Finished(_Message):
     max_rss_bytes: int
 
 
-Down = Settings | Start | Jobs | Users | EndStage | Finish
-Up = Ready | Pulse | Records | Finished
+Down = Settings | Start | Ping | Jobs | Users | EndStage | Finish
+Up = Ready | Pong | Pulse | Records | Finished
 
 LENGTH_BYTES = 4
 LARGEST_BYTES = 256 * 2**20

@@ -103,7 +103,7 @@ class Coordinator:
 
     def start(self) -> None:
         self.origin_s = SYSTEM.monotonic_s()
-        self.say(Start(round(self.origin_s * 1e9), -1))
+        self.say(Start(round(self.origin_s * 1e9)))
 
     async def hear(self, until: Callable[[Coordinator], bool]) -> None:
         """Until this holds."""
@@ -139,7 +139,7 @@ async def worker(port: int, keep_text: bool = False, **changed: object) -> Async
     told = Coordinator(*await asyncio.open_connection(sock=ours, limit=2**22))
     told.say(Settings(0, [peer(port=port, **changed)], keep_text, 0.05, 0.02))
     await told.hear(lambda told: told.ready is not None)
-    assert told.ready == Ready("")
+    assert told.ready == Ready("", "normal")
     told.start()
     try:
         yield told

@@ -16,9 +16,10 @@ from fairlead.bench.config import Benchmark
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records import RecordWriter
 from fairlead.bench.run.course import Course
-from fairlead.bench.run.crew import Member, WorkerLost
+from fairlead.bench.run.crew import Member
 from fairlead.bench.run.environment import environment
 from fairlead.bench.run.feed import Feed
+from fairlead.bench.run.links import Crew, LocalCrew, WorkerLost
 from fairlead.bench.run.live import Progress, Recent, percentile
 from fairlead.bench.run.observers import observers_of
 from fairlead.bench.run.observing import Observed, Observer, Observers
@@ -29,12 +30,14 @@ from fairlead.bench.run.workers import needs_another, workers_for
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.targets.preflight import Preflight
 from fairlead.bench.targets.writing import peer
-from fairlead.bench.wire import Finish, Pulse, Records, Settings, Start, Up
+from fairlead.bench.wire import Finish, Pulse, Records, Settings, Up
 from fairlead.clock import SYSTEM, format_micro_time
 
 LEAD_S = 0.25
 """From telling workers the origin until the first request may be due."""
 TICK_S = 0.25
+NAMED = 8
+"""Workers that did not come are named, so many of them."""
 STOPPED_DRAIN_S = 5.0
 HOPELESS_S, HOPELESS_REQUESTS = 20.0, 50
 """A run none of whose requests has been whole for so long, and so many, is ended."""
@@ -51,11 +54,13 @@ async def run(
     stop: Stop | None = None,
     known: Sequence[Preflight] = (),
     observers: Sequence[Observer] = (),
+    crew: Crew | None = None,
 ) -> RunSummary:
     """Run a benchmark and return its figures; results go to `folder`, where one is given. `known`: what `checked` has
-    found of the targets. `observers` look on. Raises ValueError for a configuration that cannot be carried out,
-    RunFailed when there is no worker to do it with, and OSError for a folder that cannot be written to."""
-    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop(), known, observers)
+    found of the targets. `observers` look on. `crew`: where workers come from; None: processes of this machine. Raises
+    ValueError for a configuration that cannot be carried out, RunFailed when there is no worker to do it with, and
+    OSError for a folder that cannot be written to."""
+    coordinator = Coordinator(config, folder, progress or (lambda _: None), stop or Stop(), known, observers, crew)
     return await coordinator.run()
 
 
@@ -70,10 +75,12 @@ class Coordinator:
         stop: Stop,
         known: Sequence[Preflight] = (),
         observers: Sequence[Observer] = (),
+        crew: Crew | None = None,
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
         self._observers, self._observed = Observers([*observers_of(config), *observers]), Observed()
         self._known = known
+        self._crew = crew or LocalCrew()
         self._members: list[Member] = []
         self._recent = Recent()
         self._cores = len(os.sched_getaffinity(0))
@@ -101,7 +108,7 @@ class Coordinator:
         finally:
             preparing.cancel()
             self._observed = await self._observers.end()
-            self._notes += self._observed.notes
+            self._notes += [*self._observed.notes, *self._crew.notes()]
             await asyncio.gather(*(member.stop() for member in self._members))
         self._phase = "reporting"
         if self._writer is not None and (problem := self._writer.close()) is not None:
@@ -117,22 +124,24 @@ class Coordinator:
 
     async def _start_workers(self, count: int, settings: Settings) -> None:
         for number in range(count):
-            self._members.append(Member(number, self._told, self._lost))
+            self._members.append(Member(self._crew, number, self._told, self._lost))
         starts = (m.start(msgspec.structs.replace(settings, worker=m.number)) for m in self._members)
         problems = [p for p in await asyncio.gather(*starts, return_exceptions=True) if p is not None]
+        if other := [p for p in problems if not isinstance(p, WorkerLost)]:
+            raise other[0]
         if problems:
-            raise RunFailed(str(problems[0])) if isinstance(problems[0], WorkerLost) else problems[0]
+            raise RunFailed("; ".join(map(str, problems[:NAMED])) + ("; …" if len(problems) > NAMED else ""))
 
     async def _add_worker(self) -> None:
         """One more, while the run goes on; it is handed its share of what has not been handed over yet."""
-        member = Member(len(self._members), self._told, self._lost)
+        member = Member(self._crew, len(self._members), self._told, self._lost)
         try:
             await member.start(msgspec.structs.replace(self._settings, worker=member.number))
         except WorkerLost as error:
             self._notes.append(f"no further worker could be started: {error}")
             await member.stop()
             return
-        member.send(Start(round(self._origin_s * 1e9), -1))
+        member.begin(self._origin_s)
         self._members.append(member)
         self._notes.append(f"a further worker was started after {self._now():.1f} s: the others were too busy")
 
@@ -141,7 +150,7 @@ class Coordinator:
         origin_s = SYSTEM.monotonic_s() + LEAD_S
         self._origin_s = origin_s
         for member in self._members:
-            member.send(Start(round(origin_s * 1e9), -1))
+            member.begin(origin_s)
         self._observers.begin(origin_s)
         self._phase = "running"
         working = asyncio.ensure_future(course.go())
@@ -206,7 +215,7 @@ class Coordinator:
 
     def _lost(self, member: Member) -> None:
         """Its requests are lost, what it had not begun goes to others, and the stages that it touched are invalid."""
-        now_s = self._now()
+        now_s = self._now() if self._origin_s else 0.0
         waiting = member.waiting(now_s)
         records = member.unended(Outcome.LOST, f"worker {member.number}: {member.lost}", now_s)
         self._keep(records)
@@ -226,6 +235,7 @@ class Coordinator:
     async def _watch(self) -> None:
         while True:
             self._progress(self._look())
+            self._course.compare_clocks()
             if self._writer is not None:
                 self._writer.flush()
             self._consider_another()
@@ -281,9 +291,15 @@ class Coordinator:
         run_id = self._folder.name if self._folder is not None else new_id()
         return RunSummary(
             run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
-            environment(self._known), self._course.summaries(), self._course.search, server=self._observed.series,
+            environment(self._known) | {"worker_priorities": [m.priority for m in self._members]} | self._clocks(),
+            self._course.summaries(), self._course.search, server=self._observed.series,
             notes=tuple(self._notes),
         )  # fmt: skip
+
+    def _clocks(self) -> dict[str, object]:
+        """Of workers on other hosts."""
+        facts = [known for member in self._members if (known := member.clock_facts()) is not None]
+        return {"clocks": facts} if facts else {}
 
 
 def new_id() -> str:

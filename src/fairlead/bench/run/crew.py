@@ -1,43 +1,42 @@
-"""The workers of a run as processes of this machine, and what each of them has been handed and not told the end of."""
+"""The workers of a run, wherever they are, and what each of them has been handed and not told the end of."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
-import os
-import socket
-import sys
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from fairlead.bench.record import Outcome, Record
+from fairlead.bench.run.clocks import WorkerClock
+from fairlead.bench.run.links import Crew, Link, WorkerLost
 from fairlead.bench.session import Job
 from fairlead.bench.wire import (
+    LARGEST_BYTES,
     LENGTH_BYTES,
     Down,
     Finished,
     Jobs,
+    Ping,
+    Pong,
     Pulse,
     Ready,
     Records,
     Settings,
+    Start,
     Up,
     frame,
     up_decoder,
 )
+from fairlead.clock import SYSTEM
 
-STDERR_KEPT_BYTES = 4096
 READY_WITHIN_S = 60.0
+LOOK_S = 1.0
+"""Between two looks at whether a worker still speaks, and at the clock of one elsewhere."""
+COMPARISONS, COMPARED_WITHIN_S = 12, 10.0
 CLOSED_AHEAD_S = 2.0
-NICE = -5
-"""Workers go before what else runs, where the kernel lets us: a late request is a wrong figure."""
-
-
-class WorkerLost(RuntimeError):
-    """A worker did not come up, or has ended that was not told to."""
 
 
 class Handed(msgspec.Struct, gc=False):
@@ -54,12 +53,16 @@ class Handed(msgspec.Struct, gc=False):
 
 
 class Member:
-    """One worker's process, and the socket to it. `told` hears what it says, `on_lost` that it is gone."""
+    """One worker of a crew, and the link to it. `told` hears what it says, `on_lost` that it is gone."""
 
-    def __init__(self, number: int, told: Callable[[Member, Up], None], on_lost: Callable[[Member], None]) -> None:
+    def __init__(
+        self, crew: Crew, number: int, told: Callable[[Member, Up], None], on_lost: Callable[[Member], None]
+    ) -> None:
         self.number = number
+        self.clock = WorkerClock()
         self.finished = asyncio.Event()
         self.lost = ""
+        self.priority = ""
         self.pulse: Pulse | None = None
         self.ended: Finished | None = None
         self.handed: dict[int, Handed] = {}
@@ -68,31 +71,44 @@ class Member:
         self._begun_per_s = 0.0
         self._ahead: deque[tuple[Job, int]] = deque()  # in the order in which they are begun
         self._told, self._on_lost = told, on_lost
-        self._process: asyncio.subprocess.Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._crew = crew
+        self._link: Link | None = None
+        self._heard_s = 0.0
+        self._is_up = self._is_going = False
+        self._pongs: asyncio.Queue[None] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._stderr = b""
 
     async def start(self, settings: Settings) -> None:
         """Raises WorkerLost when it does not come up, with what it said."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "fairlead.bench.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()],
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICE)
-        reader, self._writer = await asyncio.open_connection(sock=ours, limit=2**22)
-        self._tasks = [asyncio.ensure_future(self._read(reader)), asyncio.ensure_future(self._read_stderr())]
+        self._link = link = await self._crew.link(self.number)
+        self._heard_s = SYSTEM.monotonic_s()
+        self._tasks = [asyncio.ensure_future(self._read(link)), asyncio.ensure_future(self._watch(link))]
         self.send(settings)
         try:
             problem = await asyncio.wait_for(asyncio.shield(self._ready), READY_WITHIN_S)
         except TimeoutError:
             problem = f"it was not ready within {READY_WITHIN_S:g} s"
+        if not problem and not link.shares_clock:
+            problem = await self._compare_clocks()
         if problem:
             raise WorkerLost(f"worker {self.number}: {problem}")
+        self._is_up = True
+
+    def begin(self, origin_s: float) -> None:
+        """Tell the origin of the run, a reading of our monotonic clock, by the worker's own."""
+        assert self._link is not None
+        self.send(Start(round(origin_s * 1e9) + (0 if self._link.shares_clock else self.clock.begin())))
+
+    def clock_facts(self) -> dict[str, float] | None:
+        """Of a worker with a clock of its own, in milliseconds: how sure its origin was, how far it drifted, and by how
+        much its times may have been off at most. None where the clock is ours."""
+        if self._link is None or self._link.shares_clock or (began := self.clock.began) is None:
+            return None
+        return {
+            "worker": self.number, "error_ms": began.error_ns / 1e6, "drift_ms": self.clock.drift_ns / 1e6,
+            "worst_ms": self.clock.worst_ns / 1e6,
+        }  # fmt: skip
 
     @property
     def alive(self) -> bool:
@@ -100,19 +116,19 @@ class Member:
 
     @property
     def pid(self) -> int:
-        return self._process.pid if self._process is not None else -1
+        return self._link.pid if self._link is not None else -1
 
     def send(self, message: Down) -> None:
         """What is sent to a worker that is lost goes nowhere."""
-        if self._writer is not None and self.alive:
-            self._writer.write(frame(message))
+        if self._link is not None and self.alive:
+            self._link.writer.write(frame(message))
 
     async def drain(self) -> None:
         """Wait until the worker has taken most of what was sent."""
-        if self._writer is not None and self.alive:
+        if self._link is not None and self.alive:
             try:
-                await self._writer.drain()
-            except ConnectionError:
+                await self._link.writer.drain()
+            except OSError:
                 return
 
     def hand(self, jobs: list[Job], size_bytes: int) -> None:
@@ -180,18 +196,12 @@ class Member:
         ]
 
     async def stop(self) -> None:
-        """The process is gone afterwards."""
+        """The worker is gone afterwards."""
         self.finished.set()
-        if self._writer is not None:
-            self._writer.close()
-        if self._process is not None and self._process.returncode is None:
-            try:
-                await asyncio.wait_for(self._process.wait(), 2.0)
-            except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
         for task in self._tasks:
             task.cancel()
+        if self._link is not None:
+            await self._link.close()
 
     def _take(self, message: Up) -> None:
         if isinstance(message, Records):
@@ -212,50 +222,71 @@ class Member:
             self.ended = message
         self._told(self, message)
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
+    async def _read(self, link: Link) -> None:
+        reader = link.reader
         try:
             while True:
                 length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
+                if length > LARGEST_BYTES:
+                    raise msgspec.DecodeError(f"a message of {length:,} bytes, longer than {LARGEST_BYTES:,}")
                 message = up_decoder.decode(await reader.readexactly(length))
+                self._heard_s = SYSTEM.monotonic_s()
                 if isinstance(message, Ready):
+                    self.priority = message.priority
                     if not self._ready.done():
                         self._ready.set_result(message.problem)
+                    continue
+                if isinstance(message, Pong):
+                    self.clock.add(message.sent_ns, message.reading_ns, round(SYSTEM.monotonic_s() * 1e9))
+                    self._pongs.put_nowait(None)
                     continue
                 self._take(message)
                 if isinstance(message, Finished):
                     self.finished.set()
                     return
-        except (asyncio.IncompleteReadError, ConnectionError, msgspec.MsgspecError) as error:
-            await self._gone(error)
+        except msgspec.MsgspecError as error:
+            await self._gone(f"what it said made no sense: {error}")
+        except (asyncio.IncompleteReadError, OSError):
+            await self._gone("")
 
-    async def _gone(self, error: Exception) -> None:
-        if self.finished.is_set():
+    async def _gone(self, why: str) -> None:
+        """`why`: what is known of it; nothing: the link has ended."""
+        if self.finished.is_set() or self._is_going or self._link is None:
             return
-        said = ""
-        if self._process is not None:
-            if isinstance(error, msgspec.MsgspecError):
-                self._process.kill()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._process.wait(), 2.0)
-            code = self._process.returncode
-            said = f" ({_ending(code)})" if code is not None else ""
-            if lines := self._stderr.decode(errors="replace").strip().splitlines():
-                said += f": {lines[-1]}"
-        self.lost = f"its process ended{said}"
+        self._is_going = True
+        self.lost = await self._link.ending(why)
         self.finished.set()
-        if self._ready.done():
+        if self._is_up:
             self._on_lost(self)
-        else:
-            self._ready.set_result(f"{self.lost} before it was ready")
+        elif not self._ready.done():
+            self._ready.set_result(f"{self.lost}, before it was ready")
+        self._pongs.put_nowait(None)
 
-    async def _read_stderr(self) -> None:
-        stream = self._process.stderr if self._process is not None else None
-        while stream is not None and (data := await stream.read(4096)):
-            self._stderr = (self._stderr + data)[-STDERR_KEPT_BYTES:]
+    async def _watch(self, link: Link) -> None:
+        """Notice one that says nothing any more, and keep an eye on its clock."""
+        looked_s = SYSTEM.monotonic_s()
+        while self.alive:
+            await asyncio.sleep(LOOK_S)
+            now_s = SYSTEM.monotonic_s()
+            if now_s - looked_s > 2 * LOOK_S:
+                self._heard_s = now_s  # it was us who stood still
+            looked_s = now_s
+            if now_s - self._heard_s > link.silent_s:
+                await self._gone(f"it said nothing for {now_s - self._heard_s:.0f} s")
+                return
+            if not link.shares_clock and self._ready.done():
+                self.send(Ping(round(now_s * 1e9)))
 
-
-def _ending(code: int) -> str:
-    return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+    async def _compare_clocks(self) -> str:
+        """Several exchanges one after the other. Returns what was wrong."""
+        try:
+            async with asyncio.timeout(COMPARED_WITHIN_S):
+                for _ in range(COMPARISONS):
+                    self.send(Ping(round(SYSTEM.monotonic_s() * 1e9)))
+                    await self._pongs.get()
+        except TimeoutError:
+            return f"its clock could not be compared within {COMPARED_WITHIN_S:g} s"
+        return self.lost
 
 
 def _is_between(had: Handed, outcome: Outcome) -> bool:

@@ -10,6 +10,7 @@ import sys
 
 import uvloop
 
+from fairlead.bench.worker.priority import go_first
 from fairlead.bench.worker.process import Worker
 
 
@@ -23,7 +24,7 @@ async def _main(where: str) -> None:
     else:
         host, _, port = where.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port), limit=2**20)
-    await Worker(reader, writer).run()
+    await Worker(reader, writer, go_first()).run()
 
 
 if __name__ == "__main__":

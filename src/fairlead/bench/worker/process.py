@@ -21,6 +21,8 @@ from fairlead.bench.wire import (
     Finish,
     Finished,
     Jobs,
+    Ping,
+    Pong,
     Pulse,
     Ready,
     Records,
@@ -33,6 +35,7 @@ from fairlead.bench.wire import (
 )
 from fairlead.bench.worker.alarm import Alarm
 from fairlead.bench.worker.pool import Pool
+from fairlead.bench.worker.priority import NORMAL, REAL_TIME, step_back
 from fairlead.bench.worker.sessions import Sessions
 from fairlead.bench.worker.users import ClosedStage
 
@@ -42,12 +45,16 @@ LATE_RECORDS = 2048
 SENT_AT_ONCE = 16
 """Of a burst, before the loop looks at what has come: each takes some 50 µs."""
 SWEPT_AT_ONCE = 1000
+TAKES_A_CORE = 0.9
+"""The share of a core from which on a worker is no longer real-time: its stage is invalid by then, and others need some
+CPU too."""
 
 
 class Worker:
-    """One connection to the coordinator and all that it asks for. When the connection ends, so does the worker."""
+    """One connection to the coordinator and all that it asks for. When the connection ends, so does the worker.
+    `priority`: how its process is scheduled."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, priority: str = NORMAL) -> None:
         self._reader, self._writer = reader, writer
         self._loop = asyncio.get_running_loop()
         self._alarm = Alarm(self._loop)
@@ -59,6 +66,7 @@ class Worker:
         self._received = 0
         self._closed: dict[int, ClosedStage] = {}
         self._armed_s = math.inf
+        self._priority = priority
         self._lags: list[float] = []
         self._finished = asyncio.Event()
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
@@ -105,13 +113,14 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        self._say(Ready())
+        self._say(Ready(priority=self._priority))
 
     def _take(self, message: Down) -> None:
         if isinstance(message, Start):
-            ns = message.monotonic_ns if message.monotonic_ns >= 0 else _monotonic_of(message.wall_ns)
-            self._sessions.origin_s = ns / 1e9
+            self._sessions.origin_s = message.monotonic_ns / 1e9
             self._sample_lag(_now())
+        elif isinstance(message, Ping):
+            self._say(Pong(message.sent_ns, time.monotonic_ns()))
         elif isinstance(message, Jobs):
             self._add(message.jobs)
         elif isinstance(message, Users):
@@ -185,6 +194,8 @@ class Worker:
     def _pulse(self) -> None:
         now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
         lags, self._lags = self._lags, []
+        if self._priority == REAL_TIME and cpu_s - self._pulsed_cpu_s > TAKES_A_CORE * (now_s - self._pulsed_s):
+            self._priority = step_back()
         queued = len(self._queue) + sum(s.queued for s in self._closed.values())
         ahead_s = self._queued_until_s - (now_s - sessions.origin_s) if self._queue else 0.0
         self._say(
@@ -222,7 +233,3 @@ class Worker:
 
     def _say(self, message: Up) -> None:
         self._writer.write(frame(message))
-
-
-def _monotonic_of(wall_ns: int) -> int:
-    return time.monotonic_ns() + (wall_ns - time.time_ns())
