@@ -124,7 +124,7 @@ class Coordinator:
 
     async def _start_workers(self, count: int, settings: Settings) -> None:
         for number in range(count):
-            self._members.append(Member(self._crew, number, self._told, self._lost))
+            self._members.append(Member(number, self._told, self._lost, self._crew))
         starts = (m.start(msgspec.structs.replace(settings, worker=m.number)) for m in self._members)
         problems = [p for p in await asyncio.gather(*starts, return_exceptions=True) if p is not None]
         if other := [p for p in problems if not isinstance(p, WorkerLost)]:
@@ -134,7 +134,7 @@ class Coordinator:
 
     async def _add_worker(self) -> None:
         """One more, while the run goes on; it is handed its share of what has not been handed over yet."""
-        member = Member(self._crew, len(self._members), self._told, self._lost)
+        member = Member(len(self._members), self._told, self._lost, self._crew)
         try:
             await member.start(msgspec.structs.replace(self._settings, worker=member.number))
         except WorkerLost as error:

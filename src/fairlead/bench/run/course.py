@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
@@ -47,6 +48,8 @@ class StageRun(msgspec.Struct):
     step: Step | None = None
     lost: int = 0
     reasons: list[str] = []
+    lag_ms: float = math.inf  # the client's limit
+    clocks_ms: float = 0.0  # by how much times of workers on other hosts may have been off
 
     def add(self, records: list[Record]) -> None:
         self.meter.add(records)
@@ -57,7 +60,8 @@ class StageRun(msgspec.Struct):
         """`before`: the stage before it, whose requests it may have begun with."""
         end_s = now_s if self.end_s is None else min(now_s, self.end_s)
         carried_in = before.meter.in_flight_at(self.plan.begin_s) if before is not None else 0.0
-        return self.meter.summary(end_s, self.lost, tuple(self.reasons), carried_in)
+        told = self.meter.summary(end_s, self.lost, tuple(self.reasons), carried_in)
+        return told if self.clocks_ms <= self.lag_ms else _with_note(told, _apart(self.clocks_ms, self.lag_ms))
 
 
 class Course:
@@ -84,6 +88,14 @@ class Course:
         now_s = self._now()
         pairs = zip(self.stages, [None, *self.stages], strict=False)
         return tuple(stage.summary(now_s, before) for stage, before in pairs if stage.plan.begin_s < now_s)
+
+    def compare_clocks(self) -> None:
+        """Remember for the stage that goes on how far the workers' clocks may be apart."""
+        now_s = self._now()
+        wrong_ms = max((member.clock.wrong_ns for member in self._members if member.alive), default=0) / 1e6
+        for stage in self.stages:
+            if stage.plan.begin_s <= now_s and (stage.end_s is None or now_s <= stage.end_s):
+                stage.clocks_ms = max(stage.clocks_ms, wrong_ms)
 
     @property
     def expected_stages(self) -> int:
@@ -115,6 +127,7 @@ class Course:
 
     def _begin(self, plan: StagePlan, step: Step | None = None) -> StageRun:
         stage = StageRun(plan, StageMeter(plan, self._config, self._feed.adapters), plan.end_s, step, reasons=[])
+        stage.lag_ms = self._config.client.lag_ms
         self.stages.append(stage)
         return stage
 
@@ -254,6 +267,19 @@ class Course:
             if all(p is not None and p.at_s > begin_s and p.in_flight == 0 for p in pulses):
                 return
             await self._feed.rest(0.02)
+
+
+def _apart(clocks_ms: float, lag_ms: float) -> str:
+    return (
+        f"clocks of workers may have been {clocks_ms:.1f} ms apart, more than client.lag_ms ({lag_ms:g}): requests of "
+        "different workers came that far from where the load has them, and latencies, each by one clock, are not "
+        "touched; let the hosts keep time (NTP, PTP)"
+    )
+
+
+def _with_note(stage: StageSummary, note: str) -> StageSummary:
+    verdict = msgspec.structs.replace(stage.verdict, notes=(*stage.verdict.notes, note))
+    return msgspec.structs.replace(stage, verdict=verdict)
 
 
 def _times_of_trace(config: Benchmark) -> Sequence[float]:

@@ -11,7 +11,7 @@ import msgspec
 
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.run.clocks import WorkerClock
-from fairlead.bench.run.links import Crew, Link, WorkerLost
+from fairlead.bench.run.links import Crew, Link, LocalCrew, WorkerLost
 from fairlead.bench.session import Job
 from fairlead.bench.wire import (
     LARGEST_BYTES,
@@ -56,7 +56,11 @@ class Member:
     """One worker of a crew, and the link to it. `told` hears what it says, `on_lost` that it is gone."""
 
     def __init__(
-        self, crew: Crew, number: int, told: Callable[[Member, Up], None], on_lost: Callable[[Member], None]
+        self,
+        number: int,
+        told: Callable[[Member, Up], None],
+        on_lost: Callable[[Member], None],
+        crew: Crew | None = None,
     ) -> None:
         self.number = number
         self.clock = WorkerClock()
@@ -71,7 +75,7 @@ class Member:
         self._begun_per_s = 0.0
         self._ahead: deque[tuple[Job, int]] = deque()  # in the order in which they are begun
         self._told, self._on_lost = told, on_lost
-        self._crew = crew
+        self._crew = crew or LocalCrew()
         self._link: Link | None = None
         self._heard_s = 0.0
         self._is_up = self._is_going = False
