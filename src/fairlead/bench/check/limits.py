@@ -18,8 +18,9 @@ class Trial(msgspec.Struct, frozen=True):
     """One rate that one worker tried to keep, evenly spaced. Times are seconds.
 
     `lag_*` are the client's own; `deviation_*`: how far the arrivals that the null server noted are from even spacing,
-    counted from the earliest; `gap_cv`: of the gaps between them (0 is even, 1 is Poisson). `ttft_bias_*`: measured
-    TTFT less what the null server was told to take. CPU is per request. `why` it is invalid; empty when it is not.
+    counted from the earliest; `gap_cv`: of the gaps between them (0 is even, 1 is Poisson). `ttft_bias_*`: percentiles
+    of the measured TTFT less those of the server's own, from a request's arrival to its first token. CPU is per
+    request. `why` it is invalid; empty when it is not.
     """
 
     rate_per_s: float

@@ -64,7 +64,7 @@ async def attempt(
     rate_per_s: float, witnesses: Sequence[Witness], workers: int = 1, seconds: float = TRIAL_S
 ) -> tuple[Trial, float]:
     """One rate, shared evenly by the null servers; and how long it took until the first request came."""
-    await _arrivals(witnesses)
+    await asyncio.gather(_arrivals(witnesses), _served_ttft(witnesses))
     server_s, ours_s, began_s = await _busiest(witnesses), time.process_time(), SYSTEM.monotonic_s()
     config = Benchmark(
         targets=tuple(Target(url=w.url, model="null", api="completions", name=f"null {w.port}") for w in witnesses),
@@ -76,7 +76,8 @@ async def attempt(
     ours_s = time.process_time() - ours_s
     arrivals = await _arrivals(witnesses)
     server_share = (await _busiest(witnesses) - server_s) / seconds
-    trial = trial_of(summary, rate_per_s, rate_per_s * seconds, arrivals, ours_s, server_share)
+    ttft_s = await _served_ttft(witnesses)
+    trial = trial_of(summary, rate_per_s, rate_per_s * seconds, arrivals, ours_s, server_share, ttft_s)
     first = arrivals[-trial.requests] if trial.requests else began_s
     return trial, first - began_s
 
@@ -85,15 +86,19 @@ async def _arrivals(witnesses: Sequence[Witness]) -> list[float]:
     return sorted(at for each in await asyncio.gather(*(w.arrivals() for w in witnesses)) for at in each)
 
 
+async def _served_ttft(witnesses: Sequence[Witness]) -> list[float]:
+    return sorted(at for each in await asyncio.gather(*(w.served() for w in witnesses)) for at in each.ttft_s)
+
+
 async def _busiest(witnesses: Sequence[Witness]) -> float:
     return max(usage.cpu_s for usage in await asyncio.gather(*(w.usage() for w in witnesses)))
 
 
 def trial_of(
     summary: RunSummary, rate_per_s: float, intended: float, arrivals: list[float], coordinator_s: float,
-    server_share: float,
+    server_share: float, served_ttft_s: Sequence[float],
 ) -> Trial:  # fmt: skip
-    """What a run and its witness say of one rate."""
+    """What a run and its witness say of one rate. `served_ttft_s`: what answers had by the server, sorted."""
     if not summary.stages or len(arrivals) < 3:
         why = f"{len(arrivals)} requests arrived: {summary.why_ended or 'the run had no stage'}"
         nan = float("nan")
@@ -112,10 +117,13 @@ def trial_of(
     return Trial(
         rate_per_s, (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]), len(arrivals), client.lag_p50_s,
         client.lag_p99_s, client.loop_lag_p99_s, seen.deviation_p50_s, seen.deviation_p99_s, seen.gap_cv,
-        _bias(metrics.ttft, 50.0), _bias(metrics.ttft, 99.0), client.cpu_share, client.cpu_s_per_request,
-        coordinator_s / len(arrivals), server_share, "; ".join(reasons),
+        _bias(metrics.ttft, served_ttft_s, 50.0), _bias(metrics.ttft, served_ttft_s, 99.0), client.cpu_share,
+        client.cpu_s_per_request, coordinator_s / len(arrivals), server_share, "; ".join(reasons),
     )  # fmt: skip
 
 
-def _bias(ttft: Distribution | None, percentile: float) -> float:
-    return ttft.percentiles[percentile] - TTFT_S if ttft is not None else float("nan")
+def _bias(ttft: Distribution | None, served_s: Sequence[float], percentile: float) -> float:
+    """Between percentiles: the server's own lateness is in both, and not held against the client."""
+    if ttft is None or not served_s:
+        return float("nan")
+    return ttft.percentiles[percentile] - served_s[int(percentile / 100 * (len(served_s) - 1))]

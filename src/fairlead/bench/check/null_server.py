@@ -1,8 +1,9 @@
-"""A server that answers completions at exact times with no model behind it, and notes when each request arrived.
+"""A server that answers completions at exact times with no model behind it, and notes what it saw and did.
 
-`python -m fairlead.bench.check.null_server` prints its port; `GET /arrivals` gives the arrivals since the last time
-as float64 seconds of CLOCK_MONOTONIC, `GET /usage` its CPU time. An independent witness: it shares no code with the
-worker but the timer.
+`python -m fairlead.bench.check.null_server` prints its port. `GET /arrivals` gives when requests arrived since it was
+last asked, as float64 seconds of CLOCK_MONOTONIC; `GET /served` of each answer that was streamed whole its request's
+arrival, and when its first and its last token were written; `GET /usage` the CPU time. An independent witness: it
+shares no code with the worker but the timer and how a process goes first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from array import array
 import uvloop
 
 from fairlead.bench.worker.alarm import Alarm
+from fairlead.bench.worker.priority import go_first
 
 _now = time.monotonic  # noqa: TID251 (arrivals are what is measured)
 _MAX_TOKENS = re.compile(rb'"max_(?:completion_)?tokens":\s*(\d+)')
@@ -40,6 +42,7 @@ class NullServer:
     def __init__(self, alarm: Alarm, ttft_s: float, itl_s: float, default_tokens: int) -> None:
         self.alarm, self.ttft_s, self.itl_s, self.default_tokens = alarm, ttft_s, itl_s, default_tokens
         self.arrivals = array("d")
+        self.served = array("d")
         both = {"object": "chat.completion.chunk", "id": "null", "created": 0, "model": "null"}
         token = {"index": 0, "delta": {"content": " token"}, "text": " token", "finish_reason": None}
         self.token = _chunk(_event({**both, "choices": [token]}))
@@ -97,30 +100,55 @@ class _Client(asyncio.Protocol):
             server.alarm.at(at_s, lambda: self._transport.write(server.whole(tokens, prompt_tokens)))
             return
         self._transport.write(_HEAD)
-        self._token(now_s + server.ttft_s, tokens, tokens, prompt_tokens)
+        server.alarm.at(now_s + server.ttft_s, _Stream(server, self._transport, now_s, tokens, prompt_tokens).send)
 
-    def _token(self, at_s: float, left: int, tokens: int, prompt_tokens: int) -> None:
-        server = self._server
 
-        def send() -> None:
-            if self._transport.is_closing():
-                return
-            if left == 1:
-                self._transport.write(server.last(tokens, prompt_tokens))
-            else:
-                self._transport.write(server.token)
-                self._token(at_s + server.itl_s, left - 1, tokens, prompt_tokens)
+class _Stream:
+    """One answer under way. Tokens are due from its request's arrival on: a late one makes no other later."""
 
-        server.alarm.at(at_s, send)
+    __slots__ = ("_arrived_s", "_due_s", "_first_s", "_left", "_prompt_tokens", "_server", "_tokens", "_transport")
+
+    def __init__(
+        self, server: NullServer, transport: asyncio.Transport, arrived_s: float, tokens: int, prompt_tokens: int
+    ) -> None:
+        self._server, self._transport, self._arrived_s = server, transport, arrived_s
+        self._tokens = self._left = tokens
+        self._prompt_tokens = prompt_tokens
+        self._due_s = arrived_s + server.ttft_s
+        self._first_s = 0.0
+
+    def send(self) -> None:
+        if self._transport.is_closing():
+            return
+        server, now_s = self._server, _now()
+        if self._left == self._tokens:
+            self._first_s = now_s
+        self._left -= 1
+        if self._left <= 0:
+            self._transport.write(server.last(self._tokens, self._prompt_tokens))
+            server.served.extend((self._arrived_s, self._first_s, now_s))
+            return
+        self._transport.write(server.token)
+        self._due_s += server.itl_s
+        server.alarm.at(self._due_s, self.send)
+
+
+_MODELS = {"object": "list", "data": [{"id": "null", "object": "model", "created": 0, "owned_by": "fairlead"}]}
 
 
 def _page(server: NullServer, line: bytes) -> bytes:
+    kind = b"application/json"
     if line.startswith(b"GET /arrivals"):
-        body = server.arrivals.tobytes()
-        server.arrivals = array("d")
-    else:
+        body, server.arrivals = server.arrivals.tobytes(), array("d")
+    elif line.startswith(b"GET /served"):
+        body, server.served = server.served.tobytes(), array("d")
+    elif line.startswith(b"GET /usage"):
         body = json.dumps({"cpu_s": time.process_time()}).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    elif line.startswith(b"GET /metrics"):
+        kind, body = b"text/plain; version=0.0.4", b""
+    else:
+        body = json.dumps(_MODELS if line.startswith(b"GET /v1/models") else {}).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(body), body)
 
 
 async def serve(port: int, ttft_s: float, itl_s: float, tokens: int, seconds: float) -> None:
@@ -139,9 +167,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=600.0, help="ends by itself")
     parser.add_argument("--core", type=int)
+    parser.add_argument("--first", action="store_true", help="before what else runs, where that is permitted")
     given = parser.parse_args()
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
+    if given.first:
+        go_first()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     uvloop.run(serve(given.port, given.ttft_ms / 1e3, given.itl_ms / 1e3, given.tokens, given.seconds))
 

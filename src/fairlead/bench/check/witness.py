@@ -37,6 +37,12 @@ class Witness:
         found.frombytes(await self._get("/arrivals"))
         return sorted(found)
 
+    async def served(self) -> Served:
+        """Of the answers that were streamed whole since it was last asked for."""
+        found = array("d")
+        found.frombytes(await self._get("/served"))
+        return served(found)
+
     async def usage(self) -> Usage:
         return msgspec.json.decode(await self._get("/usage"), type=Usage)
 
@@ -55,7 +61,7 @@ async def null_server(ttft_s: float, itl_s: float, seconds: float) -> AsyncItera
     """A null server for as long as the block goes on, `seconds` at most. Raises OSError when it does not start."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "fairlead.bench.check.null_server", "--ttft-ms", f"{ttft_s * 1e3}", "--itl-ms",
-        f"{itl_s * 1e3}", "--seconds", f"{seconds}", stdout=asyncio.subprocess.PIPE,
+        f"{itl_s * 1e3}", "--seconds", f"{seconds}", "--first", stdout=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -71,6 +77,23 @@ async def null_server(ttft_s: float, itl_s: float, seconds: float) -> AsyncItera
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
+
+
+class Served(msgspec.Struct, frozen=True):
+    """What a null server did, whatever it was told to do: seconds from the arrival of a request to its first token, and
+    the mean gap of its tokens; sorted, one for each answer."""
+
+    ttft_s: tuple[float, ...]
+    gap_s: tuple[float, ...]
+
+
+def served(times_s: Sequence[float], tokens: int = 16) -> Served:
+    """Of arrival, first and last token, one answer of so many tokens after the other."""
+    each = list(zip(times_s[::3], times_s[1::3], times_s[2::3], strict=True))
+    return Served(
+        tuple(sorted(first - arrived for arrived, first, _ in each)),
+        tuple(sorted((last - first) / max(1, tokens - 1) for _, first, last in each)),
+    )
 
 
 class Evenness(msgspec.Struct, frozen=True):
