@@ -25,7 +25,7 @@ class Session(msgspec.Struct, gc=False):
     """Turns that follow each other, each with all that was said before it. One request is a session of one turn.
 
     `time_s` is when the trace says that it comes. `shared` is text in front of the first turn that other sessions begin
-    with, too.
+    with, too. `traced`: the session of the trace whose turn it is, where each turn comes by itself.
     """
 
     turns: list[Turn]
@@ -34,6 +34,7 @@ class Session(msgspec.Struct, gc=False):
     tenant: str = ""
     priority: int = 0
     time_s: float = 0.0
+    traced: str = ""
 
 
 class PreparedTurn(msgspec.Struct, array_like=True, gc=False):
@@ -51,7 +52,8 @@ class Job(msgspec.Struct, array_like=True, gc=False):
 
     `due_s` is seconds from the origin of the run, or -1 in a closed loop (a user of the worker takes it when it is
     free). `head` is the request line and headers up to the length of the body. `target` and `adapter` are numbers into
-    the run's lists.
+    the run's lists. Jobs of one `chain` are turns of one session of a trace: each waits for the answer to the one
+    before (-1: of none).
     """
 
     number: int
@@ -61,3 +63,4 @@ class Job(msgspec.Struct, array_like=True, gc=False):
     adapter: int
     head: bytes
     turns: list[PreparedTurn]
+    chain: int = -1

@@ -85,7 +85,7 @@ class Jobs(_Message):
 class Users(_Message):
     """A closed stage: users of this worker, who take jobs of the stage from `begin_s` (evenly spread over `ramp_s`)
     until `end_s` or until there are no more jobs. `think_s` is a mean; `exponential`: how pauses are drawn, from
-    `seed`."""
+    `seed`. `backoff_s`: the first pause after a failure; `retry_after`: at least as long as the server asks for."""
 
     stage: int
     users: int
@@ -95,6 +95,14 @@ class Users(_Message):
     think_s: float
     exponential: bool
     seed: int
+    backoff_s: float = 0.0
+    retry_after: bool = False
+
+
+class Cap(_Message):
+    """At most so many requests may be in flight in this worker from here on; others wait, in order."""
+
+    in_flight: int
 
 
 class EndStage(_Message):
@@ -142,7 +150,7 @@ class Finished(_Message):
     max_rss_bytes: int
 
 
-Down = Settings | Start | Ping | Jobs | Users | EndStage | Finish
+Down = Settings | Start | Ping | Jobs | Users | Cap | EndStage | Finish
 Up = Ready | Pong | Pulse | Records | Finished
 
 LENGTH_BYTES = 4

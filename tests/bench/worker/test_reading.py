@@ -14,6 +14,7 @@ from fairlead.bench.record import Outcome
 from fairlead.bench.session import Job, PreparedTurn
 from fairlead.bench.wire import Peer
 from fairlead.bench.worker.connection import Connection
+from fairlead.bench.worker.beat import Beat
 from fairlead.bench.worker.flight import Flight
 from fairlead.bench.worker.pool import Pool
 
@@ -53,6 +54,9 @@ def peer(reader: str = "completions", port: int = 1, **changed: object) -> Peer:
 LOOP = asyncio.new_event_loop()  # of the pool, which opens nothing here
 
 
+ON_TIME = Beat(None, None)  # type: ignore[arg-type]  # never begun: nothing is late
+
+
 def read(parts: list[bytes], reader: str = "completions") -> tuple[Flight, bool]:
     """What has become of a request whose answer comes in these parts, after which the server closes; and whether the
     connection would have been kept."""
@@ -60,7 +64,7 @@ def read(parts: list[bytes], reader: str = "completions") -> tuple[Flight, bool]
     connection, transport = Connection(pool), Written()
     connection.connection_made(transport)
     job = Job(0, 0, 0.0, 0, -1, b"POST / HTTP/1.1\r\nContent-Length: ", [PreparedTurn([b"{}"], 1, 1, 0.0)])
-    flight = Flight(job, 0, time.monotonic(), b"{}", True, lambda _: None)
+    flight = Flight(job, 0, time.monotonic(), b"{}", True, lambda _: None, ON_TIME)
     connection.send(flight)
     assert transport.data.endswith(b"Content-Length: 2\r\n\r\n{}")
     for part in parts:

@@ -27,7 +27,10 @@ class OpenStage(Part, frozen=True):
 
 
 class OpenLoop(Part, frozen=True, tag_field="kind", tag="open"):
-    """Requests come when they are due, whatever has become of those before. `cv`: of the gaps of `gamma`."""
+    """Requests come when they are due, whatever has become of those before. `cv`: of the gaps of `gamma`.
+
+    `max_in_flight` is a guard for the server: of requests that are due beyond so many under way the rest wait in the
+    client, in order. That wait is told (`hold`) and is in all times from due; while it lasts the load is not open."""
 
     stages: tuple[OpenStage, ...]
     process: Literal["constant", "poisson", "gamma"] = "poisson"
@@ -46,11 +49,15 @@ class ClosedStage(Part, frozen=True):
 
 
 class ClosedLoop(Part, frozen=True, tag_field="kind", tag="closed"):
-    """Concurrent users. `think_s`: mean of their pauses, exponential or fixed."""
+    """Concurrent users. `think_s`: mean of their pauses, exponential or fixed. `backoff_s`: how long a user pauses after
+    a failure (half of it to all), twice as long after each further one in a row, 5 s at most; `retry_after`: at least
+    as long as a 429 or 503 asks for. Refusals are counted all the same."""
 
     stages: tuple[ClosedStage, ...]
     think_s: NotNegative = 0.0
     think: Literal["exponential", "fixed"] = "exponential"
+    backoff_s: NotNegative = 0.1
+    retry_after: bool = False
 
 
 class TracedTimes(Part, frozen=True, tag_field="kind", tag="trace"):

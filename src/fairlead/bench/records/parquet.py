@@ -6,16 +6,18 @@ server that counted no tokens, a request that was never sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fairlead.bench.record import Outcome, Record
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_A_GROUP = 4096
+ROWS_A_GROUP, BYTES_A_GROUP = 4096, 2 * 2**20
+"""A row group ends with so many rows, or bytes of `chunk_times`: what converting takes in memory."""
 FORMAT = "fairlead.bench.records/1"
 
 
@@ -83,12 +85,15 @@ def schema() -> pa.Schema:
     return pa.schema(fields, metadata={"format": FORMAT, "times": "seconds from the origin of the run"})
 
 
-def batch_of(records: list[Record]) -> pa.RecordBatch:
+def batch_of(records: Sequence[Record]) -> pa.RecordBatch:
     """Records as rows."""
+    import msgspec
     import pyarrow as pa
 
     form = schema()
-    arrays = [_array(column, records, form.field(column.name).type) for column in COLUMNS]
+    fields = tuple(zip(*map(msgspec.structs.astuple, records), strict=True)) or ((),) * len(Record.__struct_fields__)
+    by_name: dict[str, Sequence[Any]] = dict(zip(Record.__struct_fields__, fields, strict=True))
+    arrays = [_array(column, by_name, form.field(column.name).type) for column in COLUMNS]
     return pa.record_batch(arrays, schema=form)
 
 
@@ -116,42 +121,54 @@ def records_of(batch: pa.RecordBatch) -> list[Record]:
     return [Record(*row) for row in zip(*ordered, strict=True)]
 
 
-def write_parquet(path: Path, records: Iterable[list[Record]]) -> int:
-    """Stream records into a file that has its name only when it is whole; returns how many. Raises OSError."""
+def write_parquet(
+    path: Path, records: Iterable[list[Record]], written: Callable[[int], None] = lambda _: None
+) -> int:
+    """Stream records into a file that has its name only when it is whole; returns how many. `written` is told how many
+    there are by now. Raises OSError."""
     import pyarrow.parquet as pq
 
     beside = path.with_name(f".{path.name}.part")
-    written = 0
+    count = 0
     try:
-        with pq.ParquetWriter(beside, schema(), compression="zstd", compression_level=1) as writer:
+        # A dictionary of times that are all different is memory and time for nothing.
+        repeated = [c.name for c in COLUMNS if c.kind == "string"]
+        with pq.ParquetWriter(
+            beside, schema(), compression="zstd", compression_level=1, use_dictionary=repeated
+        ) as writer:  # fmt: skip
             for group in _groups(records):
                 writer.write_batch(batch_of(group), row_group_size=ROWS_A_GROUP)
-                written += len(group)
+                count += len(group)
+                written(count)
         beside.replace(path)
-    except OSError:
+    except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    return written
+    return count
 
 
 def _groups(records: Iterable[list[Record]]) -> Iterator[list[Record]]:
+    """As many as there is room for: rows of long answers are longer."""
     group: list[Record] = []
-    for some in records:
-        group.extend(some)
-        while len(group) >= ROWS_A_GROUP:
-            yield group[:ROWS_A_GROUP]
-            group = group[ROWS_A_GROUP:]
+    size = 0
+    for record in itertools.chain.from_iterable(records):
+        group.append(record)
+        size += len(record.chunk_times)
+        if len(group) >= ROWS_A_GROUP or size >= BYTES_A_GROUP:
+            yield group
+            group, size = [], 0
     if group:
         yield group
 
 
-def _array(column: Column, records: list[Record], kind: pa.DataType) -> pa.Array:
+def _array(column: Column, fields: Mapping[str, Sequence[Any]], kind: pa.DataType) -> pa.Array:
     import numpy as np
     import pyarrow as pa
 
-    values = [getattr(record, column.name) for record in records]
+    values = fields[column.name]
     if column.name == "outcome":
-        return pa.array([Outcome(value).name for value in values], kind)
+        names = {int(outcome): outcome.name for outcome in Outcome}
+        return pa.array([names[value] for value in values], kind)
     if column.kind.startswith("list"):
         each = 4 if column.kind == "list_float" else 2
         offsets = np.zeros(len(values) + 1, dtype=np.int32)
@@ -159,12 +176,14 @@ def _array(column: Column, records: list[Record], kind: pa.DataType) -> pa.Array
         inner = np.frombuffer(b"".join(values), dtype=np.float32 if each == 4 else np.uint16)
         mask = None
         if column.name == "chunk_tokens":
-            mask = pa.array([not v and bool(r.chunk_times) for v, r in zip(values, records, strict=True)], pa.bool_())
+            times = fields["chunk_times"]
+            mask = pa.array([not v and bool(t) for v, t in zip(values, times, strict=True)], pa.bool_())
         return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(inner), mask=mask)
     if column.kind == "float64":
         return pa.array(np.array(values, dtype=np.float64), kind, from_pandas=True)  # NaN: null
-    if column.absent is not None:
-        return pa.array([None if value == column.absent else value for value in values], kind)
+    if column.kind.startswith("int"):
+        numbers = np.array(values, dtype=column.kind)
+        return pa.array(numbers, mask=None if column.absent is None else numbers == column.absent)
     return pa.array(values, kind)
 
 

@@ -108,7 +108,7 @@ class Feed:
                 live[at].send(
                     Users(
                         plan.index, users, plan.begin_s, plan.end_s if plan.end_s is not None else math.inf, ramp_s,
-                        load.think_s, load.think == "exponential", seed + at,
+                        load.think_s, load.think == "exponential", seed + at, load.backoff_s, load.retry_after,
                     )
                 )  # fmt: skip
         left = plan.requests

@@ -9,17 +9,21 @@ from collections.abc import Callable
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.session import Job
 from fairlead.bench.targets.reading import Reading
+from fairlead.bench.worker.beat import Beat
 
 NAN = math.nan
 
 
 class Flight:
-    """Times are CLOCK_MONOTONIC; the record's are seconds from the origin. `acted_s`: when the worker got to it, so
-    that acted − due is the client's own lag and sent − acted the wait for a connection."""
+    """Times are CLOCK_MONOTONIC; the record's are seconds from the origin. `acted_s`: when the worker got to it;
+    `lag_s`: how long that was after it might be sent; `held_s`: how long it might not be, before that or (`capped`)
+    while as many connections as are allowed were in use. The rest until `sent_s` is the wait for a connection."""
 
     __slots__ = (
         "acted_s",
+        "beat",
         "body",
+        "capped",
         "chunk_times",
         "chunk_tokens",
         "detail",
@@ -29,8 +33,11 @@ class Flight:
         "first_byte_s",
         "first_token_s",
         "head",
+        "held_s",
         "job",
+        "lag_s",
         "last_token_s",
+        "late_s",
         "new_connection",
         "on_end",
         "outcome",
@@ -46,18 +53,20 @@ class Flight:
     )  # fmt: skip
 
     def __init__(
-        self, job: Job, turn: int, due_s: float, body: bytes, keep_text: bool, on_end: Callable[[Flight], None]
-    ):
+        self, job: Job, turn: int, due_s: float, body: bytes, keep_text: bool, on_end: Callable[[Flight], None],
+        beat: Beat,
+    ):  # fmt: skip
         self.job, self.turn, self.due_s, self.body, self.on_end = job, turn, due_s, body, on_end
-        self.head = job.head
+        self.head, self.beat = job.head, beat
         self.reading = Reading(keep_text)
         self.acted_s = self.sent_s = self.written_s = NAN
         self.first_byte_s = self.first_token_s = self.last_token_s = self.end_s = NAN
-        self.seen_s = NAN
+        self.seen_s = self.lag_s = NAN
+        self.held_s = self.late_s = 0.0
         self.chunk_times = array("f")
         self.chunk_tokens = array("H")
         self.several = False  # an event had other than one token
-        self.new_connection = self.retried = self.ended = False
+        self.new_connection = self.retried = self.ended = self.capped = False
         self.status, self.outcome = 0, Outcome.WHOLE
         self.retry_after_s, self.detail = NAN, ""
 
@@ -66,6 +75,7 @@ class Flight:
         times = self.chunk_times
         if not times:
             self.first_token_s = now_s
+            self.late_s = self.beat.late_s(now_s)
         self.last_token_s = now_s
         times.append(now_s - self.sent_s)
         self.chunk_tokens.append(tokens if tokens < 65_536 else 65_535)
@@ -78,6 +88,8 @@ class Flight:
             return
         self.ended = True
         self.end_s, self.outcome, self.detail = now_s, outcome, detail
+        if (late_s := self.beat.late_s(now_s)) > self.late_s:
+            self.late_s = late_s
         self.on_end(self)
 
     def record(self, origin_s: float, worker: int) -> Record:
@@ -89,8 +101,8 @@ class Flight:
             self.first_byte_s - origin_s, self.first_token_s - origin_s, self.last_token_s - origin_s,
             self.end_s - origin_s, turn.prompt_tokens, turn.output_tokens, len(self.chunk_times), reading.prompt_tokens,
             reading.output_tokens, reading.cached_tokens, self.new_connection, self.retry_after_s,
-            self.acted_s - self.due_s, reading.finish, self.detail, self.chunk_times.tobytes(),
-            self.chunk_tokens.tobytes() if self.several else b"", self.retried,
+            self.lag_s, reading.finish, self.detail, self.chunk_times.tobytes(),
+            self.chunk_tokens.tobytes() if self.several else b"", self.retried, self.held_s, self.late_s,
         )  # fmt: skip
 
 

@@ -19,6 +19,10 @@ from fairlead.bench.worker.flight import NAN, Flight
 _now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
 SPARE = 4
 """Connections to have open and idle while requests are under way."""
+OURS = frozenset(
+    (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EADDRINUSE, errno.ENOBUFS, errno.ENOMEM)
+)  # fmt: skip
+"""What keeps a connection from being opened and is this machine's lack, not the server's doing."""
 
 
 class Pool:
@@ -60,6 +64,8 @@ class Pool:
                 break
         else:
             self._waiting.append(flight)
+            # Waiting for one of our own to be free is the load's doing, for a new one to open the server's.
+            flight.capped = len(self._open) + self._opening >= self.peer.max_connections
         self._grow()
 
     def free(self, connection: Connection) -> None:
@@ -190,7 +196,8 @@ class Pool:
                     problem = f"the certificate of {where} does not pass: {error.verify_message}"
             except OSError as error:
                 outcome, problem = Outcome.REFUSED_CONNECTION, f"{where}: {_why(error)}"
-                if error.errno in (errno.EMFILE, errno.EADDRNOTAVAIL):
+                if error.errno in OURS:
+                    outcome = Outcome.CLIENT_LIMIT
                     problem += " (this machine's limit, not the server's: fewer connections, or ulimit -n)"
             else:
                 if connection.usable:

@@ -16,6 +16,7 @@ from collections import deque
 from fairlead.bench.session import Job
 from fairlead.bench.wire import (
     LENGTH_BYTES,
+    Cap,
     Down,
     EndStage,
     Finish,
@@ -34,17 +35,18 @@ from fairlead.bench.wire import (
     frame,
 )
 from fairlead.bench.worker.alarm import Alarm
+from fairlead.bench.worker.beat import Beat
 from fairlead.bench.worker.pool import Pool
 from fairlead.bench.worker.priority import NORMAL, REAL_TIME, step_back
 from fairlead.bench.worker.sessions import Sessions
 from fairlead.bench.worker.users import ClosedStage
 
 _now = time.monotonic  # noqa: TID251 (the hot path reads the clock itself)
-LAG_EVERY_S = 0.02
 LATE_RECORDS = 2048
 SENT_AT_ONCE = 16
 """Of a burst, before the loop looks at what has come: each takes some 50 µs."""
 SWEPT_AT_ONCE = 1000
+SWEEP_S = 0.25
 TAKES_A_CORE = 0.9
 """The share of a core from which on a worker is no longer real-time: its stage is invalid by then, and others need some
 CPU too."""
@@ -60,18 +62,19 @@ class Worker:
         self._alarm = Alarm(self._loop)
         self._settings = Settings(0, [], False)
         self._pools: list[Pool] = []
-        self._sessions = Sessions([], self._alarm, 0)
+        self._beat = Beat(self._loop, self._alarm)
+        self._sessions = Sessions([], self._alarm, 0, self._beat)
         self._queue: deque[Job] = deque()
         self._queued_until_s = 0.0
         self._received = 0
         self._closed: dict[int, ClosedStage] = {}
         self._armed_s = math.inf
         self._priority = priority
-        self._lags: list[float] = []
         self._finished = asyncio.Event()
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
 
-    async def run(self) -> None:
+    async def run(self) -> bool:
+        """Returns whether it was told to finish, and has; else the connection ended before that."""
         tasks = [asyncio.ensure_future(t) for t in (self._listen(), self._tell(), self._sweep(), self._finished.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -84,13 +87,14 @@ class Worker:
             for pool in self._pools:
                 pool.close()
             self._writer.close()
+        return self._finished.is_set()
 
     async def _listen(self) -> None:
         while True:
             try:
                 length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES), "big")
                 message = down_decoder.decode(await self._reader.readexactly(length))
-            except (asyncio.IncompleteReadError, ConnectionError):
+            except (asyncio.IncompleteReadError, OSError):
                 return
             if isinstance(message, Finish):
                 asyncio.ensure_future(self._finish(message.drain_s))  # noqa: RUF006 (ends the process)
@@ -108,7 +112,7 @@ class Worker:
         except (OSError, ValueError) as error:
             self._say(Ready(str(error)))
             return
-        self._sessions = Sessions(self._pools, self._alarm, settings.worker)
+        self._sessions = Sessions(self._pools, self._alarm, settings.worker, self._beat)
         # What is there by now stays: collections look at the requests under way alone, and seldom.
         gc.collect()
         gc.freeze()
@@ -118,13 +122,15 @@ class Worker:
     def _take(self, message: Down) -> None:
         if isinstance(message, Start):
             self._sessions.origin_s = message.monotonic_ns / 1e9
-            self._sample_lag(_now())
+            self._beat.begin()
         elif isinstance(message, Ping):
             self._say(Pong(message.sent_ns, time.monotonic_ns()))
         elif isinstance(message, Jobs):
             self._add(message.jobs)
         elif isinstance(message, Users):
             self._closed[message.stage] = ClosedStage(message, self._sessions, self._alarm)
+        elif isinstance(message, Cap):
+            self._sessions.allow(message.in_flight)
         elif isinstance(message, EndStage):
             self._queue = deque(j for j in self._queue if j.stage != message.stage)
             if (stage := self._closed.get(message.stage)) is not None:
@@ -167,12 +173,6 @@ class Worker:
             sessions.begin(job, origin_s + job.due_s)
         self._arm()
 
-    def _sample_lag(self, due_s: float) -> None:
-        now_s = _now()
-        self._lags.append(now_s - due_s)
-        following_s = now_s + LAG_EVERY_S
-        self._alarm.at(following_s, lambda: self._sample_lag(following_s))
-
     async def _tell(self) -> None:
         """Records and pulses, between requests."""
         pulse_at_s = 0.0
@@ -193,7 +193,7 @@ class Worker:
 
     def _pulse(self) -> None:
         now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
-        lags, self._lags = self._lags, []
+        lags = self._beat.taken()
         if self._priority == REAL_TIME and cpu_s - self._pulsed_cpu_s > TAKES_A_CORE * (now_s - self._pulsed_s):
             self._priority = step_back()
         queued = len(self._queue) + sum(s.queued for s in self._closed.values())
@@ -209,8 +209,11 @@ class Worker:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(0.25)
+            begun_s = _now()
+            await asyncio.sleep(SWEEP_S)
             now_s = _now()
+            if now_s - begun_s > 2 * SWEEP_S:
+                continue  # stopped, or starved: what came meanwhile is read first, and is nobody's silence
             for pool in self._pools:
                 pool.expire_waiting(now_s)
                 flying = pool.flying
@@ -220,7 +223,7 @@ class Worker:
 
     async def _finish(self, drain_s: float) -> None:
         until_s = _now() + drain_s
-        while (self._sessions.in_flight or self._queue) and _now() < until_s:  # noqa: ASYNC110 (rarely, and at the end)
+        while _now() < until_s and (self._queue or self._sessions.goes_on(until_s)):  # noqa: ASYNC110 (at the end)
             await asyncio.sleep(0.02)
         self._queue.clear()
         self._sessions.abort(None, "the run was ended")
