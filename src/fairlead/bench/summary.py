@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from fairlead.bench.scaling_summary import ScalingSummary
+
 PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
 
@@ -210,6 +212,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     cost_per_million_tokens: float | None = None
     joules_per_token: float | None = None
     notes: tuple[str, ...] = ()
+    scaling: ScalingSummary | None = None
 
     @property
     def valid(self) -> bool:

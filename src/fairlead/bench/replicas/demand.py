@@ -1,0 +1,137 @@
+"""What one replica carries, as far as the run has shown, and the least fleet that would have kept the objective. Pure.
+
+The run is cut into stretches in which the load and the number of ready replicas stand still (a ramp into ten). A
+stretch has kept the objective when the 95 % interval of its attainment (Wilson) is at or above what is asked for, and
+failed when all of it is below. `carried`: the highest rate per ready replica of a stretch that kept it. `failed`: the
+lowest above that of one that failed, where enough of the requests before it were good: else it may have failed of
+what had piled up. Least fleet: ⌈rate / carried⌉ replicas at every time, none where nothing was due.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from fairlead.bench.measure.confidence import wilson
+from fairlead.bench.replicas.load_seen import DUE, GOOD, JUDGED, LoadSeen
+from fairlead.bench.replicas.reactions import Leg
+from fairlead.bench.replicas.steps import Steps
+
+FEWEST = 20
+"""Requests of a stretch that can tell anything."""
+RAMP_PARTS = 10
+
+
+class Carried(NamedTuple):
+    """Requests per second and replica. None with `why`: it cannot be said."""
+
+    kept: float | None
+    failed: float | None
+    why: str = ""
+
+
+class Stretch(NamedTuple):
+    """`per_replica` is infinite where none was ready; `kept` None: undecided. `calm`: enough of its requests were good,
+    sure or not."""
+
+    begin_s: float
+    end_s: float
+    replicas: float
+    per_replica: float
+    kept: bool | None
+    calm: bool
+
+
+def edges_of(legs: Sequence[Leg], stages_s: Sequence[tuple[float, float]]) -> set[float]:
+    """Where the load changes: of a load that is planned by its plan, of any other one (a trace) by cutting its stages
+    into parts."""
+    parts = [(leg.begin_s, leg.end_s, RAMP_PARTS if leg.first != leg.last else 1) for leg in legs]
+    parts = parts or [(begin_s, end_s, RAMP_PARTS) for begin_s, end_s in stages_s]
+    return {begin_s + (end_s - begin_s) * k / count for begin_s, end_s, count in parts for k in range(count + 1)}
+
+
+def stretches(load: LoadSeen, ready: Steps, edges: set[float], target: float, end_s: float) -> list[Stretch]:
+    """Those with requests in which the number of ready replicas is known, in order."""
+    edges = edges | {0.0, end_s, *ready.times_s}
+    found = []
+    inside = sorted(edge for edge in edges if 0 <= edge <= end_s)
+    for begin_s, until_s in pairwise(inside):
+        replicas = ready.at(begin_s)
+        judged = load.between(JUDGED, begin_s, until_s)
+        if replicas is None or until_s - begin_s < 1e-6 or judged < 1:
+            continue
+        good = load.between(GOOD, begin_s, until_s)
+        within = wilson(good, judged)
+        kept = True if within.low >= target else False if within.high < target else None
+        rate = load.between(DUE, begin_s, until_s) / (until_s - begin_s)
+        found.append(
+            Stretch(
+                begin_s, until_s, replicas, rate / replicas if replicas else math.inf,
+                kept if judged >= FEWEST else None, good / judged >= target,
+            )
+        )  # fmt: skip
+    return found
+
+
+def carried(found: Sequence[Stretch]) -> Carried:
+    """What the stretches show together."""
+    kept = max((stretch.per_replica for stretch in found if stretch.kept and stretch.replicas), default=None)
+    failed = min(
+        (
+            stretch.per_replica
+            for before, stretch in zip([None, *found], found, strict=False)
+            if stretch.kept is False
+            and stretch.replicas
+            and (before is None or before.calm)
+            and (kept is None or stretch.per_replica > kept)
+        ),
+        default=None,
+    )
+    if kept is None:
+        return Carried(None, failed, f"no stretch of {FEWEST} requests or more is sure to have kept the objective")
+    if failed is None:
+        return Carried(kept, None, "no stretch was more than its replicas could carry: they may need to be fewer")
+    return Carried(kept, failed)
+
+
+def least_replica_s(load: LoadSeen, legs: Sequence[Leg], per_replica: float, slice_s: float, end_s: float) -> float:
+    """∫ ⌈rate / per_replica⌉ dt. Where the rate is planned, its shape is the plan's and its size what was due: chance
+    in single slices needs no replica."""
+    total = 0.0
+    covered: list[tuple[float, float]] = []
+    for leg in legs:
+        planned = (leg.first + leg.last) / 2 * (leg.end_s - leg.begin_s)
+        if planned <= 0 or leg.end_s <= leg.begin_s:
+            continue
+        size = load.between(DUE, leg.begin_s, leg.end_s) / planned
+        total += _of_leg(leg, size, per_replica)
+        covered.append((leg.begin_s, leg.end_s))
+    at_s = 0.0
+    while at_s < end_s - 1e-9:
+        next_s = min(end_s, at_s + slice_s)
+        middle_s = (at_s + next_s) / 2
+        if not any(a <= middle_s < b for a, b in covered):
+            rate = load.between(DUE, at_s, next_s) / (next_s - at_s)
+            total += _replicas(rate, per_replica) * (next_s - at_s)
+        at_s = next_s
+    return total
+
+
+def _of_leg(leg: Leg, size: float, per_replica: float) -> float:
+    """Exact: along a ramp the number changes where the rate crosses a multiple of what one carries."""
+    low, high = sorted((leg.first * size, leg.last * size))
+    seconds = leg.end_s - leg.begin_s
+    if high - low < 1e-9:
+        return _replicas(high, per_replica) * seconds
+    edges = [
+        low,
+        *(k * per_replica for k in range(math.floor(low / per_replica) + 1, math.ceil(high / per_replica))),
+        high,
+    ]
+    return sum(_replicas((a + b) / 2, per_replica) * seconds * (b - a) / (high - low) for a, b in pairwise(edges))
+
+
+def _replicas(rate: float, per_replica: float) -> int:
+    return math.ceil(rate / per_replica - 1e-9) if rate > 0 else 0
