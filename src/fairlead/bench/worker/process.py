@@ -47,9 +47,9 @@ SENT_AT_ONCE = 16
 """Of a burst, before the loop looks at what has come: each takes some 50 µs."""
 SWEPT_AT_ONCE = 1000
 SWEEP_S = 0.25
-TAKES_A_CORE = 0.9
-"""The share of a core from which on a worker is no longer real-time: its stage is invalid by then, and others need some
-CPU too."""
+TAKES_A_CORE, TAKES_A_CORE_S = 0.9, 1.0
+"""A worker that uses this share of a core for so long is no longer real-time: its stage is invalid by then, and others
+need some CPU too."""
 
 
 class Worker:
@@ -70,6 +70,7 @@ class Worker:
         self._closed: dict[int, ClosedStage] = {}
         self._armed_s = math.inf
         self._priority = priority
+        self._full_s = 0.0
         self._finished = asyncio.Event()
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
 
@@ -194,7 +195,9 @@ class Worker:
     def _pulse(self) -> None:
         now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
         lags = self._beat.taken()
-        if self._priority == REAL_TIME and cpu_s - self._pulsed_cpu_s > TAKES_A_CORE * (now_s - self._pulsed_s):
+        wall_s = now_s - self._pulsed_s
+        self._full_s = self._full_s + wall_s if cpu_s - self._pulsed_cpu_s > TAKES_A_CORE * wall_s else 0.0
+        if self._priority == REAL_TIME and self._full_s > TAKES_A_CORE_S:
             self._priority = step_back()
         queued = len(self._queue) + sum(s.queued for s in self._closed.values())
         ahead_s = self._queued_until_s - (now_s - sessions.origin_s) if self._queue else 0.0
