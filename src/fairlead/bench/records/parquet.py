@@ -121,9 +121,7 @@ def records_of(batch: pa.RecordBatch) -> list[Record]:
     return [Record(*row) for row in zip(*ordered, strict=True)]
 
 
-def write_parquet(
-    path: Path, records: Iterable[list[Record]], written: Callable[[int], None] = lambda _: None
-) -> int:
+def write_parquet(path: Path, records: Iterable[list[Record]], written: Callable[[int], None] = lambda _: None) -> int:
     """Stream records into a file that has its name only when it is whole; returns how many. `written` is told how many
     there are by now. Raises OSError."""
     import pyarrow.parquet as pq
