@@ -38,6 +38,10 @@ async def test_copy_is_complete_after_the_server_was_killed(own_api_server: Any)
         await asyncio.sleep(0.2)
         assert informer.last_error is not None
         await asyncio.to_thread(own_api_server.start)
+        # Nothing has changed meanwhile, so no event says that the watch goes on; a bookmark would, much later.
+        async with asyncio.timeout(PATIENCE_S / 3):
+            while informer.last_error is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
         await client.delete(CONFIG_MAPS, "before-0", "n")
         for i in range(5):
             await put(f"after-{i}")

@@ -145,8 +145,10 @@ class Client:
         self, resource: Resource[T], namespace: str | None = None, *, resource_version: str | None = None,
         label_selector: str | Selector | None = None, field_selector: str | FieldSelector | None = None,
         bookmarks: bool = True, initial_events: bool = False, timeout_s: float | None = None,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncGenerator[WatchEvent[T], None]:  # fmt: skip
         """Events after `resource_version`, until the server ends the watch (it does, after `timeout_s` at the latest).
+        `on_open` is called once the server has taken it up: there may be no event for long.
 
         With `initial_events` the watch begins with an ADDED event per existing object and a bookmark that ends them.
         Raises Gone when the version is forgotten; Unreachable when the stream breaks off.
@@ -162,6 +164,8 @@ class Client:
         async with self.transport.stream(
             "GET", path, params=params, timeout_s=timeout_s + 15, head_timeout_s=_WATCH_HEAD_S
         ) as content:
+            if on_open is not None:
+                on_open()
             try:
                 async for line in split_lines(content.iter_any()):
                     event = resource.decode_event(line)

@@ -184,16 +184,20 @@ class Informer(Generic[T]):
     async def _watch(self) -> Exception | None:
         received = 0
         started_s = self._clock.monotonic_s()
-        events = self._client.watch(self.resource, self._namespace, resource_version=self._version, **self._selectors)
+        events = self._client.watch(
+            self.resource, self._namespace, resource_version=self._version, on_open=self._watches, **self._selectors
+        )
         async with aclosing(events):
             async for event in events:
                 received += 1
-                self.last_error = None
                 self._failures = 0
                 self._apply(event)
         if not received and self._clock.monotonic_s() - started_s < 1:
             return Unreachable(f"watch of {self.resource} ended at once")
         return None
+
+    def _watches(self) -> None:
+        self.last_error = None
 
     def _replace(self, found: Mapping[ObjectKey, T], version: str) -> None:
         """Make the copy equal to a new list, telling handlers the difference."""
