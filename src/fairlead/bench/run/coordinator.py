@@ -7,30 +7,32 @@ import asyncio
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 
-from fairlead.bench.config import Benchmark
+from fairlead.bench.config import Benchmark, OpenLoop
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records import RecordWriter
 from fairlead.bench.run.course import Course
 from fairlead.bench.run.crew import Member
+from fairlead.bench.run.ending import kept
 from fairlead.bench.run.environment import environment
-from fairlead.bench.run.feed import Feed
+from fairlead.bench.run.feed import Feed, split
 from fairlead.bench.run.links import Crew, LocalCrew, WorkerLost
 from fairlead.bench.run.live import Progress, Recent, percentile
 from fairlead.bench.run.observers import observers_of
 from fairlead.bench.run.observing import Observed, Observer, Observers
 from fairlead.bench.run.preparation import Preparation, keeps_answers
-from fairlead.bench.run.results import begin_folder, shown_config, write_summary
+from fairlead.bench.run.results import begin_folder, shown_config
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.run.workers import needs_another, workers_for
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.targets.preflight import Preflight
 from fairlead.bench.targets.writing import peer
-from fairlead.bench.wire import Finish, Pulse, Records, Settings, Up
+from fairlead.bench.wire import Cap, Finish, Pulse, Records, Settings, Up
 from fairlead.clock import SYSTEM, format_micro_time
 
 LEAD_S = 0.25
@@ -78,7 +80,7 @@ class Coordinator:
         crew: Crew | None = None,
     ) -> None:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
-        self._observers, self._observed = Observers([*observers_of(config), *observers]), Observed()
+        self._observers, self._observed = Observers([*observers_of(config, self._boundaries), *observers]), Observed()
         self._known = known
         self._crew = crew or LocalCrew()
         self._members: list[Member] = []
@@ -102,7 +104,7 @@ class Coordinator:
             self._writer = RecordWriter(self._folder / "records")
         preparing = asyncio.ensure_future(self._observers.prepare())
         try:
-            await self._start_workers(workers_for(config, self._cores), settings)
+            await self._start_workers(min(workers_for(config, self._cores), self._most_workers), settings)
             await preparing
             await self._go(self._course)
         finally:
@@ -110,17 +112,13 @@ class Coordinator:
             self._observed = await self._observers.end()
             self._notes += [*self._observed.notes, *self._crew.notes()]
             await asyncio.gather(*(member.stop() for member in self._members))
-        self._phase = "reporting"
-        if self._writer is not None and (problem := self._writer.close()) is not None:
+        self._phase = "writing records"
+        if self._writer is not None and (problem := self._writer.end()) is not None:
             self._notes.append(problem)
         summary = self._observers.complete(self._summary(began))
-        if self._folder is not None:
-            try:
-                write_summary(self._folder, summary)
-            except OSError as error:
-                note = f"results are not kept: {error.filename or self._folder}: {error.strerror or error}"
-                summary = msgspec.structs.replace(summary, notes=(*summary.notes, note))
-        return summary
+        if self._folder is None or self._writer is None:
+            return summary
+        return await kept(self._folder, summary, self._writer.part, self._told_written, self._stop)
 
     async def _start_workers(self, count: int, settings: Settings) -> None:
         for number in range(count):
@@ -131,6 +129,7 @@ class Coordinator:
             raise other[0]
         if problems:
             raise RunFailed("; ".join(map(str, problems[:NAMED])) + ("; …" if len(problems) > NAMED else ""))
+        self._share_cap()
 
     async def _add_worker(self) -> None:
         """One more, while the run goes on; it is handed its share of what has not been handed over yet."""
@@ -143,7 +142,23 @@ class Coordinator:
             return
         member.begin(self._origin_s)
         self._members.append(member)
+        self._share_cap()
         self._notes.append(f"a further worker was started after {self._now():.1f} s: the others were too busy")
+
+    @property
+    def _most_workers(self) -> int:
+        """Each needs a part of what may be in flight."""
+        load = self._config.load
+        cap = load.max_in_flight if isinstance(load, OpenLoop) else None
+        return cap if cap is not None else sys.maxsize
+
+    def _share_cap(self) -> None:
+        """Give each worker its part of what may be in flight."""
+        load = self._config.load
+        if isinstance(load, OpenLoop) and load.max_in_flight is not None:
+            live = [member for member in self._members if member.alive]
+            for member, part in zip(live, split(load.max_in_flight, len(live)), strict=True):
+                member.send(Cap(part))
 
     async def _go(self, course: Course) -> None:
         await course.prepare()
@@ -160,7 +175,11 @@ class Coordinator:
             await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
                 self._feed.stop()
-            await working
+            try:
+                await working
+            except (ValueError, OSError) as error:  # of content that turned out to be broken, or went away
+                self._feed.stop()
+                self._ended, self._why_ended = "failed", str(error)
             await self._drain()
         finally:
             for task in (working, watching, stopping, *([self._adding] if self._adding is not None else [])):
@@ -172,7 +191,10 @@ class Coordinator:
         """Let what is in flight end; asked (again) to stop, at once."""
         self._phase = "draining"
         was_asked = self._stop.asked
-        seconds = min(STOPPED_DRAIN_S, self._config.drain_s) if was_asked else self._config.drain_s
+        seconds = self._config.drain_s
+        if was_asked or self._ended == "failed":
+            self._course.cut_short()
+            seconds = min(STOPPED_DRAIN_S, seconds)
         for member in self._members:
             member.send(Finish(seconds))
         finishing = asyncio.ensure_future(self._finished())
@@ -181,12 +203,11 @@ class Coordinator:
             await asyncio.wait([finishing, stopping], return_when=asyncio.FIRST_COMPLETED)
             stopping.cancel()
             if self._stop.asked > was_asked:
+                self._course.cut_short()
                 for member in self._members:
                     member.send(Finish(STOPPED_DRAIN_S if self._stop.asked == 1 else 0.0))
                 was_asked = self._stop.asked
-        now_s = self._now()
-        for member in self._members:
-            self._keep(member.unended(Outcome.ABORTED, "not sent, or not ended, by the end of the run", now_s))
+        self._course.unended("not sent, or not ended, by the end of the run")
 
     async def _finished(self) -> None:
         await asyncio.gather(*(member.finished.wait() for member in self._members))
@@ -225,9 +246,16 @@ class Coordinator:
                 stage.lost += 1
             if any(record.stage == stage.plan.index for record in records):
                 stage.reasons.append(f"worker {member.number} was lost with {len(records)} requests: {member.lost}")
+        self._share_cap()
         self._feed.again(waiting)
+        if not any(member.alive for member in self._members):
+            self._feed.stop()  # nobody is left to send the rest
 
     # Watching
+
+    def _boundaries(self) -> list[float]:
+        """When the stages that have been planned so far begin and end."""
+        return [t for stage in self._course.stages for t in (stage.plan.begin_s, stage.end_s) if t is not None]
 
     def _now(self) -> float:
         return SYSTEM.monotonic_s() - self._origin_s
@@ -249,11 +277,18 @@ class Coordinator:
     def _consider_another(self) -> None:
         """A worker that is too busy at two looks in a row gets help."""
         pulses = [member.pulse for member in self._members if member.alive and member.pulse is not None]
-        is_busy = self._phase == "running" and needs_another(self._config, pulses, self._cores)
+        is_busy = (
+            self._phase == "running"
+            and len(pulses) < self._most_workers
+            and needs_another(self._config, pulses, self._cores)
+        )
         self._busy_looks = self._busy_looks + 1 if is_busy else 0
         if self._busy_looks >= 2 and (self._adding is None or self._adding.done()):
             self._busy_looks = 0
             self._adding = asyncio.ensure_future(self._add_worker())
+
+    def _told_written(self, written: int) -> None:
+        self._progress(msgspec.structs.replace(self._look(), written=written))
 
     def _is_hopeless(self) -> bool:
         recent = self._recent
@@ -280,7 +315,7 @@ class Coordinator:
     # The end
 
     def _summary(self, began: str) -> RunSummary:
-        if self._stop.asked:
+        if self._stop.asked and self._ended == "complete":
             self._ended, self._why_ended = "interrupted", self._stop.why
         if self._members and all(member.lost for member in self._members):
             self._ended, self._why_ended = "failed", "every worker was lost"
