@@ -66,7 +66,9 @@ class Answers(msgspec.Struct, frozen=True):
     counts: some came twice), `uncounted` (no count from the server). `chunk_tokens`: mean tokens in an event.
     `merged_events`: read at once with the one before. `prompt_error`: the server's prompt tokens over the planned ones,
     less 1. Of all: `retried`, `unsent` (due, and never sent), `unended` (timed out, aborted or lost: their latency is
-    at least what is known of it), `ended_late`: after the stage they were due in."""
+    at least what is known of it), `ended_late`: after the stage they were due in. `held`: were due and not let go at
+    once by the load. `backoff_s`: what users paused after failures, in all. `unfinished`: sessions that had turns left
+    when the stage, or the run, was over."""
 
     shorter: int = 0
     longer: int = 0
@@ -80,6 +82,9 @@ class Answers(msgspec.Struct, frozen=True):
     unsent: int = 0
     unended: int = 0
     ended_late: int = 0
+    held: int = 0
+    backoff_s: float = 0.0
+    unfinished: int = 0
 
 
 class ClientHealth(msgspec.Struct, frozen=True):

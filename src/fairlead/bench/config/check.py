@@ -18,7 +18,7 @@ from fairlead.workload import FORMATS
 def check(config: Benchmark) -> None:
     """Raises ConfigError for the first thing that is wrong."""
     _targets(config)
-    _load(config.load, config.content)
+    _load(config.load, config.content, config.workers)
     _content(config.content)
     if config.server is not None:
         check_server(config.server, config.targets)
@@ -51,7 +51,7 @@ def _targets(config: Benchmark) -> None:
                 raise ConfigError(f"{name}.{field} is {path!r}: there is no such file")
 
 
-def _load(load: Load, content: Content) -> None:
+def _load(load: Load, content: Content, workers: int | None) -> None:
     if isinstance(load, OpenLoop | ClosedLoop):
         if not load.stages:
             raise ConfigError("load.stages is empty: give at least one, e.g. {rate_per_s: 10, seconds: 30}")
@@ -59,6 +59,11 @@ def _load(load: Load, content: Content) -> None:
         for number, (seconds, requests) in enumerate(ends):
             if seconds is None and requests is None:
                 raise ConfigError(f"load.stages[{number}] has no end: give seconds or requests")
+        if isinstance(load, OpenLoop) and load.max_in_flight is not None and (workers or 1) > load.max_in_flight:
+            raise ConfigError(
+                f"workers is {workers} and load.max_in_flight {load.max_in_flight}: each worker needs a part of it, "
+                "give fewer workers, or more in flight"
+            )
     elif isinstance(load, TracedTimes) and not isinstance(content, TraceContent):
         raise ConfigError(
             "load.kind is trace, and content.kind is not: give content: {kind: trace, path: …}, or another load.kind"

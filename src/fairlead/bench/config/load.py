@@ -49,9 +49,9 @@ class ClosedStage(Part, frozen=True):
 
 
 class ClosedLoop(Part, frozen=True, tag_field="kind", tag="closed"):
-    """Concurrent users. `think_s`: mean of their pauses, exponential or fixed. `backoff_s`: how long a user pauses after
-    a failure (half of it to all), twice as long after each further one in a row, 5 s at most; `retry_after`: at least
-    as long as a 429 or 503 asks for. Refusals are counted all the same."""
+    """Concurrent users. `think_s`: mean of their pauses, exponential or fixed. `backoff_s`: the longest that a user
+    pauses after a failure (half of it the least), twice as long after each further one in a row, 5 s at most;
+    `retry_after`: at least as long as a 429 or 503 asks for. Refusals are counted all the same."""
 
     stages: tuple[ClosedStage, ...]
     think_s: NotNegative = 0.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from hashlib import blake2b
 
 from fairlead.bench.config.content import SyntheticContent
+from fairlead.bench.content.identity import identity
 from fairlead.bench.content.shares import AdapterTurns, zipf_weights
 from fairlead.bench.content.tokens import Tokens
 from fairlead.bench.session import Session, Turn
@@ -121,11 +121,6 @@ class _Tree:
             parts.append(self._tokens.block(identity(name), count))
             total += count
         return "".join(parts), total
-
-
-def identity(name: str) -> int:
-    """A number for a name, the same everywhere."""
-    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def _recount(turns: list[Turn], shared: str, tokens: Tokens) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.bench.config.content import TraceContent
+from fairlead.bench.content.identity import identity
 from fairlead.bench.content.shares import AdapterTurns
-from fairlead.bench.content.synthetic import identity
 from fairlead.bench.content.tokens import Tokens
 from fairlead.bench.session import Session, Turn
 from fairlead.workload import TraceError, TraceFile, TraceRequest, shaped
@@ -80,6 +80,7 @@ def trace_sessions(content: TraceContent, tokens: Tokens, seed: int) -> Iterator
             tenant=request.tenant,
             priority=request.priority,
             time_s=request.time_s,
+            traced=request.session,
         )
 
 

@@ -28,6 +28,9 @@ class Tally:
     unsent: int = 0
     unended: int = 0
     ended_late: int = 0
+    held: int = 0
+    backoff_s: float = 0.0
+    unfinished: int = 0
     _chunks: int = 0
     _tokens: int = 0
     _planned: int = 0
@@ -40,6 +43,8 @@ class Tally:
         self.unsent += int((aborted & np.isnan(columns.sent_s)).sum())
         self.unended += int(np.isin(outcome, lasting).sum())
         self.retried += int(columns.retried.sum())
+        self.held += int((columns.held_s > 0).sum())
+        self.backoff_s += float(np.nansum(columns.backoff_s))
         self._add_whole(columns.take(formulas.is_whole(columns)))
 
     def answers(self) -> Answers:
@@ -47,7 +52,7 @@ class Tally:
             self.shorter, self.longer, self.miscounted, self.repeated, self.uncounted,
             self._tokens / self._chunks if self._chunks else None, self.merged_events,
             self._prompts / self._planned - 1 if self._planned else None, self.retried, self.unsent, self.unended,
-            self.ended_late,
+            self.ended_late, self.held, self.backoff_s, self.unfinished,
         )  # fmt: skip
 
     @property

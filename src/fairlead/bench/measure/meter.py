@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop, Search
+from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop, Search, TracedTimes
 from fairlead.bench.load.stages import StagePlan
 from fairlead.bench.measure.client import ClientMeter
 from fairlead.bench.measure.drift import drift_of, gathered, trend_of
@@ -44,18 +44,27 @@ class StageMeter:
         self._client = ClientMeter(config.client.loop_lag_ms / 1e3)
         self._waiting: list[Record] = []
         self._newest_s = plan.begin_s
+        self.last_end_s: float | None = None  # of what has ended
         self._due = self._sent = 0
+        self._waited_s = 0.0  # by requests, for the client
         self._has_turns = False
 
-    def add(self, records: Iterable[Record]) -> None:
+    def add(self, records: Sequence[Record]) -> None:
         """Requests that have ended, of this stage."""
         self._waiting.extend(records)
+        for record in records:
+            if self.last_end_s is None or record.end_s > self.last_end_s:
+                self.last_end_s = record.end_s
         if len(self._waiting) >= GATHERED:
             self._measure(None)
 
     def pulse(self, pulse: Pulse) -> None:
         """How a worker was during this stage."""
         self._client.pulse(pulse)
+
+    def unfinished(self, sessions: int) -> None:
+        """So many more of its sessions were cut short: they had turns left."""
+        self._all.tally.unfinished += sessions
 
     def in_flight_at(self, time_s: float) -> float:
         """How many of its requests were under way, as far as they have ended by now: what a later stage began with."""
@@ -123,7 +132,9 @@ class StageMeter:
         end_s = self._plan.end_s if self._plan.end_s is not None else float("inf")
         first = measured & (columns.turn == 0)
         never = np.isnan(columns.sent_s) & (columns.outcome == Outcome.ABORTED)
-        after = columns.due_s + columns.worker_lag_s > end_s + self._config.client.lag_ms / 1e3
+        acted_s = columns.due_s + np.nan_to_num(columns.held_s) + columns.worker_lag_s
+        after = acted_s > end_s + self._config.client.lag_ms / 1e3
+        self._waited_s += float(np.nansum(columns.worker_lag_s[measured]))
         self._due += int(first.sum())
         self._sent += int((first & ~never & ~after).sum())
         self._has_turns = self._has_turns or bool((columns.turn > 0).any())
@@ -145,6 +156,7 @@ class StageMeter:
         users = not is_open and self._plan.end_s is not None and not self._has_turns
         if isinstance(load, ClosedLoop):
             users = users and load.think_s == 0
+        user_s = self._plan.intended * window.seconds if not is_open else 0.0
         cut_s = config.cut.warm_up_s + config.cut.cool_down_s
         return Evidence(
             config.client, metrics, client, self._due if is_open else 0, self._sent if is_open else 0,
@@ -153,7 +165,15 @@ class StageMeter:
             self._plan.intended if users and metrics.whole * 2 > metrics.requests else None,
             self._all.negative, carried_in, cut_s, drift, reasons,
             any(margin.has_more for margin in (self._by_target, self._by_adapter, self._by_turn)),
+            self._waited_s / user_s if user_s > 0 else None, self._cap(),
         )  # fmt: skip
+
+    def _cap(self) -> str:
+        """What holds requests of this load back, by its name."""
+        load = self._config.load
+        if isinstance(load, OpenLoop) and load.max_in_flight is not None:
+            return f"load.max_in_flight {load.max_in_flight}"
+        return "the answer before them in their session" if isinstance(load, TracedTimes) else "max_connections"
 
     def _target_name(self, number: int) -> str:
         target = self._config.targets[number]

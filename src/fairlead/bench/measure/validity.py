@@ -17,6 +17,10 @@ STALLED_SHARE = 0.01
 SILENT_S = 2.0
 GAP_SHARE = 0.25
 """Of the median gap between tokens: an event loop that is later than this in the median stamps tokens wrongly."""
+LATENCY_SHARE = 0.25
+"""Of the median time to first token: where the client is wrong by more, so is what it says of a fast server …"""
+LEAST_SHARE = 0.2
+"""… but of a limit in milliseconds, this much is allowed in any case."""
 TELLING_SHARE = 0.01
 """Of the requests: what happens to more of them than this is worth a note."""
 MEDIAN_SHARE = 0.1
@@ -31,7 +35,8 @@ class Evidence(msgspec.Struct, frozen=True):
     how many a load of this rate has in it (None: not known), `spread` the coefficient of variation of its gaps (0:
     even). `users`: who should have been busy all the time (None: nobody, or they think). `negative`: times below
     nought. `carried_in`: requests of the stage before that were under way as this one began. `cut_s`: what was left
-    out. `ungrouped`: there were more adapters or turns than are told apart."""
+    out. `ungrouped`: there were more adapters or turns than are told apart. `waited_share`: of the time of a closed
+    loop's users, what they waited for the client (None: no users). `held_by`: what held back requests that were due."""
 
     limits: ClientLimits
     metrics: Metrics
@@ -47,6 +52,8 @@ class Evidence(msgspec.Struct, frozen=True):
     drift: Drift | None
     reasons: tuple[str, ...] = ()
     ungrouped: bool = False
+    waited_share: float | None = None
+    held_by: str = "max_connections"
 
 
 def judge(evidence: Evidence) -> Verdict:
@@ -71,15 +78,36 @@ def _no_figures(e: Evidence) -> list[str]:
 
 
 def _late(e: Evidence) -> list[str]:
-    limits, ttft = e.limits, e.metrics.ttft
-    median_s = ttft.percentiles[50.0] if ttft is not None else 0.0
-    allowed_s = max(limits.lag_ms / 1e3, limits.lag_share * median_s)
-    if e.client.lag_p99_s <= allowed_s:
-        return []
-    return [
-        f"client lag p99 is {_ms(e.client.lag_p99_s)}, above {_ms(allowed_s)} (client.lag_ms {limits.lag_ms:g}, "
-        f"client.lag_share {limits.lag_share:g} of the median TTFT): requests were sent late: {MORE_WORKERS}"
-    ]
+    limits, lag_s, error = e.limits, e.client.lag_p99_s, e.metrics.client_error
+    allowed_s = _allowed_lag_s(e)
+    bounds = f"(client.lag_ms {limits.lag_ms:g}, client.lag_share {limits.lag_share:g} of the median latency)"
+    if lag_s > allowed_s:
+        return [
+            f"client lag p99 is {_ms(lag_s)}, above {_ms(allowed_s)} {bounds}: requests were sent late: {MORE_WORKERS}"
+        ]
+    error_s = error.percentiles[99.0] if error is not None else 0.0
+    if error_s > allowed_s:
+        return [
+            f"client error p99 is {_ms(error_s)}, above {_ms(allowed_s)} {bounds}: requests were sent, or answers "
+            f"stamped, late: {MORE_WORKERS}"
+        ]
+    return []
+
+
+def _allowed_lag_s(e: Evidence) -> float:
+    """What the client may be wrong by in the time to a first token (of whole answers: in all of it)."""
+    median_s = _median_latency_s(e.metrics)
+    return max(_beside(e.limits.lag_ms, median_s), e.limits.lag_share * median_s)
+
+
+def _median_latency_s(metrics: Metrics) -> float:
+    latency = metrics.ttft or metrics.e2e
+    return latency.percentiles[50.0] if latency is not None else 0.0
+
+
+def _beside(limit_ms: float, latency_s: float) -> float:
+    """A limit in seconds, beside latencies of so many: of short ones a smaller error is as wrong."""
+    return min(limit_ms, max(LEAST_SHARE * limit_ms, LATENCY_SHARE * latency_s * 1e3)) / 1e3
 
 
 def _overloaded(e: Evidence) -> list[str]:
@@ -90,10 +118,12 @@ def _overloaded(e: Evidence) -> list[str]:
             f"a worker was busy {client.cpu_share:.0%} of a core, above client.cpu_share {limits.cpu_share:.0%}: "
             f"{MORE_WORKERS}"
         )
-    if client.loop_lag_p99_s * 1e3 > limits.loop_lag_ms:
+    allowed_s = _beside(limits.loop_lag_ms, _median_latency_s(e.metrics))
+    if client.loop_lag_p99_s > allowed_s:
         found.append(
-            f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above client.loop_lag_ms "
-            f"{limits.loop_lag_ms:g}: answers were stamped late: {MORE_WORKERS}"
+            f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above {_ms(allowed_s)} "
+            f"(client.loop_lag_ms {limits.loop_lag_ms:g}, {LATENCY_SHARE:.0%} of the median latency): answers were "
+            f"stamped late: {MORE_WORKERS}"
         )
     elif itl is not None and client.loop_lag_p50_s > _lag_beside(itl.percentiles[50.0], limits):
         found.append(
@@ -111,6 +141,11 @@ def _overloaded(e: Evidence) -> list[str]:
             f"a worker said nothing for {client.silent_s:.1f} s, above {quiet_s:g} s: it was stopped, or starved of "
             f"CPU: {MORE_WORKERS}"
         )
+    if lacking := e.metrics.failures.get("CLIENT_LIMIT", 0):
+        found.append(
+            f"{lacking} requests found no file or port left on this machine (CLIENT_LIMIT): that is not the server's "
+            "failure: raise ulimit -n or net.ipv4.ip_local_port_range, or lower max_connections"
+        )
     if client.workers_lost:
         found.append(f"{client.workers_lost} of the workers were lost: see notes for how, and run it again")
     return found
@@ -121,7 +156,8 @@ def _not_as_asked(e: Evidence) -> list[str]:
     if e.due and e.due - e.sent > max(1.0, limits.rate_error * e.due):
         found.append(
             f"{e.sent} of {e.due} requests due in the stage were sent in it, {1 - e.sent / e.due:.1%} too few, "
-            f"above client.rate_error {limits.rate_error:.1%}: {MORE_WORKERS}, or raise max_connections"
+            f"above client.rate_error {limits.rate_error:.1%}: "
+            + (f"they were held by {e.held_by}" if e.metrics.hold is not None else MORE_WORKERS)
         )
     if e.expected is not None:
         allowed = max(1.0, limits.rate_error * e.expected) + CHANCE * e.spread * sqrt(e.expected)
@@ -130,8 +166,18 @@ def _not_as_asked(e: Evidence) -> list[str]:
                 f"{e.due} requests were due where the rate has {e.expected:.0f}, off by more than {allowed:.0f} "
                 f"(client.rate_error {limits.rate_error:.1%}): the content ended, or it was not prepared in time"
             )
+    if e.waited_share is not None and e.waited_share > limits.rate_error:
+        found.append(
+            f"users waited {e.waited_share:.1%} of their time for the client, above client.rate_error "
+            f"{limits.rate_error:.1%}: they asked for less than they would have: {MORE_WORKERS}"
+        )
     flying = e.metrics.in_flight
-    if e.users is not None and flying is not None and flying.mean < e.users * (1 - limits.rate_error) - 0.5:
+    backing_off = e.metrics.answers.backoff_s / e.metrics.seconds if e.metrics.seconds > 0 else 0.0
+    if (
+        e.users is not None
+        and flying is not None
+        and flying.mean + backing_off < e.users * (1 - limits.rate_error) - 0.5
+    ):
         found.append(
             f"{flying.mean:.1f} requests were in flight where {e.users:g} users were to keep as many, below "
             f"client.rate_error {limits.rate_error:.1%}: users waited for the client: {MORE_WORKERS}, or give more "
@@ -164,11 +210,41 @@ def _about_ends(e: Evidence) -> list[str]:
         )
     if answers.ended_late > some:
         notes.append(f"{answers.ended_late} requests ended after the stage that they were due in")
+    if answers.unfinished:
+        notes.append(
+            f"{answers.unfinished} sessions had turns left when the stage, or the run, was over: later turns are of "
+            "the sessions that began early: longer stages, or a longer drain_s"
+        )
+    notes += _about_holds(e)
     waited = metrics.connection_wait
     if waited is not None and waited.percentiles[99.0] * 1e3 > e.limits.lag_ms:
         notes.append(
             f"requests waited {_ms(waited.percentiles[99.0])} (p99) for a connection: that is in the times from due "
-            "alone; the server accepts slowly, or max_connections is reached"
+            "alone; the server accepts slowly"
+        )
+    return notes
+
+
+def _about_holds(e: Evidence) -> list[str]:
+    metrics, hold, notes = e.metrics, e.metrics.hold, []
+    if hold is not None:
+        notes.append(
+            f"{metrics.answers.held} requests ({metrics.answers.held / max(1, metrics.requests):.1%}) were held by "
+            f"{e.held_by}, for {_ms(hold.percentiles[50.0])} in the median and {_ms(hold.maximum)} at most: the load "
+            "was not open then; that wait is in the times from due, and in no other"
+        )
+    if metrics.answers.backoff_s > 0:
+        failed = sum(metrics.failures.values())
+        notes.append(
+            f"users paused {metrics.answers.backoff_s:.3g} s in all after {failed} failed requests (load.backoff_s): "
+            "without it the server would have been asked, and have refused, more often"
+        )
+    error = metrics.client_error
+    allowed_s = _allowed_lag_s(e)
+    if error is not None and error.percentiles[99.0] <= allowed_s < error.maximum:
+        notes.append(
+            f"the client was wrong by up to {_ms(error.maximum)} in the times of a few requests, more than "
+            f"{_ms(allowed_s)}: percentiles above p99, and greatest values, may be the client's"
         )
     return notes
 

@@ -77,8 +77,6 @@ class Course:
         load = config.load
         if isinstance(load, Search) and config.objective is None:
             raise ValueError("load.kind is search, and there is no objective: give one, e.g. objective.ttft_ms")
-        if isinstance(load, OpenLoop) and load.max_in_flight is not None:
-            raise ValueError("load.max_in_flight cannot be kept yet: leave it out, or set load.kind to closed")
         self._times_s = _times_of_trace(config)
         self._plans = [] if isinstance(load, Search) else list(stages(load, self._times_s))
         self._first: Iterator[Job] | None = None
@@ -147,7 +145,9 @@ class Course:
         stage = self._begin(self._from_now(plan))
         await self._feed.closed(stage.plan, load, load.stages[plan.index].ramp_s, self._config.seed)
         now_s = self._now()
-        stage.end_s = now_s if stage.end_s is None else min(now_s, stage.end_s)
+        # One told by its requests was over with the last answer, not when we heard of it.
+        told_s = now_s if stage.meter.last_end_s is None or self._feed.stopped else stage.meter.last_end_s
+        stage.end_s = told_s if stage.end_s is None else min(now_s, stage.end_s)
         # The users of the next stage come when those of this one have left: there are never more than were asked for.
         if plan is not self._plans[-1]:
             await self._emptied(self._config.drain_s)
@@ -249,6 +249,25 @@ class Course:
 
     # Ending stages
 
+    def cut_short(self) -> None:
+        """Nothing more is sent: stages end here, further turns of sessions too."""
+        now_s = self._now()
+        for stage in self.stages:
+            stage.end_s = now_s if stage.end_s is None else min(now_s, stage.end_s)
+            for member in self._members:
+                member.drop(stage.plan.index, now_s)
+                member.send(EndStage(stage.plan.index))
+
+    def unended(self, detail: str, index: int | None = None) -> None:
+        """Keep a record of what a worker has not told the end of, of one stage or all, and count the sessions that
+        were cut short between two turns."""
+        now_s = self._now()
+        for member in self._members:
+            for stage in self.stages:
+                if index is None or stage.plan.index == index:
+                    stage.meter.unfinished(member.between_turns(stage.plan.index))
+            self._keep(member.unended(Outcome.ABORTED, detail, now_s, index))
+
     async def _end(self, stage: int, abort: bool) -> None:
         """Nothing of it is sent any more, and what is in flight is told as aborted."""
         now_s = self._now()
@@ -256,8 +275,7 @@ class Course:
             member.drop(stage, now_s)
             member.send(EndStage(stage, abort))
         await self._emptied(ABORT_S)
-        for member in self._members:
-            self._keep(member.unended(Outcome.ABORTED, "not told of after its stage was ended", now_s, stage))
+        self.unended("not told of after its stage was ended", stage)
 
     async def _emptied(self, within_s: float) -> None:
         """Until every worker has said that nothing is in flight; it tells of what has ended before it says so."""

@@ -199,6 +199,10 @@ class Member:
             if (had.due_s >= 0 or outcome is Outcome.LOST) and had.due_s <= now_s and not _is_between(had, outcome)
         ]
 
+    def between_turns(self, stage: int) -> int:
+        """Sessions of a stage that have begun and have turns left; once nothing is under way, those cut short."""
+        return sum(had.stage == stage and had.turn > 0 for had in self.handed.values())
+
     async def stop(self) -> None:
         """The worker is gone afterwards."""
         self.finished.set()

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 
 from fairlead.bench.config.load import ClosedLoop
@@ -26,6 +26,8 @@ AT_LEAST_S = 0.5
 BATCH_JOBS = 32
 BATCH_BYTES = 128 * 1024
 """A message is read by the worker in one piece, between requests: it must be short."""
+MOST_CHAINS = 65_536
+"""Sessions of a trace of which it is remembered who has them: the last ones."""
 SLICE_S = 0.005
 """After so long at preparing, the records that have come are read."""
 
@@ -40,6 +42,7 @@ class Feed:
         self._preparation, self._members, self._now = preparation, members, now
         self._prepared: deque[Job] = deque()
         self._turn = itertools.count()
+        self._chains: OrderedDict[int, Member] = OrderedDict()  # chain -> who has its turns
 
     @property
     def adapters(self) -> list[str]:
@@ -87,7 +90,7 @@ class Feed:
                 batches.flush()
                 await asyncio.sleep(min(0.1, wait_s))
                 sliced_s = SYSTEM.monotonic_s()
-            member = self._next()
+            member = self._member_for(job)
             if self.stopped or member is None:
                 break
             self.late += job.due_s < self._now()
@@ -126,7 +129,7 @@ class Feed:
         """Jobs that a lost worker had not begun: others have them."""
         batches = Batches()
         for job in jobs:
-            member = self._next()
+            member = self._member_for(job)
             if member is not None:
                 batches.add(member, job)
         batches.flush()
@@ -169,6 +172,19 @@ class Feed:
 
     def _live(self) -> list[Member]:
         return [member for member in self._members if member.alive]
+
+    def _member_for(self, job: Job) -> Member | None:
+        """In turn; turns of one chain go to one worker, which knows when the one before has been answered."""
+        if job.chain < 0:
+            return self._next()
+        member = self._chains.pop(job.chain, None)
+        if member is None or not member.alive:
+            member = self._next()
+        if member is not None:
+            self._chains[job.chain] = member
+            if len(self._chains) > MOST_CHAINS:
+                self._chains.popitem(last=False)
+        return member
 
     def _next(self) -> Member | None:
         live = self._live()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fairlead.bench.config import Benchmark
+from fairlead.bench.config import Benchmark, TracedTimes
 from fairlead.bench.config.content import FileContent, SyntheticContent
+from fairlead.bench.content.identity import identity
 from fairlead.bench.content.sessions import sessions
 from fairlead.bench.content.tokens import Tokens, tokens_of
 from fairlead.bench.session import Job, Session
@@ -27,6 +28,7 @@ class Preparation:
         self._shares = Shares([target.weight for target in config.targets])
         self._sessions: Iterator[Session] = sessions(config.content, self.tokens, config.seed)
         self._number = 0
+        self._chained = isinstance(config.load, TracedTimes)
         self.ended = False
 
     def take(self) -> Session | None:
@@ -41,6 +43,8 @@ class Preparation:
         if session.adapter and session.adapter not in self.adapters:
             self.adapters.append(session.adapter)
         job = self._writers[self._shares.next()].prepare(session, self._number, stage, due_s)
+        if self._chained and session.traced:
+            job.chain = identity(session.traced) >> 1
         self._number += 1
         return job
 
