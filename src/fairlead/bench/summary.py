@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from fairlead.bench.scaling_summary import ScalingSummary
+from fairlead.bench.server_side.figures import ServerSummary
 
 PERCENTILES = (0.1, 1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.9)
 
@@ -201,7 +202,10 @@ class Series(msgspec.Struct, frozen=True):
 
 class RunSummary(msgspec.Struct, frozen=True):
     """A whole run: what reports are written from. `environment`: machine, versions, command line; `config`: as it was
-    given, without secrets. `ended`: complete, interrupted, failed, and why."""
+    given, without secrets. `ended`: complete, interrupted, failed, and why.
+
+    `server` are signals over time, `server_side` what they come to in each stage. Of all stages together:
+    `cost_per_million_tokens` is of output tokens (of a range of prices its middle), `joules_per_token` too."""
 
     id: str
     name: str
@@ -217,6 +221,7 @@ class RunSummary(msgspec.Struct, frozen=True):
     cost_per_million_tokens: float | None = None
     joules_per_token: float | None = None
     notes: tuple[str, ...] = ()
+    server_side: ServerSummary | None = None
     scaling: ScalingSummary | None = None
 
     @property
