@@ -14,6 +14,7 @@ import msgspec
 from fairlead.bench.record import Record
 from fairlead.bench.wire import LARGEST_BYTES, LENGTH_BYTES, Records, frame, up_decoder
 
+SPOOL = "records.spool"
 RECORDS_A_FRAME = 512
 
 
@@ -41,6 +42,11 @@ class Spool:
 
     def close(self) -> None:
         self._file.close()
+
+
+def named(name: str, part: str) -> str:
+    """A file of one of several writers who share a folder."""
+    return f"{part}-{name}" if part else name
 
 
 def read_spool(path: Path) -> Iterator[list[Record]]:

@@ -1,5 +1,5 @@
-"""The records of a run being written: appended to a spool while requests are timed, made into Parquet when that can
-disturb nothing any more."""
+"""The records of a run being written: appended to a spool while requests are timed. It is made into Parquet when that
+can disturb nothing any more (`conversion`)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairlead.bench.record import Record
-from fairlead.bench.records.parquet import write_parquet
-from fairlead.bench.records.spool import Spool, read_spool
+from fairlead.bench.records.spool import SPOOL, Spool, named
 
-SPOOL = "records.spool"
-PARQUET = "records.parquet"
 KEPT = 512
 """Records to gather before they are written: a system call for some hundred of them."""
 
@@ -23,14 +20,14 @@ class RecordWriter:
     writers share a folder."""
 
     def __init__(self, folder: Path, part: str = "") -> None:
-        self._folder, self._part = folder, part
+        self.folder, self.part = folder, part
         self._waiting: list[Record] = []
         self._spool: Spool | None = None
         self.written = self.lost = 0
         self.problem: str | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._spool = Spool(self._path(SPOOL))
+            self._spool = Spool(folder / named(SPOOL, part))
         except OSError as error:
             self._fail(error)
 
@@ -55,26 +52,21 @@ class RecordWriter:
             self._fail(error)
             self.lost += len(waiting)
 
-    def close(self) -> str | None:
-        """Turn the spool into Parquet; returns the problem, if there was one at any time. What cannot be turned stays a
-        spool, which can be read as well."""
+    def end(self) -> str | None:
+        """Nothing is added any more; returns the problem, if there was one at any time."""
         self.flush()
-        spool = self._path(SPOOL)
         if self._spool is not None:
             with contextlib.suppress(OSError):
                 self._spool.close()
             self._spool = None
-        if not spool.exists():
-            return self.problem
-        try:
-            write_parquet(self._path(PARQUET), read_spool(spool))
-            spool.unlink()
-        except OSError as error:
-            self._fail(error)
         return self.problem
 
-    def _path(self, name: str) -> Path:
-        return self._folder / (f"{self._part}-{name}" if self._part else name)
+    def close(self) -> str | None:
+        """`end`, and turn the spool into Parquet here: for whom the time and memory of that matter to nobody."""
+        from fairlead.bench.records.conversion import converted
+
+        problems = [self.end(), converted(self.folder, self.part)]
+        return next((problem for problem in problems if problem is not None), None)
 
     def _fail(self, error: OSError) -> None:
         """Once: nothing more is written to a disk that is full, but what is there stays."""
@@ -83,7 +75,7 @@ class RecordWriter:
                 self._spool.close()
             self._spool = None
         if self.problem is None:
-            where = error.filename or self._folder
+            where = error.filename or self.folder
             self.problem = (
                 f"records are not kept in {where}: {error.strerror or error}: make room there, or give another folder"
             )

@@ -18,7 +18,7 @@ GAPS_OF = 100
 class Progress(msgspec.Struct, frozen=True):
     """One look at a run. Percentiles are of the last thousand requests (gaps: of the last hundred); None: none yet."""
 
-    phase: str  # preparing | running | draining | reporting
+    phase: str  # preparing | running | draining | writing records | writing reports
     stage: int
     stages: int
     stage_name: str
@@ -41,6 +41,7 @@ class Progress(msgspec.Struct, frozen=True):
     workers: int
     workers_lost: int
     notes: tuple[str, ...] = ()
+    written: int = 0  # records that have become Parquet, of `ended`
 
 
 class Recent:

@@ -1,0 +1,157 @@
+"""The end of a run: figures first, and records that can be read whatever ends their conversion."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.run.runs import records_of
+from fairlead.bench.record import Record
+from fairlead.bench.results.store import load
+from fairlead.bench.run.ending import kept
+from fairlead.bench.run.stop import Stop
+from fairlead.bench.summary import RunSummary
+from fairlead.bench.wire import Records, frame
+from patience import PATIENCE_S
+
+FRAMES, EACH = 60, 512
+MANY = FRAMES * EACH
+
+
+def record(number: int) -> Record:
+    chunks = array("f", [0.02 + 0.005 * k for k in range(16)]).tobytes()
+    return Record(
+        number, 0, 0, 0, -1, 0, 0, 200, 1.0, 1.0, 1.0, 1.02, 1.02, 1.1, 1.1, 64, 16, 16, 64, 16, -1, False, math.nan,
+        0.0, "length", "", chunks, b"",
+    )  # fmt: skip
+
+
+def made(folder: Path, frames: int = FRAMES) -> RunSummary:
+    """A run whose load is over, with the same records again and again."""
+    (folder / "records").mkdir(parents=True)
+    data = frame(Records([record(number) for number in range(EACH)]))
+    (folder / "records" / "records.spool").write_bytes(data * frames)
+    return RunSummary(folder.name, "", "2026-11-28T00:00:00.000000Z", 1.0, "complete", "", {}, {}, ())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(file.name for file in (folder / "records").iterdir())
+
+
+def converting(parent: int) -> int | None:
+    """The process that does it, by its parent."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            mine = int(path.read_text().rpartition(")")[2].split()[1]) == parent
+            if mine and b"conversion" in (path.parent / "cmdline").read_bytes():
+                return int(path.parent.name)
+        except OSError:
+            continue
+    return None
+
+
+def ending(folder: Path, stop: Stop, when: Callable[[], None]) -> RunSummary:
+    """`when` is done as soon as some records are written."""
+    done: list[int] = []
+
+    def written(count: int) -> None:
+        if count and not done:
+            done.append(count)
+            when()
+
+    return asyncio.run(asyncio.wait_for(kept(folder, made(folder), "", written, stop), PATIENCE_S))
+
+
+def test_records_become_parquet_and_it_is_told_how_far(tmp_path: Path) -> None:
+    told: list[int] = []
+    summary = asyncio.run(kept(tmp_path, made(tmp_path), "", told.append, Stop()))
+    assert summary.notes == ()
+    assert files(tmp_path) == ["records.parquet"]
+    assert told[0] == 0 and told[-1] == MANY and told == sorted(told) and len(told) > 3
+    assert len(records_of(tmp_path)) == MANY
+
+
+def test_a_killed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
+    def kill() -> None:
+        child = converting(os.getpid())
+        assert child is not None
+        os.kill(child, signal.SIGKILL)
+
+    summary = ending(tmp_path, Stop(), kill)
+    (note,) = summary.notes
+    assert "SIGKILL" in note and "which Fairlead reads as well" in note
+    assert load(tmp_path).run.notes == summary.notes
+    assert files(tmp_path) == ["records.spool"]
+    assert len(records_of(tmp_path)) == MANY
+
+
+def test_asked_to_stop_it_stops(tmp_path: Path) -> None:
+    stop = Stop()
+    stop.ask("Ctrl-C")  # that ended the load is not meant for this
+    summary = ending(tmp_path, stop, lambda: stop.ask("Ctrl-C"))
+    assert "ended by Ctrl-C" in summary.notes[0]
+    assert files(tmp_path) == ["records.spool"]
+    assert converting(os.getpid()) is None
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for the spool and little more."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs takes a root user who may mount")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_figures_and_the_spool(small_disk: Path) -> None:
+    folder = small_disk / "run"
+    summary = made(folder, 7)
+    space = os.statvfs(folder)
+    (folder / "filler").write_bytes(bytes(space.f_bavail * space.f_bsize - 8192))
+    ended = asyncio.run(kept(folder, summary, "", lambda _: None, Stop()))
+    (note,) = ended.notes
+    assert "No space left on device" in note and "make room" in note
+    assert files(folder) == ["records.spool"]
+    assert len(records_of(folder)) == 7 * EACH
+    assert load(folder).run.ended == "complete"
+
+
+def test_a_kill_of_the_whole_run_meanwhile_costs_neither(tmp_path: Path) -> None:
+    script = f"""
+import asyncio, sys
+sys.path[:0] = {[str(Path(__file__).parents[2])]!r}
+from pathlib import Path
+from bench.run.test_ending import Stop, kept, made
+folder = Path(sys.argv[1])
+asyncio.run(kept(folder, made(folder, 400), "", lambda count: print(count, flush=True), Stop()))
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        while int(process.stdout.readline()) == 0:
+            pass
+        child = converting(process.pid)
+        process.kill()
+    assert load(tmp_path).run.id == tmp_path.name
+    assert len(records_of(tmp_path)) == 400 * EACH
+    # With nobody to tell, the conversion ends too, and takes with it what it has begun.
+    assert child is not None
+    with contextlib.suppress(ProcessLookupError):
+        assert select.select([os.pidfd_open(child)], [], [], PATIENCE_S)[0]
+    assert files(tmp_path) == ["records.spool"]
