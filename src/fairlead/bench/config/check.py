@@ -11,6 +11,7 @@ from fairlead.bench.config.benchmark import Benchmark
 from fairlead.bench.config.content import Content, FileContent, SyntheticContent, TraceContent
 from fairlead.bench.config.error import ConfigError
 from fairlead.bench.config.load import ClosedLoop, Load, OpenLoop, Search, TracedTimes
+from fairlead.bench.config.scaling import check_scaling
 from fairlead.bench.config.server_check import check_server
 from fairlead.workload import FORMATS
 
@@ -20,6 +21,8 @@ def check(config: Benchmark) -> None:
     _targets(config)
     _load(config.load, config.content, config.workers)
     _content(config.content)
+    if config.scaling is not None:
+        check_scaling(config.scaling)
     if config.server is not None:
         check_server(config.server, config.targets)
     objective = config.objective

@@ -16,4 +16,8 @@ def observers_of(config: Benchmark, boundaries: Callable[[], Sequence[float]] = 
         from fairlead.bench.server_side.observer import ServerObserver
 
         made.append(ServerObserver(config, boundaries))
+    if config.scaling is not None:
+        from fairlead.bench.replicas.observer import ScalingObserver
+
+        made.append(ScalingObserver(config))
     return made
