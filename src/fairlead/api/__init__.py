@@ -3,6 +3,7 @@
 Also the CRDs of standards that Fairlead speaks and a bare cluster lacks (InferencePool, HTTPRoute, LeaderWorkerSet).
 """
 
+from fairlead.api.benchmark import BENCHMARKS, Benchmark
 from fairlead.api.crds import all_crds, is_outdated
 from fairlead.api.inference_pool import INFERENCE_POOLS, InferencePool, InferencePoolSpec
 from fairlead.api.model_adapter import MODEL_ADAPTERS, ModelAdapter
@@ -21,6 +22,7 @@ from fairlead.api.serving_runtime import SERVING_RUNTIMES, ServingRuntime
 from fairlead.api.traffic_report import TRAFFIC_REPORTS, TrafficReport
 
 __all__ = [
+    "BENCHMARKS",
     "GROUP",
     "INFERENCE_POOLS",
     "MODEL_ADAPTERS",
@@ -30,6 +32,7 @@ __all__ = [
     "SERVING_RUNTIMES",
     "TRAFFIC_REPORTS",
     "VERSION",
+    "Benchmark",
     "InferencePool",
     "InferencePoolSpec",
     "Model",

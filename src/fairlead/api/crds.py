@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import yaml
 
 from fairlead.api import queue
+from fairlead.api.benchmark import Benchmark, BenchmarkSpec, BenchmarkStatus
 from fairlead.api.kind import GROUP, VERSION, Kind
 from fairlead.api.model_adapter import ModelAdapter, ModelAdapterSpec, ModelAdapterStatus
 from fairlead.api.model_service import ModelService, ModelServiceSpec, ModelServiceStatus
 from fairlead.api.role_scale import RoleScale, RoleScaleSpec, RoleScaleStatus
-from fairlead.api.rules import Rules, attach, model_adapter, model_service, role_scale, serving_runtime
+from fairlead.api.rules import Rules, attach, benchmark, model_adapter, model_service, role_scale, serving_runtime
 from fairlead.api.rules import queue as queue_rules
 from fairlead.api.serving_runtime import ServingRuntime, ServingRuntimeSpec
 from fairlead.api.structural import openapi_schema
@@ -34,7 +35,7 @@ def all_crds() -> list[Json]:
     """Every CRD, ready to be applied; callers own the result."""
     crds = [
         _model_service(), _serving_runtime(), _model_adapter(), _role_scale(), _traffic_report(), _queue(),
-        *_standards(),
+        _benchmark(), *_standards(),
     ]  # fmt: skip
     for crd in crds:
         digest = hashlib.sha256(json.dumps(crd["spec"], sort_keys=True).encode()).hexdigest()[:16]
@@ -145,6 +146,23 @@ def _queue() -> Json:
         _AGE,
     ]
     return _own(queue.Queue, "fq", queue.QueueSpec, queue.QueueStatus, columns, queue_rules.RULES, scope="Cluster")
+
+
+def _benchmark() -> Json:
+    of = ".status.conditions[?(@.type=="
+    columns = [
+        Column("Workers", "integer", ".status.workers"),
+        Column("State", "string", ".status.state"),
+        Column("Rate", "string", ".status.shown.rate"),
+        Column("TTFT-p99", "string", ".status.shown.ttft"),
+        Column("Goodput", "string", ".status.shown.goodput"),
+        Column("Valid", "string", f'{of}"Valid")].status'),
+        _AGE,
+        Column("Kept", "string", f'{of}"ObjectiveKept")].status', 1),
+        Column("Results", "string", ".status.results", 1),
+        Column("Message", "string", f'{of}"Finished")].message', 1),
+    ]
+    return _own(Benchmark, "bm", BenchmarkSpec, BenchmarkStatus, columns, benchmark.RULES)
 
 
 def _own(

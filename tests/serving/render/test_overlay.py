@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fairlead.api.overlay import _MERGE_KEYS, _PRIMITIVE_LISTS
 from fairlead.embedded.apiserver.patches.strategic import apply_strategic_patch
 from fairlead.embedded.apiserver.schema.builtin import schema_for
 from fairlead.embedded.apiserver.schema.node import Schema
-from fairlead.serving.render.overlay import _MERGE_KEYS, _PRIMITIVE_LISTS, overlaid
+from fairlead.serving.render.overlay import overlaid
 from fairlead.serving.resolved import Unservable
 
 POD = schema_for("", "v1", "Pod")
