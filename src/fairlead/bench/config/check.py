@@ -16,11 +16,13 @@ from fairlead.bench.config.server_check import check_server
 from fairlead.workload import FORMATS
 
 
-def check(config: Benchmark) -> None:
-    """Raises ConfigError for the first thing that is wrong."""
+def check(config: Benchmark, files: bool = True) -> None:
+    """Raises ConfigError for the first thing that is wrong. `files`: whether those that it names are to be here."""
     _targets(config)
     _load(config.load, config.content, config.workers)
     _content(config.content)
+    if files:
+        _files(config)
     if config.scaling is not None:
         check_scaling(config.scaling)
     if config.server is not None:
@@ -49,9 +51,16 @@ def _targets(config: Benchmark) -> None:
             raise ConfigError(f"{name}.api is raw, and there is no {name}.raw: give its body, with ${{prompt}} in it")
         if target.key_env is not None and target.key_file is not None:
             raise ConfigError(f"{name} has both key_env and key_file: give one of them")
+
+
+def _files(config: Benchmark) -> None:
+    for number, target in enumerate(config.targets):
         for field, path in (("key_file", target.key_file), ("tls.ca_file", target.tls.ca_file)):
             if path is not None and not Path(path).is_file():
-                raise ConfigError(f"{name}.{field} is {path!r}: there is no such file")
+                raise ConfigError(f"targets[{number}].{field} is {path!r}: there is no such file")
+    content = config.content
+    if isinstance(content, TraceContent | FileContent) and not Path(os.path.expanduser(content.path)).is_file():
+        raise ConfigError(f"content.path is {content.path!r}: there is no such file")
 
 
 def _load(load: Load, content: Content, workers: int | None) -> None:
@@ -83,8 +92,6 @@ def _load(load: Load, content: Content, workers: int | None) -> None:
 def _content(content: Content) -> None:
     if isinstance(content, SyntheticContent) and content.adapters is not None and content.adapter_weights:
         raise ConfigError("content has both adapters and adapter_weights: give one of them")
-    if isinstance(content, TraceContent | FileContent) and not Path(os.path.expanduser(content.path)).is_file():
-        raise ConfigError(f"content.path is {content.path!r}: there is no such file")
     if isinstance(content, TraceContent):
         if content.format is not None and content.format not in FORMATS:
             raise ConfigError(f"content.format is {content.format!r}, expected one of {', '.join(FORMATS)}")

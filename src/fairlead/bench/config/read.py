@@ -23,10 +23,13 @@ _FIELD = re.compile(r"Object (?P<how>contains unknown|missing required) field `(
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
-def read_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = ()) -> Benchmark:
+def read_config(
+    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), files: bool = True
+) -> Benchmark:
     """Of a YAML file, YAML text (a `str`, unless it ends in .yaml, .yml or .json), or an object.
 
-    `overrides` are `path.to.field=value`, with YAML values, and numbers for places in lists. Raises ConfigError."""
+    `overrides` are `path.to.field=value`, with YAML values, and numbers for places in lists. `files`:
+    whether those that it names are to be on this machine. Raises ConfigError."""
     document = _document(source)
     for override in overrides:
         _assign(document, override)
@@ -35,7 +38,7 @@ def read_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str]
         config = msgspec.convert(document, Benchmark, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(_explained(str(error), document)) from None
-    check(config)
+    check(config, files)
     return config
 
 
