@@ -17,7 +17,8 @@ from fairlead.workload import FORMATS
 
 
 def check(config: Benchmark, files: bool = True) -> None:
-    """Raises ConfigError for the first thing that is wrong. `files`: whether those that it names are to be here."""
+    """Raises ConfigError for the first thing that is wrong. `files`: whether those that it names are
+    to be here, and variables of the environment too."""
     _targets(config)
     _load(config.load, config.content, config.workers)
     _content(config.content)
@@ -26,7 +27,7 @@ def check(config: Benchmark, files: bool = True) -> None:
     if config.scaling is not None:
         check_scaling(config.scaling)
     if config.server is not None:
-        check_server(config.server, config.targets)
+        check_server(config.server, config.targets, files)
     objective = config.objective
     bounds = () if objective is None else (objective.ttft_ms, objective.itl_ms, objective.tpot_ms, objective.e2e_ms)
     if objective is not None and all(bound is None for bound in bounds):

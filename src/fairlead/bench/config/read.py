@@ -23,9 +23,7 @@ _FIELD = re.compile(r"Object (?P<how>contains unknown|missing required) field `(
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
 
-def read_config(
-    source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), files: bool = True
-) -> Benchmark:
+def read_config(source: Path | str | Mapping[str, Any], overrides: Sequence[str] = (), files: bool = True) -> Benchmark:
     """Of a YAML file, YAML text (a `str`, unless it ends in .yaml, .yml or .json), or an object.
 
     `overrides` are `path.to.field=value`, with YAML values, and numbers for places in lists. `files`:

@@ -15,8 +15,9 @@ FASTEST_S = 0.1
 """Pages are read by the coordinator: more often, and it would have time for nothing else."""
 
 
-def check_server(server: ServerMetrics, targets: Sequence[Target]) -> None:
-    """Raises ConfigError for the first thing that is wrong."""
+def check_server(server: ServerMetrics, targets: Sequence[Target], here: bool = True) -> None:
+    """Raises ConfigError for the first thing that is wrong. `here`: whether its files and variables are to be on this
+    machine."""
     pages = [*((f"server.engines[{k}]", page) for k, page in enumerate(server.engines))]
     pages += [(f"server.power[{k}]", page) for k, page in enumerate(server.power)]
     pages += [("server.gateway", server.gateway)] if server.gateway is not None else []
@@ -34,10 +35,10 @@ def check_server(server: ServerMetrics, targets: Sequence[Target]) -> None:
         raise ConfigError(f"server.every_s is {server.every_s:g}, and must be at least {FASTEST_S:g}")
     if server.key_env is not None and server.key_file is not None:
         raise ConfigError("server has both key_env and key_file: give one of them")
-    if server.key_env is not None and server.key_env not in os.environ:
+    if here and server.key_env is not None and server.key_env not in os.environ:
         raise ConfigError(f"server.key_env is {server.key_env!r}: there is no such variable in the environment")
     for field, path in (("key_file", server.key_file), ("kubeconfig", server.kubeconfig)):
-        if path is not None and not Path(path).expanduser().is_file():
+        if here and path is not None and not Path(path).expanduser().is_file():
             raise ConfigError(f"server.{field} is {path!r}: there is no such file")
     if server.power_labels and not server.power:
         raise ConfigError("server.power_labels choose series of server.power, and there is none: give its pages")
