@@ -145,15 +145,17 @@ class ScalingSlice(msgspec.Struct, frozen=True):
 class Efficiency(msgspec.Struct, frozen=True):
     """What the fleet cost, in `unit`-seconds (accelerator, or replica where no accelerators are known), against others.
 
-    `paid_s`: from a node until gone. `fixed_s`: a fleet of the highest wanted number for all the time. `least_s`: the
-    least that would have kept the objective, with replicas there when they are needed, by what one replica was shown to
-    carry: `carried_per_s` requests per second kept the objective, `failed_per_s` did not. None with `why_no_least`."""
+    `paid_s`: from a node until gone. `fixed_s`: a fleet of the highest wanted number for all the time. `least_s`: one
+    that was shown to be enough to keep the objective, with replicas there when they are needed, by what one replica was
+    shown to carry: `carried_per_s` requests per second kept the objective, `failed_per_s` did not. A fleet smaller than
+    `least_low_s` would not have done. None with `why_no_least`."""
 
     unit: str
     paid_s: float
     ready_s: float
     fixed_s: float | None
     least_s: float | None = None
+    least_low_s: float | None = None
     carried_per_s: float | None = None
     failed_per_s: float | None = None
     why_no_least: str = ""

@@ -56,7 +56,7 @@ def analyse(
     whole = replica_time("all", 0.0, end_s, lines)
     judged = good = short_s = None
     if target is not None:
-        judged, good = round(load.between(JUDGED, 0.0, math.inf)), round(load.between(GOOD, 0.0, math.inf))
+        judged, good = round(sum(load.rows[JUDGED])), round(sum(load.rows[GOOD]))
         short_s = sum(b - a for a, b in short_slices(load, 0.0, end_s, target, slice_s))
     planned = bool(legs)
     return ScalingSummary(
@@ -151,16 +151,17 @@ def _efficiency(
     most = [(line.desired.most(0.0, end_s), weight(line)) for line in lines]
     fixed = _sum([None if peak is None else peak * per * end_s for peak, per in most])
     found = _carried(run, config, lines, load, legs, end_s)
-    least_s = None
+    least_s = low_s = None
     if found.kept is not None and found.failed is not None:
         least_s = least_replica_s(load, legs, found.kept, slice_s, end_s) * weight(lines[0])
+        low_s = least_replica_s(load, legs, found.failed, slice_s, end_s) * weight(lines[0])
     hours = paid_s / 3600
     good = sum(load.rows[GOOD]) if config.objective is not None else None
     price = config.scaling.price_per_hour if config.scaling is not None else None
     if price is None and config.server is not None:
         price = config.server.price_per_hour
     return Efficiency(
-        unit, paid_s, ready_s, fixed, least_s, found.kept, found.failed, found.why,
+        unit, paid_s, ready_s, fixed, least_s, low_s, found.kept, found.failed, found.why,
         good / hours if good is not None and hours > 0 else None,
         sum(load.rows[TOKENS]) / hours if hours > 0 else None,
         hours * price if price is not None and unit == "accelerator" else None,

@@ -1,10 +1,14 @@
 """What one replica carries, as far as the run has shown, and the least fleet that would have kept the objective. Pure.
 
 The run is cut into stretches in which the load and the number of ready replicas stand still (a ramp into ten). A
-stretch has kept the objective when the 95 % interval of its attainment (Wilson) is at or above what is asked for, and
-failed when all of it is below. `carried`: the highest rate per ready replica of a stretch that kept it. `failed`: the
-lowest above that of one that failed, where enough of the requests before it were good: else it may have failed of
-what had piled up. Least fleet: ⌈rate / carried⌉ replicas at every time, none where nothing was due.
+stretch is judged by its end, as at its beginning it may still work off what had piled up before, or not have piled up
+anything yet: the longest last part of it in which enough requests were good all the time, or never. It has kept the
+objective when the 95 % interval of the attainment of that part (Wilson) is at or above what is asked for, and failed
+when all of it is below.
+
+`kept`: the highest rate per ready replica of a stretch that kept it. `failed`: the lowest rate above that of one that
+failed, and that began with nothing piled up. What one replica carries is between them. The fleet that was enough:
+⌈rate / kept⌉ replicas at every time, none where nothing was due; and no smaller one than ⌈rate / failed⌉ would do.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from fairlead.bench.replicas.steps import Steps
 
 FEWEST = 20
 """Requests of a stretch that can tell anything."""
-RAMP_PARTS = 10
+PARTS = 10
 
 
 class Carried(NamedTuple):
@@ -33,12 +37,11 @@ class Carried(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """`per_replica` is infinite where none was ready; `kept` None: undecided. `calm`: enough of its requests were good,
-    sure or not."""
+    """`per_replica`: requests per second; infinite where none was ready. `kept` None: undecided. `calm`: enough of its
+    last requests were good, sure or not."""
 
     begin_s: float
     end_s: float
-    replicas: float
     per_replica: float
     kept: bool | None
     calm: bool
@@ -47,8 +50,8 @@ class Stretch(NamedTuple):
 def edges_of(legs: Sequence[Leg], stages_s: Sequence[tuple[float, float]]) -> set[float]:
     """Where the load changes: of a load that is planned by its plan, of any other one (a trace) by cutting its stages
     into parts."""
-    parts = [(leg.begin_s, leg.end_s, RAMP_PARTS if leg.first != leg.last else 1) for leg in legs]
-    parts = parts or [(begin_s, end_s, RAMP_PARTS) for begin_s, end_s in stages_s]
+    parts = [(leg.begin_s, leg.end_s, PARTS if leg.first != leg.last else 1) for leg in legs]
+    parts = parts or [(begin_s, end_s, PARTS) for begin_s, end_s in stages_s]
     return {begin_s + (end_s - begin_s) * k / count for begin_s, end_s, count in parts for k in range(count + 1)}
 
 
@@ -56,34 +59,42 @@ def stretches(load: LoadSeen, ready: Steps, edges: set[float], target: float, en
     """Those with requests in which the number of ready replicas is known, in order."""
     edges = edges | {0.0, end_s, *ready.times_s}
     found = []
-    inside = sorted(edge for edge in edges if 0 <= edge <= end_s)
-    for begin_s, until_s in pairwise(inside):
+    for begin_s, until_s in pairwise(sorted(edge for edge in edges if 0 <= edge <= end_s)):
         replicas = ready.at(begin_s)
-        judged = load.between(JUDGED, begin_s, until_s)
-        if replicas is None or until_s - begin_s < 1e-6 or judged < 1:
-            continue
-        good = load.between(GOOD, begin_s, until_s)
+        if replicas is not None and until_s - begin_s > 1e-6 and load.between(JUDGED, begin_s, until_s) >= 1:
+            found.append(_stretch(load, replicas, target, begin_s, until_s))
+    return found
+
+
+def _stretch(load: LoadSeen, replicas: float, target: float, begin_s: float, end_s: float) -> Stretch:
+    parts = max(1, min(PARTS, int(load.between(JUDGED, begin_s, end_s) / FEWEST)))
+    step_s = (end_s - begin_s) / parts
+    good = judged = 0.0
+    calm: bool | None = None
+    for number in reversed(range(parts)):
+        window = begin_s + number * step_s, begin_s + (number + 1) * step_s
+        its_good, its_judged = load.between(GOOD, *window), load.between(JUDGED, *window)
+        its_calm = its_good >= target * its_judged - 1e-9
+        if calm is not None and its_calm != calm:
+            break
+        calm, good, judged = its_calm, good + its_good, judged + its_judged
+    kept = None
+    if judged >= FEWEST:
         within = wilson(good, judged)
         kept = True if within.low >= target else False if within.high < target else None
-        rate = load.between(DUE, begin_s, until_s) / (until_s - begin_s)
-        found.append(
-            Stretch(
-                begin_s, until_s, replicas, rate / replicas if replicas else math.inf,
-                kept if judged >= FEWEST else None, good / judged >= target,
-            )
-        )  # fmt: skip
-    return found
+    rate = load.between(DUE, begin_s, end_s) / (end_s - begin_s)
+    return Stretch(begin_s, end_s, rate / replicas if replicas else math.inf, kept, bool(calm))
 
 
 def carried(found: Sequence[Stretch]) -> Carried:
     """What the stretches show together."""
-    kept = max((stretch.per_replica for stretch in found if stretch.kept and stretch.replicas), default=None)
+    kept = max((s.per_replica for s in found if s.kept and math.isfinite(s.per_replica)), default=None)
     failed = min(
         (
             stretch.per_replica
             for before, stretch in zip([None, *found], found, strict=False)
             if stretch.kept is False
-            and stretch.replicas
+            and math.isfinite(stretch.per_replica)
             and (before is None or before.calm)
             and (kept is None or stretch.per_replica > kept)
         ),
@@ -92,7 +103,7 @@ def carried(found: Sequence[Stretch]) -> Carried:
     if kept is None:
         return Carried(None, failed, f"no stretch of {FEWEST} requests or more is sure to have kept the objective")
     if failed is None:
-        return Carried(kept, None, "no stretch was more than its replicas could carry: they may need to be fewer")
+        return Carried(kept, None, "no stretch was too much for its replicas: fewer may have been enough")
     return Carried(kept, failed)
 
 
