@@ -12,6 +12,7 @@ from rich.text import Text
 from fairlead.bench.run import Progress
 
 PLAIN_EVERY_S = 10.0
+WRITING = "writing records"
 
 
 class Shown:
@@ -34,6 +35,11 @@ class Shown:
         if self._live is not None:
             self._live.stop()
 
+    def say(self, what: str) -> None:
+        """What goes on, where there are no figures of it."""
+        if self._live is not None:
+            self._live.update(Text(what, style="dim"))
+
     def show(self, progress: Progress) -> None:
         if self._live is not None:
             self._live.update(table(progress))
@@ -47,6 +53,9 @@ def table(progress: Progress) -> Table:
     shown = Table.grid(padding=(0, 2))
     shown.add_column(style="dim")
     shown.add_column()
+    if progress.phase == WRITING:
+        shown.add_row(progress.phase, f"{progress.written:,} of {progress.ended:,}")
+        return shown
     stage = f"{progress.stage_name or progress.phase}"
     if progress.stage_left_s is not None and progress.stage_left_s > 0:
         stage += f", {progress.stage_left_s:.0f} s left"
@@ -66,6 +75,8 @@ def table(progress: Progress) -> Table:
 
 def line(progress: Progress) -> str:
     """The same, for a log."""
+    if progress.phase == WRITING:
+        return f"{progress.elapsed_s:.0f} s  {progress.phase}  {progress.written:,} of {progress.ended:,}"
     return (
         f"{progress.elapsed_s:.0f} s  {progress.stage_name}  {progress.achieved_per_s:.1f}/s  {progress.in_flight} in "
         f"flight  TTFT {_ms(progress.ttft_p50_s)}  ITL {_ms(progress.itl_p50_s)}  {progress.failed} failed"

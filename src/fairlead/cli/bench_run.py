@@ -16,6 +16,7 @@ from fairlead.bench.results.store import default_store
 from fairlead.bench.run import RunFailed, Stop, run
 from fairlead.bench.run.checking import checked
 from fairlead.bench.run.coordinator import new_id
+from fairlead.bench.run.ending import reported
 from fairlead.bench.summary import RunSummary
 from fairlead.cli.bench_progress import Shown
 from fairlead.cli.failure import Failed
@@ -43,7 +44,14 @@ def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool)
             loop.add_signal_handler(number, hear, number)
         known = await checked(config, stop)
         with Shown(errors, live=not quiet and output == "text") as shown:
-            return await run(config, folder, shown.show, stop, known)
+            summary = await run(config, folder, shown.show, stop, known)
+        _print(summary, output, quiet, errors)
+        with Shown(errors, live=not quiet and output == "text") as shown:
+            shown.say("writing reports")
+            problem = await reported(folder, stop)
+        if problem is not None:
+            errors.print(f"fairlead: {problem}", markup=False)
+        return summary
 
     try:
         summary = uvloop.run(go())
@@ -53,14 +61,8 @@ def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool)
         raise Failed(str(error)) from error
     except OSError as error:
         raise Failed(f"{error.filename or folder}: {error.strerror or error}") from error
-    if output == "json":
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
-    elif not quiet:
-        _print(summary, folder)
-    for note in summary.notes if quiet or output == "json" else ():
-        errors.print(f"fairlead: {note}", markup=False)
-    if (problem := _write_reports(folder)) is not None:
-        errors.print(f"fairlead: {problem}", markup=False)
+    if output == "text" and not quiet:
+        Console(highlight=False).print(f"results: {folder}", markup=False, soft_wrap=True)
     status = exit_status(summary)
     if summary.ended != "complete":
         errors.print(f"fairlead: the run {ENDINGS[summary.ended]}: {summary.why_ended}", markup=False)
@@ -79,23 +81,13 @@ def exit_status(summary: RunSummary) -> int:
     return NOT_KEPT if any(goodput.kept is False for goodput in judged) else 0
 
 
-def _print(summary: RunSummary, folder: Path) -> None:
-    from fairlead.bench.report.terminal import show
+def _print(summary: RunSummary, output: str, quiet: bool, errors: Console) -> None:
+    if output == "json":
+        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
+        sys.stdout.buffer.flush()
+    elif not quiet:
+        from fairlead.bench.report.terminal import show
 
-    console = Console(highlight=False)
-    show(summary, console)
-    console.print(f"results: {folder}", markup=False, soft_wrap=True)
-
-
-def _write_reports(folder: Path) -> str | None:
-    """HTML and Benchmark Report v0.2, in the run's folder; returns what kept them from being written."""
-    from fairlead.bench.report.files import write_report
-    from fairlead.bench.results.store import load
-
-    try:
-        kept = load(folder)
-        write_report(kept, "v0.2", folder)
-        write_report(kept, "html", folder)
-    except (OSError, ValueError, LookupError) as error:
-        return f"reports are not written: {error}"
-    return None
+        show(summary, Console(highlight=False))
+    for note in summary.notes if quiet or output == "json" else ():
+        errors.print(f"fairlead: {note}", markup=False)

@@ -19,7 +19,7 @@ import pytest
 from bench.run.runs import records_of
 from fairlead.bench.record import Record
 from fairlead.bench.results.store import load
-from fairlead.bench.run.ending import kept
+from fairlead.bench.run.ending import kept, reported
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.wire import Records, frame
@@ -49,12 +49,12 @@ def files(folder: Path) -> list[str]:
     return sorted(file.name for file in (folder / "records").iterdir())
 
 
-def converting(parent: int) -> int | None:
-    """The process that does it, by its parent."""
+def child_of(parent: int, doing: bytes = b"records.conversion") -> int | None:
+    """The process that does it."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             mine = int(path.read_text().rpartition(")")[2].split()[1]) == parent
-            if mine and b"conversion" in (path.parent / "cmdline").read_bytes():
+            if mine and doing in (path.parent / "cmdline").read_bytes():
                 return int(path.parent.name)
         except OSError:
             continue
@@ -84,7 +84,7 @@ def test_records_become_parquet_and_it_is_told_how_far(tmp_path: Path) -> None:
 
 def test_a_killed_conversion_leaves_what_was_there(tmp_path: Path) -> None:
     def kill() -> None:
-        child = converting(os.getpid())
+        child = child_of(os.getpid())
         assert child is not None
         os.kill(child, signal.SIGKILL)
 
@@ -102,7 +102,7 @@ def test_asked_to_stop_it_stops(tmp_path: Path) -> None:
     summary = ending(tmp_path, stop, lambda: stop.ask("Ctrl-C"))
     assert "ended by Ctrl-C" in summary.notes[0]
     assert files(tmp_path) == ["records.spool"]
-    assert converting(os.getpid()) is None
+    assert child_of(os.getpid()) is None
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ asyncio.run(kept(folder, made(folder, 400), "", lambda count: print(count, flush
         assert process.stdout is not None
         while int(process.stdout.readline()) == 0:
             pass
-        child = converting(process.pid)
+        child = child_of(process.pid)
         process.kill()
     assert load(tmp_path).run.id == tmp_path.name
     assert len(records_of(tmp_path)) == 400 * EACH
@@ -155,3 +155,36 @@ asyncio.run(kept(folder, made(folder, 400), "", lambda count: print(count, flush
     with contextlib.suppress(ProcessLookupError):
         assert select.select([os.pidfd_open(child)], [], [], PATIENCE_S)[0]
     assert files(tmp_path) == ["records.spool"]
+
+
+def reporting(folder: Path, when: Callable[[int], None], stop: Stop) -> str | None:
+    """`when` is done to the process that writes reports, as soon as it has begun."""
+
+    async def both() -> str | None:
+        writing = asyncio.ensure_future(reported(folder, stop))
+        while (child := child_of(os.getpid(), b"report.aside")) is None and not writing.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        assert child is not None
+        when(child)
+        return await asyncio.wait_for(writing, PATIENCE_S)
+
+    return asyncio.run(both())
+
+
+def test_reports_are_written_beside_the_run(tmp_path: Path) -> None:
+    asyncio.run(kept(tmp_path, made(tmp_path, 1), "", lambda _: None, Stop()))
+    assert asyncio.run(reported(tmp_path, Stop())) is None
+    assert (tmp_path / "report.html").read_text().endswith("</html>")
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_reports_that_are_not_written_are_said_and_half_of_none_is_there(how: str, tmp_path: Path) -> None:
+    asyncio.run(kept(tmp_path, made(tmp_path, 1), "", lambda _: None, Stop()))
+    (tmp_path / ".report.html.part").write_text("half")
+    stop = Stop()
+    ends = {"killed": lambda child: os.kill(child, signal.SIGKILL), "stopped": lambda _: stop.ask("SIGTERM")}
+    problem = reporting(tmp_path, ends[how], stop)
+    assert problem is not None
+    assert {"killed": "SIGKILL", "stopped": "ended by SIGTERM"}[how] in problem
+    assert f"`fairlead bench report {tmp_path}` writes them" in problem
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["records", "summary.json"]

@@ -18,6 +18,8 @@ from fairlead.bench.run.results import write_summary
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.summary import RunSummary
 
+REPORTS = "fairlead.bench.report.aside"
+
 
 async def kept(
     folder: Path, summary: RunSummary, part: str, written: Callable[[int], None], stop: Stop
@@ -31,6 +33,28 @@ async def kept(
         if len(summary.notes) == len(before) + 1:
             summary = _with_summary(folder, summary)
     return summary
+
+
+async def reported(folder: Path, stop: Stop) -> str | None:
+    """Write the page and the Benchmark Report of a run that is kept in `folder`, in a process of their own. Returns why
+    they could not be."""
+    whole = False
+    try:
+        problem = await aside(REPORTS, [str(folder), "v0.2", "html"], ENVIRONMENT, lambda _: None, stop)
+        whole = problem is None
+    finally:
+        if not whole:
+            _sweep(folder)
+    if problem is None:
+        return None
+    return f"reports are not written: {problem}; `fairlead bench report {folder}` writes them"
+
+
+def _sweep(folder: Path) -> None:
+    """Take away the reports that were being written."""
+    for file in folder.glob(".*.part"):
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
 
 
 def _with_summary(folder: Path, summary: RunSummary) -> RunSummary:
