@@ -18,6 +18,7 @@ COMPONENTS = {
     "envoy": ("fairlead.cli.components", "envoy", "Run the Envoy of the standalone gateway."),
     "engine": ("fairlead.cli.components", "engine", "Run a model server that ships with Fairlead."),
     "adapter-loader": ("fairlead.cli.adapter_loader", "main", "Fetch adapters for the engine of a pod."),
+    "bench-pod": ("fairlead.cli.bench_pod", "main", "Run a pod of a Benchmark, which coordinates or sends."),
     "driver": ("fairlead.cli.driver", "main", "Offer a node's accelerators as DRA devices."),
     "supervise": ("fairlead.cli.components", "supervise", "Run the supervisor of a data folder (used by up --detach)."),
 }
