@@ -15,7 +15,7 @@ settings.register_profile("developer", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
-# Containers often forbid bytecode. Here it would cost every worker the rewriting of every test module, and every process
+# Containers often forbid bytecode. Here that costs every worker the rewriting of every test module, and every process
 # that a test starts the compilation of what it imports: minutes of each run.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
