@@ -11,6 +11,7 @@ from plotly.offline import get_plotlyjs
 from fairlead.bench.measure.formulas import FORMULAS
 from fairlead.bench.report import figures, tables
 from fairlead.bench.report.figures import Figure
+from fairlead.bench.report.scaling_page import scaling_figures, scaling_section
 from fairlead.bench.report.words import at, number, seconds, share, stage_name
 from fairlead.bench.results.grid import Grid
 from fairlead.bench.summary import RunSummary
@@ -68,10 +69,12 @@ def report_page(run: RunSummary, grids: Mapping[int, Grid]) -> str:
         _cards(run),
         f"<h2>Stages</h2>{tables.stages(run)}",
         _search(run),
+        plots.section("Scaling", scaling_figures(run, grids)),
+        scaling_section(run),
         plots.section("Latency and throughput", figures.curves(run) if len(run.stages) > 1 else []),
         plots.section("Distributions", figures.distributions(run, grids)),
         plots.section("Over time", [*figures.throughput(grids), *figures.over_time(grids), *figures.heatmaps(grids)]),
-        plots.section("Servers", figures.server(run.server)),
+        plots.section("Servers", figures.server([series for series in run.server if series.unit != "replicas"])),
         *_details(run),
         f"<h2>Environment</h2>{tables.facts(run.environment)}",
         f"<h2>Configuration</h2><pre>{escape(msgspec.yaml.encode(run.config).decode())}</pre>",

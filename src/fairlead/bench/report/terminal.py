@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fairlead.bench.report.scaling_terminal import show_scaling
 from fairlead.bench.report.words import ABSENT, around, load, number, seconds, stage_name
 from fairlead.bench.summary import RunSummary, StageSummary
 
@@ -43,6 +44,7 @@ def show(run: RunSummary, console: Console) -> None:
     for name, value in costs:
         if value is not None:
             console.print(Text(f"{name}: {number(value)}"))
+    show_scaling(run, console)
     for note in run.notes:
         console.print(Text(f"note: {note}", style="dim"))
 
