@@ -35,13 +35,17 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
 def read_records(path: Path) -> Iterator[Record]:
     """As they were recorded. Raises OSError, and ValueError for a file that is not of records."""
+    for records in read_lists(path):
+        yield from records
+
+
+def read_lists(path: Path) -> Iterator[list[Record]]:
+    """The same, some hundred at a time."""
     for file in _files(path):
         if file.suffix == ".spool":
-            for records in read_spool(file):
-                yield from records
+            yield from read_spool(file)
         else:
-            for batch in read_batches(file):
-                yield from records_of(batch)
+            yield from map(records_of, read_batches(file))
 
 
 def _files(path: Path) -> list[Path]:

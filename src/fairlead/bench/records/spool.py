@@ -4,6 +4,8 @@ process, or of the disk, is left out."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ class Spool:
         self.path = path
         # Unbuffered: what a call has written is the kernel's, and outlives a kill of this process.
         self._file = path.open("wb", buffering=0)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._good_bytes = 0
 
     def append(self, records: Sequence[Record]) -> None:
@@ -47,6 +51,18 @@ class Spool:
 def named(name: str, part: str) -> str:
     """A file of one of several writers who share a folder."""
     return f"{part}-{name}" if part else name
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether its writer lives: the lock on it ends with the process. Raises OSError."""
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # without locks nobody can tell
+            return False
+    return False
 
 
 def read_spool(path: Path) -> Iterator[list[Record]]:

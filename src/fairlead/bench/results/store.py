@@ -32,13 +32,14 @@ class NotFound(LookupError):
 
 
 def kept_runs(store: Path) -> Iterator[Kept]:
-    """Newest first; folders that hold no readable run are passed over."""
+    """Newest first; folders that hold no readable run are passed over, and the records of unfinished ones are not
+    read."""
     if not store.is_dir():
         return
     for folder in sorted(store.iterdir(), key=lambda f: f.name, reverse=True):
-        if (folder / "summary.json").is_file():
+        if _holds_run(folder):
             try:
-                yield load(folder)
+                yield load(folder, measured=False)
             except (OSError, ValueError):
                 continue
 
@@ -67,7 +68,7 @@ def find(what: str, store: Path) -> Kept:
     path = Path(what)
     if path.exists():
         return load(path)
-    folders = sorted(f.name for f in store.iterdir() if (f / "summary.json").is_file()) if store.is_dir() else []
+    folders = sorted(f.name for f in store.iterdir() if _holds_run(f)) if store.is_dir() else []
     if what == "last" and folders:
         return load(store / folders[-1])
     found = [name for name in folders if name.startswith(what)]
@@ -81,12 +82,27 @@ def find(what: str, store: Path) -> Kept:
     raise NotFound(f"{what!r} is neither a file or folder, nor a run in {store}; see `fairlead bench list`")
 
 
-def load(path: Path) -> Kept:
-    """Of a folder or a file. Raises OSError and ValueError."""
+def load(path: Path, measured: bool = True) -> Kept:
+    """Of a folder or a file. Without `measured`, no figures of a run that is not finished: they take reading all of its
+    records. Raises OSError and ValueError."""
+    if path.is_dir() and is_unfinished(path):
+        from fairlead.bench.results.unfinished import unfinished
+
+        kept = path / "records"
+        return Kept(unfinished(path, measured), path, kept if kept.is_dir() else None)
     file = path / "summary.json" if path.is_dir() else path
     records = file.parent / "records"
     mine = records if file.name == "summary.json" and records.is_dir() else None
     return Kept(read_summary(file), path, mine)
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run began here that has not told its figures."""
+    return (folder / "config.yaml").is_file() and not (folder / "summary.json").exists()
+
+
+def _holds_run(folder: Path) -> bool:
+    return (folder / "summary.json").is_file() or is_unfinished(folder)
 
 
 def read_summary(file: Path) -> RunSummary:
