@@ -5,14 +5,14 @@ Colours of text and grids are the page's own, which knows whether it is light or
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fairlead.bench.report.words import stage_name
 from fairlead.bench.results.grid import BINS, RATIO, Grid, bin_edges, percentiles
-from fairlead.bench.summary import RunSummary, Series, StageSummary
+from fairlead.bench.summary import RunSummary, StageSummary
 
 Figure = dict[str, Any]
 
@@ -37,10 +37,10 @@ def curves(run: RunSummary) -> list[Figure]:
             )
             if points:
                 x, y, text = zip(*points, strict=True)
-                line = _line(f"p{percentile:g}", _rounded(x), _rounded(y), number)
+                line = line_of(f"p{percentile:g}", _rounded(x), _rounded(y), number)
                 lines.append(line | {"mode": "lines+markers", "text": text, "hovertemplate": "%{text}<br>%{y:.4g} ms"})
         if lines:
-            figures.append(_figure(f"{TITLES[field]} and throughput", "whole answers/s", "ms", lines))
+            figures.append(figure_of(f"{TITLES[field]} and throughput", "whole answers/s", "ms", lines))
     return figures
 
 
@@ -57,13 +57,13 @@ def distributions(run: RunSummary, grids: Mapping[int, Grid]) -> list[Figure]:
                 there = np.flatnonzero(total)
                 inner = slice(max(0, there[0] - 1), there[-1] + 1)
                 shares = np.cumsum(total)[inner] / total.sum()
-                lines.append(_line(_label(stage), _rounded(edges_ms[inner]), _rounded(shares), number))
+                lines.append(line_of(_label(stage), _rounded(edges_ms[inner]), _rounded(shares), number))
             elif (of := getattr(stage.metrics, field)) is not None:
                 ladder = sorted(of.percentiles.items())
                 x, y = [v * 1e3 for _, v in ladder], [p / 100 for p, _ in ladder]
-                lines.append(_line(_label(stage), _rounded(x), _rounded(y), number))
+                lines.append(line_of(_label(stage), _rounded(x), _rounded(y), number))
         if lines:
-            figure = _figure(title, "ms", "share of values", lines)
+            figure = figure_of(title, "ms", "share of values", lines)
             figure["layout"]["xaxis"]["type"] = "log"
             figure["layout"]["yaxis"] |= {"range": [0, 1.01], "tickformat": ".0%"}
             figures.append(figure)
@@ -85,10 +85,10 @@ def over_time(grids: Mapping[int, Grid]) -> list[Figure]:
                 values[number] += [*found[:, number].tolist(), float("nan")]
         if any(v == v for v in values[0]):
             lines = [
-                _line(f"p{share * 100:g}", _rounded(times), _rounded(values[number]), number)
+                line_of(f"p{share * 100:g}", _rounded(times), _rounded(values[number]), number)
                 for number, share in enumerate(shares)
             ]
-            figures.append(_figure(f"{TITLES[field]} over time", "s from the start", "ms", lines))
+            figures.append(figure_of(f"{TITLES[field]} over time", "s from the start", "ms", lines))
     return figures
 
 
@@ -114,7 +114,7 @@ def heatmaps(grids: Mapping[int, Grid]) -> list[Figure]:
             "z": [[int(v) or None for v in row] for row in z], "colorscale": "Viridis", "showscale": True,
             "hovertemplate": "%{x:.4g} s, %{y:.4g} ms: %{z}<extra></extra>",
         }  # fmt: skip
-        figure = _figure(f"{TITLES[field]}: requests by time and latency", "s from the start", "ms", [trace])
+        figure = figure_of(f"{TITLES[field]}: requests by time and latency", "s from the start", "ms", [trace])
         figure["layout"]["yaxis"]["type"] = "log"
         figures.append(figure)
     return figures
@@ -126,21 +126,8 @@ def throughput(grids: Mapping[int, Grid]) -> list[Figure]:
     for number, (name, field) in enumerate((("sent", "requests"), ("whole", "whole"))):
         times = [t for grid in grids.values() for t in (*_middles(grid), grid.stretch.end_s)]
         values = [v / grid.block_s for grid in grids.values() for v in (*getattr(grid, field).tolist(), float("nan"))]
-        lines.append(_line(name, _rounded(times), _rounded(values), number))
-    return [_figure("Requests by when they were due", "s from the start", "1/s", lines)] if grids else []
-
-
-def server(series: Sequence[Series]) -> list[Figure]:
-    """What servers said of themselves, a plot a signal, on the same time as the others."""
-    names = dict.fromkeys((s.name, s.unit) for s in series)
-    figures = []
-    for name, unit in names:
-        lines = [
-            _line(s.source, _rounded(s.times_s), [None if v is None else float(f"{v:.6g}") for v in s.values], number)
-            for number, s in enumerate(s for s in series if (s.name, s.unit) == (name, unit))
-        ]
-        figures.append(_figure(name, "s from the start", unit, lines))
-    return figures
+        lines.append(line_of(name, _rounded(times), _rounded(values), number))
+    return [figure_of("Requests by when they were due", "s from the start", "1/s", lines)] if grids else []
 
 
 def _middles(grid: Grid) -> list[float]:
@@ -156,14 +143,16 @@ def _rounded(values: Any) -> list[float | None]:
     return [float(f"{v:.6g}") if v == v else None for v in (float(v) for v in values)]
 
 
-def _line(name: str, x: Any, y: Any, number: int) -> dict[str, Any]:
+def line_of(name: str, x: Any, y: Any, number: int) -> dict[str, Any]:
+    """The n-th line of a figure."""
     return {
         "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y,
         "line": {"color": COLOURS[number % len(COLOURS)], "width": 2},
     }  # fmt: skip
 
 
-def _figure(title: str, x: str, y: str, traces: list[dict[str, Any]]) -> Figure:
+def figure_of(title: str, x: str, y: str, traces: list[dict[str, Any]]) -> Figure:
+    """`x` and `y`: titles of the axes."""
     return {
         "data": traces,
         "layout": {

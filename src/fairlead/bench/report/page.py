@@ -12,6 +12,8 @@ from fairlead.bench.measure.formulas import FORMULAS
 from fairlead.bench.report import figures, tables
 from fairlead.bench.report.figures import Figure
 from fairlead.bench.report.scaling_page import scaling_figures, scaling_section
+from fairlead.bench.report.server_figures import server_figures
+from fairlead.bench.report.server_page import cost_words, engines_of, server_section
 from fairlead.bench.report.words import at, number, seconds, share, stage_name
 from fairlead.bench.results.grid import Grid
 from fairlead.bench.summary import RunSummary
@@ -74,7 +76,8 @@ def report_page(run: RunSummary, grids: Mapping[int, Grid]) -> str:
         plots.section("Latency and throughput", figures.curves(run) if len(run.stages) > 1 else []),
         plots.section("Distributions", figures.distributions(run, grids)),
         plots.section("Over time", [*figures.throughput(grids), *figures.over_time(grids), *figures.heatmaps(grids)]),
-        plots.section("Servers", figures.server([series for series in run.server if series.unit != "replicas"])),
+        plots.section("Servers", server_figures([series for series in run.server if series.unit != "replicas"])),
+        server_section(run),
         *_details(run),
         f"<h2>Environment</h2>{tables.facts(run.environment)}",
         f"<h2>Configuration</h2><pre>{escape(msgspec.yaml.encode(run.config).decode())}</pre>",
@@ -141,9 +144,9 @@ def _cards(run: RunSummary) -> str:
         if of.goodput is not None:
             cards.append((f"objective kept ({name})", share(of.goodput.attainment)))
     if run.cost_per_million_tokens is not None:
-        cards.append(("cost per million tokens", number(run.cost_per_million_tokens)))
+        cards.append(("cost per million output tokens", cost_words(run)))
     if run.joules_per_token is not None:
-        cards.append(("joules per token", number(run.joules_per_token)))
+        cards.append(("joules per output token", number(run.joules_per_token)))
     inner = "".join(f'<div class="card"><b>{escape(v)}</b><span>{escape(n)}</span></div>' for n, v in cards)
     return f'<div class="cards">{inner}</div>'
 
@@ -161,6 +164,7 @@ def _details(run: RunSummary) -> list[str]:
     return [
         f"<h2>{escape(stage_name(stage))}</h2>{tables.latencies(stage, FORMULAS)}{tables.failures(stage)}"
         + tables.parts("target", stage.by_target)
+        + engines_of(run, stage)
         + tables.parts("adapter", stage.by_adapter)
         + tables.parts("turn", {str(turn): metrics for turn, metrics in stage.by_turn.items()})
         for stage in run.stages

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fairlead.bench.report.scaling_terminal import show_scaling
+from fairlead.bench.report.server_terminal import show_servers
 from fairlead.bench.report.words import ABSENT, around, load, number, seconds, stage_name
 from fairlead.bench.summary import RunSummary, StageSummary
 
@@ -38,12 +39,7 @@ def show(run: RunSummary, console: Console) -> None:
             console.print(Text(f"{stage_name(stage)}: {note}", style="dim"))
     if run.search is not None:
         _search(run, console)
-    costs = (
-        ("cost per million tokens", run.cost_per_million_tokens), ("joules per token", run.joules_per_token),
-    )  # fmt: skip
-    for name, value in costs:
-        if value is not None:
-            console.print(Text(f"{name}: {number(value)}"))
+    show_servers(run, console)
     show_scaling(run, console)
     for note in run.notes:
         console.print(Text(f"note: {note}", style="dim"))
