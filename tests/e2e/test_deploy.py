@@ -15,7 +15,7 @@ from e2e.cluster import Kubectl
 
 pytestmark = [
     pytest.mark.xdist_group("platform"),
-    pytest.mark.parametrize("base", ["driver", "scheduler", "serving"]),
+    pytest.mark.parametrize("base", ["bench", "driver", "scheduler", "serving"]),
 ]
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

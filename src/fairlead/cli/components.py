@@ -29,9 +29,9 @@ def controllers(argv: list[str]) -> int:
     _kubeconfig(parser)
     parser.add_argument(
         "--only",
-        choices=("platform", "serving", "scheduling", "cluster"),
-        help="platform: serving and scheduling only (a real cluster has the rest); serving, scheduling: one of these "
-        "alone; cluster: only what kube-controller-manager would do",
+        choices=("platform", "serving", "scheduling", "bench", "cluster"),
+        help="platform: serving, scheduling and bench only (a real cluster has the rest); serving, scheduling, bench: "
+        "one of these alone; cluster: only what kube-controller-manager would do",
     )
     parser.add_argument(
         "--scheduler-names",
@@ -46,7 +46,8 @@ def controllers(argv: list[str]) -> int:
     parser.add_argument("--model-cache-capacity", default="", metavar="SIZE", help="how much may be in it, as 500Gi")
     parser.add_argument(
         "--fetch-image", metavar="IMAGE", default="fairlead",
-        help="image of the containers that fetch models; empty: nothing is fetched [default: %(default)s]",
+        help="image of the containers that fetch models, and of benchmarks' pods; empty: nothing is fetched "
+        "[default: %(default)s]",
     )  # fmt: skip
     parser.add_argument("--image-volumes", action="store_true", help="mount OCI artifacts (Kubernetes 1.36 and later)")
     parser.add_argument(
@@ -72,6 +73,7 @@ def controllers(argv: list[str]) -> int:
             facts,
             only=arguments.only,
             scheduler_names=names,
+            image=arguments.fetch_image,
             elect=arguments.leader_elect,
             cluster_dns=arguments.cluster_dns,
         ),

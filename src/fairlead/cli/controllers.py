@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from fairlead.serving.resolved import ClusterFacts
 
 LEASE = ("fairlead-controllers", "kube-system")
-LEASES = {"scheduling": ("fairlead-scheduler", "kube-system"), "serving": ("fairlead-serving", "kube-system")}
+LEASES = {
+    "scheduling": ("fairlead-scheduler", "kube-system"),
+    "serving": ("fairlead-serving", "kube-system"),
+    "bench": ("fairlead-bench", "kube-system"),
+}
 """Of processes that do one of these only: they stand beside others, not in for them."""
 
 
@@ -49,20 +53,22 @@ async def run(
     *,
     only: str | None = None,
     scheduler_names: frozenset[str],
+    image: str = "fairlead",
     elect: bool = False,
     cluster_dns: str = "",
 ) -> None:
     """Run until SIGTERM; with `elect`, wait for the Lease first.
 
-    `only` is "cluster", "platform" (serving and scheduling), "serving", "scheduling" or None for all; `cluster_dns` is
-    the address to serve cluster DNS on, beside the cluster's controllers.
+    `only` is "cluster", "platform" (serving, scheduling and bench), "serving", "scheduling", "bench" or None for all;
+    `image` is what pods of benchmarks run; `cluster_dns` is the address to serve cluster DNS on, beside the cluster's
+    controllers.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     async with Client.load(kubeconfig) as client:
         root_ca = root_ca_of(client.credentials)
 
         async def term() -> None:
-            await _run_all(client, facts, only, scheduler_names, root_ca, cluster_dns)
+            await _run_all(client, facts, only, scheduler_names, root_ca, cluster_dns, image or "fairlead")
 
         election = LeaderElection(client, *LEASES.get(only or "", LEASE)) if elect else None
         await run_until_signal(run_elected(election, term))
@@ -90,6 +96,7 @@ async def _run_all(
     scheduler_names: frozenset[str],
     root_ca: str,
     cluster_dns: str,
+    image: str,
 ) -> None:
     informers = Informers(client)
     controllers: list[Controller] = []
@@ -97,6 +104,7 @@ async def _run_all(
     async with (
         EventRecorder(client, "fairlead-serving") as serving,
         EventRecorder(client, "fairlead-scheduler") as places,
+        EventRecorder(client, "fairlead-bench") as runs,
         contextlib.AsyncExitStack() as stack,
     ):
         if only in (None, "cluster"):
@@ -105,10 +113,14 @@ async def _run_all(
             loops += beside
         if only != "cluster":
             await _install_definitions(client)
-            if only != "scheduling":
+            if only in (None, "platform", "serving"):
                 # As long: the cluster's own controllers do not wait for it.
                 controllers += await _serving(client, informers, serving, facts(), stack, loops)
-            if only != "serving":
+            if only in (None, "platform", "bench"):
+                from fairlead.bench.cluster.controller import Benchmarks
+
+                controllers.append(Benchmarks(client, informers, runs, image).controller)
+            if only in (None, "platform", "scheduling"):
                 # A third of a second to import: not for those who do not schedule.
                 from fairlead.scheduling.controller import Scheduler
                 from fairlead.scheduling.settings import Settings
