@@ -115,7 +115,7 @@ PRESETS: dict[str, Preset] = {
         },
     ),
     "autoscale": Preset(
-        "A quiet start, a rise to eight times the load, a plateau, a sudden peak, and quiet again, in 20 minutes.",
+        "A quiet start, a step to four times that, a peak of twelve, back, a ramp down, and quiet again: 20 minutes.",
         {
             "content": {
                 "kind": "synthetic",
@@ -125,10 +125,11 @@ PRESETS: dict[str, Preset] = {
             "load": {
                 "kind": "open",
                 "stages": [
-                    {"name": "quiet", "rate_per_s": 1, "seconds": 180},
-                    {"name": "rise", "rate_per_s": 1, "to_rate_per_s": 8, "seconds": 300},
-                    {"name": "plateau", "rate_per_s": 8, "seconds": 300},
-                    {"name": "peak", "rate_per_s": 16, "seconds": 120},
+                    {"name": "quiet", "rate_per_s": 1, "seconds": 120},
+                    {"name": "step", "rate_per_s": 4, "seconds": 300},
+                    {"name": "peak", "rate_per_s": 12, "seconds": 120},
+                    {"name": "back", "rate_per_s": 4, "seconds": 180},
+                    {"name": "ramp down", "rate_per_s": 4, "to_rate_per_s": 1, "seconds": 180},
                     {"name": "after", "rate_per_s": 1, "seconds": 300},
                 ],
             },

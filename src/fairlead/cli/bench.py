@@ -10,7 +10,7 @@ import typer
 
 from fairlead.cli import bench_results
 from fairlead.cli.bench_check import check
-from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs
+from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs, server_pages
 from fairlead.cli.failure import Failed
 
 if TYPE_CHECKING:
@@ -88,6 +88,11 @@ def run(
     speed: Annotated[float | None, typer.Option(help="Replay so many times as fast.")] = None,
     prompts: Annotated[Path | None, typer.Option(help="Prompts of a file: JSONL, CSV, Parquet, ShareGPT.")] = None,
     preset: Annotated[str | None, typer.Option(help="A kind of load to begin with; `fairlead bench presets`.")] = None,
+    scale_time: Annotated[float | None, typer.Option(help="Of all stages: 0.05 makes a minute of 20.")] = None,
+    scale_rate: Annotated[float | None, typer.Option(help="Of all rates and users: 10 is ten times the load.")] = None,
+    watch: Annotated[
+        list[str] | None, typer.Option("--watch", help="What is scaled meanwhile: Kind/namespace/name, repeated.")
+    ] = None,
     tokenizer: Annotated[str | None, typer.Option(help="Folder or tokenizer.json; without: an estimate.")] = None,
     ttft_ms: Annotated[float | None, typer.Option(help="Objective: first token, from when it was due.")] = None,
     itl_ms: Annotated[float | None, typer.Option(help="Objective: gap between tokens.")] = None,
@@ -98,6 +103,15 @@ def run(
     header: Annotated[list[str] | None, typer.Option("--header", "-H", help="'Name: value', repeated.")] = None,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Whole answers.")] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Do not check the certificate.")] = False,
+    server: Annotated[
+        str | None, typer.Option(help="Read engines' metrics during the run: HOST:PORT,… or auto: the targets' own.")
+    ] = None,
+    gateway_metrics: Annotated[str | None, typer.Option(help="Read the gateway's metrics page too.")] = None,
+    pool: Annotated[str | None, typer.Option(help="Read the engines of this InferencePool: NAMESPACE/NAME.")] = None,
+    power: Annotated[str | None, typer.Option(help="Pages of power exporters (DCGM …), with commas.")] = None,
+    accelerator: Annotated[str | None, typer.Option(help="Its name, for list prices: H100, MI300X …")] = None,
+    accelerators: Annotated[float | None, typer.Option(help="How many, of all engines together.")] = None,
+    price_per_hour: Annotated[float | None, typer.Option(help="Of one accelerator.")] = None,
     warm_up: Annotated[float | None, typer.Option(help="Seconds of each stage to leave out.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that send. [as many as it takes]")] = None,
     seed: Annotated[int | None, typer.Option(help="Of all that is drawn. [0]")] = None,
@@ -129,8 +143,12 @@ def run(
     for field, value in {"workers": workers, "seed": seed, "name": name}.items():
         if value is not None:
             over[field] = value
+    _put(over, "server", server_pages(server, gateway_metrics, pool, power, accelerator, accelerators, price_per_hour))
     _put(over, "labels", pairs(label or [], "--label"))
+    _put(over, "scaling", {"watch": watch} if watch else {})
     document = merged(document, over)
+    if scale_time is not None or scale_rate is not None:
+        document = _stretched(document, scale_time, scale_rate)
     if target:
         document["targets"] = [merged(t, target) for t in document.get("targets") or [{}]]
     config = _config(document, assign or [])
@@ -159,6 +177,15 @@ def presets() -> None:
 def _put(into: dict[str, Any], field: str, value: dict[str, Any]) -> None:
     if value:
         into[field] = value
+
+
+def _stretched(document: dict[str, Any], time: float | None, size: float | None) -> dict[str, Any]:
+    from fairlead.bench.config.stretching import stretched
+
+    try:
+        return stretched(document, 1.0 if time is None else time, 1.0 if size is None else size)
+    except ValueError as error:
+        raise Failed(str(error)) from error
 
 
 def _document(source: str | None, preset: str | None) -> dict[str, Any]:

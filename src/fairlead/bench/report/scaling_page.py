@@ -49,7 +49,7 @@ def _together(found: ScalingSummary, grids: Mapping[int, Grid]) -> Figure:
     ]
     good = [None if not s.judged else (s.good or 0) / s.judged for s in found.slices]
     if any(value is not None for value in good):
-        rows.append(("share that kept the objective", [_line("good", middles, good, 2)]))
+        rows.append(("share that kept the objective", [_line("good", middles, good, 6)]))
     rows.append(("TTFT from due, s", _ttft(found, middles, grids)))
     return _stacked("Load, replicas and service", rows, _marks(found))
 
@@ -63,9 +63,10 @@ def _replicas(found: ScalingSummary) -> list[dict[str, Any]]:
             ("on nodes", workload.allocated, "dash"),
             ("ready", workload.ready, "solid"),
         )
+        colours = (3, 4, 2) if len(found.workloads) == 1 else tuple(range(len(traces), len(traces) + 3))
         times = [*workload.times_s, found.all.end_s]
-        for kind, values, dash in kinds:
-            trace = _line(kind + named, times, [*values, values[-1]], len(traces) + 3)
+        for colour, (kind, values, dash) in zip(colours, kinds, strict=True):
+            trace = _line(kind + named, times, [*values, values[-1]], colour)
             trace["line"] |= {"shape": "hv", "dash": dash}
             traces.append(trace)
     return traces
@@ -83,7 +84,7 @@ def _ttft(found: ScalingSummary, middles: Sequence[float], grids: Mapping[int, G
             times += [grid.stretch.begin_s + (k + 0.5) * grid.block_s for k in range(grid.blocks)]
             found_s = percentiles(grid.counts["ttft_from_due"], (of,))[:, 0].tolist()
             values += [value if value == value else None for value in found_s]
-        traces.append(_line(f"TTFT p{of * 100:g}", times, values, 1 + 4 * number))
+        traces.append(_line(f"TTFT p{of * 100:g}", times, values, 1 + 4 * number) | {"connectgaps": True})
     return traces
 
 
@@ -125,8 +126,10 @@ def _pods(found: ScalingSummary) -> list[Figure]:
                     "marker": {"color": colour}, "hovertemplate": "%{y}: %{x:.3g} s<extra>" + title + "</extra>",
                 }
             )  # fmt: skip
-    layout = _layout("Lives of pods", 150 + 18 * len(lives))
+    layout = _layout("Lives of pods", 190 + 18 * len(lives))
+    layout["margin"] |= {"t": 100}
     layout |= {
+        "legend": {"orientation": "h", "y": 1, "yanchor": "bottom"},
         "barmode": "overlay", "xaxis": _axis("s from the start") | {"range": [0, end_s]},
         "yaxis": _axis("") | {"autorange": "reversed", "type": "category"},
     }  # fmt: skip

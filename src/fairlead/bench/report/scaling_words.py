@@ -7,6 +7,8 @@ from typing import NamedTuple
 from fairlead.bench.report.words import ABSENT, number, seconds, share
 from fairlead.bench.scaling_summary import Reaction, ReplicaTime, ScaleStep, ScalingSummary, StartUp, WorkloadScaling
 
+HOUR_S = 3600.0
+
 
 class ScalingTable(NamedTuple):
     """`head[0]` is the name of the rows."""
@@ -20,18 +22,20 @@ def unit_time(unit_s: float | None, unit: str) -> str:
     """Accelerator-seconds, or hours where there are some."""
     if unit_s is None:
         return ABSENT
-    return f"{number(unit_s / 3600)} {unit}-h" if unit_s >= 3600 else f"{number(unit_s)} {unit}-s"
+    return f"{number(unit_s / HOUR_S)} {unit}-h" if unit_s >= HOUR_S else f"{number(unit_s)} {unit}-s"
 
 
 def scaling_tables(found: ScalingSummary) -> list[ScalingTable]:
     """Those that have something to say."""
     many = len(found.workloads) > 1
     unit = found.efficiency.unit
+    in_hours = found.efficiency.paid_s >= HOUR_S
+    unit_name = f"{unit}-{'h' if in_hours else 's'}"
     tables = [
         ScalingTable(
             "replicas by stage (means), and what they came to",
-            ("stage", "wanted", "on nodes", "ready", "wanted", "paid for", "ready"),
-            tuple(_stage(time, unit) for time in (*found.time, found.all)),
+            ("stage", "wanted", "on nodes", "ready", f"{unit_name} wanted", "paid for", "ready"),
+            tuple(_stage(time, unit, HOUR_S if in_hours else 1.0) for time in (*found.time, found.all)),
         )
     ]
     for workload in found.workloads:
@@ -90,7 +94,7 @@ def scaling_lines(found: ScalingSummary) -> list[str]:
         lost = found.judged - (found.good or 0)
         lines.append(
             f"{number(lost)} of {number(found.judged)} requests did not keep the objective "
-            f"({share(round(lost / found.judged, 4))}); too few did for {seconds(found.short_s)}"
+            f"({share(round(lost / found.judged, 4))}); too few did for {_span(found.short_s)}"
         )
     lines.append(f"{number(found.failed)} requests failed")
     lines += [_turned(workload, found.load_turns) for workload in found.workloads]
@@ -106,7 +110,7 @@ def _times(count: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _stage(of: ReplicaTime, unit: str) -> tuple[str, ...]:
+def _stage(of: ReplicaTime, unit: str, scale_s: float) -> tuple[str, ...]:
     length = max(1e-9, of.end_s - of.begin_s)
     known = max(1e-9, length - of.unknown_s)
     wanted_s, paid_s, ready_s = (
@@ -117,8 +121,8 @@ def _stage(of: ReplicaTime, unit: str) -> tuple[str, ...]:
     wanted = ABSENT if of.unknown_s >= length - 1e-6 else number(round(of.desired_replica_s / known, 2))
     return (
         of.name, wanted, number(round(of.allocated_replica_s / length, 2)),
-        number(round(of.ready_replica_s / length, 2)), unit_time(wanted_s, unit), unit_time(paid_s, unit),
-        unit_time(ready_s, unit),
+        number(round(of.ready_replica_s / length, 2)),
+        *(ABSENT if value is None else number(value / scale_s) for value in (wanted_s, paid_s, ready_s)),
     )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ def _reaction(of: Reaction) -> tuple[str, ...]:
     lost = ABSENT if of.lost is None or of.judged is None else f"{number(of.lost)} of {number(of.judged)}"
     return (
         of.name, _replicas(of.before, of.after), after(of.desired_s), after(of.first_ready_s), after(of.ready_s), lost,
-        seconds(of.short_s), good_again,
+        _span(of.short_s), good_again,
     )  # fmt: skip
 
 
@@ -145,6 +149,10 @@ def _step(of: ScaleStep) -> tuple[str, ...]:
         _replicas(of.before, of.after), seconds(of.at_s), after(of.scheduled_s, up), after(of.ready_s, up),
         after(of.gone_s, not up), number(of.failed),
     )  # fmt: skip
+
+
+def _span(value: float | None) -> str:
+    return "0 s" if value == 0 else seconds(value)
 
 
 def _start(of: StartUp) -> tuple[str, ...]:
