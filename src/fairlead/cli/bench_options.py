@@ -88,3 +88,26 @@ def closed_load(users: list[float], seconds: float | None, requests: int | None)
     if seconds is not None or requests is None:
         end["seconds"] = seconds if seconds is not None else 30.0
     return {"kind": "closed", "stages": [{"users": int(number), **end} for number in users]}
+
+
+def server_pages(
+    engines: str | None, gateway: str | None, pool: str | None, power: str | None, accelerator: str | None,
+    accelerators: float | None, price_per_hour: float | None,
+) -> Document:  # fmt: skip
+    """What is looked at beside the load. Raises Failed."""
+    given: Document = {
+        "gateway": gateway, "pool": pool, "accelerator": accelerator, "accelerators": accelerators,
+        "price_per_hour": price_per_hour, "power": None if power is None else _listed(power, "--power"),
+    }  # fmt: skip
+    document = {name: value for name, value in given.items() if value is not None}
+    if engines is not None:
+        # Said even where it is the default: an empty `server` would be none at all.
+        document["engines"] = [] if engines == "auto" else _listed(engines, "--server")
+    return document
+
+
+def _listed(text: str, option: str) -> list[str]:
+    found = [part.strip() for part in text.split(",")]
+    if not all(found):
+        raise Failed(f"{option} is {text!r}: write addresses, with commas between them")
+    return found
