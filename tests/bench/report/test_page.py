@@ -57,7 +57,7 @@ def test_the_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     checked.feed(text)
     assert checked.open == [] and checked.fetched == []
     assert "INVALID, do not use" in text and "&lt;b&gt;80 ms" in text and "<script>alert" not in text
-    assert "kv_cache_usage" in text and "first event with text" in text
+    assert "Use of the KV cache" in text and "first event with text" in text
     (data,) = re.findall(r"<script>const figures = (\[.*?\]);\nconst dark", text, flags=re.S)
     assert len(msgspec.json.decode(data.replace("<\\/", "</"))) == text.count('<div id="plot')
 
