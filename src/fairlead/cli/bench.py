@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from fairlead.cli import bench_results
 from fairlead.cli.bench_check import check
+from fairlead.cli.bench_cluster import attach
 from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs, server_pages
 from fairlead.cli.failure import Failed
+from fairlead.cli.quick_arguments import quickly
 
 if TYPE_CHECKING:
     from fairlead.bench.config import Benchmark
@@ -25,6 +28,7 @@ EXAMPLES = """Examples:
   fairlead bench search http://127.0.0.1:8000 --model m --ttft-ms 300 --itl-ms 50
   fairlead bench chat.yaml --set load.stages.0.rate_per_s=20
   fairlead bench chat.yaml --dry-run
+  fairlead bench chat.yaml --in-cluster --workers 4
 
 Exit status: 0 good, 1 the run failed or was asked for wrongly, 3 the objective was not kept,
 4 invalid (the client, not the server, was measured), 130 and 143 interrupted.
@@ -54,8 +58,14 @@ def arguments_of(argv: list[str]) -> list[str]:
 
 def main(argv: list[str]) -> int:
     """The group alone: what the other commands import is start-up time saved."""
+    arguments = arguments_of(argv)
     try:
-        bench_app(args=arguments_of(argv), prog_name="fairlead bench")
+        if arguments[:1] in (["run"], ["search"]) and (given := quickly(run, arguments[1:])) is not None:
+            run(typer.Context(TyperCommand(arguments[0]), info_name=arguments[0]), **given)
+            return 0
+        bench_app(args=arguments, prog_name="fairlead bench")
+    except typer.Exit as ended:
+        return ended.exit_code
     except SystemExit as ended:
         return int(ended.code or 0)
     except Failed as error:
@@ -123,6 +133,15 @@ def run(
     results: Annotated[
         Path | None, typer.Option(help="Where runs are kept. [$XDG_DATA_HOME or ~/.local/share, fairlead/bench]")
     ] = None,
+    in_cluster: Annotated[
+        bool, typer.Option("--in-cluster", help="Let pods of a cluster send; see Benchmark.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="In the cluster: of the benchmark.")] = "default",
+    image: Annotated[str, typer.Option(help="In the cluster: with the command fairlead. [the controller's]")] = "",
+    template: Annotated[Path | None, typer.Option(help="In the cluster: YAML to lay over the pods.")] = None,
+    upload: Annotated[str, typer.Option(help="In the cluster: where the run's folder goes, s3://…, gs://….")] = "",
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="In the cluster: return when it is made.")] = False,
+    kubeconfig: Annotated[Path | None, typer.Option(help="In the cluster: which one. [as `fairlead get`]")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML and send nothing.")] = False,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="Form of the output.")] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
@@ -151,17 +170,26 @@ def run(
         document = _stretched(document, scale_time, scale_rate)
     if target:
         document["targets"] = [merged(t, target) for t in document.get("targets") or [{}]]
-    config = _config(document, assign or [])
+    config = _config(document, assign or [], here=not in_cluster)
     if dry_run:
         _print_yaml(config)
         return
+    form = "json" if as_json else output
+    if in_cluster:
+        from fairlead.cli import bench_cluster
+
+        asked = bench_cluster.Asked(namespace, workers, image, template, upload, kubeconfig, detach)
+        raise typer.Exit(bench_cluster.carry_out(config, asked, results, form, quiet))
+    if image or template or upload or detach or kubeconfig:
+        raise Failed("--image, --template, --upload, --detach and --kubeconfig are for pods: add --in-cluster")
     from fairlead.cli.bench_run import carry_out
 
-    raise typer.Exit(carry_out(config, results, "json" if as_json else output, quiet))
+    raise typer.Exit(carry_out(config, results, form, quiet))
 
 
 bench_app.command("search", epilog=EXAMPLES, help="Look for the highest load that keeps the objective.")(run)
 bench_app.command("check")(check)
+bench_app.command("attach")(attach)
 bench_results.register(bench_app)
 
 
@@ -276,7 +304,7 @@ def _content(
     return content
 
 
-def _config(document: dict[str, Any], assignments: list[str]) -> Benchmark:
+def _config(document: dict[str, Any], assignments: list[str], here: bool) -> Benchmark:
     from fairlead.bench.config.read import read_config
 
     if not document.get("targets"):
@@ -284,7 +312,7 @@ def _config(document: dict[str, Any], assignments: list[str]) -> Benchmark:
     if not document.get("load"):
         raise Failed("there is no load: give --rate, --users, --search or --preset, or a YAML file with `load`")
     try:
-        return read_config(document, assignments)
+        return read_config(document, assignments, files=here)
     except ValueError as error:
         raise Failed(str(error)) from error
 

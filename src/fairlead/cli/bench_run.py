@@ -45,7 +45,7 @@ def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool)
         known = await checked(config, stop)
         with Shown(errors, live=not quiet and output == "text") as shown:
             summary = await run(config, folder, shown.show, stop, known)
-        _print(summary, output, quiet, errors)
+        show_summary(summary, output, quiet, errors)
         with Shown(errors, live=not quiet and output == "text") as shown:
             shown.say("writing reports")
             problem = await reported(folder, stop)
@@ -81,7 +81,8 @@ def exit_status(summary: RunSummary) -> int:
     return NOT_KEPT if any(goodput.kept is False for goodput in judged) else 0
 
 
-def _print(summary: RunSummary, output: str, quiet: bool, errors: Console) -> None:
+def show_summary(summary: RunSummary, output: str, quiet: bool, errors: Console) -> None:
+    """The figures, and what is to be said with them."""
     if output == "json":
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(summary)) + b"\n")
         sys.stdout.buffer.flush()
