@@ -34,6 +34,7 @@ LOOK_WITHIN_S = 3.0
 FIRST_WITHIN_S, LAST_WITHIN_S = 2.0, 2.0
 POOL_EVERY_S, POOL_WITHIN_S = 2.0, 2.5
 MOST_BUSY = 0.02
+USELESS_EVERY_S = 10.0
 MOST_PAGES = 1024
 
 Boundaries = Callable[[], Sequence[float]]
@@ -116,6 +117,9 @@ class ServerObserver:
         if isinstance(look.outcome, PageError):
             one.history.failed(look.at_s, look.outcome.message)
             one.next_path(look.outcome)
+            # Somebody is there and says what cannot be used, at what length ever: that is not worth a look each time.
+            useless = look.outcome.answered and look.outcome.status == 200
+            one.reading_s = USELESS_EVERY_S * MOST_BUSY if useless else 0.0
             return
         one.slowest_s = max(one.slowest_s, look.answered_s - look.asked_s)
         began_s = SYSTEM.monotonic_s()

@@ -185,7 +185,8 @@ def all_engines(histories: Sequence[History], every_s: float, longest_s: float) 
         return []
     begin_s, end_s = min(h.times[0] for h in there), max(h.times[-1] for h in there)
     step_s = max(every_s, (end_s - begin_s) / MOST_OF_ONE)
-    grid = [begin_s + k * step_s for k in range(1, max(1, math.ceil((end_s - begin_s) / step_s)) + 1)]
+    first = math.floor(begin_s / step_s) + 1
+    grid = [k * step_s for k in range(first, max(first, math.ceil(end_s / step_s)) + 1)]
     counts = [0] * len(grid)
     series = []
     for name in (*ADDED_UP, *AVERAGED, *ADDED_RATES):
