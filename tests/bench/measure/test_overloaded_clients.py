@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -39,7 +41,7 @@ CLOSED = ClosedLoop(stages=(ClosedStage(users=4, seconds=SECONDS),))
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Of a null server: 20 ms to the first token, 5 ms between tokens."""
-    command = [sys.executable, "-m", "fairlead.bench.check.null_server", "--seconds", "120"]
+    command = [sys.executable, "-m", "fairlead.bench.check.null_server", "--seconds", "300"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
@@ -56,11 +58,14 @@ def worker_pid() -> int:
     raise LookupError("there is no worker")
 
 
-def measure(url: str, load: Load, spoil: Callable[[int], Awaitable[None]] | None = None) -> StageSummary:
+def measure(
+    url: str, load: Load, spoil: Callable[[int], Awaitable[None]] | None = None, output_tokens: int = 8, **more: object
+) -> StageSummary:
     """One stage with one worker, whose process `spoil` is given while the stage is on."""
-    target = {"url": url, "model": "m"}
+    target = {"url": url, "model": "m", **more}
     lengths = {"kind": "fixed", "tokens": 8}
-    content = {"kind": "synthetic", "prompt_tokens": lengths, "output_tokens": lengths}
+    outputs = {"kind": "fixed", "tokens": output_tokens}
+    content = {"kind": "synthetic", "prompt_tokens": lengths, "output_tokens": outputs}
     config = Benchmark(
         targets=(msgspec.convert(target, Target),), load=load, workers=1, drain_s=10.0,
         content=msgspec.convert(content, SyntheticContent),
@@ -70,7 +75,7 @@ def measure(url: str, load: Load, spoil: Callable[[int], Awaitable[None]] | None
         under_way = asyncio.Event()
 
         def look(progress: Progress) -> None:
-            if progress.phase == "running" and progress.ended > 10:
+            if progress.phase != "preparing" and max(progress.ended, progress.in_flight) > 10:
                 under_way.set()
 
         running = asyncio.ensure_future(run(config, progress=look))
@@ -136,3 +141,57 @@ def test_more_requests_than_a_worker_can_send(url: str) -> None:
     verdict = measure(url, load).verdict
     assert not verdict.valid
     assert any("client" in reason or "worker" in reason for reason in verdict.reasons), verdict
+
+
+def test_a_worker_that_is_stopped_while_the_last_answers_come(url: str) -> None:
+    """After the stage's end, where its pulses are nobody's any more: its records know."""
+
+    async def stop_after_the_end(pid: int) -> None:
+        await asyncio.sleep(0.4)
+        await stop_for_a_while(pid)
+
+    load = OpenLoop(stages=(OpenStage(rate_per_s=20, seconds=1.0),), process="constant")
+    stage = measure(url, load, stop_after_the_end, output_tokens=250)
+    assert stage.metrics.whole == 20 and stage.metrics.e2e is not None
+    assert stage.metrics.e2e.maximum > 1.9  # of 1.27
+    assert any("client error p99" in reason for reason in stage.verdict.reasons), stage.verdict
+
+
+def test_a_worker_that_has_no_file_left_for_a_connection(url: str) -> None:
+    async def take_files(pid: int) -> None:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (24, 24))
+
+    load = OpenLoop(stages=(OpenStage(rate_per_s=200, seconds=1.0),), process="constant")
+    stage = measure(url, load, take_files, output_tokens=100)
+    assert set(stage.metrics.failures) == {"CLIENT_LIMIT"}
+    assert any("CLIENT_LIMIT" in reason and "ulimit -n" in reason for reason in stage.verdict.reasons), stage.verdict
+
+
+def test_requests_that_wait_for_one_of_few_connections_are_held_by_the_load(url: str) -> None:
+    load = OpenLoop(stages=(OpenStage(rate_per_s=50, seconds=1.0),), process="constant")
+    stage = measure(url, load, max_connections=1)
+    metrics = stage.metrics
+    assert metrics.hold is not None and metrics.hold.maximum > 0.5
+    assert metrics.ttft is not None and metrics.ttft.percentiles[50.0] < 0.1
+    assert metrics.ttft_from_due is not None and metrics.ttft_from_due.maximum > 0.5
+    assert any("held by max_connections" in reason for reason in stage.verdict.reasons), stage.verdict
+    assert any("the load was not open then" in note for note in stage.verdict.notes)
+
+
+async def stand_still(_: int) -> None:
+    """All of this process, the coordinator in it."""
+    time.sleep(1.5)  # noqa: ASYNC251
+
+
+def test_a_coordinator_that_stands_still_costs_no_figures(url: str) -> None:
+    """What is handed over lasts for longer than that."""
+    stage = measure(url, OPEN, stand_still)
+    assert not any("sent late" in reason for reason in stage.verdict.reasons), stage.verdict
+    assert stage.metrics.requests == stage.metrics.whole == 200
+
+
+def test_users_that_run_out_of_jobs_as_the_coordinator_stands_still_are_told(url: str) -> None:
+    """At the beginning of a stage there is not enough for so long."""
+    stage = measure(url, CLOSED, stand_still)
+    busy_share = stage.metrics.in_flight.mean / 4 if stage.metrics.in_flight is not None else 0.0
+    assert busy_share > 0.95 or any("users waited" in reason for reason in stage.verdict.reasons), stage.verdict

@@ -13,7 +13,7 @@ from fairlead.bench.measure.client import ClientMeter
 from fairlead.bench.measure.group import distribution_of
 from fairlead.bench.measure.sketch import Sketch
 from fairlead.bench.measure.validity import Evidence, judge
-from fairlead.bench.summary import ClientHealth, Distribution, Metrics, Verdict
+from fairlead.bench.summary import Answers, ClientHealth, Distribution, Metrics, Verdict
 from fairlead.bench.wire import Pulse
 
 QUIET = ClientHealth(1e-4, 1e-3, 1e-3, 0.3, 1e-4)
@@ -43,6 +43,13 @@ def test_a_quiet_client_is_believed() -> None:
         ({"client": {"lag_p99_s": 0.011}}, ["client lag p99 is 11 ms", "above 10 ms", "workers"]),
         ({"client": {"cpu_share": 0.9}}, ["busy 90%", "client.cpu_share 85%", "workers"]),
         ({"client": {"loop_lag_p99_s": 0.02}}, ["late by 20 ms", "client.loop_lag_ms 10", "workers"]),
+        ({"metrics": {"client_error": spread(0.02)}}, ["client error p99 is 20 ms", "above 10 ms", "stamped"]),
+        ({"metrics": {"ttft": spread(0.02)}, "client": {"lag_p99_s": 0.006}}, ["client lag p99 is 6 ms", "above 5 ms"]),
+        ({"metrics": {"ttft": None, "e2e": spread(0.02)}, "client": {"lag_p99_s": 0.006}}, ["6 ms, above 5 ms"]),
+        ({"client": {"loop_lag_p99_s": 0.006}}, ["late by 6 ms (p99), above 5 ms", "gap between tokens"]),
+        ({"metrics": {"failures": {"CLIENT_LIMIT": 7}}}, ["7 requests found no file or port", "ulimit -n"]),
+        ({"waited_share": 0.05}, ["users waited 5.0% of their time for the client", "client.rate_error 2.0%"]),
+        ({"sent": 970, "metrics": {"hold": spread(1.0)}, "held_by": "load.max_in_flight 4"}, ["max_in_flight 4"]),
         ({"client": {"loop_lag_p50_s": 0.006}}, ["late by 6 ms (median)", "25% of the median gap", "workers"]),
         ({"client": {"stalled_share": 0.05}}, ["stood still for 5.0%", "above 1%", "swapped out"]),
         ({"client": {"silent_s": 3.0}}, ["said nothing for 3.0 s", "above 2 s"]),
@@ -73,6 +80,26 @@ def test_lag_may_be_as_long_as_a_share_of_a_slow_server() -> None:
     late = msgspec.structs.replace(QUIET, lag_p99_s=0.09)
     assert judge(msgspec.structs.replace(SOUND, metrics=slow, client=late)).valid
     assert not judge(msgspec.structs.replace(SOUND, client=late)).valid
+
+
+def test_what_was_held_and_paused_is_a_note_and_users_who_back_off_are_not_lazy() -> None:
+    answers = Answers(held=30, backoff_s=200.0, unfinished=2)
+    metrics = msgspec.structs.replace(METRICS, hold=spread(0.5), answers=answers, failures={"UNAVAILABLE": 9})
+    verdict = judge(msgspec.structs.replace(SOUND, metrics=metrics, held_by="load.max_in_flight 4", users=10.0))
+    assert verdict.valid, verdict
+    told = " ".join(verdict.notes)
+    for words in (
+        "30 requests (3.0%) were held by load.max_in_flight 4",
+        "paused 200 s in all after 9 failed",
+        "2 sess",
+    ):
+        assert words in told
+
+
+def test_a_few_requests_that_the_client_spoilt_are_told() -> None:
+    metrics = msgspec.structs.replace(METRICS, client_error=spread(*[0.0] * 300, 0.3))
+    verdict = judge(msgspec.structs.replace(SOUND, metrics=metrics))
+    assert verdict.valid and any("wrong by up to 300 ms" in note for note in verdict.notes)
 
 
 def test_chance_is_allowed_for_in_random_arrivals() -> None:

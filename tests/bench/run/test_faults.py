@@ -89,9 +89,3 @@ async def test_a_run_ends_with_its_time() -> None:
         summary = await asyncio.wait_for(run(benchmark(server.url, steady(20, 600), timeout_s=2.0)), 60)
     assert summary.ended == "interrupted" and "timeout_s is 2" in summary.why_ended
     assert summary.stages[0].metrics.whole >= 10
-
-
-async def test_what_cannot_be_kept_is_refused() -> None:
-    load = {**steady(1, 1), "max_in_flight": 3}
-    with pytest.raises(ValueError, match="max_in_flight"):
-        await run(benchmark("http://127.0.0.1:1", load))

@@ -13,8 +13,8 @@ from bench.worker.answers import Answer, answers, pieces
 from fairlead.bench.record import Outcome
 from fairlead.bench.session import Job, PreparedTurn
 from fairlead.bench.wire import Peer
-from fairlead.bench.worker.connection import Connection
 from fairlead.bench.worker.beat import Beat
+from fairlead.bench.worker.connection import Connection
 from fairlead.bench.worker.flight import Flight
 from fairlead.bench.worker.pool import Pool
 

@@ -118,12 +118,13 @@ def _overloaded(e: Evidence) -> list[str]:
             f"a worker was busy {client.cpu_share:.0%} of a core, above client.cpu_share {limits.cpu_share:.0%}: "
             f"{MORE_WORKERS}"
         )
-    allowed_s = _beside(limits.loop_lag_ms, _median_latency_s(e.metrics))
+    shortest_s = min([_median_latency_s(e.metrics), *([itl.percentiles[50.0]] if itl is not None else [])])
+    allowed_s = _beside(limits.loop_lag_ms, shortest_s)
     if client.loop_lag_p99_s > allowed_s:
         found.append(
             f"a worker's event loop was late by {_ms(client.loop_lag_p99_s)} (p99), above {_ms(allowed_s)} "
-            f"(client.loop_lag_ms {limits.loop_lag_ms:g}, {LATENCY_SHARE:.0%} of the median latency): answers were "
-            f"stamped late: {MORE_WORKERS}"
+            f"(client.loop_lag_ms {limits.loop_lag_ms:g}, {LATENCY_SHARE:.0%} of the median latency and gap between "
+            f"tokens): answers were stamped late: {MORE_WORKERS}"
         )
     elif itl is not None and client.loop_lag_p50_s > _lag_beside(itl.percentiles[50.0], limits):
         found.append(
