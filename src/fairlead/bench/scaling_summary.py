@@ -148,7 +148,8 @@ class Efficiency(msgspec.Struct, frozen=True):
     `paid_s`: from a node until gone. `fixed_s`: a fleet of the highest wanted number for all the time. `least_s`: one
     that was shown to be enough to keep the objective, with replicas there when they are needed, by what one replica was
     shown to carry: `carried_per_s` requests per second kept the objective, `failed_per_s` did not. A fleet smaller than
-    `least_low_s` would not have done. None with `why_no_least`."""
+    `least_low_s` would not have done. None with `why_no_least`. `cost`: of what was paid for, at the price that `price`
+    tells of; up to `cost_high`, where that is a range."""
 
     unit: str
     paid_s: float
@@ -162,6 +163,8 @@ class Efficiency(msgspec.Struct, frozen=True):
     good_requests_per_unit_hour: float | None = None
     output_tokens_per_unit_hour: float | None = None
     cost: float | None = None
+    cost_high: float | None = None
+    price: str = ""
 
 
 class ScalingSummary(msgspec.Struct, frozen=True):

@@ -25,6 +25,8 @@ from fairlead.bench.scaling_summary import (
     ScalingSummary,
     WorkloadScaling,
 )
+from fairlead.bench.server_side.cost import price_of
+from fairlead.bench.server_side.figures import Price
 from fairlead.bench.summary import RunSummary
 
 MOST_SLICES, SHORTEST_SLICE_S = 240, 1.0
@@ -157,15 +159,23 @@ def _efficiency(
         low_s = least_replica_s(load, legs, found.failed, slice_s, end_s) * weight(lines[0])
     hours = paid_s / 3600
     good = sum(load.rows[GOOD]) if config.objective is not None else None
-    price = config.scaling.price_per_hour if config.scaling is not None else None
-    if price is None and config.server is not None:
-        price = config.server.price_per_hour
+    price = _price(config) if unit == "accelerator" else None
     return Efficiency(
         unit, paid_s, ready_s, fixed, least_s, low_s, found.kept, found.failed, found.why,
         good / hours if good is not None and hours > 0 else None,
         sum(load.rows[TOKENS]) / hours if hours > 0 else None,
-        hours * price if price is not None and unit == "accelerator" else None,
+        None if price is None else hours * price.low, None if price is None else hours * price.high,
+        "" if price is None else " ".join(word for word in (price.currency, f"({price.provenance})") if word),
     )  # fmt: skip
+
+
+def _price(config: Benchmark) -> Price | None:
+    """Of one accelerator for an hour."""
+    assert config.scaling is not None
+    own = config.scaling.price_per_hour
+    if own is not None:
+        return Price(own, own, "", "as configured: scaling.price_per_hour")
+    return price_of(config.server) if config.server is not None else None
 
 
 def _carried(

@@ -110,22 +110,22 @@ def carried(found: Sequence[Stretch]) -> Carried:
 def least_replica_s(load: LoadSeen, legs: Sequence[Leg], per_replica: float, slice_s: float, end_s: float) -> float:
     """∫ ⌈rate / per_replica⌉ dt. Where the rate is planned, its shape is the plan's and its size what was due: chance
     in single slices needs no replica."""
-    total = 0.0
-    covered: list[tuple[float, float]] = []
+    total = at_s = 0.0
     for leg in legs:
         planned = (leg.first + leg.last) / 2 * (leg.end_s - leg.begin_s)
         if planned <= 0 or leg.end_s <= leg.begin_s:
             continue
-        size = load.between(DUE, leg.begin_s, leg.end_s) / planned
-        total += _of_leg(leg, size, per_replica)
-        covered.append((leg.begin_s, leg.end_s))
-    at_s = 0.0
+        total += _unplanned(load, at_s, leg.begin_s, per_replica, slice_s)
+        total += _of_leg(leg, load.between(DUE, leg.begin_s, leg.end_s) / planned, per_replica)
+        at_s = leg.end_s
+    return total + _unplanned(load, at_s, end_s, per_replica, slice_s)
+
+
+def _unplanned(load: LoadSeen, begin_s: float, end_s: float, per_replica: float, slice_s: float) -> float:
+    total, at_s = 0.0, begin_s
     while at_s < end_s - 1e-9:
         next_s = min(end_s, at_s + slice_s)
-        middle_s = (at_s + next_s) / 2
-        if not any(a <= middle_s < b for a, b in covered):
-            rate = load.between(DUE, at_s, next_s) / (next_s - at_s)
-            total += _replicas(rate, per_replica) * (next_s - at_s)
+        total += _replicas(load.between(DUE, at_s, next_s) / (next_s - at_s), per_replica) * (next_s - at_s)
         at_s = next_s
     return total
 

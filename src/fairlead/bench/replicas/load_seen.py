@@ -33,7 +33,7 @@ class LoadSeen(NamedTuple):
     def between(self, row: int, begin_s: float, end_s: float) -> float:
         """The sum within a window; of slices on its edges, what is inside."""
         values = self.rows[row]
-        total = 0.0
+        total, end_s = 0.0, min(end_s, len(values) * self.slice_s)
         for at in range(max(0, int(begin_s / self.slice_s)), min(len(values), int(end_s / self.slice_s) + 1)):
             inside = min(end_s, (at + 1) * self.slice_s) - max(begin_s, at * self.slice_s)
             total += values[at] * min(1.0, max(0.0, inside / self.slice_s))

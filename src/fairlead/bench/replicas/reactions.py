@@ -51,8 +51,8 @@ def shifts(legs: Sequence[Leg]) -> tuple[Shift, ...]:
         if abs(way) > SAME:
             found.append((leg, way > 0))
         level = leg.last
-    ends = [leg.begin_s for leg, _ in found[1:]] + [legs[-1].end_s if legs else 0.0]
-    return tuple(Shift(leg, leg.begin_s, until_s, up) for (leg, up), until_s in zip(found, ends, strict=True))
+    ends = [leg.begin_s for leg, _ in found[1:]] + [leg.end_s for leg in legs[-1:]]
+    return tuple(Shift(leg, leg.begin_s, until_s, up) for (leg, up), until_s in zip(found, ends, strict=False))
 
 
 def load_turns(found: Sequence[Shift]) -> int:

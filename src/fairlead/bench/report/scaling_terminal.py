@@ -15,11 +15,12 @@ def show_scaling(run: RunSummary, console: Console) -> None:
     if run.scaling is None:
         return
     for words in scaling_tables(run.scaling):
-        table = Table(box=None, pad_edge=False, header_style="bold", title=words.title, title_justify="left")
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for at, name in enumerate(words.head):
             table.add_column(name, justify="right" if at else "left")
         for row in words.rows:
             table.add_row(*(Text(cell) for cell in row))
+        console.print(Text(words.title, style="italic"))
         console.print(table)
     for line in scaling_lines(run.scaling):
         console.print(Text(f"scaling: {line}"))

@@ -71,7 +71,8 @@ def scaling_lines(found: ScalingSummary) -> list[str]:
     if of.paid_s > 0:
         paid += f", of which {share(round(of.ready_s / of.paid_s, 3))} ready"
     if of.cost is not None:
-        paid += f"; cost {number(of.cost)}"
+        high = f" to {number(of.cost_high)}" if of.cost_high is not None and of.cost_high > of.cost else ""
+        paid += f"; cost {number(of.cost)}{high} {of.price}"
     lines.append(paid)
     if of.fixed_s:
         lines.append(
