@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import socket
 import ssl
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
 
 from fairlead.bench.config.target import Target
-from fairlead.bench.targets.address import headers_of, split
+from fairlead.bench.targets.address import headers_of
+from fairlead.bench.targets.answer import Answer
 from fairlead.bench.targets.readers import readers
 from fairlead.bench.targets.reading import Reading
 from fairlead.bench.targets.writing import peer
+from fairlead.bench.worker.answer_head import NotHttp
 from fairlead.bench.worker.events import Events
 from fairlead.bench.worker.pool import tls_context
 
-if TYPE_CHECKING:
-    import aiohttp
-
 LARGEST_BYTES = 4 * 2**20
 PAGE_S = 5.0
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 Failure = Literal["", "name", "refused", "connect-timeout", "timeout", "tls", "not-http", "unreadable"]
 
@@ -59,23 +60,7 @@ class Asker:
         """Raises ValueError for a target that cannot be asked, OSError for a certificate's file that cannot be read."""
         self._target, self._peer = target, peer(target)
         self._headers = headers_of(target)
-        parts = split(target)
-        self._root = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self._ssl = tls_context(self._peer) if self._peer.tls else None
-
-    async def __aenter__(self) -> Asker:
-        import aiohttp
-
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._target.connect_timeout_s)
-        self._session: aiohttp.ClientSession = aiohttp.ClientSession(
-            timeout=limits, auto_decompress=False, connector=aiohttp.TCPConnector(force_close=True)
-        )
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
 
     async def page(self, path: str, method: str = "GET", body: bytes = b"") -> Exchange:
         """A page beside the API."""
@@ -102,62 +87,69 @@ class Asker:
         return True
 
     async def _ask(self, method: str, path: str, body: bytes, read: bool) -> Exchange:
-        import aiohttp
-        from yarl import URL
-
         found = Exchange()
+        opened = await self._opened(found)
+        if opened is None:
+            return found
+        reader, writer = opened
+        length = f"Content-Length: {len(body)}\r\n" if body or method != "GET" else ""
+        lines = "".join(f"{name}: {value}\r\n" for name, value in self._headers.items())
         try:
-            async with self._session.request(
-                method, URL(self._root + path, encoded=True), data=body or None, headers=self._headers,
-                allow_redirects=False, ssl=self._ssl if self._ssl is not None else True,
-                server_hostname=self._peer.server_name or None if self._ssl is not None else None,
-            ) as answer:  # fmt: skip
-                found.status = answer.status
-                found.headers = {name.lower(): value for name, value in answer.headers.items()}
-                await self._take(answer, found, read)
-                return found
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return _failed(error)
+            writer.write(f"{method} {path} HTTP/1.1\r\n{lines}{length}Connection: close\r\n\r\n".encode() + body)
+            await self._take(Answer(reader), found, read)
+        except NotHttp as error:
+            found.failure, found.detail = "not-http", str(error)
+        except (OSError, EOFError) as error:
+            found.failure, found.detail = "not-http", _words(error)
         except ValueError as error:  # Unreadable, TooLong
             found.failure, found.detail = "unreadable", str(error)
-            return found
+        finally:
+            writer.close()
+        return found
 
-    async def _take(self, answer: aiohttp.ClientResponse, found: Exchange, read: bool) -> None:
+    async def _opened(self, found: Exchange) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """None: `found` says why there is no connection."""
+        peer = self._peer
+        server_name = peer.server_name or peer.host if self._ssl is not None else None
+        try:
+            async with asyncio.timeout(self._target.connect_timeout_s):
+                return await asyncio.open_connection(
+                    peer.host, peer.port, ssl=self._ssl, server_hostname=server_name, limit=LARGEST_BYTES
+                )
+        except TimeoutError as error:
+            found.failure, found.detail = "connect-timeout", _words(error)
+        except ssl.SSLError as error:
+            found.failure, found.detail = "tls", str(error)
+        except socket.gaierror as error:
+            found.failure, found.detail = "name", str(error)
+        except OSError as error:
+            found.failure, found.detail = "refused", _words(error)
+            if self._ssl is not None and isinstance(error, ConnectionResetError | ConnectionAbortedError):
+                found.failure, found.detail = "tls", "the server closed the connection in the handshake"
+        return None
+
+    async def _take(self, answer: Answer, found: Exchange, read: bool) -> None:
+        head = await answer.head()
+        found.status, found.headers = head.status, answer.headers
         take = readers(self._peer.reader, self._peer.reader_options)
         reading, events = Reading(False), Events()
-        kind = found.headers.get("content-type", "").lower()
-        found.streamed = read and take.event is not None and answer.status < 300 and "text/event-stream" in kind
+        found.streamed = read and take.event is not None and head.status < 300 and head.event_stream
         pieces: list[bytes] = []
-        async for data in answer.content.iter_any():
+        async for data in answer.body():
             pieces.append(data)
             if sum(map(len, pieces)) > LARGEST_BYTES:
                 break
             if found.streamed and take.event is not None:
                 found.events += sum(take.event(event, reading) > 0 for event in events.feed(data) if not reading.done)
         found.body = b"".join(pieces)
-        if read and answer.status < 300:
+        if read and head.status < 300:
             found.reading = reading
             if not found.streamed:
                 found.events = int(take.whole(found.body, reading) > 0)
 
 
-def _failed(error: BaseException) -> Exchange:
-    import aiohttp
-
-    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    text = str(cause) or type(error).__name__
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and (cause.errno or 0) > 0:
-        text = os.strerror(cause.errno or 0)  # an event loop's own words say no more than the address
-    kinds: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Failure], ...] = (
-        ((aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError, ssl.SSLError), "tls"),
-        (aiohttp.ClientConnectorDNSError, "name"),
-        ((aiohttp.ConnectionTimeoutError,), "connect-timeout"),
-        ((aiohttp.ClientConnectorError, ConnectionRefusedError), "refused"),
-        ((TimeoutError,), "timeout"),
-    )
-    for kind, failure in kinds:
-        if isinstance(error, kind) or (isinstance(cause, ssl.SSLError) and failure == "tls"):
-            if isinstance(error, aiohttp.ClientConnectorCertificateError):
-                text = str(error.certificate_error)
-            return Exchange(failure=failure, detail=text)
-    return Exchange(failure="not-http", detail=text)
+def _words(error: BaseException) -> str:
+    """An event loop's own words say no more than the address."""
+    found = _ERRNO.search(str(error))
+    number = error.errno if isinstance(error, OSError) and error.errno else int(found[1]) if found else 0
+    return os.strerror(number) if number > 0 else str(error) or type(error).__name__

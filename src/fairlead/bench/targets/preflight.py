@@ -74,15 +74,14 @@ class Preflight(msgspec.Struct, frozen=True):
 async def preflight(target: Target, within_s: float = WITHIN_S, clock: Clock = SYSTEM) -> Preflight:
     """Never longer than `within_s` and a little. Raises ValueError for a target that cannot be written, and OSError
     for a certificate's file that cannot be read."""
-    async with Asker(target) as asker:
-        check = _Check(target, asker, clock)
-        try:
-            async with asyncio.timeout(within_s):
-                return await check.run()
-        except TimeoutError:
-            why = f"there was no whole answer of {TOKENS} tokens within {within_s:g} s"
-            problem = Problem("url", shown_url(target), why, "see whether the server is well, or allow more time")
-            return Preflight(check.server, check.sending, problems=(problem,))
+    check = _Check(target, Asker(target), clock)
+    try:
+        async with asyncio.timeout(within_s):
+            return await check.run()
+    except TimeoutError:
+        why = f"there was no whole answer of {TOKENS} tokens within {within_s:g} s"
+        problem = Problem("url", shown_url(target), why, "see whether the server is well, or allow more time")
+        return Preflight(check.server, check.sending, problems=(problem,))
 
 
 class _Check:

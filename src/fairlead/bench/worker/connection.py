@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
                         raise NotHttp(f"the size of a chunk does not end: {data[at : at + 40]!r}")
                     self._rest = data[at:]
                     return
-                size = _chunk_size(data[at:end])
+                size = chunk_size(data[at:end])
                 at = end + 2
                 if size == 0:
                     self._in_trailer = True
@@ -301,7 +301,8 @@ class Connection(asyncio.Protocol):
             self._fail(self._flight, outcome, detail, now_s)
 
 
-def _chunk_size(line: bytes) -> int:
+def chunk_size(line: bytes) -> int:
+    """Of its line, without extensions. Raises NotHttp."""
     digits = line.partition(b";")[0].strip()
     if not digits or not all(c in b"0123456789abcdefABCDEF" for c in digits) or len(digits) > 12:
         raise NotHttp(f"the size of a chunk is {line[:40]!r}, not a hexadecimal number")
