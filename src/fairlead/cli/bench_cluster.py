@@ -73,12 +73,13 @@ def attach(
     kubeconfig: Kubeconfig = None,
     results: Annotated[Path | None, typer.Option(help="Where runs are kept.")] = None,
     output: Annotated[Literal["text", "json"], typer.Option("--output", "-o", help="Form of the output.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Follow a benchmark in a cluster, or fetch the figures of one that has ended."""
 
     async def go(client: Client) -> int:
-        return await _followed(client, namespace, name, results, output, quiet)
+        return await _followed(client, namespace, name, results, "json" if as_json else output, quiet)
 
     raise typer.Exit(_with_client(kubeconfig, go))
 

@@ -97,7 +97,8 @@ def ending(standing: Standing, late: bool) -> Outcome | None:
             return Outcome("failed", why)
         if told.run or told.ended != "failed":
             return told
-        return msgspec.structs.replace(told, why="; ".join([told.why, *troubles(standing.pods)]))
+        others = [each for each in standing.pods if each.index != names.COORDINATOR]
+        return msgspec.structs.replace(told, why="; ".join([told.why, *troubles(others)]))
     if standing.is_gone:
         return Outcome("failed", "its Job was deleted before the run had ended")
     if standing.finished and pod is None:
