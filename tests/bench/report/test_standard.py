@@ -2,103 +2,169 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import yaml
 from hypothesis import given, settings
 
-from bench.report.made import one_run, runs
+from bench.report.made import one_run, records, runs
+from bench.report.standard_shape import MORE_UNITS, UNITS, problems, structs
+from fairlead.bench.records.parquet import write_parquet
+from fairlead.bench.report.files import write_report
 from fairlead.bench.report.standard import standard_reports, standard_yaml
 from fairlead.bench.report.standard_reading import summary_of
-from fairlead.bench.report.standard_schema import STATISTIC_FIELDS
-from fairlead.bench.summary import RunSummary
+from fairlead.bench.results.store import Kept, load
+from fairlead.bench.summary import RunSummary, Series
 
-STATISTICS = {"mean", "mode", "stddev", "min", "max", "units", *STATISTIC_FIELDS.values()}
-COUNT, SECONDS, PER_TOKEN, TOKENS_S = {"count"}, {"s", "ms"}, {"s/token", "ms/token"}, {"tokens/s"}
-SHAPE = {
-    # A struct -> its fields (required with "!"); what follows ":" are the units of a statistic.
-    "": "version! run! scenario results!",
-    "run": "uid! eid cid pid time user description keywords",
-    "run.time": "start end duration",
-    "scenario": "stack load",
-    "scenario.load": "metadata! standardized! native!",
-    "scenario.load.metadata": "schema_version cfg_id description",
-    "scenario.load.standardized": "tool! tool_version! parallelism source! stage input_seq_len! output_seq_len prefix "
-    "multi_turn rate_qps concurrency",
-    "scenario.load.standardized.input_seq_len": "distribution! value! std_dev min max",
-    "scenario.load.standardized.output_seq_len": "distribution! value! std_dev min max",
-    "scenario.load.native": "args envars config",
-    "results": "request_performance session_performance observability profiling component_health",
-    "results.request_performance": "aggregate time_series",
-    "results.request_performance.aggregate": "requests latency throughput",
-    "results.request_performance.aggregate.requests": "total! failures incomplete input_length output_length",
-    "results.request_performance.aggregate.latency": "time_to_first_token normalized_time_per_output_token "
-    "time_per_output_token inter_token_latency request_latency",
-    "results.request_performance.aggregate.throughput": "input_token_rate output_token_rate total_token_rate "
-    "request_rate",
-}
-UNITS = {
-    "input_length": COUNT, "output_length": COUNT, "time_to_first_token": SECONDS, "request_latency": SECONDS,
-    "normalized_time_per_output_token": PER_TOKEN, "time_per_output_token": PER_TOKEN,
-    "inter_token_latency": PER_TOKEN, "input_token_rate": TOKENS_S, "output_token_rate": TOKENS_S,
-    "total_token_rate": TOKENS_S, "request_rate": {"queries/s"},
-}  # fmt: skip
-OPEN = ("scenario.load.native.config", "results.profiling", "results.observability", "scenario.stack")
+VERSIONS = ("0.2", "0.2.1")
+ROOT = Path(__file__).parents[4]
+PUBLISHED = Path(os.environ.get("FAIRLEAD_CONFORMANCE", ROOT / "shared" / "conformance")) / "benchmark-report"
 
 
-def problems(value: object, path: str = "") -> list[str]:
-    found: list[str] = []
-    if path in OPEN or not isinstance(value, dict):
-        return found
-    leaf = path.rpartition(".")[2]
-    if leaf in UNITS:
-        found += [f"{path}.{field} is not of a statistic" for field in value if field not in STATISTICS]
-        found += [f"{path}: units {value.get('units')}"] if value.get("units") not in UNITS[leaf] else []
-        return found + ([f"{path}.mean"] if not math.isfinite(value["mean"]) else [])
-    if path not in SHAPE:
-        return found
-    fields = {field.rstrip("!"): field.endswith("!") for field in SHAPE[path].split()}
-    found += [f"{path}.{field} is not in the schema" for field in value if field not in fields]
-    found += [f"{path}.{field} is required" for field, required in fields.items() if required and field not in value]
-    for field, inner in value.items():
-        found += problems(inner, f"{path}.{field}".lstrip("."))
-    return found
+def documents(run: RunSummary, version: str = "0.2") -> list[dict[str, Any]]:
+    """As a reader has them: of the text, which JSON could have too."""
+    found = [yaml.safe_load(standard_yaml(report)) for report in standard_reports(run, version=version)]
+    return [json.loads(json.dumps(document, allow_nan=False)) for document in found]
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(runs())
 def test_every_report_has_the_published_shape(run: RunSummary) -> None:
-    for report in standard_reports(run):
-        document = yaml.safe_load(standard_yaml(report))
-        assert problems(document) == []
-        load = document["scenario"]["load"]["standardized"]
-        assert load.get("rate_qps", 1) > 0 and load.get("concurrency", 1) >= 1
-        assert load["input_seq_len"]["distribution"] in ("fixed", "gaussian", "uniform", "other")
-        for component in document["scenario"]["stack"]:
-            assert set(component) == {"metadata", "standardized", "native"}
-            assert {"label", "cfg_id"} <= set(component["metadata"])
-            assert {"kind", "tool", "tool_version"} <= set(component["standardized"])
+    for version in VERSIONS:
+        for document in documents(run, version):
+            assert problems(document, version) == []
+            load = document["scenario"]["load"]["standardized"]
+            assert load.get("rate_qps", 1) > 0 and load.get("concurrency", 1) >= 1
+            labels = [component["metadata"]["label"] for component in document["scenario"].get("stack", [])]
+            assert len(set(labels)) == len(labels)
+            for component in document["results"].get("observability", {}).get("components", []):
+                assert component["component_label"] in labels
 
 
 def test_the_check_of_shapes_finds_what_is_wrong() -> None:
-    document = msgspec.to_builtins(standard_reports(one_run())[0])
+    document = documents(one_run())[0]
+    assert problems(document, "0.2") == []
     document["run"].pop("uid")
     document["results"]["request_performance"]["aggregate"]["latency"]["time_to_first_token"]["units"] = "count"
     document["scenario"]["load"]["extra"] = 1
-    assert len(problems(document)) == 3
+    document["results"]["session_performance"] = {"sessions": {"total": -1}}
+    assert len(problems(document, "0.2")) == 4 and len(problems(document, "0.2.1")) == 4
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_shape_is_the_published_one(version: str) -> None:
+    file = PUBLISHED / f"br_v{version.replace('.', '_')}_json_schema.json"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there: set FAIRLEAD_CONFORMANCE to the folder with llm-d-benchmark's schemas")
+    published = json.loads(file.read_text())
+    known = structs(version)
+    for name, struct in {"Report": published, **published["$defs"]}.items():
+        if struct.get("type") != "object":
+            continue
+        fields, required = set(struct["properties"]), set(struct.get("required", []))
+        assert fields == set(known[name]) - {"*"}, name
+        assert required == {field for field, kind in known[name].items() if kind.endswith("!")}, name
+        assert ("*" in known[name]) == (struct.get("additionalProperties") is not False), name
+    assert published["$defs"]["Units"]["enum"] is not None
+    assert {*UNITS, *(MORE_UNITS if version != "0.2" else ())} == set(published["$defs"]["Units"]["enum"])
+
+
+@settings(max_examples=15, deadline=None)
 @given(runs())
 def test_what_is_written_is_read_back(run: RunSummary) -> None:
-    for stage, report in zip(run.stages, standard_reports(run), strict=True):
-        read = summary_of(yaml.safe_load(standard_yaml(report))).stages[0]
+    for stage, document in zip(run.stages, documents(run), strict=True):
+        read = summary_of(document).stages[0]
         assert (read.of, read.verdict) == (stage.of, stage.verdict)
+        assert read.intended == stage.intended or math.isnan(stage.intended)
         assert (read.metrics.requests, read.metrics.whole) == (stage.metrics.requests, stage.metrics.whole)
         if stage.metrics.ttft is not None and read.metrics.ttft is not None:
             assert read.metrics.ttft.percentiles == pytest.approx(stage.metrics.ttft.percentiles)
+
+
+def test_what_a_prompt_has_besides_its_new_part_is_in_its_length() -> None:
+    def fixed(tokens: int) -> dict[str, object]:
+        return {"kind": "fixed", "tokens": tokens}
+
+    levels = [{"count": 8, "tokens": fixed(500)}, {"count": 3, "tokens": fixed(20)}]
+    prefixes = {"kind": "synthetic", "prompt_tokens": fixed(64), "prefixes": levels}
+    of = documents(one_run(config={"content": prefixes}))[0]["scenario"]["load"]["standardized"]
+    assert of["prefix"] == {
+        "prefix_len": {"distribution": "other", "value": 520.0},
+        "num_groups": 8,
+        "num_users_per_group": 125,
+        "num_prefixes": 3,
+    }
+    # There are no measured lengths in this run, and 64 would be wrong.
+    assert of["input_seq_len"] == {"distribution": "other", "value": 0.0}
+
+
+def test_signals_are_fields_of_components_where_the_schema_has_them() -> None:
+    series = (
+        Series("e", "kv_cache_usage", "fraction", (1.0, 40.0), (0.5, 0.9)),
+        Series("e", "running", "requests", (1.0,), (3.0,)),
+        Series("e", "speed", "1/s", (1.0,), (7.0,)),
+    )
+    for version in VERSIONS:
+        seen = documents(one_run(server=series), version)[0]["results"]["observability"]
+        (component,) = seen["components"]
+        # What was seen after the stage is not of it.
+        assert component["aggregate"]["kv_cache_usage"]["mean"] == 0.5
+        assert (
+            component["aggregate"]["running_requests"] | {"units": "count", "mean": 3.0}
+            == (component["aggregate"]["running_requests"])
+        )
+        assert [p["ts"] for p in component["time_series"]["kv_cache_usage"]["series"]] == ["2026-11-29T10:00:01+00:00"]
+        assert ("num_requests_running" in component["time_series"]) == (version == "0.2.1")
+        assert seen["speed"]["components"][0]["statistics"]["mean"] == 7.0
+
+
+def test_records_make_time_series_and_sessions(tmp_path: Path) -> None:
+    made = [
+        msgspec.structs.replace(r, number=r.number // 2, turn=r.number % 2) for r in records(200, 3) if r.due_s < 15
+    ]
+    (tmp_path / "records").mkdir()
+    write_parquet(tmp_path / "records" / "records.parquet", [made])
+    one = one_run("a")
+    both = {0: one.stages[0].metrics, 1: one.stages[0].metrics}
+    run = msgspec.structs.replace(one, stages=(msgspec.structs.replace(one.stages[0], by_turn=both),))
+    kept = Kept(run, tmp_path, tmp_path / "records")
+    for version, form in (("0.2", "v0.2"), ("0.2.1", "v0.2.1")):
+        (file,) = write_report(kept, form, tmp_path)  # type: ignore[arg-type]
+        document = json.loads(json.dumps(yaml.safe_load(file.read_text()), allow_nan=False))
+        assert problems(document, version) == []
+        results = document["results"]
+        series = results["request_performance"]["time_series"]["throughput"]["request_rate"]["series"]
+        whole = [r for r in made if r.status == 200]
+        assert sum(point["value"] for point in series) * 30 / len(series) == pytest.approx(len(whole))
+        sessions = (results if version == "0.2.1" else results["profiling"]["fairlead"])["session_performance"][
+            "sessions"
+        ]
+        by_number = {number: [r for r in made if r.number == number] for number in {r.number for r in made}}
+        good = [all(r.status == 200 for r in turns) for turns in by_number.values()]
+        assert (sessions["total"], sessions["succeeded"]) == (len(good), sum(good))
+        assert sessions["total_events"] == len(made) and sessions["total_events_completed"] == len(whole)
+        assert sessions["output_tokens_per_session"]["mean"] == pytest.approx(8 * len(whole) / len(good))
+        longest = max(max(r.end_s for r in turns) - min(r.due_s for r in turns) for turns in by_number.values())
+        assert sessions["session_duration"]["max"] == pytest.approx(longest)
+
+
+def test_a_folder_of_reports_is_one_run(tmp_path: Path) -> None:
+    stage = one_run().stages[0]
+    two = tuple(msgspec.structs.replace(stage, index=k, intended=10.0 * (k + 1), name=f"{k}") for k in range(2))
+    run = one_run("a", stages=two)
+    assert len(write_report(Kept(run, tmp_path), "v0.2", tmp_path)) == 2
+    read = load(tmp_path).run
+    assert [(s.index, s.intended, s.metrics.requests) for s in read.stages] == [(0, 10.0, 1000), (1, 20.0, 1000)]
+    other = tmp_path / "other.yaml"
+    other.write_text(standard_yaml(standard_reports(one_run("b"))[0]))
+    with pytest.raises(ValueError, match="2 experiments"):
+        load(tmp_path)
 
 
 def test_another_tools_milliseconds_become_seconds() -> None:

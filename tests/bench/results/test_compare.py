@@ -16,6 +16,7 @@ from fairlead.bench.records.parquet import write_parquet
 from fairlead.bench.results.compare import Comparison, Side, compare
 from fairlead.bench.results.grid import Stretch, bin_edges, grids, percentiles
 from fairlead.bench.results.significance import holm, of_blocks
+from fairlead.bench.results.stretches import stretches
 from fairlead.bench.summary import RunSummary, Verdict
 
 STRETCH = Stretch(0, 0.0, 100.0)
@@ -129,7 +130,40 @@ def test_percentiles_of_counts_are_those_of_the_values(tmp_path: Path) -> None:
     assert math.isnan(percentiles(np.zeros((1, len(bin_edges()) - 1)), [0.5])[0, 0])
 
 
+def test_figures_of_records_are_those_of_the_summary(tmp_path: Path) -> None:
+    """Events that were read at once make no gap, answers that come in one piece have no first token, and what a server
+    does not count is what its events say."""
+    made = [msgspec.structs.replace(r, target=r.number % 2, server_output_tokens=-1) for r in records(400, 6)]
+    merged = []
+    for r in made:
+        times = np.frombuffer(r.chunk_times, np.float32).copy()
+        times[2:4] = times[1:2]
+        tokens = np.full(len(times), 3, np.uint16).tobytes() if r.number % 3 else b""
+        merged.append(msgspec.structs.replace(r, chunk_times=times.tobytes(), chunk_tokens=tokens))
+    write_parquet(tmp_path / "r.parquet", [merged])
+    grid = grids(tmp_path / "r.parquet", [Stretch(0, 0.0, 1e3)], 10, whole_answers=[1])[0]
+    whole = [r for r in merged if r.status == 200]
+    streamed = [r for r in whole if r.target == 0]
+    assert grid.counts["itl"].sum() == 5 * len(streamed) and grid.counts["ttft"].sum() == len(streamed)
+    assert grid.counts["e2e"].sum() == len(whole)
+    assert grid.tokens.sum() == sum(24 if r.chunk_tokens else 8 for r in whole)
+
+
+def test_ramps_settling_and_cuts_are_no_part_of_a_stretch() -> None:
+    def begins(load: dict[str, object], **cut: float) -> tuple[float, float]:
+        run = one_run(config=config(load=load, cut=cut), end_s=60.0)
+        metrics = msgspec.structs.replace(run.stages[0].metrics, seconds=40.0)
+        stage = msgspec.structs.replace(run.stages[0], metrics=metrics, begin_s=5.0)
+        (stretch,) = stretches(msgspec.structs.replace(run, stages=(stage,)))
+        return stretch.begin_s, stretch.end_s
+
+    assert begins({"kind": "open", "stages": [{}]}, warm_up_s=3.0) == (8.0, 48.0)
+    assert begins({"kind": "closed", "stages": [{"users": 4, "ramp_s": 10.0}]}) == (15.0, 55.0)
+    assert begins({"kind": "search"}) == (10.0, 50.0)
+    assert begins({"kind": "search", "settle_s": 0.0}, warm_up_s=30.0) == (35.0, 60.0)
+
+
 def test_warm_up_is_left_out(tmp_path: Path) -> None:
     write_parquet(tmp_path / "r.parquet", [list(records(500, 5))])
     grid = grids(tmp_path / "r.parquet", [Stretch(0, 20.0, 40.0)], 10)[0]
-    assert grid.requests.sum() == sum(20 <= r.due_s <= 40 for r in records(500, 5))
+    assert grid.requests.sum() == sum(20 <= r.due_s < 40 for r in records(500, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -34,12 +34,8 @@ def summary_of(document: Mapping[str, object]) -> RunSummary:
         raise ValueError("results.request_performance.aggregate.requests is missing: there is nothing to read")
     load = report.scenario.load if report.scenario is not None else None
     asked = load.standardized if load is not None else None
-    of, intended = "trace", NAN
-    if asked is not None and asked.rate_qps is not None:
-        of, intended = "rate", asked.rate_qps
-    elif asked is not None and asked.concurrency is not None:
-        of, intended = "users", asked.concurrency
     metrics = _metrics(report)
+    of, intended = _asked(report)
     stage = StageSummary(
         asked.stage if asked is not None else 0,
         (load.metadata.description if load is not None else None) or "",
@@ -49,19 +45,58 @@ def summary_of(document: Mapping[str, object]) -> RunSummary:
     began = str(run.time.start or "") if run.time is not None else ""
     config = load.native.config if load is not None and asked is not None and asked.tool == "fairlead" else None
     return RunSummary(
-        run.uid, run.description or run.uid, began, metrics.seconds,
+        run.eid or run.uid, run.description or run.uid, began, metrics.seconds,
         "complete", "", config if isinstance(config, dict) else {},
         {"tool": f"{asked.tool} {asked.tool_version}"} if asked is not None else {}, (stage,),
         notes=(f"read from a Benchmark Report v{version}: single requests and the client's state are not in it",),
     )  # fmt: skip
 
 
+def summary_of_all(reports: Sequence[RunSummary]) -> RunSummary:
+    """Reports of one experiment, a stage each, as one run; their order is that of their stages' numbers. Raises
+    ValueError where they are not of one experiment."""
+    first = reports[0]
+    if others := sorted({each.id for each in reports} - {first.id}):
+        raise ValueError(
+            f"Benchmark Reports of {len(others) + 1} experiments, {first.id} and {others[0]}: give one of them"
+        )
+    stages = sorted((stage for each in reports for stage in each.stages), key=lambda stage: stage.index)
+    if len({stage.index for stage in stages}) != len(stages):
+        stages = [msgspec.structs.replace(stage, index=number) for number, stage in enumerate(stages)]
+    # A sweep's stages were one after the other: the whole took as long as all of them.
+    seconds = sum(stage.metrics.seconds for stage in stages)
+    return msgspec.structs.replace(first, stages=tuple(stages), seconds=seconds)
+
+
+def _asked(report: Report) -> tuple[str, float]:
+    """What was asked, and of what: as Fairlead said it, else as the schema has it."""
+    own = _own(report).get("load")
+    if isinstance(own, Mapping) and own.get("of") in ("rate", "users", "trace"):
+        intended = own.get("intended")
+        return str(own["of"]), float(intended) if isinstance(intended, int | float) else NAN
+    load = report.scenario.load if report.scenario is not None else None
+    asked = load.standardized if load is not None else None
+    if asked is not None and asked.rate_qps is not None and asked.rate_qps < math.inf:
+        return "rate", asked.rate_qps
+    if asked is not None and asked.concurrency is not None and asked.concurrency < math.inf:
+        return "users", asked.concurrency
+    return "trace", NAN
+
+
+def _own(report: Report) -> Mapping[str, object]:
+    """What Fairlead keeps in a report where the schema has no place for it."""
+    found = report.results.profiling
+    own = found.get("fairlead") if isinstance(found, Mapping) else None
+    return own if isinstance(own, Mapping) else {}
+
+
 def _verdict(report: Report) -> Verdict:
     """Fairlead's own, where it wrote the report; others do not judge themselves."""
-    own = report.results.profiling
-    own = own.get("fairlead") if isinstance(own, dict) else None
-    verdict = own.get("verdict") if isinstance(own, dict) else None
-    return msgspec.convert(verdict, Verdict) if isinstance(verdict, dict) else Verdict(True)
+    verdict = _own(report).get("verdict")
+    try:
+        return msgspec.convert(verdict, Verdict) if isinstance(verdict, Mapping) else Verdict(True)
+    except msgspec.ValidationError:
+        return Verdict(True)
 
 
 def _metrics(report: Report) -> Metrics:

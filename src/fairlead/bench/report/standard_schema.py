@@ -1,7 +1,8 @@
 """The parts of llm-d's Benchmark Report v0.2 that are written and read here, as structs.
 
 Names, nesting and units: llm-d-benchmark, `llmdbenchmark/analysis/benchmark_report/schema_v0_2.py`; v0.2.1 adds
-optional fields only. Fields that are not known here are passed over when another tool's report is read.
+optional fields only. What servers said of themselves is in `standard_observed`. Fields that are not known here are
+passed over when another tool's report is read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 import msgspec
 
 VERSION = "0.2"
-READ_VERSIONS = ("0.2", "0.2.1")
+READ_VERSIONS = (VERSION, "0.2.1")
 
 STATISTIC_FIELDS = {
     0.1: "p0p1", 1.0: "p1", 5.0: "p5", 10.0: "p10", 25.0: "p25", 50.0: "p50", 75.0: "p75", 90.0: "p90", 95.0: "p95",
@@ -46,7 +47,7 @@ class Statistics(_Part, frozen=True):
 
 
 class Requests(_Part, frozen=True):
-    """`failures`: answered with an error; `incomplete`: not ended, by the client's doing."""
+    """`failures`: answered with an error; `incomplete`: not ended, by the client's doing. Lengths in `count`."""
 
     total: int
     failures: int | None = None
@@ -82,17 +83,86 @@ class Aggregate(_Part, frozen=True):
     throughput: Throughput | None = None
 
 
+class Point(_Part, frozen=True):
+    """`ts`: ISO 8601, the middle of a stretch of time; `value` of what is one number, percentiles of what is many."""
+
+    ts: str
+    value: float | None = None
+    mean: float | None = None
+    min: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class TimeSeries(_Part, frozen=True):
+    """In order of time."""
+
+    units: str
+    series: list[Point]
+
+
+class LatencySeries(_Part, frozen=True):
+    """Of requests by when they were due."""
+
+    time_to_first_token: TimeSeries | None = None
+    time_per_output_token: TimeSeries | None = None
+    inter_token_latency: TimeSeries | None = None
+    request_latency: TimeSeries | None = None
+
+
+class ThroughputSeries(_Part, frozen=True):
+    """Of whole answers by when their requests were due."""
+
+    output_token_rate: TimeSeries | None = None
+    request_rate: TimeSeries | None = None
+
+
+class TimeSeriesPerformance(_Part, frozen=True):
+    """The stage as it went on."""
+
+    latency: LatencySeries | None = None
+    throughput: ThroughputSeries | None = None
+
+
 class RequestPerformance(_Part, frozen=True):
     """What a client sees."""
 
     aggregate: Aggregate | None = None
+    time_series: TimeSeriesPerformance | None = None
+
+
+class SessionRequests(_Part, frozen=True):
+    """`events` are requests. `session_rate` in queries/s, durations in s, all else in `count`."""
+
+    total: int
+    succeeded: int | None = None
+    failed: int | None = None
+    total_events: int | None = None
+    total_events_completed: int | None = None
+    total_events_cancelled: int | None = None
+    session_rate: Statistics | None = None
+    session_duration: Statistics | None = None
+    events_per_session: Statistics | None = None
+    input_tokens_per_session: Statistics | None = None
+    output_tokens_per_session: Statistics | None = None
+
+
+class SessionPerformance(_Part, frozen=True):
+    """Of sessions that were due in the stage."""
+
+    sessions: SessionRequests | None = None
 
 
 class Results(_Part, frozen=True):
-    """`observability` is open: a signal by its name, of components; `profiling` is anything."""
+    """`observability` is open: besides its own fields a signal by its name, of components; `profiling` is anything."""
 
     request_performance: RequestPerformance | None = None
+    session_performance: SessionPerformance | None = None
     observability: dict[str, Any] | None = None
+    component_health: list[Any] | None = None
     profiling: Any = None
 
 
@@ -107,9 +177,19 @@ class SequenceLength(_Part, frozen=True):
 
 
 class MultiTurn(_Part, frozen=True):
-    """Whether requests follow each other in sessions."""
+    """Whether requests follow each other in sessions, and how many at most."""
 
     enabled: bool
+    max_turns: SequenceLength | None = None
+
+
+class Prefix(_Part, frozen=True):
+    """Beginnings that prompts share. `num_prefixes`: in a group."""
+
+    prefix_len: SequenceLength
+    num_groups: int
+    num_users_per_group: int
+    num_prefixes: int
 
 
 class LoadStandardized(_Part, frozen=True):
@@ -122,6 +202,7 @@ class LoadStandardized(_Part, frozen=True):
     parallelism: int = 1
     stage: int = 0
     output_seq_len: SequenceLength | None = None
+    prefix: Prefix | None = None
     multi_turn: MultiTurn | None = None
     rate_qps: float | None = None
     concurrency: float | None = None
@@ -181,10 +262,11 @@ class RunTime(_Part, frozen=True):
 
 
 class Run(_Part, frozen=True):
-    """`uid`: of this report; `eid`: of the run, which has a report for each stage."""
+    """`uid`: of this report; `eid`: of the run, which has a report for each stage; `pid`: what made the load."""
 
     uid: str
     eid: str | None = None
+    pid: str | None = None
     time: RunTime | None = None
     description: str | None = None
     keywords: list[str] | None = None

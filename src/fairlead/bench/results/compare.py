@@ -8,36 +8,43 @@ alone: silence is not a pass. A percentile of too few requests is no estimate: i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from fairlead.bench.results.capacity import BASIS, apart, capacity
+from fairlead.bench.results.changes import Figure, Unit, changes
 from fairlead.bench.results.comparable import comparable
-from fairlead.bench.results.grid import Grid, Stretch
-from fairlead.bench.results.significance import ALPHA, TOO_FEW, Test, holm, of_blocks, of_intervals, of_rates, of_shares
-from fairlead.bench.summary import Distribution, Metrics, RunSummary, StageSummary
+from fairlead.bench.results.grid import Grid
+from fairlead.bench.results.pairs import Pair, stage_name, stage_pairs
+from fairlead.bench.results.scaling_changes import scaling_changes
+from fairlead.bench.results.significance import ALPHA, TOO_FEW, TOO_SHORT, Test, holm
+from fairlead.bench.summary import RunSummary
 
 Judgement = Literal["better", "worse", "same", "untested", "too few"]
+COMPARE_BLOCKS = 24
+"""Of each stage: enough to see how much they differ, and long enough to hardly depend on each other."""
 
-LATENCIES = (
-    ("ttft_from_due", 50.0), ("ttft_from_due", 99.0), ("ttft", 50.0), ("ttft", 99.0), ("itl", 50.0), ("itl", 99.0),
-    ("tpot", 50.0), ("tpot", 99.0), ("e2e", 50.0), ("e2e", 99.0),
-)  # fmt: skip
-RATES = (
-    ("requests/s", "1/s", "requests_per_s", "whole"),
-    ("output tokens/s", "tokens/s", "output_tokens_per_s", "tokens"),
-)
-"""Figure, unit, field of the metrics, and of the grid what it counts."""
-SAME_LOAD = 0.01
-"""Stages are of equal load when what was intended differs by no more than this share."""
+
+@dataclass(frozen=True, slots=True)
+class Worse:
+    """By how much a figure may be worse: shares (0.05: 5 %, or 5 points), by the beginning of its name or stage and
+    name, else `share`."""
+
+    share: float = 0.05
+    of: Mapping[str, float] = field(default_factory=dict)
+
+    def of_figure(self, name: str) -> float:
+        named = [key for key in self.of if name.startswith(key)]
+        return self.of[max(named, key=len)] if named else self.share
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One figure of one stage. `unit`: s, 1/s, tokens/s, or share (whose change is in points)."""
+    """One figure of one stage. `unit`: s, 1/s, tokens/s, users, or share (whose change is in points)."""
 
     stage: str
     figure: str
-    unit: str
+    unit: Unit
     base: float
     other: float
     test: Test
@@ -48,13 +55,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`refusals`: why these runs cannot be compared (then there may be no changes)."""
+    """`refusals`: why these runs cannot be compared (then there may be no changes). `pairs`: indexes of the stages that
+    were compared."""
 
     base: str
     other: str
     changes: tuple[Change, ...]
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...] = ()
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -63,126 +72,68 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A run and, where its records are kept, its grids by stage."""
+    """A run and, where its records are kept, its grids by stage, of `COMPARE_BLOCKS` blocks."""
 
     run: RunSummary
     grids: Mapping[int, Grid]
 
 
-def compare(base: Side, other: Side, threshold: float, anyway: bool = False) -> Comparison:
-    """`threshold`: a share (0.05: 5 %). `anyway`: compare what should not be, and say so."""
+def compare(base: Side, other: Side, worse: Worse | float = 0.05, anyway: bool = False) -> Comparison:
+    """`worse`: what may be. `anyway`: compare what should not be, and say so."""
+    limits = worse if isinstance(worse, Worse) else Worse(worse)
     fit = comparable(base.run, other.run)
     refusals, notes = list(fit.refusals), list(fit.notes)
-    pairs: list[tuple[StageSummary, StageSummary]] = []
+    found: list[Figure] = []
+    used: list[Pair] = []
     if not refusals or anyway:
-        pairs, unmatched = _pairs(base.run, other.run)
-        notes += unmatched
-        if not pairs:
-            refusals.append("no stage of the one has the load of a stage of the other")
-    if anyway and refusals and pairs:
-        notes, refusals = [f"compared although: {refusal}" for refusal in refusals] + notes, []
-    found: list[tuple[str, str, str, float, float, bool, Test]] = []
-    for one, two in pairs:
-        bad = [(r.id, s) for r, s in ((base.run, one), (other.run, two)) if not s.verdict.valid]
-        said = [f"{_name(s)} of {run} is invalid: {'; '.join(s.verdict.reasons)}" for run, s in bad]
-        if bad and not anyway:
-            refusals += said
-            continue
+        searches, said = capacity(base.run, other.run)
         notes += said
-        found += _changes(one, two, base.grids.get(one.index), other.grids.get(two.index), fit.same_objective)
-    corrected = holm([test.p for *_, test in found])
-    changes = tuple(_judged(f, p, threshold) for f, p in zip(found, corrected, strict=True))
-    return Comparison(base.run.id, other.run.id, changes, tuple(refusals), tuple(notes))
+        pairs, unmatched = ([], []) if _are_searches(base.run, other.run) else stage_pairs(base.run, other.run)
+        notes += unmatched
+        if not pairs and not searches:
+            refusals.append("no stage of the one has the load of a stage of the other")
+        if anyway and refusals and (pairs or searches):
+            notes, refusals = [f"compared although: {refusal}" for refusal in refusals] + notes, []
+        found += searches
+        for pair in pairs:
+            invalid = _invalid(base.run, other.run, pair)
+            if invalid and not anyway:
+                refusals += invalid
+                continue
+            notes += invalid
+            used.append(pair)
+    for one, two in used:
+        grids = base.grids.get(one.index), other.grids.get(two.index)
+        found += changes(stage_name(one), one.metrics, two.metrics, *grids, fit.same_objective)
+    found += scaling_changes(base.run, other.run) if used else []
+    corrected = holm([figure.test.p for figure in found])
+    judged = tuple(_judged(f, p, limits) for f, p in zip(found, corrected, strict=True))
+    indexes = tuple((one.index, two.index) for one, two in used)
+    return Comparison(base.run.id, other.run.id, judged, tuple(refusals), tuple(notes), indexes)
 
 
-def stretches(run: RunSummary) -> list[Stretch]:
-    """The parts of each stage that count: without warm-up and cool-down."""
-    cut = run.config.get("cut")
-    warm_s, cool_s = (float(cut.get(f, 0.0)) for f in ("warm_up_s", "cool_down_s")) if isinstance(cut, dict) else (0, 0)
-    return [Stretch(s.index, s.begin_s + warm_s, max(s.begin_s + warm_s, s.end_s - cool_s)) for s in run.stages]
+def _are_searches(base: RunSummary, other: RunSummary) -> bool:
+    """Each step of a search is as long as it takes to decide it, and no two searches have the same ones."""
+    return base.search is not None and other.search is not None
 
 
-def _pairs(base: RunSummary, other: RunSummary) -> tuple[list[tuple[StageSummary, StageSummary]], list[str]]:
-    rest = list(other.stages)
-    pairs, unmatched = [], []
-    for stage in base.stages:
-        match = next((s for s in rest if _equal_load(stage, s)), None)
-        if match is None:
-            unmatched.append(f"{_name(stage)} of {base.id} has no stage of that load in {other.id}")
-            continue
-        rest.remove(match)
-        pairs.append((stage, match))
-    return pairs, unmatched + [f"{_name(s)} of {other.id} has no stage of that load in {base.id}" for s in rest]
+def _invalid(base: RunSummary, other: RunSummary, pair: Pair) -> list[str]:
+    return [
+        f"{stage_name(stage)} of {run.id} is invalid: {'; '.join(stage.verdict.reasons)}"
+        for run, stage in zip((base, other), pair, strict=True)
+        if not stage.verdict.valid
+    ]
 
 
-def _equal_load(one: StageSummary, two: StageSummary) -> bool:
-    if one.of != two.of:
-        return False
-    if one.of == "trace" or one.intended != one.intended:
-        return one.index == two.index
-    return abs(one.intended - two.intended) <= SAME_LOAD * max(one.intended, two.intended)
-
-
-def _name(stage: StageSummary) -> str:
-    return stage.name or f"stage {stage.index}"
-
-
-def _changes(
-    one: StageSummary, two: StageSummary, base: Grid | None, other: Grid | None, same_objective: bool
-) -> list[tuple[str, str, str, float, float, bool, Test]]:
-    """Stage, figure, unit, both values, whether more is better, test."""
-    name, a, b = _name(one), one.metrics, two.metrics
-    found: list[tuple[str, str, str, float, float, bool, Test]] = []
-    for metric, percentile in LATENCIES:
-        left, right = _distribution(a, metric), _distribution(b, metric)
-        if left is None or right is None:
-            continue
-        by_summary = of_intervals(percentile, left, right)
-        if by_summary is None:
-            continue
-        by_blocks = None
-        if base is not None and other is not None and by_summary.basis != TOO_FEW:
-            by_blocks = of_blocks(metric, percentile / 100, base, other)
-        values = left.percentiles[percentile], right.percentiles[percentile]
-        found.append((name, f"{metric} p{percentile:g}", "s", *values, False, by_blocks or by_summary))
-    found += _rates(name, a, b, base, other)
-    failed = of_shares((a.requests - a.whole, a.requests), (b.requests - b.whole, b.requests))
-    if failed is not None:
-        found.append((name, "failed", "share", 1 - a.whole / a.requests, 1 - b.whole / b.requests, False, failed))
-    if same_objective and a.goodput is not None and b.goodput is not None:
-        good = of_shares((a.goodput.good, a.goodput.judged), (b.goodput.good, b.goodput.judged))
-        if good is not None:
-            found.append((name, "attainment", "share", a.goodput.attainment, b.goodput.attainment, True, good))
-    return found
-
-
-def _rates(
-    name: str, a: Metrics, b: Metrics, base: Grid | None, other: Grid | None
-) -> list[tuple[str, str, str, float, float, bool, Test]]:
-    found: list[tuple[str, str, str, float, float, bool, Test]] = []
-    for figure, unit, field, counts in RATES:
-        left, right = getattr(a, field), getattr(b, field)
-        if not (left > 0 and right > 0):
-            continue
-        test = None
-        if base is not None and other is not None:
-            test = of_rates(getattr(base, counts) / base.block_s, getattr(other, counts) / other.block_s)
-        test = test or Test(right / left - 1, None, None, None, None, "no records")
-        found.append((name, figure, unit, left, right, True, test))
-    return found
-
-
-def _distribution(metrics: Metrics, name: str) -> Distribution | None:
-    found: Distribution | None = getattr(metrics, name)
-    return found
-
-
-def _judged(found: tuple[str, str, str, float, float, bool, Test], p: float | None, threshold: float) -> Change:
-    name, figure, unit, base, other, more_is_better, test = found
-    worse = test.change < 0 if more_is_better else test.change > 0
-    beyond = abs(test.change) > threshold
-    if test.basis == TOO_FEW:
-        judgement: Judgement = "too few"
+def _judged(figure: Figure, p: float | None, limits: Worse) -> Change:
+    test = figure.test
+    worse = test.change < 0 if figure.more_is_better else test.change > 0
+    beyond = abs(test.change) > limits.of_figure(figure.name)
+    judgement: Judgement
+    if test.basis in (TOO_FEW, TOO_SHORT):
+        judgement = "too few"
+    elif test.basis == BASIS:
+        judgement = "same" if not apart(test) else "worse" if worse else "better"
     elif p is None:
         judgement = "untested"
     elif p < ALPHA:
@@ -190,4 +141,4 @@ def _judged(found: tuple[str, str, str, float, float, bool, Test], p: float | No
     else:
         judgement = "same"
     regressed = worse and beyond and judgement in ("worse", "untested")
-    return Change(name, figure, unit, base, other, test, p, judgement, regressed)
+    return Change(figure.stage, figure.name, figure.unit, figure.base, figure.other, test, p, judgement, regressed)

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fairlead.bench.config.judging import Objective
+from fairlead.bench.measure import formulas
+from fairlead.bench.measure.goodput import is_good
 from fairlead.bench.records import read_batches
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from fairlead.bench.records.columns import Columns
+from fairlead.bench.results.batches import columns_of_batch
 
 METRICS = ("ttft", "ttft_from_due", "itl", "tpot", "e2e", "schedule_delay")
 LOW_S, HIGH_S, RATIO = 1e-6, 1e4, 1.005
@@ -26,8 +27,8 @@ BINS = int(np.ceil(np.log(HIGH_S / LOW_S) / np.log(RATIO)))
 """Bins are half a per cent wide; within one, values count as evenly spread."""
 
 READ = (
-    "stage", "outcome", "due_s", "sent_s", "first_token_s", "end_s", "output_chunks", "server_output_tokens",
-    "chunk_times",
+    "stage", "target", "outcome", "due_s", "sent_s", "first_token_s", "end_s", "output_chunks", "server_output_tokens",
+    "chunk_times", "chunk_tokens",
 )  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
@@ -44,18 +45,20 @@ class Stretch:
 
 @dataclass(slots=True)
 class Grid:
-    """`counts[metric]`: blocks × bins. Of each block: requests, whole ones, and output tokens."""
+    """`counts[metric]`: blocks × bins. Of each block: requests, whole ones, good ones (where there is an objective),
+    and output tokens of the whole ones."""
 
     stretch: Stretch
     blocks: int
     counts: dict[str, npt.NDArray[np.int32]] = field(default_factory=dict)
     requests: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     whole: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    good: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     tokens: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         self.counts = {metric: np.zeros((self.blocks, BINS), np.int32) for metric in METRICS}
-        self.requests, self.whole, self.tokens = (np.zeros(self.blocks, np.int64) for _ in range(3))
+        self.requests, self.whole, self.good, self.tokens = (np.zeros(self.blocks, np.int64) for _ in range(4))
 
     @property
     def block_s(self) -> float:
@@ -68,69 +71,51 @@ class Grid:
         np.add.at(self.counts[metric], (blocks[there], bins), 1)
 
 
-def grids(records: Path, stretches: Sequence[Stretch], blocks: int) -> dict[int, Grid]:
-    """Read a run's records once, a batch at a time. Raises OSError and ValueError as reading records does."""
+def grids(
+    records: Path,
+    stretches: Sequence[Stretch],
+    blocks: int,
+    whole_answers: Iterable[int] = (),
+    objective: Objective | None = None,
+) -> dict[int, Grid]:
+    """Read a run's records once, a batch at a time. `whole_answers`: targets whose answers come in one piece, which
+    have no first token. Raises OSError and ValueError as reading records does."""
     made = {stretch.index: Grid(stretch, blocks) for stretch in stretches}
+    pieces = np.asarray(list(whole_answers), np.int64)
     for batch in read_batches(records, READ):
-        _add(made, batch)
+        columns = columns_of_batch(batch, frozenset(READ))
+        for stage in np.unique(columns.stage):
+            if (grid := made.get(int(stage))) is not None:
+                _add(grid, columns.take(columns.stage == stage), pieces, objective)
     return made
 
 
-def _add(made: dict[int, Grid], batch: pa.RecordBatch) -> None:
-    columns: dict[str, Any] = {
-        name: batch.column(name).to_numpy(zero_copy_only=False) for name in READ if name != "chunk_times"
-    }
-    lists = batch.column("chunk_times")
-    offsets = np.asarray(lists.offsets, dtype=np.int64)
-    times = np.asarray(lists.values, dtype=np.float64)
-    for index, grid in made.items():
-        stretch = grid.stretch
-        due_s = columns["due_s"]
-        mine = (columns["stage"] == index) & (due_s >= stretch.begin_s) & (due_s <= stretch.end_s)
-        rows = np.flatnonzero(mine)
-        if not len(rows):
-            continue
-        block = np.minimum(((due_s[rows] - stretch.begin_s) / grid.block_s).astype(np.int64), grid.blocks - 1)
-        np.add.at(grid.requests, block, 1)
-        grid.add("schedule_delay", block, (columns["sent_s"] - due_s)[rows].astype(np.float64))
-        good = columns["outcome"][rows] == "WHOLE"
-        rows, block = rows[good], block[good]
-        _add_whole(grid, {name: values[rows] for name, values in columns.items()}, block)
-        _add_gaps(grid, rows, block, offsets, times)
-
-
-def _add_whole(grid: Grid, of: dict[str, Any], block: npt.NDArray[np.int64]) -> None:
-    first_s, sent_s = of["first_token_s"].astype(np.float64), of["sent_s"].astype(np.float64)
-    counted = of["server_output_tokens"].astype(np.float64)
-    tokens = np.where(np.isnan(counted), of["output_chunks"], counted)
+def _add(grid: Grid, columns: Columns, whole_answers: npt.NDArray[np.int64], objective: Objective | None) -> None:
+    stretch = grid.stretch
+    columns = columns.take((columns.due_s >= stretch.begin_s) & (columns.due_s < stretch.end_s))
+    block = _blocks(grid, columns)
+    np.add.at(grid.requests, block, 1)
+    grid.add("schedule_delay", block, formulas.schedule_delay(columns))
+    whole = formulas.is_whole(columns)
+    columns, block = columns.take(whole), block[whole]
     np.add.at(grid.whole, block, 1)
-    np.add.at(grid.tokens, block, tokens.astype(np.int64))
-    grid.add("ttft", block, first_s - sent_s)
-    grid.add("ttft_from_due", block, first_s - of["due_s"])
-    grid.add("e2e", block, of["end_s"] - sent_s)
-    # Exclusive: from the first token on, a token that is alone has none.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tpot = np.where(tokens > 1, (of["end_s"] - first_s) / (tokens - 1), np.nan)
-    grid.add("tpot", block, tpot)
+    if objective is not None:
+        np.add.at(grid.good, block[is_good(columns, objective)], 1)
+    np.add.at(grid.tokens, block, formulas.output_tokens(columns))
+    grid.add("e2e", block, formulas.e2e(columns))
+    if len(whole_answers):
+        streamed = ~np.isin(columns.target, whole_answers)
+        columns, block = columns.take(streamed), block[streamed]
+    grid.add("ttft", block, formulas.ttft(columns))
+    grid.add("ttft_from_due", block, formulas.ttft_from_due(columns))
+    grid.add("tpot", block, formulas.tpot(columns))
+    gaps = formulas.itl(columns)
+    grid.add("itl", block[gaps.owner], gaps.seconds)
 
 
-def _add_gaps(
-    grid: Grid,
-    rows: npt.NDArray[np.int64],
-    block: npt.NDArray[np.int64],
-    offsets: npt.NDArray[np.int64],
-    times: Floats,
-) -> None:
-    """Pooled gaps between events with text, of whole requests."""
-    lengths = offsets[rows + 1] - offsets[rows]
-    total = int(lengths.sum())
-    if not total:
-        return
-    starts = np.repeat(offsets[rows], lengths)
-    within = np.arange(total) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    here = starts + within
-    later = within > 0
-    grid.add("itl", np.repeat(block, lengths)[later], times[here[later]] - times[here[later] - 1])
+def _blocks(grid: Grid, columns: Columns) -> npt.NDArray[np.int64]:
+    at = ((columns.due_s - grid.stretch.begin_s) / grid.block_s).astype(np.int64)
+    return np.clip(at, 0, grid.blocks - 1)
 
 
 def bin_edges() -> Floats:

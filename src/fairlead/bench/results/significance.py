@@ -5,21 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
-from fairlead.bench.results.grid import RATIO, Grid, percentiles
+from fairlead.bench.results.grid import Grid, percentiles
+from fairlead.bench.results.memory import merged, times_longer
 from fairlead.bench.summary import Distribution
 
 ALPHA, POWER = 0.05, 0.8
 TOO_FEW = "too few requests"
 """The basis of what is no estimate at all: it happened, and says nothing of what will."""
-DRAWS = 400
+TOO_SHORT = "stages too short for the server's queue"
+"""The basis of what blocks cannot tell: they depend on each other however long they are made."""
+DRAWS = 4000
+LEAST_BLOCKS = 6
 MIN_BLOCK_REQUESTS = 8
 MIN_BEYOND = 5
 """So many values beyond a percentile make it an estimate, and not one value that happened."""
 RESOLUTION = 0.005 * math.sqrt(2 / 12)
 """Values are known to half a per cent (bins of grids, sketches of summaries): the least error of two's difference."""
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +44,91 @@ class Test:
 
 
 def of_blocks(metric: str, share: float, base: Grid, other: Grid) -> Test | None:
-    """Ratio of percentiles with blocks of time drawn with replacement, in logarithms (Efron & Tibshirani, An
-    Introduction to the Bootstrap, 1993, section 8.5; blocks: Künsch, Annals of Statistics 17(3), 1989). Student's t for
-    so few blocks. None where there are too few requests in a block."""
-    logs, spreads, blocks = [], [], 0
-    for number, grid in enumerate((base, other)):
-        counts = grid.counts[metric].astype(np.float64)
-        filled = counts[counts.sum(axis=1) >= MIN_BLOCK_REQUESTS]
-        if len(filled) < 6 or len(filled) < 0.8 * grid.blocks:
+    """A percentile, from how many values of each block of time are beyond the percentile of both runs together.
+
+    p: blocks change sides at random, by Student's ratio of the difference (Chung & Romano, Annals of Statistics 41(2),
+    2013), so that a few bad moments that hold all slow requests are not taken for a rule. Interval: of the share beyond
+    (blocks as clusters: Cochran, Sampling Techniques, 3rd ed., 9A), read off the distribution (Woodruff, JASA 47,
+    1952). Blocks that depend on their neighbours are merged before; None where there are too few requests in them.
+    """
+    sides = [grid.counts[metric].astype(np.float64) for grid in (base, other)]
+    longer = times_longer(*sides)
+    for side in sides:
+        filled = side.sum(axis=1) >= MIN_BLOCK_REQUESTS / (longer or 1)
+        if filled.sum() < LEAST_BLOCKS or filled.sum() < 0.8 * len(side):
             return None
-        # Most bins are empty: only those from the first to the last value are drawn.
-        there = np.flatnonzero(filled.sum(axis=0))
-        filled = filled[:, there[0] : there[-1] + 1]
-        first = int(there[0]) * math.log(RATIO)
-        rng = np.random.default_rng((number, int(share * 1000)))
-        weights = rng.multinomial(len(filled), np.full(len(filled), 1 / len(filled)), size=DRAWS)
-        drawn = np.log(percentiles(weights @ filled, [share])[:, 0])
-        logs.append(first + math.log(percentiles(filled.sum(axis=0, keepdims=True), [share])[0, 0]))
-        # The bootstrap's variance is that of n, not of n - 1, blocks.
-        spreads.append(float(drawn.var(ddof=1)) * len(filled) / (len(filled) - 1))
-        blocks += len(filled)
-    return _of_logs(logs[1] - logs[0], math.sqrt(sum(spreads)), blocks - 2, f"{blocks} blocks of requests")
+    middles = [float(percentiles(side.sum(axis=0, keepdims=True), [share])[0, 0]) for side in sides]
+    if longer is None:
+        return Test(middles[1] / middles[0] - 1, None, None, None, None, TOO_SHORT)
+    sides = [merged(side, longer) for side in sides]
+    # Where both runs together have their percentile, and what each block has beyond it.
+    pooled = np.cumsum(sum(side.sum(axis=0) for side in sides))
+    bound = int(np.searchsorted(pooled, share * pooled[-1] - 1e-9))
+    beyond = [side[:, bound + 1 :].sum(axis=1) for side in sides]
+    counts = [side.sum(axis=1) for side in sides]
+    p = _by_exchange(beyond, counts)
+    errors = [_error_of_log(side, share) for side in sides]
+    blocks = sum(len(side) for side in sides)
+    error = max(RESOLUTION, math.hypot(*errors))
+    return _of_logs(math.log(middles[1] / middles[0]), error, blocks - 2, f"{blocks} blocks of requests", p)
 
 
-def of_rates(base: Sequence[float], other: Sequence[float]) -> Test | None:
+def _by_exchange(values: list[Floats], counts: list[Floats]) -> float:
+    """Of blocks of two sides, each with a count and how many of them are so: the share of exchanges of blocks that make
+    as great a difference of shares."""
+    all_values, all_counts = np.concatenate(values), np.concatenate(counts)
+    orders = _orders(len(all_values), len(values[0]))
+    ratios = np.abs(_ratio(all_values[orders], all_counts[orders], len(values[0])))
+    # The first order is as it was.
+    return float((ratios >= ratios[0] * (1 - 1e-9)).mean())
+
+
+def _ratio(values: Floats, counts: Floats, first: int) -> Floats:
+    """Student's, of each row: the first blocks against the others."""
+    shares, errors = [], []
+    for part in (slice(None, first), slice(first, None)):
+        of, n = values[:, part], counts[:, part]
+        total = n.sum(axis=1)
+        share = of.sum(axis=1) / total
+        blocks = of.shape[1]
+        off = of - share[:, None] * n
+        shares.append(share)
+        errors.append(blocks / (blocks - 1) * np.square(off).sum(axis=1) / np.square(total))
+    difference = shares[0] - shares[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = difference / np.sqrt(errors[0] + errors[1])
+    return np.where(difference == 0, 0.0, found)
+
+
+@lru_cache(maxsize=8)
+def _orders(blocks: int, first: int) -> npt.NDArray[np.int64]:
+    rng = np.random.default_rng((blocks, first))
+    orders = rng.permuted(np.tile(np.arange(blocks), (DRAWS, 1)), axis=1)
+    orders[0] = np.arange(blocks)
+    return orders
+
+
+def _error_of_log(blocks: Floats, share: float) -> float:
+    """Of the logarithm of a percentile: from the error of the share beyond it, by how far apart values are
+    there."""
+    total = blocks.sum(axis=0)
+    bound = int(np.searchsorted(np.cumsum(total), share * total.sum() - 1e-9))
+    counts, below = blocks.sum(axis=1), blocks[:, : bound + 1].sum(axis=1)
+    off = below - below.sum() / counts.sum() * counts
+    number = len(blocks)
+    error = math.sqrt(number / (number - 1) * float(np.square(off).sum())) / float(counts.sum())
+    # Not less than of independent values, and not beyond either end.
+    error = max(error, math.sqrt(share * (1 - share) / float(counts.sum())))
+    ends = [max(0.5 / float(counts.sum()), share - error), min(1 - 0.5 / float(counts.sum()), share + error)]
+    low, high = percentiles(total[None, :], ends)[0]
+    return math.log(high / low) * error / (ends[1] - ends[0])
+
+
+def of_rates(base: Floats, other: Floats) -> Test | None:
     """Ratio of means of blocks of time (per second of each); delta method for logarithms, Welch's t."""
-    if min(len(base), len(other)) < 6 or min(np.mean(base), np.mean(other)) <= 0:
+    if min(len(base), len(other)) < LEAST_BLOCKS or min(np.mean(base), np.mean(other)) <= 0:
         return None
-    terms = [np.var(v, ddof=1) / len(v) / np.mean(v) ** 2 for v in (base, other)]
+    terms = [float(np.var(v, ddof=1)) / len(v) / float(np.mean(v)) ** 2 for v in (base, other)]
     change = math.log(float(np.mean(other) / np.mean(base)))
     return _of_logs(change, math.sqrt(sum(terms)), len(base) + len(other) - 2, f"{len(base) + len(other)} blocks")
 
@@ -87,22 +152,31 @@ def of_intervals(percentile: float, base: Distribution, other: Distribution) -> 
     return _of_logs(math.log(two / one), math.sqrt(variance), 1000, "the runs' own intervals")
 
 
-def of_shares(base: tuple[int, int], other: tuple[int, int]) -> Test | None:
+def of_shares(base: tuple[int, int], other: tuple[int, int], effects: tuple[float, float] = (1.0, 1.0)) -> Test | None:
     """Difference of shares in points (0.01: one in a hundred more), as (of them, of how many): Fisher's exact test, and
-    Newcombe's interval 10 (Statistics in Medicine 17, 1998)."""
+    Newcombe's interval 10 (Statistics in Medicine 17, 1998). `effects`: how many requests of each tell as much as one
+    that is independent (`measure.confidence.design_effect`): failures come together."""
     from scipy.stats import fisher_exact, norm
 
     (a, n), (b, m) = base, other
     if not n or not m:
         return None
-    p = float(fisher_exact([[a, n - a], [b, m - b]])[1])
     one, two = a / n, b / m
-    (low_1, high_1), (low_2, high_2) = _wilson(a, n), _wilson(b, m)
+    told = [max(1, round(count / max(1.0, effect))) for count, effect in zip((n, m), effects, strict=True)]
+    hits = [round(share * count) for share, count in zip((one, two), told, strict=True)]
+    p = float(fisher_exact([[h, t - h] for h, t in zip(hits, told, strict=True)])[1])
+    (low_1, high_1), (low_2, high_2) = (
+        _wilson(share * count, count) for share, count in zip((one, two), told, strict=True)
+    )
     low = two - one - math.hypot(two - low_2, high_1 - one)
     high = two - one + math.hypot(high_2 - two, one - low_1)
-    pooled = (a + b + 1) / (n + m + 2)
-    seen = float(norm.ppf(1 - ALPHA / 2) + norm.ppf(POWER)) * math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-    return Test(two - one, low, high, p, seen, f"{n} and {m} requests")
+    pooled = (sum(hits) + 1) / (sum(told) + 2)
+    spread = math.sqrt(pooled * (1 - pooled) * sum(1 / count for count in told))
+    seen = float(norm.ppf(1 - ALPHA / 2) + norm.ppf(POWER)) * spread
+    basis = f"{n} and {m} requests"
+    if max(effects) > 1.05:
+        basis += f" that tell as much as {told[0]} and {told[1]}"
+    return Test(two - one, low, high, p, seen, basis)
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
@@ -117,19 +191,21 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def _of_logs(change: float, error: float, freedom: int, basis: str) -> Test:
+def _of_logs(change: float, error: float, freedom: int, basis: str, p: float | None = None) -> Test:
+    """`p` None: by Student's t, too."""
     from scipy.stats import t
 
     error = max(error, RESOLUTION)
     bound = float(t.ppf(1 - ALPHA / 2, freedom))
-    p = 2 * float(t.sf(abs(change) / error, freedom))
+    if p is None:
+        p = 2 * float(t.sf(abs(change) / error, freedom))
     seen = math.expm1((bound + float(t.ppf(POWER, freedom))) * error)
     return Test(
         math.expm1(change), math.expm1(change - bound * error), math.expm1(change + bound * error), p, seen, basis
     )
 
 
-def _wilson(of: int, n: int) -> tuple[float, float]:
+def _wilson(of: float, n: int) -> tuple[float, float]:
     """Wilson, Journal of the American Statistical Association 22, 1927."""
     z2 = 1.96**2
     middle = (of + z2 / 2) / (n + z2)

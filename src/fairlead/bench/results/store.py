@@ -6,10 +6,14 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from fairlead.bench.results.decoding import decode_summary, summary_from
 from fairlead.bench.summary import RunSummary
+
+SUMMARY, CONFIG, RECORDS = "summary.json", "config.yaml", "records"
 
 
 def default_store() -> Path:
@@ -27,21 +31,42 @@ class Kept:
     records: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A folder that should be a run's, and why it cannot be read."""
+
+    path: Path
+    why: str
+
+
 class NotFound(LookupError):
     """No such run, or more than one."""
 
 
 def kept_runs(store: Path) -> Iterator[Kept]:
-    """Newest first; folders that hold no readable run are passed over, and the records of unfinished ones are not
-    read."""
+    """Newest first; folders that hold no readable run are passed over."""
+    return (entry for entry in entries(store) if isinstance(entry, Kept))
+
+
+def entries(store: Path) -> Iterator[Kept | Broken]:
+    """Every folder of the store that is, or was to be, of a run, newest first. One is read when it is asked for; the
+    records of unfinished ones are not."""
+    for folder in sorted(_folders(store), key=lambda f: f.name, reverse=True):
+        try:
+            yield load(folder, measured=False)
+        except OSError as error:
+            yield Broken(folder, f"{error.filename or folder}: {error.strerror or error}")
+        except ValueError as error:
+            yield Broken(folder, str(error))
+
+
+def _folders(store: Path) -> list[Path]:
+    """Those with a summary, or with what a run leaves before it has one."""
     if not store.is_dir():
-        return
-    for folder in sorted(store.iterdir(), key=lambda f: f.name, reverse=True):
-        if _holds_run(folder):
-            try:
-                yield load(folder, measured=False)
-            except (OSError, ValueError):
-                continue
+        return []
+    with os.scandir(store) as found:
+        folders = [Path(entry.path) for entry in found if entry.is_dir() and not entry.name.startswith(".")]
+    return [f for f in folders if any((f / name).exists() for name in (SUMMARY, CONFIG, RECORDS))]
 
 
 def matching(kept: Kept, model: str | None, labels: Mapping[str, str], name: str | None) -> bool:
@@ -65,10 +90,10 @@ def models(run: RunSummary) -> tuple[str, ...]:
 def find(what: str, store: Path) -> Kept:
     """A folder, a `summary.json`, a Benchmark Report, an id or the unique beginning of one, a name, or `last`. Raises
     NotFound, OSError, and ValueError for what cannot be read."""
-    path = Path(what)
+    path = Path(what).expanduser()
     if path.exists():
         return load(path)
-    folders = sorted(f.name for f in store.iterdir() if _holds_run(f)) if store.is_dir() else []
+    folders = sorted(folder.name for folder in _folders(store))
     if what == "last" and folders:
         return load(store / folders[-1])
     found = [name for name in folders if name.startswith(what)]
@@ -76,54 +101,72 @@ def find(what: str, store: Path) -> Kept:
         return load(store / found[0])
     if len(found) > 1:
         raise NotFound(f"{what!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}; give more of it")
-    named = [kept for kept in kept_runs(store) if kept.run.name == what]
-    if named:
-        return named[0]
+    named = next((kept for kept in kept_runs(store) if kept.run.name == what), None)
+    if named is not None:
+        return named
     raise NotFound(f"{what!r} is neither a file or folder, nor a run in {store}; see `fairlead bench list`")
 
 
 def load(path: Path, measured: bool = True) -> Kept:
-    """Of a folder or a file. Without `measured`, no figures of a run that is not finished: they take reading all of its
-    records. Raises OSError and ValueError."""
-    if path.is_dir() and is_unfinished(path):
-        from fairlead.bench.results.unfinished import unfinished
+    """Of a folder or a file. A folder without a summary is of a run that has not ended, or was killed: what there is of
+    it, without `measured` no figures (they take reading all of its records); or it holds Benchmark Reports of one
+    experiment. Raises OSError and ValueError."""
+    folder = path if path.is_dir() else path.parent
+    records = folder / RECORDS
+    if path.is_dir() and not (path / SUMMARY).exists():
+        if (path / CONFIG).is_file():
+            from fairlead.bench.results.unfinished import unfinished
 
-        kept = path / "records"
-        return Kept(unfinished(path, measured), path, kept if kept.is_dir() else None)
-    file = path / "summary.json" if path.is_dir() else path
-    records = file.parent / "records"
-    mine = records if file.name == "summary.json" and records.is_dir() else None
+            return Kept(unfinished(path, measured), path, records if records.is_dir() else None)
+        return Kept(_of_reports(path), path)
+    file = path / SUMMARY if path.is_dir() else path
+    mine = records if file.name == SUMMARY and records.is_dir() else None
     return Kept(read_summary(file), path, mine)
 
 
-def is_unfinished(folder: Path) -> bool:
-    """Whether a run began here that has not told its figures."""
-    return (folder / "config.yaml").is_file() and not (folder / "summary.json").exists()
+def _of_reports(folder: Path) -> RunSummary:
+    from fairlead.bench.report.standard_reading import summary_of_all
+
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".yaml", ".yml", ".json") and file.is_file())
+    reports = [found for file in files if (found := _report(file)) is not None]
+    if not reports:
+        raise ValueError(f"{folder} is no run: it has neither {SUMMARY} nor {CONFIG} nor a Benchmark Report")
+    return summary_of_all(reports)
 
 
-def _holds_run(folder: Path) -> bool:
-    return (folder / "summary.json").is_file() or is_unfinished(folder)
+def _report(file: Path) -> RunSummary | None:
+    """None for a file that is something else."""
+    from fairlead.bench.report.standard_reading import is_standard, summary_of
+
+    document = _document(file)
+    if not is_standard(document):
+        return None
+    try:
+        return summary_of(document)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def read_summary(file: Path) -> RunSummary:
     """`summary.json`, or a Benchmark Report v0.2 of any tool, in YAML or JSON. Raises OSError and ValueError."""
-    data = file.read_bytes()
-    if file.name == "summary.json":
+    if file.name == SUMMARY:
         try:
-            return msgspec.json.decode(data, type=RunSummary)
+            return decode_summary(file.read_bytes())
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             raise ValueError(f"{file} is not a summary of a run: {error}") from error
-    import yaml
-
-    from fairlead.bench.report.standard_reading import is_standard, summary_of
-
+    if (report := _report(file)) is not None:
+        return report
     try:
-        document = yaml.safe_load(data)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
-    try:
-        if is_standard(document):
-            return summary_of(document)
-        return msgspec.convert(document, RunSummary, strict=False)
+        return summary_from(_document(file))
     except ValueError as error:
         raise ValueError(f"{file} is neither a summary of a run nor a Benchmark Report v0.2: {error}") from error
+
+
+def _document(file: Path) -> Any:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(file.read_bytes(), Loader=loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
