@@ -69,9 +69,9 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(handler: Handler, port: int = 0, **options: Any) -> AsyncIterator[Served]:
+async def serving(handler: Handler, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[Served]:
     served = Served(handler)
-    server = await asyncio.start_server(served.serve, "127.0.0.1", port, **options)
+    server = await asyncio.start_server(served.serve, host, port)
     served.port = server.sockets[0].getsockname()[1]
     try:
         yield served
