@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop, Search, TracedTimes
+from fairlead.bench.config.shown import shown_url
 from fairlead.bench.load.stages import StagePlan
 from fairlead.bench.measure.client import ClientMeter
 from fairlead.bench.measure.drift import drift_of, gathered, trend_of
@@ -177,7 +178,7 @@ class StageMeter:
 
     def _target_name(self, number: int) -> str:
         target = self._config.targets[number]
-        return target.name or target.url
+        return target.name or shown_url(target.url)
 
     def _adapter_name(self, number: int) -> str:
         return self._adapters[number] if 0 <= number < len(self._adapters) else "" if number < 0 else f"#{number}"

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from fairlead.bench.config import Benchmark, OpenLoop
+from fairlead.bench.config.shown import shown_config
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records import RecordWriter
 from fairlead.bench.run.course import Course
@@ -26,7 +27,8 @@ from fairlead.bench.run.live import Progress, Recent, percentile
 from fairlead.bench.run.observers import observers_of
 from fairlead.bench.run.observing import Observed, Observer, Observers
 from fairlead.bench.run.preparation import Preparation, keeps_answers
-from fairlead.bench.run.results import begin_folder, shown_config
+from fairlead.bench.run.results import begin_folder
+from fairlead.bench.run.secrets import Secrets
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.run.workers import needs_another, workers_for
 from fairlead.bench.summary import RunSummary
@@ -82,6 +84,7 @@ class Coordinator:
         self._config, self._folder, self._progress, self._stop = config, folder, progress, stop
         self._observers, self._observed = Observers([*observers_of(config, self._boundaries), *observers]), Observed()
         self._known = known
+        self._secrets = Secrets(config)
         self._crew = crew or LocalCrew()
         self._members: list[Member] = []
         self._recent = Recent()
@@ -223,6 +226,9 @@ class Coordinator:
                     stage.meter.pulse(message)
 
     def _keep(self, records: list[Record]) -> None:
+        for record in records:
+            if record.detail:  # servers repeat what they were sent
+                record.detail = self._secrets.hidden(record.detail)
         self._recent.add(records)
         self._observers.add(records)
         if self._writer is not None:
@@ -324,11 +330,12 @@ class Coordinator:
             self._why_ended = f"not one request was whole: {self._recent.last_failure or 'none was sent'}"
         now_s = self._now()
         run_id = self._folder.name if self._folder is not None else new_id()
+        facts = environment(self._known) | {"worker_priorities": [m.priority for m in self._members]} | self._clocks()
+        hidden = self._secrets.hidden
         return RunSummary(
-            run_id, self._config.name, began, now_s, self._ended, self._why_ended, shown_config(self._config),
-            environment(self._known) | {"worker_priorities": [m.priority for m in self._members]} | self._clocks(),
-            self._course.summaries(), self._course.search, server=self._observed.series,
-            notes=tuple(self._notes),
+            run_id, self._config.name, began, now_s, self._ended, hidden(self._why_ended), shown_config(self._config),
+            self._secrets.hidden_in(facts), self._course.summaries(), self._course.search,
+            server=self._observed.series, notes=tuple(map(hidden, self._notes)),
         )  # fmt: skip
 
     def _clocks(self) -> dict[str, object]:

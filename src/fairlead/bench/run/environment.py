@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from fairlead.bench.config.shown import HIDDEN, is_secret_name, shown_text
 from fairlead.bench.targets.preflight import Preflight
 
 SECRET_OPTIONS = ("--key", "--header", "-H", "--api-key")
-HIDDEN = "(not shown)"
 
 
 def environment(known: Sequence[Preflight] = ()) -> dict[str, object]:
@@ -47,15 +47,17 @@ def command_line(argv: list[str]) -> str:
         elif argument.startswith("-H") and argument != "-H":
             shown.append(f"-H{HIDDEN}")
         else:
-            shown.append(shlex.quote(_without_credentials(argument)))
+            shown.append(shlex.quote(_shown(argument)))
     return " ".join(shown)
 
 
-def _without_credentials(argument: str) -> str:
-    """An address without user and password."""
-    scheme, slashes, rest = argument.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}" if slashes else argument
+def _shown(argument: str) -> str:
+    """Addresses without credentials, and without the values of fields that hold secrets (`--set …api_key=…`)."""
+    option = "--set=" if argument.startswith("--set=") else ""
+    name, equals, _ = argument.removeprefix(option).partition("=")
+    if equals and "://" not in name and is_secret_name(name.rpartition(".")[2]):
+        return f"{option}{name}={HIDDEN}"
+    return shown_text(argument)
 
 
 def _processor() -> str:

@@ -8,24 +8,8 @@ from pathlib import Path
 import msgspec
 
 from fairlead.bench.config import Benchmark
-from fairlead.bench.config.target import Target
+from fairlead.bench.config.shown import shown_config
 from fairlead.bench.summary import RunSummary
-
-
-def shown_config(config: Benchmark) -> dict[str, object]:
-    """The configuration as reports may show it: without headers' values and without credentials in addresses."""
-    shown: dict[str, object] = msgspec.to_builtins(config)
-    return {**shown, "targets": [_shown_target(target) for target in config.targets]}
-
-
-def _shown_target(target: Target) -> dict[str, object]:
-    shown: dict[str, object] = msgspec.to_builtins(target)
-    scheme, slashes, rest = target.url.partition("://")
-    authority, slash, path = rest.partition("/")
-    shown["url"] = f"{scheme}{slashes}{authority.rpartition('@')[2]}{slash}{path}"
-    if target.headers:
-        shown["headers"] = {name: "(not shown)" for name in target.headers}
-    return shown
 
 
 def begin_folder(folder: Path, config: Benchmark) -> None:

@@ -99,7 +99,7 @@ def has_key(target: Target) -> bool:
 
 
 def _credentials(target: Target, parts: SplitResult) -> dict[str, str]:
-    key = _key(target)
+    key = key_of(target)
     if key is None:
         if parts.username is None:
             return {}
@@ -114,7 +114,8 @@ def _credentials(target: Target, parts: SplitResult) -> dict[str, str]:
     return bearer if (parts.hostname or "").endswith("anthropic.com") else {**bearer, "x-api-key": key}
 
 
-def _key(target: Target) -> str | None:
+def key_of(target: Target) -> str | None:
+    """What opens the door; None: nothing is sent. Raises ValueError where it is named and cannot be had."""
     if target.key_env is not None:
         key = _variable(target.key_env, "key_env").strip()
     elif target.key_file is not None:
