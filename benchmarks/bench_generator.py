@@ -1,76 +1,125 @@
 """The load generator against its own null server: its yardsticks, with the server as witness.
 
 64 tokens in, 16 out, streamed, with all bookkeeping. The highest valid rate is found as `fairlead bench check` finds
-it; the rest is measured at 100/s, at 80 % of that rate, and over many requests for the memory of all processes. Two
-workers are compared with one where there are cores for them and for two null servers.
+it; the rest is measured at 100/s and at 80 % of that rate, as medians of rounds. `benchmarks/bench_records.py` measures
+the memory.
+
+Two workers are compared with one where there are cores for them and two null servers. Where there are not, each worker
+gets a quarter of a core by a control group, so that neither the server nor the coordinator is what limits, and the
+highest valid rates are compared; which of the two it was is said. The coordinator's own limit is the rate at which what
+it takes for a request (to plan, write, hand over, receive, keep and count it) fills a core.
+
+    python benchmarks/bench_generator.py
+
+takes about two minutes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from statistics import median
 
 import uvloop
 
-from bench_rivals import Asked, fairlead
-from fairlead.bench.check.limits import Limits, Trial
+from fairlead.bench.check.limits import Limits, Trial, conclusion, next_rate
 from fairlead.bench.check.machine import ITL_S, TTFT_S, attempt, check
 from fairlead.bench.check.witness import null_server
-from harness.clients import null_server as started_null_server
-from harness.clients import observe
+from harness.quota import confined
 from harness.report import Figure, arguments, report
 
 CORES_FOR_TWO = 5
-SECONDS = 6.0
+PART_OF_A_CORE = 0.25
+SECONDS = 5.0
+SHARES = (2.0, 1.9, 1.8, 1.7, 1.6, 1.4, 1.2, 1.0)
+CLOSE = 1.06
+"""Of the bracket around one worker's highest rate."""
 
 
-async def measured(notes: list[str]) -> tuple[Limits, Trial, Trial, float | None]:
-    """The limits, 100/s, 80 % of the highest valid rate, and what two workers reach of one's (None: not measured)."""
-    limits = await check(20.0)
-    best_per_s = limits.valid_per_s or 100.0
-    async with null_server(TTFT_S, ITL_S, 300.0) as witness:
-        even, _ = await attempt(100.0, [witness], seconds=SECONDS)
-        loaded, _ = await attempt(0.8 * best_per_s, [witness], seconds=SECONDS)
+async def searched(attempted: Callable[[float], Awaitable[Trial]]) -> float | None:
+    """The highest valid rate, closely: what a check tries, and then between."""
+    trials: list[Trial] = []
+    while (rate := next_rate(trials)) is not None:
+        trials.append(await attempted(rate))
+    good, _ = conclusion(trials)
+    bad = min((t.rate_per_s for t in trials if not t.valid), default=None)
+    while good is not None and bad is not None and bad / good > CLOSE:
+        trial = await attempted(round((good * bad) ** 0.5))
+        good, bad = (trial.rate_per_s, bad) if trial.valid else (good, trial.rate_per_s)
+    return good
+
+
+async def two_workers(notes: list[str]) -> float | None:
+    """Of one's highest valid rate, what two keep; None: it cannot be shown here."""
     cores = len(os.sched_getaffinity(0))
-    if cores < CORES_FOR_TWO:
-        notes.append(f"two workers are not compared with one: {cores} cores, {CORES_FOR_TWO} are needed")
-        return limits, even, loaded, None
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(null_server(TTFT_S, ITL_S, 300.0)) for _ in range(2)]
-        for share in (2.0, 1.9, 1.8, 1.6, 1.4, 1.2, 1.0):
-            both, _ = await attempt(share * best_per_s, servers, workers=2, seconds=SECONDS)
+        if cores >= CORES_FOR_TWO:
+            notes.append(f"two workers: on {cores} cores, each on its own")
+            one = two = None
+        else:
+            try:
+                one = stack.enter_context(confined(1, PART_OF_A_CORE))
+                two = stack.enter_context(confined(2, PART_OF_A_CORE))
+            except OSError as error:
+                notes.append(f"two workers are not compared: {cores} cores, {CORES_FOR_TWO} are needed, and {error}")
+                return None
+            notes.append(f"two workers: on {cores} cores, so each has {PART_OF_A_CORE:.0%} of a core, as the one had")
+        best = await searched(lambda rate: _trial(attempt(rate, servers, seconds=3.0, crew=one)))
+        if best is None:
+            notes.append("two workers are not compared: one kept no rate, as this machine is now")
+            return None
+        for share in SHARES:
+            both, _ = await attempt(share * best, servers, workers=2, seconds=SECONDS, crew=two)
             if both.valid:
-                return limits, even, loaded, share
-    return limits, even, loaded, 0.0
+                notes.append(
+                    f"two workers: {share * best:.0f}/s, where one keeps {best:g}/s and no more than 6 % above"
+                )
+                return share
+    return 0.0
 
 
-def memory(requests: int, rate_per_s: float) -> tuple[float, float]:
-    """Of all processes of a run of so many requests, in MB; and its start in seconds."""
-    with started_null_server() as port, tempfile.TemporaryDirectory() as scratch:
-        asked = Asked(f"http://127.0.0.1:{port}", rate_per_s, requests / rate_per_s, "", Path(scratch))
-        seen = observe(fairlead(asked), port, asked.requests, asked.seconds + 120.0)
-    return seen.max_rss_bytes / 1e6, seen.start_s
+async def _trial(attempted: Awaitable[tuple[Trial, float]]) -> Trial:
+    return (await attempted)[0]
+
+
+async def measured(rounds: int, notes: list[str]) -> tuple[Limits, list[Trial], list[Trial], float | None]:
+    """The limits, the trials at 100/s and at 80 % of the highest valid rate, and what two workers reach of one's."""
+    limits = await check(24.0)
+    best_per_s = limits.valid_per_s or 100.0
+    even, loaded = [], []
+    async with null_server(TTFT_S, ITL_S, 300.0) as witness:
+        for _ in range(rounds):
+            even.append((await attempt(100.0, [witness], seconds=SECONDS))[0])
+            loaded.append((await attempt(0.8 * best_per_s, [witness], seconds=SECONDS))[0])
+    return limits, even, loaded, await two_workers(notes)
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--requests", type=int, default=100_000, help="of the run whose memory is measured")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     notes: list[str] = []
-    limits, even, loaded, two = uvloop.run(measured(notes))
-    best_per_s = limits.valid_per_s or 0.0
-    taken_mb, start_s = memory(given.requests, max(100.0, 0.7 * best_per_s))
+    limits, even, loaded, two = uvloop.run(measured(given.rounds, notes))
+
+    def middle(trials: list[Trial], value: Callable[[Trial], float]) -> float:
+        return median(value(trial) for trial in trials)
+
+    coordinator_s = middle(loaded, lambda t: t.coordinator_cpu_s)
+    worker_s = middle(loaded, lambda t: t.worker_cpu_s)
     figures = [
-        Figure("highest valid rate of one worker", best_per_s, "1/s", 1000.0, "higher"),
-        Figure("CPU per request, at 80 % of it", (loaded.worker_cpu_s + loaded.coordinator_cpu_s) * 1e3, "ms", 0.8),
-        Figure("TTFT bias p50, at 80 % of it", loaded.ttft_bias_p50_s * 1e3, "ms", 1.0),
-        Figure("CV of gaps at 100/s", even.gap_cv, "", 0.1),
-        Figure("deviation at the server at 100/s, p50", even.deviation_p50_s * 1e3, "ms", 0.3),
-        Figure("deviation at the server at 100/s, p99", even.deviation_p99_s * 1e3, "ms", 2.0),
-        Figure("start of a run", start_s, "s", 2.0),
-        Figure(f"memory of all processes, {given.requests:,} requests", taken_mb, "MB", 150.0),
+        Figure("highest valid rate of one worker", limits.valid_per_s or 0.0, "1/s", 1000.0, "higher"),
+        Figure("CPU per request, at 80 % of it", (worker_s + coordinator_s) * 1e3, "ms", 0.8),
+        Figure("… of it the coordinator's", coordinator_s * 1e3, "ms"),
+        Figure("a coordinator with a full core, at that", 1 / coordinator_s, "1/s"),
+        Figure("TTFT p50 too long by, at 80 % of it", middle(loaded, lambda t: t.ttft_bias_p50_s) * 1e3, "ms", 1.0),
+        Figure("TTFT p99 too long by, at 80 % of it", middle(loaded, lambda t: t.ttft_bias_p99_s) * 1e3, "ms"),
+        Figure("CV of gaps at 100/s", middle(even, lambda t: t.gap_cv), "", 0.1),
+        Figure("CV of gaps, at 80 % of the highest", middle(loaded, lambda t: t.gap_cv), ""),
+        Figure("deviation at the server at 100/s, p50", middle(even, lambda t: t.deviation_p50_s) * 1e3, "ms", 0.3),
+        Figure("deviation at the server at 100/s, p99", middle(even, lambda t: t.deviation_p99_s) * 1e3, "ms", 2.0),
+        Figure("start until the first request", limits.start_s, "s", 2.0),
     ]
     if two is not None:
         figures.append(Figure("two workers, of one's rate", two, "×", 1.8, "higher"))

@@ -135,7 +135,8 @@ def _inference_perf(asked: Asked) -> list[str]:
 def _inference_perf_said(folder: Path) -> Said:
     latency = json.loads((folder / "out" / "summary_lifecycle_metrics.json").read_text())["successes"]["latency"]
     checked = json.loads((folder / "out" / "validation.json").read_text())
-    warned = _words([*checked["global"]["warnings"], *(w for r in checked["reports"].values() for w in r["warnings"])])
+    found = [*checked["global"]["warnings"], *(w for r in checked["reports"].values() for w in r["warnings"])]
+    warned = _words([w for w in found if "negative minimum" not in str(w)])  # half a millisecond early, at any load
     ttft, itl = latency["time_to_first_token"], latency["inter_token_latency"]
     return Said(ttft["median"], ttft["p99"], itl["median"], warned)
 

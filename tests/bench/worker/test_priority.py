@@ -45,6 +45,11 @@ def test_what_is_said_is_so() -> None:
     assert child_is_fair == "True" and is_fair == "True" and after in ("nice", "normal")
 
 
+def test_it_can_be_told_not_to() -> None:
+    before = "os.environ['FAIRLEAD_BENCH_PRIORITY'] = 'normal'"
+    assert said(before)[0] == ["normal", "False", str(os.getpriority(os.PRIO_PROCESS, 0))]
+
+
 def test_without_the_right_to_it_nothing_is_claimed() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give its rights away")

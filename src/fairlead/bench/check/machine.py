@@ -11,6 +11,7 @@ from fairlead.bench.check.limits import Limits, Trial, conclusion, next_rate
 from fairlead.bench.check.witness import Witness, evenness, null_server
 from fairlead.bench.config import Benchmark, OpenLoop, OpenStage, SyntheticContent, Target
 from fairlead.bench.run import run
+from fairlead.bench.run.links import Crew
 from fairlead.bench.summary import Distribution, RunSummary
 from fairlead.bench.worker.alarm import Alarm
 from fairlead.clock import SYSTEM
@@ -61,8 +62,9 @@ async def timer_lateness() -> tuple[float, float]:
 
 
 async def attempt(
-    rate_per_s: float, witnesses: Sequence[Witness], workers: int = 1, seconds: float = TRIAL_S
-) -> tuple[Trial, float]:
+    rate_per_s: float, witnesses: Sequence[Witness], workers: int = 1, seconds: float = TRIAL_S,
+    crew: Crew | None = None,
+) -> tuple[Trial, float]:  # fmt: skip
     """One rate, shared evenly by the null servers; and how long it took until the first request came."""
     await asyncio.gather(_arrivals(witnesses), _served_ttft(witnesses))
     server_s, ours_s, began_s = await _busiest(witnesses), time.process_time(), SYSTEM.monotonic_s()
@@ -72,7 +74,7 @@ async def attempt(
         content=SyntheticContent(Fixed(PROMPT_TOKENS), Fixed(OUTPUT_TOKENS)),
         workers=workers, drain_s=5.0,
     )  # fmt: skip
-    summary = await run(config)
+    summary = await run(config, crew=crew)
     ours_s = time.process_time() - ours_s
     arrivals = await _arrivals(witnesses)
     server_share = (await _busiest(witnesses) - server_s) / seconds

@@ -36,31 +36,43 @@ def _event(value: object) -> bytes:
     return b"data: " + json.dumps(value, separators=(",", ":")).encode() + b"\n\n"
 
 
+class _Api:
+    """Answers as one of the two APIs has them."""
+
+    def __init__(self, chat: bool) -> None:
+        self._chat = chat
+        name = "chat.completion" if chat else "text_completion"
+        self._whole = {"id": "null", "object": name, "created": 0, "model": "null"}
+        self._event = self._whole | ({"object": f"{name}.chunk"} if chat else {})
+        self.token = _chunk(_event({**self._event, "choices": [self._choice("delta", " token", None)]}))
+
+    def _choice(self, of: str, text: str, finish: str | None) -> dict[str, object]:
+        said = {of: {"role": "assistant", "content": text}} if self._chat else {"text": text}
+        return {"index": 0, **said, "logprobs": None, "finish_reason": finish}
+
+    def last(self, tokens: int, prompt_tokens: int) -> bytes:
+        end = _event({**self._event, "choices": [self._choice("delta", " token", "length")]})
+        usage = _event({**self._event, "choices": [], "usage": _usage(tokens, prompt_tokens)})
+        return _chunk(end + usage + b"data: [DONE]\n\n") + b"0\r\n\r\n"
+
+    def whole(self, tokens: int, prompt_tokens: int) -> bytes:
+        choice, usage = self._choice("message", " token" * tokens, "length"), _usage(tokens, prompt_tokens)
+        body = json.dumps({**self._whole, "choices": [choice], "usage": usage}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _usage(tokens: int, prompt_tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
+
+
 class NullServer:
-    """Settings, and what has arrived."""
+    """Settings, and what has arrived and been served."""
 
     def __init__(self, alarm: Alarm, ttft_s: float, itl_s: float, default_tokens: int) -> None:
         self.alarm, self.ttft_s, self.itl_s, self.default_tokens = alarm, ttft_s, itl_s, default_tokens
         self.arrivals = array("d")
         self.served = array("d")
-        both = {"object": "chat.completion.chunk", "id": "null", "created": 0, "model": "null"}
-        token = {"index": 0, "delta": {"content": " token"}, "text": " token", "finish_reason": None}
-        self.token = _chunk(_event({**both, "choices": [token]}))
-        self._both = both
-
-    def last(self, tokens: int, prompt_tokens: int) -> bytes:
-        end = {"index": 0, "delta": {"content": " token"}, "text": " token", "finish_reason": "length"}
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
-        events = _event({**self._both, "choices": [end]}) + _event({**self._both, "choices": [], "usage": usage})
-        return _chunk(events + b"data: [DONE]\n\n") + b"0\r\n\r\n"
-
-    def whole(self, tokens: int, prompt_tokens: int) -> bytes:
-        text = " token" * tokens
-        message = {"role": "assistant", "content": text}
-        choice = {"index": 0, "message": message, "text": text, "finish_reason": "length"}
-        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": tokens, "total_tokens": prompt_tokens + tokens}
-        body = json.dumps({"id": "null", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
-        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        self.chat, self.completions = _Api(True), _Api(False)
 
 
 class _Client(asyncio.Protocol):
@@ -95,23 +107,28 @@ class _Client(asyncio.Protocol):
         found = _MAX_TOKENS.search(body)
         tokens = int(found.group(1)) if found else server.default_tokens
         prompt_tokens = len(body) // 4
+        api = server.chat if b"/chat/" in line else server.completions
         if not _STREAM.search(body):
             at_s = now_s + server.ttft_s + server.itl_s * (tokens - 1)
-            server.alarm.at(at_s, lambda: self._transport.write(server.whole(tokens, prompt_tokens)))
+            server.alarm.at(at_s, lambda: self._transport.write(api.whole(tokens, prompt_tokens)))
             return
         self._transport.write(_HEAD)
-        server.alarm.at(now_s + server.ttft_s, _Stream(server, self._transport, now_s, tokens, prompt_tokens).send)
+        stream = _Stream(server, api, self._transport, now_s, tokens, prompt_tokens)
+        server.alarm.at(now_s + server.ttft_s, stream.send)
 
 
 class _Stream:
     """One answer under way. Tokens are due from its request's arrival on: a late one makes no other later."""
 
-    __slots__ = ("_arrived_s", "_due_s", "_first_s", "_left", "_prompt_tokens", "_server", "_tokens", "_transport")
+    __slots__ = (
+        "_api", "_arrived_s", "_due_s", "_first_s", "_left", "_prompt_tokens", "_server", "_tokens", "_transport",
+    )  # fmt: skip
 
     def __init__(
-        self, server: NullServer, transport: asyncio.Transport, arrived_s: float, tokens: int, prompt_tokens: int
-    ) -> None:
-        self._server, self._transport, self._arrived_s = server, transport, arrived_s
+        self, server: NullServer, api: _Api, transport: asyncio.Transport, arrived_s: float, tokens: int,
+        prompt_tokens: int,
+    ) -> None:  # fmt: skip
+        self._server, self._api, self._transport, self._arrived_s = server, api, transport, arrived_s
         self._tokens = self._left = tokens
         self._prompt_tokens = prompt_tokens
         self._due_s = arrived_s + server.ttft_s
@@ -125,10 +142,10 @@ class _Stream:
             self._first_s = now_s
         self._left -= 1
         if self._left <= 0:
-            self._transport.write(server.last(self._tokens, self._prompt_tokens))
+            self._transport.write(self._api.last(self._tokens, self._prompt_tokens))
             server.served.extend((self._arrived_s, self._first_s, now_s))
             return
-        self._transport.write(server.token)
+        self._transport.write(self._api.token)
         self._due_s += server.itl_s
         server.alarm.at(self._due_s, self.send)
 

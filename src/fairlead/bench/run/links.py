@@ -9,7 +9,7 @@ import socket
 import sys
 from typing import Protocol
 
-from fairlead.bench.worker.priority import NICENESS
+from fairlead.bench.worker.priority import NICENESS, NORMAL, VARIABLE
 
 STDERR_KEPT_BYTES = 4096
 STOPPED_AFTER_S = 60.0
@@ -81,8 +81,9 @@ class LocalProcess:
                 sys.executable, "-m", "fairlead.bench.worker", str(theirs.fileno()), pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
             )  # fmt: skip
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)  # its start too; more is up to itself
+        if os.environ.get(VARIABLE) != NORMAL:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)  # its start too; more is up to itself
         return cls(process, *await asyncio.open_connection(sock=ours, limit=2**22))
 
     async def ending(self, why: str) -> str:

@@ -2,7 +2,7 @@
 
 A fair scheduler lets a process that wakes wait for the slice of another, 3 ms and more: on a busy machine most of what
 makes a request late. SCHED_FIFO (sched(7)) runs it at once. It needs root, CAP_SYS_NICE or RLIMIT_RTPRIO; a container
-mostly has none of them, and then niceness is tried.
+mostly has none of them, and then niceness is tried. FAIRLEAD_BENCH_PRIORITY=normal does without.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ import os
 
 REAL_TIME, NICE, NORMAL = "real-time", "nice", "normal"
 NICENESS = -5
+VARIABLE = "FAIRLEAD_BENCH_PRIORITY"
 _LOWEST = 1
 """Of the real-time priorities: kernel threads and whatever else is real-time on the machine go before."""
 
 
 def go_first() -> str:
-    """Of this process, and not of those that it starts: the best that is permitted."""
+    """Of this process, and not of those that it starts: the best that is permitted, and wanted."""
+    if os.environ.get(VARIABLE) == NORMAL:
+        return NORMAL
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(_LOWEST))
         return REAL_TIME
