@@ -15,7 +15,7 @@ from fairlead.api.kind import Kind
 from fairlead.bench.summary import Distribution, RunSummary, StageSummary
 
 MOST_BYTES = 4000
-_LONG, _SHORT = 200, 60
+_LONGER, _LONG, _SHORT = 800, 200, 60
 _NOTES = 8
 
 
@@ -76,7 +76,7 @@ def encode(outcome: Outcome) -> bytes:
     if len(data) > MOST_BYTES:
         outcome = msgspec.structs.replace(
             outcome,
-            why=_cut(outcome.why, _SHORT),
+            why=_cut(outcome.why, _LONG if outcome.stages else _LONGER),
             stages=[msgspec.structs.replace(stage, why=_cut(stage.why, _SHORT)) for stage in outcome.stages],
             notes=[_cut(note, _SHORT) for note in outcome.notes[:3]],
         )
@@ -87,6 +87,10 @@ def encode(outcome: Outcome) -> bytes:
         else:
             outcome = msgspec.structs.replace(outcome, stages=outcome.stages[:-1], omitted=outcome.omitted + 1)
         data = msgspec.json.encode(outcome)
+    if len(data) > MOST_BYTES:
+        data = msgspec.json.encode(
+            msgspec.structs.replace(outcome, why=_cut(outcome.why, _SHORT), problem=_cut(outcome.problem, _SHORT))
+        )
     return data
 
 
