@@ -38,11 +38,13 @@ def server_figures(series: Sequence[Series]) -> list[Figure]:
         together = [s for s in of if s.source == ALL]
         each = [s for s in of if s.source != ALL]
         if len(each) <= MOST_LINES:
-            lines = [_line(s, number) for number, s in enumerate([*each, *together])]
+            lines = [_line(s, number, alone=not each) for number, s in enumerate([*each, *together])]
             figures.append(_figure(title, unit, lines))
             continue
         if together:
-            figures.append(_figure(f"{title}, all together", unit, [_line(s, k) for k, s in enumerate(together)]))
+            figures.append(
+                _figure(f"{title}, all together", unit, [_line(s, k, alone=True) for k, s in enumerate(together)])
+            )
         figures.append(_figure(f"{title}, of {len(each)} engines", unit, spread(each)))
     return figures
 
@@ -93,15 +95,15 @@ def _any(series: Series) -> bool:
     return any(series.values)
 
 
-def _line(series: Series, number: int) -> dict[str, Any]:
+def _line(series: Series, number: int, alone: bool = False) -> dict[str, Any]:
     x = [float(f"{t:.6g}") for t in series.times_s]
     y = [None if v is None else float(f"{v:.6g}") for v in series.values]
     line = line_of(series.source, x, y, number)
-    return line | ({"line": line["line"] | {"width": 3, "dash": "dot"}} if series.source == ALL else {})
+    return line | ({"line": line["line"] | {"width": 3, "dash": "dot"}} if series.source == ALL and not alone else {})
 
 
 def _figure(title: str, unit: str, lines: list[dict[str, Any]]) -> Figure:
     fraction = unit == "fraction"
-    figure = figure_of(title, "s from the start", "" if fraction else unit, lines)
+    figure = figure_of(title, "s from the start", "" if unit in ("fraction", "count") else unit, lines)
     figure["layout"]["yaxis"] |= {"rangemode": "tozero"} | ({"tickformat": ".0%"} if fraction else {})
     return figure

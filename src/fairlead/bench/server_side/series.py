@@ -186,7 +186,7 @@ def all_engines(histories: Sequence[History], every_s: float, longest_s: float) 
     begin_s, end_s = min(h.times[0] for h in there), max(h.times[-1] for h in there)
     step_s = max(every_s, (end_s - begin_s) / MOST_OF_ONE)
     first = math.floor(begin_s / step_s) + 1
-    grid = [k * step_s for k in range(first, max(first, math.ceil(end_s / step_s)) + 1)]
+    grid = [k * step_s for k in range(first, max(first, math.floor(end_s / step_s)) + 1)]
     counts = [0] * len(grid)
     series = []
     for name in (*ADDED_UP, *AVERAGED, *ADDED_RATES):
@@ -231,7 +231,7 @@ def _cells(history: History, name: str, grid: Sequence[float], step_s: float, lo
             cells.append(_ABSENT if gap[1] - gap[0] > GONE_S else None)
         elif name in RATES:
             grown = increase(points, begin_s, end_s)
-            cells.append(grown.by / step_s if grown is not None else None)
+            cells.append(grown.by / (grown.end_s - grown.begin_s) if grown is not None else None)
         else:
             cells.append(area(times, column, begin_s, end_s, longest_s).mean)
     return cells
