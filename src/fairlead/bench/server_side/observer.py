@@ -37,6 +37,12 @@ MOST_BUSY = 0.02
 USELESS_EVERY_S = 10.0
 MOST_PAGES = 1024
 
+NO_COST = (
+    "cost is not known: not in every stage is it known how many accelerators there were: give server.accelerators, or "
+    "server.accelerators_per_engine where the engines are looked at"
+)
+NO_ENERGY = "energy is not known: server.power told of no device in time"
+
 Boundaries = Callable[[], Sequence[float]]
 
 
@@ -214,13 +220,17 @@ class ServerObserver:
         said = server_summary(run, self._server, self._cut.cool_down_s, sources, tuple(totals), kinds)
         cost, energy = said.cost, said.energy
         output = cost.per_million_output if cost is not None else None
-        note = token_note(self._tally, sources.engines)
+        notes = [note] if (note := token_note(self._tally, sources.engines)) is not None else []
+        if cost is None and price_of(self._server) is not None and run.stages:
+            notes.append(NO_COST)
+        if energy is None and self._server.power and not any(stage.energy for stage in said.stages):
+            notes.append(NO_ENERGY)
         return msgspec.structs.replace(
             run,
             server_side=said,
             cost_per_million_tokens=None if output is None else (output.low + output.high) / 2,
             joules_per_token=None if energy is None else energy.joules_per_output_token,
-            notes=(*run.notes, *([note] if note is not None else [])),
+            notes=(*run.notes, *notes),
         )
 
 

@@ -153,12 +153,13 @@ def engine_figures(history: History, window: Window, longest_s: float) -> Server
 
     running, waiting, cache = of("running_requests"), of("waiting_requests"), of("kv_cache_usage_ratio")
     tokens = increase(seen(history.times, history.column("generation_tokens_total")), window.begin_s, window.end_s)
-    covered_s = max(
-        running.covered_s, waiting.covered_s, cache.covered_s, tokens.end_s - tokens.begin_s if tokens else 0
-    )
+    counted_s = tokens.end_s - tokens.begin_s if tokens is not None else 0.0
+    present_s = presence_s(history, window)
+    # Some pages have none of these, and are seen all the same.
+    covered_s = max(running.covered_s, waiting.covered_s, cache.covered_s, counted_s) or present_s
     if covered_s <= 0:
         return None
-    there = presence_s(history, window) / window.seconds if window.seconds > 0 else 0.0
+    there = present_s / window.seconds if window.seconds > 0 else 0.0
     return ServerFigures(
         covered_s, there, running.mean, running.highest,
         waiting.mean, waiting.highest, cache.mean, cache.highest,
@@ -262,7 +263,7 @@ def _gateway(history: History, window: Window, longest_s: float) -> GatewayFigur
 
     flying, queued = of("gateway_in_flight_requests"), of("gateway_queued_requests")
     full, ready = of("gateway_saturation_ratio"), of("gateway_ready_endpoints")
-    covered_s = max(part.covered_s for part in (flying, queued, full, ready))
+    covered_s = max(part.covered_s for part in (flying, queued, full, ready)) or presence_s(history, window)
     if covered_s <= 0:
         return None
     queue, decision = (
