@@ -19,6 +19,7 @@ import msgspec
 from fairlead.bench.config import Benchmark
 from fairlead.bench.record import Record
 from fairlead.bench.run.observing import Observed
+from fairlead.bench.server_side.cost import price_of
 from fairlead.bench.server_side.series import all_engines, series_of
 from fairlead.bench.server_side.stages import Sources, longest, server_summary
 from fairlead.bench.server_side.told import Tally, notes_of, token_note
