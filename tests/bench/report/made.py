@@ -10,6 +10,15 @@ from collections.abc import Iterator
 from hypothesis import strategies as st
 
 from fairlead.bench.record import Outcome, Record
+from fairlead.bench.scaling_summary import (
+    Efficiency,
+    Moments,
+    PodLife,
+    ReplicaTime,
+    ScalingSummary,
+    WorkloadScaling,
+)
+from fairlead.bench.server_side.figures import ServerFigures, ServerStage, ServerSummary
 from fairlead.bench.summary import (
     PERCENTILES,
     ClientHealth,
@@ -82,9 +91,25 @@ searches = st.sampled_from(
 )
 SERVER = (
     Series("engine-0", "kv_cache_usage", "fraction", (1.0, 2.0, 3.0), (0.5, None, 0.7)),
-    Series("target-0", "running", "requests", (1.0, 2.0), (4.0, 5.0)),
+    Series("target-0", "running_requests", "count", (1.0, 2.0), (4.0, 5.0)),
     Series("gateway", "components", "1/s", (1.0, 2.0), (math.nan, 5.0)),
 )
+
+
+SERVER_SIDE = ServerSummary(
+    (ServerStage(0, 0.0, 30.0, by_engine={"engine-1": ServerFigures(30.0, restarts=1)}),), {"engine-1": "vllm"}
+)
+POD = PodLife("pod-1", "r", Moments(created=2.0, ready=9.0), Moments(created=2.0))
+NO_TIME = ReplicaTime("", 0.0, 30.0, 60.0, 60.0, 50.0)
+SCALING = ScalingSummary(
+    (
+        WorkloadScaling(
+            "Deployment/default/d", (0.0, 10.0, 20.0), (1, 3, None), (1.0, 3.0, None), (1, 2, None), (), (), (), 0,
+            (POD,),
+        ),
+    ),
+    (NO_TIME,), NO_TIME, (), Efficiency("replica", 60.0, 50.0, 90.0),
+)  # fmt: skip
 
 
 @st.composite
@@ -104,6 +129,7 @@ def runs(draw: st.DrawFn) -> RunSummary:
         draw(st.sampled_from(["complete", "interrupted"])), "",
         draw(st.just({}) | st.sampled_from(asked).map(lambda over: config(**over))), {"fairlead": "0.1.0", "cores": 2},
         tuple(draw(stages(k)) for k in range(count)), draw(searches), server=SERVER,
+        server_side=draw(st.sampled_from([None, SERVER_SIDE])), scaling=draw(st.sampled_from([None, SCALING])),
     )  # fmt: skip
 
 

@@ -107,7 +107,7 @@ def test_what_a_prompt_has_besides_its_new_part_is_in_its_length() -> None:
 def test_signals_are_fields_of_components_where_the_schema_has_them() -> None:
     series = (
         Series("e", "kv_cache_usage", "fraction", (1.0, 40.0), (0.5, 0.9)),
-        Series("e", "running", "requests", (1.0,), (3.0,)),
+        Series("e", "running_requests", "count", (1.0,), (3.0,)),
         Series("e", "speed", "1/s", (1.0,), (7.0,)),
     )
     for version in VERSIONS:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from fairlead.bench.report.standard_health import component_health
 from fairlead.bench.report.standard_load import scenario
 from fairlead.bench.report.standard_observed import observability
 from fairlead.bench.report.standard_schema import (
@@ -74,6 +75,7 @@ def _report(run: RunSummary, stage: StageSummary, grid: Grid | None, sessions: S
             ),
             session_performance=by_session if version != "0.2" else None,
             observability=observability(run, stage, version),
+            component_health=component_health(run, stage),
             profiling={"fairlead": _own(run, stage) | _of_sessions(by_session, version)},
         ),
     )

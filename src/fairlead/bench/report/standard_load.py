@@ -61,7 +61,8 @@ def _stack(run: RunSummary) -> list[Component]:
             seen["accelerator"] = {"model": server["accelerator"], "count": server.get("accelerators")}
         stack.append(_component(label, seen, target))
     labels = {component.metadata.label for component in stack}
-    for source in dict.fromkeys(series.source for series in run.server):
+    engines = [label for seen in (run.server_side.stages if run.server_side else ()) for label in seen.by_engine]
+    for source in dict.fromkeys([*(series.source for series in run.server), *engines]):
         if source not in labels:
             stack.append(_component(source, {}, {"source": source}))
     return stack

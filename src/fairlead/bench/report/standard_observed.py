@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fairlead.bench.report.standard_health import pod_startup_times, replica_status
 from fairlead.bench.report.standard_schema import Point, Statistics, TimeSeries
 from fairlead.bench.report.standard_series import stamp, when
 from fairlead.bench.summary import Metrics, RunSummary, Series, StageSummary
@@ -24,34 +25,25 @@ MOST_POINTS = 120
 
 
 class Field(NamedTuple):
-    """Of a component: its name over the stage and over time (empty: there is none; `since`: the version that has it),
-    its units, and what a value of ours is multiplied by."""
+    """Of a component: its name over the stage (empty: there is none) and over time (`since`: in that version), and its
+    units."""
 
     aggregate: str
     over_time: str
     units: str
     since: str = "0.2"
-    scale: float = 1.0
 
 
 FIELDS: dict[str, Field] = {
     "kv_cache_usage": Field("kv_cache_usage", "kv_cache_usage", "fraction"),
-    "kv_usage": Field("kv_cache_usage", "kv_cache_usage", "fraction"),
     "prefix_hit_ratio": Field("cache_hit_rate", "prefix_cache_hit_rate", "fraction", "0.2.1"),
     "running_requests": Field("running_requests", "num_requests_running", "count", "0.2.1"),
     "waiting_requests": Field("waiting_requests", "num_requests_waiting", "count", "0.2.1"),
     "accelerator_power": Field("power_consumption", "power_consumption", "Watts"),
-    "running": Field("running_requests", "num_requests_running", "count", "0.2.1"),
-    "waiting": Field("waiting_requests", "num_requests_waiting", "count", "0.2.1"),
-    "power": Field("power_consumption", "power_consumption", "Watts"),
-    "gpu_utilization": Field("gpu_utilization", "gpu_utilization", "fraction"),
+    "gateway_ready_endpoints": Field("", "pool_ready_pods", "count", "0.2.1"),
 }
-"""Series by their names. A signal is only taken for the field's where its unit is one of ours for it."""
-OWN_UNITS = {
-    "fraction": ("fraction", "share", "ratio", ""),
-    "count": ("requests", "count", ""),
-    "Watts": ("W", "Watts"),
-}
+"""Series by their names (`server_side.series`); taken for the field's where the unit is ours for it."""
+OWN_UNITS = {"fraction": ("fraction",), "count": ("count",), "Watts": ("W",)}
 REFUSED = ("RATE_LIMITED", "UNAVAILABLE")
 """Outcomes by which a server drops a request: 429 and 503."""
 OWN_FIELDS = ("components", "drop_rate", "pod_startup_times", "replica_status")
@@ -74,18 +66,22 @@ def observability(run: RunSummary, stage: StageSummary, version: str) -> dict[st
             others.setdefault(name, {"components": []})["components"].append(entry)  # type: ignore[index]
             continue
         of = components.setdefault(series.source, {"aggregate": {}, "time_series": {}})
-        values = [(at_s, value * field.scale) for at_s, value in points]
-        of["aggregate"][field.aggregate] = _said(_statistics(values, field.units))
-        if began is not None and field.over_time and (field.since == "0.2" or version != "0.2"):
-            of["time_series"][field.over_time] = _said(_over_time(values, field.units, began))
+        if field.aggregate:
+            of["aggregate"][field.aggregate] = _said(_statistics(points, field.units))
+        if began is not None and (field.since == "0.2" or version != "0.2"):
+            of["time_series"][field.over_time] = _said(_over_time(points, field.units, began))
     found: dict[str, object] = {}
     if components:
         found["components"] = [
             {"component_label": label, **{part: values for part, values in of.items() if values}}
             for label, of in components.items()
+            if any(of.values())
         ]
     if (dropped := drop_rate(stage.metrics)) is not None:
         found["drop_rate"] = _said(dropped)
+    for name, said in (("replica_status", replica_status(run, stage)), ("pod_startup_times", pod_startup_times(run))):
+        if said is not None:
+            found[name] = said
     return {**found, **others} or None
 
 
