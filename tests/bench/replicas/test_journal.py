@@ -91,6 +91,14 @@ def test_a_gap_that_lasts_ends_with_the_watch_and_one_before_the_run_is_none() -
     assert journal.gaps(ORIGIN_S, 30.0) == ((20.0, 30.0),)
 
 
+def test_a_gap_that_opens_again_before_a_good_look_is_one() -> None:
+    journal = Journal(EPOCH_S)
+    for since_s, seen_s in ((60.0, 70.0), (69.9, 80.0), (90.0, 95.0)):
+        journal.blind(since_s)
+        journal.sees(seen_s)
+    assert journal.gaps(ORIGIN_S, 100.0) == ((10.0, 30.0), (40.0, 45.0))
+
+
 def test_a_pod_that_is_over_holds_nothing_and_its_going_later_is_no_second_end() -> None:
     journal = Journal(EPOCH_S)
     journal.is_there(at(0, created_s=55.0, scheduled_s=55.0), 1.0, 55.0)

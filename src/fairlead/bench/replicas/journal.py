@@ -32,9 +32,11 @@ class Journal:
         return self._blind_since_s is not None
 
     def blind(self, since_s: float) -> None:
-        """Nobody can look; the last good look was at this time."""
+        """Nobody can look; the last good look was at this time. Where that was before the last gap was over, it goes
+        on."""
         if self._blind_since_s is None:
-            self._blind_since_s = since_s
+            goes_on = bool(self._gaps) and since_s <= self._gaps[-1][1]
+            self._blind_since_s = self._gaps.pop()[0] if goes_on else since_s
 
     def sees(self, now_s: float) -> None:
         """All that happened meanwhile has been told."""

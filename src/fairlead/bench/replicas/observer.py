@@ -108,11 +108,10 @@ class ScalingObserver(Observer):
             await self._informers.__aexit__(None, None, None)
         if self._client is not None:
             await self._client.close()
-        if self._origin_s is None or not self._watched or self._looking is None:
+        if self._origin_s is None or self._looking is None:
             return Observed()
-        origin_s = self._origin_s
-        seconds = max(0.0, end_s - origin_s)
-        lines = [watched.line(origin_s, seconds, self._scaling.accelerators_per_replica) for watched in self._watched]
+        seconds = max(0.0, end_s - self._origin_s)
+        lines = self.lines(seconds)
         forgotten = sum(watched.journal.forgotten for watched in self._watched)
         notes = (f"scaling: {forgotten} pods more than are kept: their lives are left out",) if forgotten else ()
 
@@ -120,6 +119,12 @@ class ScalingObserver(Observer):
             return with_scaling(run, analyse(run, self._config, lines, self._meter.seen(), seconds))
 
         return Observed(tuple(s for line in lines for s in _series(line, seconds)), notes, complete)
+
+    def lines(self, seconds: float) -> list[Timeline]:
+        """What has been told by now, of the first `seconds` of the run."""
+        assert self._origin_s is not None
+        per_replica = self._scaling.accelerators_per_replica
+        return [watched.line(self._origin_s, seconds, per_replica) for watched in self._watched]
 
     # While it goes on
 
@@ -208,13 +213,12 @@ class _Watched:
 
 
 def _series(line: Timeline, end_s: float) -> list[Series]:
-    """Each change as a point, and one at the end."""
+    """Each change as a point, and what it was last as one at the end."""
     series = []
     for name, steps in (("desired", line.desired), ("allocated", line.allocated), ("ready", line.ready)):
         shown: Steps = hidden(steps, line.gaps)
-        times = [max(0.0, t) for t in shown.times_s if t <= end_s]
-        values = list(shown.values[: len(times)])
-        series.append(
-            Series(line.name, f"{name} replicas", "replicas", (*times, end_s), (*values, shown.at(end_s)))
-        )  # fmt: skip
+        times = [max(0.0, t) for t in shown.times_s if t < end_s]
+        values = shown.values[: len(times)]
+        last = values[-1] if values else None
+        series.append(Series(line.name, f"{name} replicas", "replicas", (*times, end_s), (*values, last)))
     return series
