@@ -143,6 +143,9 @@ class Coordinator:
             self._notes.append(f"no further worker could be started: {error}")
             await member.stop()
             return
+        except asyncio.CancelledError:  # the load is over before it could help
+            await member.stop()
+            raise
         member.begin(self._origin_s)
         self._members.append(member)
         self._share_cap()
@@ -185,7 +188,7 @@ class Coordinator:
                 self._ended, self._why_ended = "failed", str(error)
             await self._drain()
         finally:
-            for task in (working, watching, stopping, *([self._adding] if self._adding is not None else [])):
+            for task in (working, watching, stopping):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
@@ -193,6 +196,9 @@ class Coordinator:
     async def _drain(self) -> None:
         """Let what is in flight end; asked (again) to stop, at once."""
         self._phase = "draining"
+        if self._adding is not None:
+            self._adding.cancel()
+            await asyncio.wait([self._adding])
         was_asked = self._stop.asked
         seconds = self._config.drain_s
         if was_asked or self._ended == "failed":
@@ -282,9 +288,11 @@ class Coordinator:
 
     def _consider_another(self) -> None:
         """A worker that is too busy at two looks in a row gets help."""
-        pulses = [member.pulse for member in self._members if member.alive and member.pulse is not None]
+        live = [member for member in self._members if member.alive]
+        pulses = [member.pulse for member in live if member.pulse is not None]
         is_busy = (
             self._phase == "running"
+            and len(pulses) == len(live)  # one that has just come has had no time to help
             and len(pulses) < self._most_workers
             and needs_another(self._config, pulses, self._cores)
         )
