@@ -6,7 +6,7 @@ import random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.api.benchmark import BenchmarkSearch, BenchmarkShown, BenchmarkStage, BenchmarkStatus
@@ -66,13 +66,15 @@ def test_the_objective_is_kept_when_all_stages_keep_it(kept: list[bool | None], 
 texts = st.text(max_size=300)
 
 
+@settings(max_examples=40)
 @given(st.builds(
     Outcome, texts, texts, texts, st.booleans(),
     stages=st.lists(st.builds(BenchmarkStage, st.integers(0, 99), st.booleans(), name=texts, why=texts), max_size=32),
     notes=st.lists(texts, max_size=8),
 ))  # fmt: skip
 def test_what_a_pod_can_say_at_its_end_is_kept_to_its_length(outcome: Outcome) -> None:
-    outcome = msgspec.structs.replace(outcome, why=outcome.why[:200], run=outcome.run[:40], ended="complete")
+    outcome = msgspec.structs.replace(outcome, why=outcome.why * 9, run=outcome.run[:40], ended="complete")
+    outcome = msgspec.structs.replace(outcome, results="s3://" + "b" * 2000, problem="x" * 200)
     data = encode(outcome)
     assert len(data) <= MOST_BYTES
     read = decode(data.decode())
@@ -80,7 +82,7 @@ def test_what_a_pod_can_say_at_its_end_is_kept_to_its_length(outcome: Outcome) -
     assert len(read.stages) + read.omitted == len(outcome.stages)
 
 
-@pytest.mark.parametrize("message", ["", "Killed", "{}", '{"ended":"complete"}', "[1]", "\x00"])
+@pytest.mark.parametrize("message", ["", "Killed", "{}", '{"outcome":"other","ended":"complete"}', "[1]", "\x00"])
 def test_other_words_are_no_outcome(message: str) -> None:
     assert decode(message) is None
 
@@ -89,6 +91,7 @@ def test_every_field_of_an_outcome_has_its_place_in_the_status() -> None:
     assert {"stages", "search", "shown", "notes", "results", "run", "ended"} <= {*BenchmarkStatus.__struct_fields__}
 
 
+@settings(max_examples=20)
 @given(st.integers(1, 60_000), st.randoms())
 def test_a_summary_goes_through_a_log_in_whatever_order_its_parts_come(size: int, order: random.Random) -> None:
     made = msgspec.structs.replace(summary(stage(0, 4)), config={"noise": order.randbytes(size).hex()})

@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.cluster.made import CONFIG, benchmark
@@ -104,6 +104,7 @@ def test_what_cannot_be_carried_out_is_refused_with_field_value_and_remedy() -> 
     assert planned(config={**CONFIG, "content": {"kind": "file", "path": "/on/a/volume.jsonl"}}).workers == 1
 
 
+@settings(max_examples=50)
 @given(st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,250}[a-z0-9])?", fullmatch=True), st.integers(0, 1000))
 def test_names_of_pods_are_host_names_whatever_the_benchmark_is_called(name: str, index: int) -> None:
     made = names.job_name(name)
