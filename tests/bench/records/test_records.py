@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -11,13 +12,14 @@ from array import array
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records import RecordWriter, read_batches, read_records
-from fairlead.bench.records.columns import TIMES, WHOLE_NUMBERS, columns_of
+from fairlead.bench.records.columns import TIMES, WHOLE_NUMBERS, columns_of, joined
 from fairlead.bench.records.parquet import COLUMNS
 
 times = st.one_of(st.just(math.nan), st.floats(0, 1e6, allow_nan=False))
@@ -64,6 +66,14 @@ def test_what_was_added_is_read_from_the_spool_and_from_parquet(
     for got in (spooled, stored):
         assert len(got) == len(some)
         assert all(same(a, b) for a, b in zip(some, got, strict=True))
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(records(), max_size=3), min_size=1, max_size=3))
+def test_columns_are_joined_as_their_records_are(parts: list[list[Record]]) -> None:
+    whole, made = columns_of([record for part in parts for record in part]), joined([columns_of(p) for p in parts])
+    for field in dataclasses.fields(whole):
+        np.testing.assert_array_equal(getattr(whole, field.name), getattr(made, field.name))
 
 
 @given(st.lists(records(), max_size=6))

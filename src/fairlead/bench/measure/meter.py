@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,18 +12,15 @@ from fairlead.bench.load.stages import StagePlan
 from fairlead.bench.measure.client import ClientMeter
 from fairlead.bench.measure.drift import drift_of, gathered, trend_of
 from fairlead.bench.measure.group import Group, Window
+from fairlead.bench.measure.margin import Margin
 from fairlead.bench.measure.validity import Evidence, judge
 from fairlead.bench.record import Outcome, Record
-from fairlead.bench.records.columns import Bools, Columns, Ints, columns_of
+from fairlead.bench.records.columns import Bools, Columns, columns_of
 from fairlead.bench.summary import ClientHealth, Drift, Metrics, StageSummary
 from fairlead.bench.wire import Pulse
 
 GATHERED = 512
 """Records to wait for before they are measured: what a batch costs does not depend on how many are in it."""
-MOST_GROUPS = 128
-"""Adapters, targets or turns that have figures of their own; the rest is in the stage's."""
-
-Key = TypeVar("Key", str, int)
 
 
 class StageMeter:
@@ -182,43 +178,6 @@ class StageMeter:
 
     def _adapter_name(self, number: int) -> str:
         return self._adapters[number] if 0 <= number < len(self._adapters) else "" if number < 0 else f"#{number}"
-
-
-class Margin(Generic[Key]):
-    """The requests of a stage by one of their numbers. While all have the same number nothing is kept twice; when a
-    second one comes, the figures of the first are a copy of the stage's until then."""
-
-    def __init__(self, group: Callable[[], Group], name: Callable[[int], Key]) -> None:
-        self._group: Callable[[], Group] = group
-        self._name: Callable[[int], Key] = name
-        self._groups: dict[int, Group] = {}
-        self._only: int | None = None
-        self.has_more = False
-
-    def add(self, before: Group, columns: Columns, measured: Bools, numbers: Ints) -> None:
-        """`before`: the stage without these requests."""
-        found = np.unique(numbers)
-        if not len(found):
-            return
-        if self._only is None:
-            self._only = int(found[0])
-        if not self._groups:
-            if len(found) == 1 and int(found[0]) == self._only:
-                return
-            self._groups[self._only] = before.copy()
-        for number in found:
-            group = self._groups.get(int(number))
-            if group is None:
-                if len(self._groups) >= MOST_GROUPS:
-                    self.has_more = True
-                    continue
-                group = self._groups[int(number)] = self._group()
-            mine = numbers == number
-            group.add(columns.take(mine), measured[mine])
-
-    def metrics(self, window: Window) -> dict[Key, Metrics]:
-        """None of one alone: they are the stage's."""
-        return {self._name(number): group.metrics(window) for number, group in sorted(self._groups.items())}
 
 
 def expected(plan: StagePlan, window: Window) -> float:

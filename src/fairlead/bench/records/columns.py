@@ -81,6 +81,18 @@ class Columns:
         )
 
 
+def joined(parts: Sequence[Columns]) -> Columns:
+    """One after the other; of one at least."""
+    if len(parts) == 1:
+        return parts[0]
+    each = (*WHOLE_NUMBERS, *TIMES, "retried", "chunk_times", "chunk_tokens")
+    fields: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in each}
+    lengths = np.concatenate([np.diff(part.chunk_offsets) for part in parts])
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return Columns(**fields, chunk_offsets=offsets)
+
+
 def columns_of(records: Sequence[Record]) -> Columns:
     """Of any number of records, none too."""
     whole: dict[str, Any] = {
