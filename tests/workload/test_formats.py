@@ -111,6 +111,20 @@ def test_compressed_files_with_byte_order_mark_and_other_line_ends_read_the_same
     assert list(TraceFile(path)) == list(TraceFile(file(tmp_path, text)))
 
 
+def test_what_is_compressed_is_told_by_its_content(tmp_path):
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(gzip.compress(MOONCAKE.encode()))
+    assert list(TraceFile(path)) == list(TraceFile(file(tmp_path, MOONCAKE)))
+    path.write_bytes(b"\x28\xb5\x2f\xfd" + bytes(30))
+    with pytest.raises(TraceError, match=r"compressed with zstd.*unpack it first"):
+        TraceFile(path)
+
+
+def test_no_ids_may_be_written_as_null(tmp_path):
+    line = '{"timestamp": 0, "input_length": 600, "output_length": 5, "hash_ids": null}\n'
+    assert [r.hash_ids for r in TraceFile(file(tmp_path, line))] == [()]
+
+
 BROKEN = [
     (AZURE_2023 + "2023-11-16 18:16:00.1,many,4\n", 4, "ContextTokens is 'many'"),
     (AZURE_2023 + "yesterday,5,4\n", 4, "TIMESTAMP is 'yesterday'"),

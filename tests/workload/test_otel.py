@@ -74,6 +74,19 @@ def test_older_names_and_dates(tmp_path):
     assert [(r.time_s, r.prompt_tokens, r.output_tokens) for r in TraceFile(path)] == [(0.0, 5, 6), (1.5, 5, 6)]
 
 
+@pytest.mark.parametrize("per_s", [1, 1_000, 1_000_000, 1_000_000_000])
+def test_starts_are_in_whatever_unit_they_are_written(tmp_path, per_s):
+    """Of now, as other exporters write them; OTLP's own field is in nanoseconds whatever its value."""
+    path = tmp_path / "spans.jsonl"
+    tokens = {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 6}
+    rows = [{"startTime": round((1_700_000_000 + at_s) * per_s), "attributes": tokens} for at_s in (0, 1, 600)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [round(r.time_s, 6) for r in TraceFile(path)] == [0.0, 1.0, 600.0]
+    rows = [{"startTimeUnixNano": str(at_ns), "attributes": tokens} for at_ns in (0, 5, 1_000_000_000)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [r.time_s for r in TraceFile(path)] == pytest.approx([0.0, 5e-9, 1.0])
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

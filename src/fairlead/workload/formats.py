@@ -160,7 +160,7 @@ class _MooncakeLine(msgspec.Struct):
     timestamp: float
     input_length: int
     output_length: int
-    hash_ids: tuple[int, ...] = ()
+    hash_ids: tuple[int, ...] | None = None
 
 
 _FIELD = re.compile(r"at `\$\.(\w+)")
@@ -224,7 +224,7 @@ def _block_parser(unit_s: float, own_block_tokens: int) -> Callable[[str, int | 
                 given.timestamp * unit_s,
                 given.input_length,
                 given.output_length,
-                hash_ids=given.hash_ids,
+                hash_ids=given.hash_ids or (),
                 block_tokens=size,
             )
             _check_ids(request)

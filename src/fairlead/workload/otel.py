@@ -26,8 +26,10 @@ _CALLS = {"", "chat", "text_completion", "generate_content"}
 _INPUT = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
 _TIMES = ("startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime")
-_MOST_NANOSECONDS_AS_SECONDS = 1e12
-"""A start above this is in nanoseconds: as seconds it would be in 30,000 years."""
+_NANOSECONDS = frozenset(("startTimeUnixNano", "start_time_unix_nano"))
+_UNITS_PER_S = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
+"""A start from the first number on has so many units in a second: in the next greater unit it would be thousands of
+years away. Exporters that are not OTLP's write nano-, micro- or milliseconds."""
 
 Json = dict[str, Any]
 
@@ -160,8 +162,9 @@ def _tokens(value: Any, field: str, least: int) -> int:
 
 
 def _start_s(span: Json) -> float:
-    """Nanoseconds, seconds, or a date."""
-    value = _first(span, _TIMES)
+    """A number in its unit, or a date."""
+    name = next((name for name in _TIMES if span.get(name) is not None), _TIMES[0])
+    value: Any = span.get(name)
     if isinstance(value, str) and not value.isdecimal():
         try:
             moment = datetime.fromisoformat(value)
@@ -174,4 +177,6 @@ def _start_s(span: Json) -> float:
         number = math.nan
     if isinstance(value, bool) or not math.isfinite(number) or number < 0:
         raise BrokenLine("startTimeUnixNano", value, "nanoseconds since 1970, or a date")
-    return number / 1e9 if number > _MOST_NANOSECONDS_AS_SECONDS else number
+    if name in _NANOSECONDS:
+        return number / 1e9
+    return number / next((per_s for least, per_s in _UNITS_PER_S if number >= least), 1.0)

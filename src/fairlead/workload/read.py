@@ -19,6 +19,7 @@ from fairlead.workload.request import BrokenLine, TraceError, TraceRequest
 
 _LINES_TO_TELL_BY = 20
 _LINES_OF_A_DOCUMENT = 2000
+_OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}
 _LONGEST_LINE = 16 * 2**20
 """Characters. A trace line is far shorter; what is longer is no trace."""
 
@@ -39,8 +40,8 @@ class TraceFile:
     """One trace file. Iterate it for requests in order of time; `counts` tells what was left out.
 
     `format_name`, or None to tell it by the content. `block_tokens` is the size of the blocks that hash ids name, where
-    it is not the format's own. `sort` reads the whole file into memory. A file that ends in
-    `.gz` is decompressed. Raises TraceError, at once for a file that cannot be opened or told, else while it is read.
+    it is not the format's own. `sort` reads the whole file into memory. What is compressed with
+    gzip is decompressed. Raises TraceError, at once for a file that cannot be opened or told, else while it is read.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class TraceFile:
 def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Lines with their numbers, without blank ones. Raises TraceError for what cannot be read as text."""
     try:
-        opener = gzip.open if path.suffix == ".gz" else open
+        opener = gzip.open if _is_gzipped(path) else open
         with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="\n") as file:
             number = 0
             while line := file.readline(_LONGEST_LINE):
@@ -129,6 +130,16 @@ def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     except (OSError, EOFError, zlib.error) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise TraceError(f"{path}: {reason}") from None
+
+
+def _is_gzipped(path: Path) -> bool:
+    """By what it begins with, whatever its name. Raises TraceError for another compression, OSError."""
+    with path.open("rb") as file:
+        first = file.read(4)
+    for magic, tool in _OTHERS.items():
+        if first.startswith(magic):
+            raise TraceError(f"{path}: it is compressed with {tool}, and gzip is all that is read: unpack it first")
+    return first.startswith(b"\x1f\x8b")
 
 
 def _named(name: str) -> Format:
