@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import urllib.error
-import urllib.request
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
+from urllib.error import HTTPError, URLError
 
 TIMEOUT_S = 20.0
 
@@ -32,7 +33,7 @@ def own_cache() -> Path:
 def read(url: str) -> bytes:
     """Raises HubError."""
     try:
-        with urllib.request.urlopen(_request(url), timeout=TIMEOUT_S) as answer:
+        with _opened(url) as answer:
             return bytes(answer.read())
     except (OSError, ValueError) as error:
         raise _said(url, error) from None
@@ -45,7 +46,7 @@ def download(url: str, path: Path) -> Path:
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(_request(url), timeout=TIMEOUT_S) as answer, beside.open("wb") as file:
+        with _opened(url) as answer, beside.open("wb") as file:
             shutil.copyfileobj(answer, file, 2**20)
         beside.replace(path)
     except (OSError, ValueError) as error:
@@ -54,17 +55,21 @@ def download(url: str, path: Path) -> Path:
     return path
 
 
-def _request(url: str) -> urllib.request.Request:
-    request = urllib.request.Request(url, headers={"User-Agent": "fairlead"})
+def _opened(url: str) -> AbstractContextManager[IO[bytes]]:
+    # Imported here: most benchmarks ask no hub, and would keep 40 modules for it.
+    from urllib.request import Request, urlopen
+
+    request = Request(url, headers={"User-Agent": "fairlead"})
     # Not to other hosts: the hub leads to addresses of storage that are signed already.
     if (token := os.environ.get("HF_TOKEN")) and url.startswith(endpoint() + "/"):
         request.add_unredirected_header("Authorization", f"Bearer {token}")
-    return request
+    opened: AbstractContextManager[IO[bytes]] = urlopen(request, timeout=TIMEOUT_S)
+    return opened
 
 
 def _said(url: str, error: Exception) -> HubError:
-    if isinstance(error, urllib.error.HTTPError):
+    if isinstance(error, HTTPError):
         remedy = {401: "set HF_TOKEN", 403: "set HF_TOKEN, and accept its terms", 404: "check the name"}
         return HubError(f"{url} answered {error.code}: {remedy.get(error.code, 'try again later')}")
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    reason = error.reason if isinstance(error, URLError) else error
     return HubError(f"the hub cannot be reached at {url}: {reason}; use a local file, or set HF_ENDPOINT to a mirror")
