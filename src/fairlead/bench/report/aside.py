@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fairlead.bench.report.files import FORMS, write_report
+from fairlead.bench.report.files import FORMS, Sources, write_report
 from fairlead.bench.results.store import load
 
 
@@ -17,8 +17,9 @@ def main(folder: str, *forms: str) -> int:
     """Returns the exit status."""
     try:
         kept = load(Path(folder))
+        sources = Sources(kept)
         for form in (form for form in FORMS if form in forms):
-            for file in write_report(kept, form, Path(folder)):
+            for file in write_report(kept, form, Path(folder), sources):
                 print(file.name, flush=True)
     except (OSError, ValueError) as error:
         print(f"{error.filename or folder}: {error.strerror}" if isinstance(error, OSError) else error, flush=True)
