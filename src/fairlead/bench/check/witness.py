@@ -57,11 +57,15 @@ class Witness:
 
 
 @contextlib.asynccontextmanager
-async def null_server(ttft_s: float, itl_s: float, seconds: float) -> AsyncIterator[Witness]:
-    """A null server for as long as the block goes on, `seconds` at most. Raises OSError when it does not start."""
-    process = await asyncio.create_subprocess_exec(
+async def null_server(ttft_s: float, itl_s: float, seconds: float, core: int | None = None) -> AsyncIterator[Witness]:
+    """A null server for as long as the block goes on, `seconds` at most, on a core of its own where one is given.
+    Raises OSError when it does not start."""
+    command = [
         sys.executable, "-m", "fairlead.bench.check.null_server", "--ttft-ms", f"{ttft_s * 1e3}", "--itl-ms",
-        f"{itl_s * 1e3}", "--seconds", f"{seconds}", "--first", stdout=asyncio.subprocess.PIPE,
+        f"{itl_s * 1e3}", "--seconds", f"{seconds}", "--first",
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        *command, *(["--core", str(core)] if core is not None else []), stdout=asyncio.subprocess.PIPE,
         stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
