@@ -32,6 +32,7 @@ class _Block(msgspec.Struct, gc=False):
     type: str | None = None
     text: str | None = None
     thinking: str | None = None
+    data: str | None = None  # of thinking that is not shown
     name: str | None = None
 
 
@@ -75,7 +76,7 @@ def read_event(data: bytes, into: Reading) -> int:
         block = event.content_block
         if block.text and into.text is not None:
             into.text.append(block.text)
-        return into.event(False) if block.text or block.thinking or block.name else 0
+        return into.event(False) if block.text or block.thinking or block.data or block.name else 0
     if kind == "error" or _failed(event.error):
         into.error = shown(data)
     elif kind == "message_start" and event.message is not None and event.message.usage is not None:
@@ -111,7 +112,7 @@ def read_whole(body: bytes, into: Reading) -> int:
     if answer.content is None:
         raise Unreadable(f"the answer is not a message, it has no content: {body[:80]!r}")
     into.done, into.finish = True, answer.stop_reason or ""
-    says = any(block.text or block.thinking or block.name for block in answer.content)
+    says = any(block.text or block.thinking or block.data or block.name for block in answer.content)
     if into.text is not None:
         into.text.extend(block.text for block in answer.content if block.text)
     if answer.usage is not None:

@@ -23,7 +23,7 @@ class _Usage(msgspec.Struct, gc=False):
 
 class _Function(msgspec.Struct, gc=False):
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None  # a text; TGI has had objects
 
 
 class _ToolCall(msgspec.Struct, gc=False):
@@ -41,7 +41,7 @@ class _Delta(msgspec.Struct, gc=False):
     reasoning_content: str | None = None
     reasoning: str | None = None
     refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
+    tool_calls: list[_ToolCall] | _ToolCall | None = None
     function_call: _Function | None = None
 
 
@@ -84,7 +84,7 @@ def _say(choice: _Choice, into: Reading) -> bool:
     else:
         content = said.content
     if isinstance(content, list):
-        loud = any(part.text or part.thinking is not None for part in content)
+        loud = any(part.text or part.thinking for part in content)
         content = "".join(part.text or "" for part in content)
         if not content and loud:
             return True
@@ -98,7 +98,8 @@ def _say(choice: _Choice, into: Reading) -> bool:
 
 
 def _called(said: _Delta) -> bool:
-    calls = [call.function for call in said.tool_calls or ()]
+    several = [said.tool_calls] if isinstance(said.tool_calls, _ToolCall) else said.tool_calls or ()
+    calls = [call.function for call in several]
     return any(f is not None and (f.name or f.arguments) for f in (*calls, said.function_call))
 
 

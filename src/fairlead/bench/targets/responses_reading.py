@@ -40,9 +40,15 @@ class _Response(msgspec.Struct, gc=False):
     incomplete_details: _Incomplete | None = None
 
 
+class _Item(msgspec.Struct, gc=False):
+    type: str | None = None
+    name: str | None = None
+
+
 class _Event(msgspec.Struct, gc=False):
     type: str | None = None
     delta: Any = None
+    item: _Item | None = None
     response: _Response | None = None
     error: Any = None
 
@@ -68,6 +74,8 @@ def read_event(data: bytes, into: Reading) -> int:
         if into.text is not None and kind == "response.output_text.delta":
             into.text.append(event.delta)
         return into.event(False)
+    if kind == "response.output_item.added" and event.item is not None and event.item.name:
+        return into.event(False)  # the name of a function: what a model says first when it calls one
     if kind in ("error", "response.failed") or (not kind and event.error is not None):
         into.error = shown(data)
     elif kind in _ENDS and event.response is not None:
