@@ -11,7 +11,7 @@ import msgspec
 
 class Moments(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of a pod: stored in the API, given a node, all its containers running, ready for the first time, told to go (or
-    to drain), gone. None: it has not come, or is not known."""
+    to drain), gone; and its engine has served the first token. None: it has not come, or is not known."""
 
     created: float | None = None
     scheduled: float | None = None
@@ -19,6 +19,7 @@ class Moments(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: float | None = None
     leaving: float | None = None
     gone: float | None = None
+    served: float | None = None
 
 
 class PodLife(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -76,10 +77,10 @@ class ScaleStep(msgspec.Struct, frozen=True):
 
 class Reaction(msgspec.Struct, frozen=True):
     """A rise of the load, and what came of it until the load changed again. `desired_s`: the wanted number rose for the
-    first time; `first_ready_s`: one more replica was ready; `ready_s`: as many as were wanted at most. None: not before
-    the load changed again. `lost`: requests of that time that did not keep the objective, of `judged`; `short_s`: for
-    so long too few of them did; `recovered_s`: from then on enough did (None: not before the load changed again, or
-    nothing was lost)."""
+    first time; `first_ready_s`: one more replica was ready; `first_token_s`: one that came since has served a token;
+    `ready_s`: as many as were wanted at most. None: not before the load changed again, or not known. `lost`: requests
+    of that time that did not keep the objective, of `judged`; `short_s`: for so long too few of them did;
+    `recovered_s`: from then on enough did (None: not before the load changed again, or nothing was lost)."""
 
     stage: int
     name: str
@@ -94,11 +95,12 @@ class Reaction(msgspec.Struct, frozen=True):
     lost: int | None = None
     short_s: float | None = None
     recovered_s: float | None = None
+    first_token_s: float | None = None
 
 
 class StartUp(msgspec.Struct, frozen=True):
     """From creation to each moment, of the pods that were created during the run and got there: how many, the median
-    and the longest, in seconds. `to`: scheduled, started, ready."""
+    and the longest, in seconds. `to`: scheduled, started, ready, served."""
 
     to: str
     count: int

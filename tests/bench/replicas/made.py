@@ -18,7 +18,8 @@ from fairlead.kube.objects import Pod
 def pod(
     name: str = "a", *, node: str = "", running_s: float | None = None, ready_s: float | None = None,
     created_s: float = 0.0, scheduled_s: float | None = None, deleted_s: float | None = None, grace_s: int = 30,
-    phase: str = "", spec: dict[str, Any] | None = None, uid: str = "", claims: Sequence[str] = (), **metadata: Any,
+    phase: str = "", spec: dict[str, Any] | None = None, uid: str = "", claims: Sequence[str] = (), ip: str = "",
+    **metadata: Any,
 ) -> Pod:  # fmt: skip
     """As the API has it; times in seconds since the epoch, told in whole ones."""
     conditions = [
@@ -26,7 +27,7 @@ def pod(
         for kind, at_s in (("PodScheduled", scheduled_s), ("Ready", ready_s))
         if at_s is not None
     ]
-    status: dict[str, Any] = {"phase": phase, "conditions": conditions}
+    status: dict[str, Any] = {"phase": phase, "conditions": conditions, "podIP": ip}
     if running_s is not None:
         state = {"running": {"startedAt": format_time(running_s)}}
         status["containerStatuses"] = [{"name": "main", "state": state}]

@@ -68,6 +68,17 @@ class Journal:
         if life is not None:
             life.is_gone(now_s, self._blind_for(now_s))
 
+    def serves(self, uid: str) -> bool:
+        """Whether it is ready, as far as it is known."""
+        life = self._lives.get(uid)
+        return life is not None and life.serves
+
+    def served(self, uid: str, at_s: float) -> None:
+        """Its engine's first token."""
+        life = self._lives.get(uid)
+        if life is not None:
+            life.seen["served"] = at_s
+
     def wanted(self, origin_s: float) -> Steps:
         return steps_of((at_s - origin_s, value) for at_s, value in self._wanted)
 
@@ -87,7 +98,8 @@ class _Life:
 
     def __init__(self, pod: Pod) -> None:
         self._name, (self._replica, self._size) = pod.metadata.name, replica_of(pod)
-        self._seen: dict[str, float] = {}
+        self.seen: dict[str, float] = {}
+        """Moment -> when it was seen."""
         self._told: dict[str, float] = {}
         self._passed: set[str] = set()
         self._serving: list[tuple[float, float | None]] = []
@@ -118,7 +130,7 @@ class _Life:
                 self._passed.add(name)
                 # Nothing but the look itself tells when a pod was over.
                 if late_s is None or name == "gone":
-                    self._seen[name] = now_s
+                    self.seen[name] = now_s
                     self._unsure_s = late_s or 0.0
         self._serves(state.serves, now_s if late_s is None else told.get("ready", now_s), now_s)
 
@@ -126,11 +138,15 @@ class _Life:
         self._serves(False, now_s, now_s)
         if "gone" not in self._passed:
             self._passed.add("gone")
-            self._seen["gone"] = now_s
+            self.seen["gone"] = now_s
             self._unsure_s = unsure_s
 
+    @property
+    def serves(self) -> bool:
+        return bool(self._serving) and self._serving[-1][1] is None
+
     def _serves(self, is_so: bool, since_s: float, now_s: float) -> None:
-        was = bool(self._serving) and self._serving[-1][1] is None
+        was = self.serves
         if is_so and not was:
             after_s = self._serving[-1][1] if self._serving else None
             self._serving.append((max(since_s, after_s) if after_s is not None else since_s, None))
@@ -143,6 +159,6 @@ class _Life:
 
         serving = tuple((a - origin_s, None if b is None else b - origin_s) for a, b in self._serving)
         return PodLife(
-            self._name, self._replica, moments(self._seen), moments(self._told), serving, self._accelerators,
+            self._name, self._replica, moments(self.seen), moments(self._told), serving, self._accelerators,
             self._size, self._unsure_s,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from fairlead.bench.config import Benchmark
 from fairlead.bench.record import Record
 from fairlead.bench.replicas.accelerators import accelerators_of
 from fairlead.bench.replicas.analysis import analyse, with_scaling
+from fairlead.bench.replicas.first_tokens import FirstTokens, page_of
 from fairlead.bench.replicas.journal import Journal
 from fairlead.bench.replicas.load_seen import LoadMeter
 from fairlead.bench.replicas.steps import Steps, hidden
@@ -103,6 +104,8 @@ class ScalingObserver(Observer):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
             await self._is_answered(ANSWER_S / 2)
+        for watched in self._watched:
+            await watched.firsts.close()
         end_s = SYSTEM.monotonic_s()
         if self._informers is not None:
             await self._informers.__aexit__(None, None, None)
@@ -170,6 +173,7 @@ class _Watched:
         self._own: Informer[Any] = informers.informer(workload.resource, workload.namespace, field_selector=name)
         self._pods = informers.informer(PODS, workload.namespace, label_selector=workload.selector)
         self._claims = informers.informer(RESOURCE_CLAIMS, workload.namespace) if claims else None
+        self.firsts = FirstTokens()
         self._first = True
 
     def begin(self) -> None:
@@ -199,10 +203,16 @@ class _Watched:
         claims: dict[str, ResourceClaim] = {}
         if self._claims is not None and pod.spec.resource_claims:
             claims = {claim.metadata.name: claim for claim in self._claims.store}
-        self.journal.is_there(pod, accelerators_of(pod, claims), SYSTEM.monotonic_s(), self._first)
+        journal, uid = self.journal, pod.metadata.uid
+        journal.is_there(pod, accelerators_of(pod, claims), SYSTEM.monotonic_s(), self._first)
+        address = None if self._first else page_of(pod)
+        if address is not None and not journal.serves(uid):
+            # Looked at before it is ready, so that what it did to warm up is known.
+            self.firsts.follow(uid, address, lambda: journal.serves(uid), lambda at_s: journal.served(uid, at_s))
 
     def _is_gone(self, pod: Pod) -> None:
         self.journal.is_gone(pod.metadata.uid, SYSTEM.monotonic_s())
+        self.firsts.forget(pod.metadata.uid)
 
     def _is_claimed(self, claim: ResourceClaim) -> None:
         """A claim may be allocated after its pod was told of for the last time."""

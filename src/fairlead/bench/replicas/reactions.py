@@ -133,7 +133,7 @@ def _reaction(line: Timeline, shift: Shift, load: LoadSeen, target: float | None
         ready_s = line.ready.first(most, desired_s, until_s)
     reaction = Reaction(
         shift.leg.stage, shift.leg.name, at_s, until_s, _whole(before), _whole(most if rises else before), desired_s,
-        first_ready_s, ready_s,
+        first_ready_s, ready_s, first_token_s=_first_token(line, desired_s, until_s),
     )  # fmt: skip
     if target is None:
         return reaction
@@ -144,6 +144,14 @@ def _reaction(line: Timeline, shift: Shift, load: LoadSeen, target: float | None
     return msgspec.structs.replace(
         reaction, judged=judged, lost=judged - good, short_s=sum(b - a for a, b in short), recovered_s=recovered_s
     )
+
+
+def _first_token(line: Timeline, desired_s: float | None, until_s: float) -> float | None:
+    """Of the pods that were created since then."""
+    if desired_s is None:
+        return None
+    new = (life.seen for life in line.lives if life.seen.created is not None and life.seen.created >= desired_s)
+    return min((seen.served for seen in new if seen.served is not None and seen.served < until_s), default=None)
 
 
 def short_slices(

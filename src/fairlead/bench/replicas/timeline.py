@@ -89,7 +89,7 @@ def replica_time(name: str, begin_s: float, end_s: float, of: Sequence[Timeline]
 def start_ups(lives: Sequence[PodLife], begin_s: float = 0.0) -> tuple[StartUp, ...]:
     """Of the pods that were created while somebody looked."""
     found = []
-    for moment in ("scheduled", "started", "ready"):
+    for moment in ("scheduled", "started", "ready", "served"):
         took = sorted(
             max(0.0, at_s - life.seen.created)
             for life in lives

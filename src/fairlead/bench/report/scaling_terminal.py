@@ -17,7 +17,7 @@ def show_scaling(run: RunSummary, console: Console) -> None:
     for words in scaling_tables(run.scaling):
         table = Table(box=None, pad_edge=False, header_style="bold")
         for at, name in enumerate(words.head):
-            table.add_column(name, justify="right" if at else "left")
+            table.add_column(name, justify="right" if at else "left", no_wrap=True)
         for row in words.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print(Text(words.title, style="italic"))

@@ -42,16 +42,14 @@ def scaling_tables(found: ScalingSummary) -> list[ScalingTable]:
         of = f" of {workload.name}" if many else ""
         tables += [
             ScalingTable(
-                f"reactions{of} to a rise of the load",
-                (
-                    "stage", "replicas", "wanted after", "one more ready", "all ready", "not good", "too few good for",
-                    "good again after",
-                ),
+                f"reactions{of} to a rise of the load: after how long more were wanted, one more was ready, its first "
+                "token, all were ready",
+                ("stage", "replicas", "wanted", "ready", "token", "all", "not good", "short", "good again"),
                 tuple(_reaction(reaction) for reaction in workload.reactions),
             ),
             ScalingTable(
-                f"steps of the wanted number{of}",
-                ("step", "at", "on nodes after", "ready after", "gone after", "failed meanwhile"),
+                f"steps of the wanted number{of}, by how long after each",
+                ("step", "at", "on nodes", "ready", "gone", "failed meanwhile"),
                 tuple(_step(step) for step in workload.steps),
             ),
             ScalingTable(
@@ -132,9 +130,10 @@ def _reaction(of: Reaction) -> tuple[str, ...]:
         return ABSENT if moment_s is None else seconds(moment_s - of.rise_s)
 
     good_again = "at once" if of.lost is not None and not of.short_s else after(of.recovered_s)
-    lost = ABSENT if of.lost is None or of.judged is None else f"{number(of.lost)} of {number(of.judged)}"
+    lost = ABSENT if of.lost is None or of.judged is None else f"{number(of.lost)}/{number(of.judged)}"
     return (
-        of.name, _replicas(of.before, of.after), after(of.desired_s), after(of.first_ready_s), after(of.ready_s), lost,
+        of.name, _replicas(of.before, of.after), after(of.desired_s), after(of.first_ready_s),
+        after(of.first_token_s), after(of.ready_s), lost,
         _span(of.short_s), good_again,
     )  # fmt: skip
 
@@ -157,7 +156,8 @@ def _span(value: float | None) -> str:
 
 
 def _start(of: StartUp) -> tuple[str, ...]:
-    return of.to, number(of.count), seconds(of.median_s), seconds(of.longest_s)
+    until = "first token" if of.to == "served" else of.to
+    return until, number(of.count), seconds(of.median_s), seconds(of.longest_s)
 
 
 def _replicas(before: int | None, after: int | None) -> str:
