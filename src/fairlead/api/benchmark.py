@@ -128,6 +128,7 @@ class BenchmarkStatus(Kind):
     state: Annotated[
         str, told("In a word: Refused, Suspended, Starting, Running, Ending, Complete, Invalid, Interrupted or Failed.")
     ] = ""
+    message: Annotated[str, told("The same in a sentence: what it waits for, what is wrong, or how it ended.")] = ""
     workers: Annotated[int, told("Pods that send.")] = 0
     job: Annotated[str, told("The Job of its pods.")] = ""
     job_uid: Annotated[str, told("Its uid: a run is not begun a second time.")] = ""

@@ -160,7 +160,7 @@ def _benchmark() -> Json:
         _AGE,
         Column("Kept", "string", f'{of}"ObjectiveKept")].status', 1),
         Column("Results", "string", ".status.results", 1),
-        Column("Message", "string", f'{of}"Finished")].message', 1),
+        Column("Message", "string", ".status.message", 1),
     ]
     return _own(Benchmark, "bm", BenchmarkSpec, BenchmarkStatus, columns, benchmark.RULES)
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 DETACHED = 0
+KEPT_S = 86_400
+"""How long a benchmark that was made here stays in the cluster after its end; its figures are kept here."""
+_SECRET = re.compile(r"auth|key|token|cookie|secret|password", re.IGNORECASE)
 
 Namespace = Annotated[str, typer.Option("--namespace", help="Namespace of the benchmark.")]
 Kubeconfig = Annotated[
@@ -62,7 +65,7 @@ def carry_out(config: Benchmark, asked: Asked, results: Path | None, output: str
             return DETACHED
         if not quiet:
             console.print(f"benchmark/{name} created", markup=False)
-        return await _followed(client, asked.namespace, name, results, output, quiet)
+        return await _followed(client, asked.namespace, name, results, output, quiet, is_ours=True)
 
     return _with_client(asked.kubeconfig, go)
 
@@ -85,19 +88,40 @@ def attach(
 
 
 def manifest(config: Benchmark, asked: Asked) -> Json:
-    """The Benchmark that says the same. Raises Failed for a template that cannot be read."""
+    """The Benchmark that says the same. Raises Failed for a template that cannot be read, and for keys that pods would
+    not have, or everybody would see."""
+    _check_keys(config, asked)
     slug = re.sub(r"[^a-z0-9]+", "-", config.name.lower()).strip("-")[:30] or "run"
     spec: Json = {"config": msgspec.to_builtins(config)}
     workers = asked.workers or config.workers
     template = _template(asked.template) if asked.template is not None else None
     results = {"url": asked.upload} if asked.upload else None
     given = {"workers": workers, "image": asked.image, "template": template, "results": results}
+    spec |= {"ttlSecondsAfterFinished": KEPT_S}
     return {
         "apiVersion": "fairlead.dev/v1alpha1",
         "kind": "Benchmark",
         "metadata": {"name": f"{slug}-{secrets.token_hex(3)}", "namespace": asked.namespace},
         "spec": spec | {field: value for field, value in given.items() if value},
     }
+
+
+def _check_keys(config: Benchmark, asked: Asked) -> None:
+    from urllib.parse import urlsplit
+
+    remedy = (
+        "keep it in a Secret, and give the pods a variable of it: --template, spec.containers of the name bench, env"
+    )
+    for number, target in enumerate(config.targets):
+        field = f"targets[{number}]"
+        if target.key_env is not None and asked.template is None:
+            raise Failed(f"{field}.key_env is {target.key_env}, and the pods have no such variable: {remedy}")
+        for name, value in target.headers.items():
+            if _SECRET.search(name) and "${" not in value:
+                say = f"write ${{NAME}} in its place, and {remedy}"
+                raise Failed(f"{field}.headers.{name} would be read by all who may read the benchmark: {say}")
+        if urlsplit(target.url).password:
+            raise Failed(f"{field}.url has a password in it, which all would read who may read the benchmark: {remedy}")
 
 
 def _template(path: Path) -> Json:
@@ -112,7 +136,12 @@ def _template(path: Path) -> Json:
     return read
 
 
-async def _followed(client: Client, namespace: str, name: str, results: Path | None, output: str, quiet: bool) -> int:
+async def _followed(
+    client: Client, namespace: str, name: str, results: Path | None, output: str, quiet: bool, is_ours: bool = False
+) -> int:
+    """`is_ours`: it was made for this, and goes again if it cannot be begun."""
+    from fairlead.api.benchmark import BENCHMARKS
+    from fairlead.bench.cluster.follow import is_refused
     from fairlead.cli.bench_progress import Shown
 
     heard: list[int] = []
@@ -123,6 +152,8 @@ async def _followed(client: Client, namespace: str, name: str, results: Path | N
     if ended is None:
         print(f"fairlead: left; `fairlead bench attach {name} --namespace {namespace}` follows it", file=sys.stderr)
         return 128 + heard[-1]
+    if is_ours and is_refused(ended.status):
+        await client.delete(BENCHMARKS, name, namespace)
     return await _report(ended, name, results, output, quiet, heard)
 
 

@@ -260,9 +260,15 @@ async def test_a_job_that_is_deleted_is_the_end_and_not_made_again(kubeconfig: P
 
 
 async def test_pods_that_do_not_come_are_not_waited_for_for_ever(kubeconfig: Path, admin: Client) -> None:
-    await admin.create(RAW_BENCHMARKS, raw(startDeadlineSeconds=1))
+    await admin.create(RAW_BENCHMARKS, raw())
     async with controlled(kubeconfig):
         await play_pod(admin, 0, {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}, "Pending")
+
+        async def told() -> bool:
+            return "no such image" in (await admin.get(RAW_BENCHMARKS, "b", "default"))["status"]["message"]
+
+        await until(told)
+        await admin.patch(RAW_BENCHMARKS, "b", {"spec": {"startDeadlineSeconds": 1}}, "default")
         status = await state(admin, "Failed")
     assert "bench-b-0: ErrImagePull: no such image" in conditions(status)["Failed"][1]
     # What is left of its pods goes.

@@ -191,4 +191,4 @@ async def test_spec_stop_ends_a_run_with_its_report() -> None:
             summary = await asyncio.wait_for(running, PATIENCE_S)
         assert await ended(worker) == [0]
     assert (summary.ended, summary.why_ended) == ("interrupted", "spec.stop")
-    assert summary.stages[0].metrics.whole >= 5 and looks[-1].workers == 1
+    assert summary.stages[0].metrics.whole >= 5 and any(look.workers == 1 for look in looks)

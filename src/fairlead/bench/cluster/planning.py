@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from fairlead.api.benchmark import MAX_WORKERS, Benchmark
@@ -13,6 +15,11 @@ MOST_BY_LOAD = 32
 """Workers that are asked for by nobody; more are the person's to want."""
 
 
+def config_of(config: dict[str, Any], workers: int | None) -> dict[str, Any]:
+    """What is read: with the number of workers that the benchmark says, where it says one."""
+    return config if workers is None else {**config, "workers": workers}
+
+
 def plan_of(benchmark: Benchmark, image: str) -> Plan | Problem:
     """`image`: the controller's own."""
     # Half a second to import, for a controller that may never have a benchmark.
@@ -22,7 +29,7 @@ def plan_of(benchmark: Benchmark, image: str) -> Plan | Problem:
 
     spec = benchmark.spec
     try:
-        config = read_config(spec.config, files=False)
+        config = read_config(config_of(spec.config, spec.workers), files=False)
     except ConfigError as error:
         return Problem("ConfigInvalid", f"spec.config: {error}")
     encoded = msgspec.json.encode(spec.config, order="sorted")

@@ -18,6 +18,7 @@ import msgspec
 from fairlead.bench.cluster import lines, names
 from fairlead.bench.cluster.calling import TOKEN, WITHIN
 from fairlead.bench.cluster.outcome import Outcome, encode, outcome_of
+from fairlead.bench.cluster.planning import config_of
 from fairlead.bench.cluster.rendezvous import Rendezvous
 from fairlead.bench.config import Benchmark
 from fairlead.bench.config.read import read_config
@@ -74,7 +75,7 @@ class Speaker:
 async def coordinate(told: Told, stop: Stop, speaker: Speaker, port: int = names.PORT) -> tuple[Outcome, bool]:
     """Carry the benchmark out. Returns how it ended, and whether there is a summary."""
     try:
-        config = msgspec.structs.replace(read_config(msgspec.json.decode(told.config)), workers=told.workers)
+        config = read_config(config_of(msgspec.json.decode(told.config), told.workers))
         folder = _folder(told.results)
         crew = Rendezvous(told.token, told.workers, told.within_s, stop, lambda number: _pod(told.job, number + 1))
         await crew.listen(told.address, port)

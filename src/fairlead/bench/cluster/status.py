@@ -58,6 +58,7 @@ def compute_status(
         )
         told.append(Condition("Current", "False", "ConfigChanged", message))
     status.state = _state(benchmark, problem, standing, outcome, is_up)
+    status.message = _message(told)
     status.conditions = [_stamped(c, before.conditions, at, benchmark.generation) for c in told]
     return status
 
@@ -149,6 +150,16 @@ def _kept(outcome: Outcome) -> Condition:
     if outcome.kept:
         return Condition("ObjectiveKept", "True", "Kept", "enough requests were within the objective's bounds")
     return Condition("ObjectiveKept", "False", "NotKept", "too few requests were within the objective's bounds")
+
+
+def _message(told: Sequence[Condition]) -> str:
+    """Of the condition that says most: why it is refused, how it ended, else how it goes."""
+    by = {condition.type: condition for condition in told}
+    if by["Accepted"].status == "False":
+        return by["Accepted"].message
+    if by["Finished"].status == "True":
+        return by["Valid"].message if by["Finished"].reason == "Complete" else by["Finished"].message
+    return by["Running"].message
 
 
 def _stamped(condition: Condition, before: Sequence[Condition], at: str, generation: int) -> Condition:
