@@ -200,6 +200,7 @@ class Course:
         await self._end(index, abort=True)
         if shown is None and not self._is_over():
             shown = judge(self._seen(stage), objective.attainment, search, final=True)
+        stage.step = None  # it is judged: what it keeps of each request is for nothing any more
         if shown is None:
             return None
         verdict = stage.summary(self._now(), None).verdict
