@@ -174,6 +174,11 @@ class MeasuredTokens:
         return text
 
 
+def counts_bare(api: Api) -> bool:
+    """Whether a prompt is tokenised as it is, with special tokens around it."""
+    return api in _BARE_APIS
+
+
 def tokens_of(tokenizer: Tokenizer, api: Api = "chat") -> Tokens:
     """Of a target's tokenizer, as its API counts. Raises ValueError for a tokenizer that cannot be had."""
     if tokenizer.source is None:
@@ -185,5 +190,5 @@ def tokens_of(tokenizer: Tokenizer, api: Api = "chat") -> Tokens:
         special = alphabet.added if alphabet is not None else loaded.tokenizer.num_special_tokens_to_add(False)
     except ValueError as error:
         raise ValueError(f"tokenizer.source is {tokenizer.source!r}: {error}") from None
-    added = special if api in _BARE_APIS else 0
+    added = special if counts_bare(api) else 0
     return WordTokens(loaded, alphabet, added) if alphabet is not None else MeasuredTokens(loaded, added)

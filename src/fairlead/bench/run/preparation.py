@@ -8,7 +8,7 @@ from fairlead.bench.config import Benchmark, TracedTimes
 from fairlead.bench.config.content import FileContent, SyntheticContent
 from fairlead.bench.content.identity import identity
 from fairlead.bench.content.sessions import sessions
-from fairlead.bench.content.tokens import Tokens, tokens_of
+from fairlead.bench.content.tokens import counts_bare, tokens_of
 from fairlead.bench.session import Job, Session
 from fairlead.bench.targets.preflight import Preflight
 from fairlead.bench.targets.writing import Writer, writer
@@ -16,33 +16,47 @@ from fairlead.bench.targets.writing import Writer, writer
 
 class Preparation:
     """Makes the jobs of a run, numbered as they come. Raises ValueError for content or a target that cannot be had.
-    `known`: what a preflight of each target has found; none: they are sent what most servers take."""
+    `known`: what a preflight of each target has found; none: they are sent what most servers take. Prompts are as
+    long as they are to be in tokens of their target's own tokenizer."""
 
     def __init__(self, config: Benchmark, known: Sequence[Preflight] = ()) -> None:
-        self.tokens: Tokens = tokens_of(config.targets[0].tokenizer, config.targets[0].api)
         self.adapters: list[str] = []
         self._writers: list[Writer] = [
             writer(target, number, self.adapters, *((known[number].server, known[number].sending) if known else ()))
             for number, target in enumerate(config.targets)
         ]
         self._shares = Shares([target.weight for target in config.targets])
-        self._sessions: Iterator[Session] = sessions(config.content, self.tokens, config.seed)
+        self._target = 0  # whose turn the session is that was taken last
+        counted = [(target.tokenizer, counts_bare(target.api)) for target in config.targets]
+        self._kinds = [counted.index(each) for each in counted]  # of each target, whose stream its sessions come from
+        self._streams: dict[int, Iterator[Session]] = {
+            kind: sessions(config.content, tokens_of(target.tokenizer, target.api), config.seed)
+            for kind, target in enumerate(config.targets)
+            if kind in self._kinds
+        }
+        self._each_once = not isinstance(config.content, SyntheticContent)
         self._number = 0
         self._chained = isinstance(config.load, TracedTimes)
         self.ended = False
 
     def take(self) -> Session | None:
-        """The next session; None: the content has ended."""
-        session = next(self._sessions, None)
+        """The next session, in tokens of the target whose turn it is; None: the content has ended."""
+        self._target = self._shares.next()
+        mine = self._kinds[self._target]
+        session = next(self._streams[mine], None)
         if session is None:
             self.ended = True
+        elif self._each_once:  # what one target is asked, targets with other tokenizers are not
+            for kind, stream in self._streams.items():
+                if kind != mine:
+                    next(stream, None)
         return session
 
     def job(self, session: Session, stage: int, due_s: float) -> Job:
-        """A session written for the target whose turn it is."""
+        """The session that was taken last, written for its target."""
         if session.adapter and session.adapter not in self.adapters:
             self.adapters.append(session.adapter)
-        job = self._writers[self._shares.next()].prepare(session, self._number, stage, due_s)
+        job = self._writers[self._target].prepare(session, self._number, stage, due_s)
         if self._chained and session.traced:
             job.chain = identity(session.traced) >> 1
         self._number += 1
