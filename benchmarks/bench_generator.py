@@ -86,10 +86,10 @@ def _crew(workers: int, cores: int) -> contextlib.AbstractContextManager[Confine
     return contextlib.nullcontext() if cores >= CORES_FOR_TWO else confined(workers, PART_OF_A_CORE)
 
 
-async def _better(attempted: Callable[[], Awaitable[tuple[Trial, float]]]) -> Trial:
+async def _better(attempted: Callable[[], Awaitable[Trial]]) -> Trial:
     """A rate that is invalid once may be so by this machine's own noise: it is tried again."""
-    trial, _ = await attempted()
-    return trial if trial.valid else (await attempted())[0]
+    trial = await attempted()
+    return trial if trial.valid else await attempted()
 
 
 async def measured(rounds: int, notes: list[str]) -> tuple[Limits, list[Trial], list[Trial], float | None]:
@@ -99,8 +99,8 @@ async def measured(rounds: int, notes: list[str]) -> tuple[Limits, list[Trial], 
     even, loaded = [], []
     async with null_server(TTFT_S, ITL_S, 300.0) as witness:
         for _ in range(rounds):
-            even.append((await attempt(100.0, [witness], seconds=SECONDS))[0])
-            loaded.append((await attempt(0.8 * best_per_s, [witness], seconds=SECONDS))[0])
+            even.append(await attempt(100.0, [witness], seconds=SECONDS))
+            loaded.append(await attempt(0.8 * best_per_s, [witness], seconds=SECONDS))
     return limits, even, loaded, await two_workers(notes)
 
 
@@ -127,7 +127,7 @@ def main() -> None:
         Figure("CV of gaps, at 80 % of the highest", middle(loaded, lambda t: t.gap_cv), ""),
         Figure("deviation at the server at 100/s, p50", middle(even, lambda t: t.deviation_p50_s) * 1e3, "ms", 0.3),
         Figure("deviation at the server at 100/s, p99", middle(even, lambda t: t.deviation_p99_s) * 1e3, "ms", 2.0),
-        Figure("start until the first request", limits.start_s, "s", 2.0),
+        Figure("start until the first request", limits.trials[0].start_s, "s", 2.0),
     ]
     if two is not None:
         figures.append(Figure("two workers, of one's rate", two, "×", 1.8, "higher"))

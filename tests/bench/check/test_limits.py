@@ -13,7 +13,7 @@ from fairlead.bench.check.witness import evenness
 
 
 def trial(rate_per_s: float, why: str = "", server: float = 0.3) -> Trial:
-    return Trial(rate_per_s, rate_per_s, 100, *[0.0] * 8, 0.5, 0.0, 0.0, server, why)
+    return Trial(rate_per_s, rate_per_s, 100, *[0.0] * 8, 0.5, 0.0, 0.0, server, 1.0, "nice", (why,) if why else ())
 
 
 @given(st.floats(20.0, 50_000.0))

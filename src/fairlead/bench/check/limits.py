@@ -20,7 +20,8 @@ class Trial(msgspec.Struct, frozen=True):
     `lag_*` are the client's own; `deviation_*`: how far the arrivals that the null server noted are from even spacing,
     counted from the earliest; `gap_cv`: of the gaps between them (0 is even, 1 is Poisson). `ttft_bias_*`: percentiles
     of the measured TTFT less those of the server's own, from a request's arrival to its first token. CPU is per
-    request. `why` it is invalid; empty when it is not.
+    request. `start_s`: until the first request had arrived. `priority`: how the worker was scheduled
+    (`worker.priority`). `reasons` say why it is invalid; none when it is not.
     """
 
     rate_per_s: float
@@ -38,11 +39,13 @@ class Trial(msgspec.Struct, frozen=True):
     worker_cpu_s: float
     coordinator_cpu_s: float
     server_cpu_share: float
-    why: str = ""
+    start_s: float
+    priority: str
+    reasons: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
-        return not self.why
+        return not self.reasons
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -51,9 +54,6 @@ class Limits(msgspec.Struct, frozen=True):
 
     cores: int
     load_before: float
-    timer_p50_s: float
-    timer_p99_s: float
-    start_s: float
     valid_per_s: float | None
     bound_by: str
     trials: tuple[Trial, ...]
@@ -87,5 +87,6 @@ def conclusion(trials: Sequence[Trial]) -> tuple[float | None, str]:
     good = [t.rate_per_s for t in trials if t.valid and (bad is None or t.rate_per_s < bad.rate_per_s)]
     if bad is None:
         return max(good, default=None), "nothing that was tried"
-    who = "the null server" if bad.server_cpu_share >= SERVER_IS_FULL > bad.worker_cpu_share else "the load generator"
-    return max(good, default=None), f"{who} at {bad.rate_per_s:g}/s: {bad.why}"
+    if bad.server_cpu_share >= SERVER_IS_FULL > bad.worker_cpu_share:
+        return max(good, default=None), f"the null server at {bad.rate_per_s:g}/s: its core was full"
+    return max(good, default=None), f"the load generator at {bad.rate_per_s:g}/s: {bad.reasons[0]}"

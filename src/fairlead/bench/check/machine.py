@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from fairlead.bench.check.limits import Limits, Trial, conclusion, next_rate
 from fairlead.bench.check.witness import Witness, evenness, null_server
 from fairlead.bench.config import Benchmark, OpenLoop, OpenStage, SyntheticContent, Target
+from fairlead.bench.measure.validity import MORE_WORKERS
 from fairlead.bench.run import run
 from fairlead.bench.run.links import Crew
 from fairlead.bench.summary import Distribution, RunSummary
-from fairlead.bench.worker.alarm import Alarm
 from fairlead.clock import SYSTEM
 from fairlead.workload import Fixed
 
@@ -22,7 +22,6 @@ PROMPT_TOKENS, OUTPUT_TOKENS = 64, 16
 TRIAL_S = 1.5
 AROUND_TRIAL_S = 1.5
 """What a trial takes on top: a worker's start, the last answers, its end."""
-WAKES = 200
 LEAST_SHARE = 0.98
 """Of what was asked for, that must have been answered whole, and have arrived."""
 
@@ -31,41 +30,24 @@ async def check(seconds: float = 18.0, told: Callable[[Trial], None] | None = No
     """Take about `seconds`. `told` hears each trial when it is over. Raises OSError when the null server does not
     start, RunFailed when no worker does."""
     began_s, load = SYSTEM.monotonic_s(), os.getloadavg()[0]
-    timer_p50_s, timer_p99_s = await timer_lateness()
     trials: list[Trial] = []
-    start_s = 0.0
     async with null_server(TTFT_S, ITL_S, seconds + 60.0) as witness:
         while (rate := next_rate(trials)) is not None:
             if trials and SYSTEM.monotonic_s() - began_s + TRIAL_S + AROUND_TRIAL_S > seconds:
                 break
-            trial, beginning_s = await attempt(rate, [witness])
-            start_s = start_s or beginning_s
-            trials.append(trial)
+            trials.append(trial := await attempt(rate, [witness]))
             if told is not None:
                 told(trial)
     valid_per_s, bound_by = conclusion(trials)
     cores = len(os.sched_getaffinity(0))
-    return Limits(cores, load, timer_p50_s, timer_p99_s, start_s, valid_per_s, bound_by, tuple(trials))
-
-
-async def timer_lateness() -> tuple[float, float]:
-    """How late calls at points of time come in an event loop with nothing else to do: median and 99th percentile."""
-    loop = asyncio.get_running_loop()
-    alarm, late = Alarm(loop), []
-    for _ in range(WAKES):
-        done, due_s = loop.create_future(), SYSTEM.monotonic_s() + 0.001
-        alarm.at(due_s, lambda done=done, due_s=due_s: done.set_result(SYSTEM.monotonic_s() - due_s))  # type: ignore[misc]
-        late.append(await done)
-    alarm.close()
-    late.sort()
-    return late[WAKES // 2], late[int(WAKES * 0.99)]
+    return Limits(cores, load, valid_per_s, bound_by, tuple(trials))
 
 
 async def attempt(
     rate_per_s: float, witnesses: Sequence[Witness], workers: int = 1, seconds: float = TRIAL_S,
     crew: Crew | None = None,
-) -> tuple[Trial, float]:  # fmt: skip
-    """One rate, shared evenly by the null servers; and how long it took until the first request came."""
+) -> Trial:  # fmt: skip
+    """One rate, shared evenly by the null servers."""
     await asyncio.gather(_arrivals(witnesses), _served_ttft(witnesses))
     server_s, ours_s, began_s = await _busiest(witnesses), time.process_time(), SYSTEM.monotonic_s()
     config = Benchmark(
@@ -79,9 +61,7 @@ async def attempt(
     arrivals = await _arrivals(witnesses)
     server_share = (await _busiest(witnesses) - server_s) / seconds
     ttft_s = await _served_ttft(witnesses)
-    trial = trial_of(summary, rate_per_s, rate_per_s * seconds, arrivals, ours_s, server_share, ttft_s)
-    first = arrivals[-trial.requests] if trial.requests else began_s
-    return trial, first - began_s
+    return trial_of(summary, rate_per_s, rate_per_s * seconds, arrivals, began_s, ours_s, server_share, ttft_s)
 
 
 async def _arrivals(witnesses: Sequence[Witness]) -> list[float]:
@@ -97,21 +77,25 @@ async def _busiest(witnesses: Sequence[Witness]) -> float:
 
 
 def trial_of(
-    summary: RunSummary, rate_per_s: float, intended: float, arrivals: list[float], coordinator_s: float,
-    server_share: float, served_ttft_s: Sequence[float],
+    summary: RunSummary, rate_per_s: float, intended: float, arrivals: list[float], began_s: float,
+    coordinator_s: float, server_share: float, served_ttft_s: Sequence[float],
 ) -> Trial:  # fmt: skip
     """What a run and its witness say of one rate. `served_ttft_s`: what answers had by the server, sorted."""
+    priorities = summary.environment.get("worker_priorities")
+    priority = str(priorities[0]) if isinstance(priorities, list) and priorities else "unknown"
     if not summary.stages or len(arrivals) < 3:
         why = f"{len(arrivals)} requests arrived: {summary.why_ended or 'the run had no stage'}"
         nan = float("nan")
         return Trial(
-            rate_per_s, 0.0, 0, nan, nan, nan, nan, nan, nan, nan, nan, 0.0, 0.0, coordinator_s, server_share, why
-        )
+            rate_per_s, 0.0, 0, nan, nan, nan, nan, nan, nan, nan, nan, 0.0, 0.0, coordinator_s, server_share, nan,
+            priority, (why,),
+        )  # fmt: skip
     stage = summary.stages[0]
     client, metrics = stage.client, stage.metrics
     arrivals = arrivals[-max(3, metrics.requests) :]  # a run tries the server once before it begins
     seen = evenness(arrivals, rate_per_s)
-    reasons = list(stage.verdict.reasons)
+    # What helps a run does not help here: there is one worker, and nothing to be chosen.
+    reasons = [reason.replace(f": {MORE_WORKERS}", "") for reason in stage.verdict.reasons]
     if summary.ended != "complete":
         reasons.append(summary.why_ended)
     if min(metrics.whole, len(arrivals)) < LEAST_SHARE * intended:
@@ -120,7 +104,8 @@ def trial_of(
         rate_per_s, (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]), len(arrivals), client.lag_p50_s,
         client.lag_p99_s, client.loop_lag_p99_s, seen.deviation_p50_s, seen.deviation_p99_s, seen.gap_cv,
         _bias(metrics.ttft, served_ttft_s, 50.0), _bias(metrics.ttft, served_ttft_s, 99.0), client.cpu_share,
-        client.cpu_s_per_request, coordinator_s / len(arrivals), server_share, "; ".join(reasons),
+        client.cpu_s_per_request, coordinator_s / len(arrivals), server_share, arrivals[0] - began_s, priority,
+        tuple(reasons),
     )  # fmt: skip
 
 
