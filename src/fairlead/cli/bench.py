@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from fairlead.cli import bench_results
 from fairlead.cli.bench_check import check
 from fairlead.cli.bench_cluster import attach
-from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs, server_pages
+from fairlead.cli.bench_options import closed_load, lengths, merged, numbers, open_load, pairs, scaling, server_pages
 from fairlead.cli.failure import Failed
 from fairlead.cli.quick_arguments import quickly
 
@@ -162,9 +162,12 @@ def run(
     for field, value in {"workers": workers, "seed": seed, "name": name}.items():
         if value is not None:
             over[field] = value
-    _put(over, "server", server_pages(server, gateway_metrics, pool, power, accelerator, accelerators, price_per_hour))
+    # What scales is counted by itself: its price needs no other count.
+    scaled = price_per_hour if watch and not (server or pool or power or accelerators) else None
+    price = price_per_hour if scaled is None else None
+    _put(over, "server", server_pages(server, gateway_metrics, pool, power, accelerator, accelerators, price))
     _put(over, "labels", pairs(label or [], "--label"))
-    _put(over, "scaling", {"watch": watch} if watch else {})
+    _put(over, "scaling", scaling(watch or [], scaled))
     document = merged(document, over)
     if scale_time is not None or scale_rate is not None:
         document = _stretched(document, scale_time, scale_rate)

@@ -106,6 +106,13 @@ def server_pages(
     return document
 
 
+def scaling(watch: list[str], price_per_hour: float | None) -> Document:
+    """What is scaled meanwhile, as `--watch` names it."""
+    if not watch:
+        return {}
+    return {"watch": watch, **({} if price_per_hour is None else {"price_per_hour": price_per_hour})}
+
+
 def _listed(text: str, option: str) -> list[str]:
     found = [part.strip() for part in text.split(",")]
     if not all(found):

@@ -66,6 +66,19 @@ def test_search_is_a_load(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["load"] == {"kind": "search", "low": 2.0}
 
 
+def test_what_scales_is_watched_under_a_load_of_another_time_and_size(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ["--preset", "autoscale", "--scale-time", "0.05", "--scale-rate", "2", "--watch", "Deployment/n/w"]
+    document = dry(capsys, "http://h:1", "-m", "m", *load, "--price-per-hour", "3")
+    assert document["scaling"] == {"watch": ["Deployment/n/w"], "price_per_hour": 3.0}
+    assert "server" not in document, "the price is of what scales, which is counted by itself"
+    assert isinstance(document["load"], dict)
+    assert document["load"]["stages"][0] == {"name": "quiet", "rate_per_s": 2.0, "seconds": 6.0}
+    counted = dry(capsys, "http://h:1", "-m", "m", *load, "--price-per-hour", "3", "--accelerators", "4")
+    assert counted["server"] == {"accelerators": 4.0, "price_per_hour": 3.0}
+    assert "write Kind/namespace/name" in refused(capsys, "http://h:1", "-m", "m", "--rate", "1", "--watch", "w")
+    assert "0 times its time" in refused(capsys, "http://h:1", "-m", "m", "--rate", "1", "--scale-time", "0")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
