@@ -266,7 +266,10 @@ def _about_answers(e: Evidence) -> list[str]:
             "than was planned: force_length, where the server knows it"
         )
     if answers.uncounted > some:
-        notes.append(f"{answers.uncounted} answers came without the server's count: their events are counted instead")
+        notes.append(
+            f"{answers.uncounted} answers came without the server's count: their events are counted instead, and tokens "
+            "that came twice cannot be told from those that were said twice"
+        )
     if answers.prompt_error is not None and abs(answers.prompt_error) > TELLING_SHARE:
         notes.append(
             f"prompts have {answers.prompt_error:+.1%} tokens by the server's count against the planned ones "
