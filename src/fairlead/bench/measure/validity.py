@@ -267,8 +267,8 @@ def _about_answers(e: Evidence) -> list[str]:
         )
     if answers.uncounted > some:
         notes.append(
-            f"{answers.uncounted} answers came without the server's count: their events are counted instead, and tokens "
-            "that came twice cannot be told from those that were said twice"
+            f"{answers.uncounted} answers came without the server's count: their events are counted instead, and "
+            "tokens that came twice cannot be told from those that were said twice"
         )
     if answers.prompt_error is not None and abs(answers.prompt_error) > TELLING_SHARE:
         notes.append(
