@@ -14,6 +14,9 @@ def seconds(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return ABSENT
     size = abs(value)
+    if size < 1e-9:
+        # Less than any clock has: rounding.
+        return "0 s"
     if size < 1e-3:
         return f"{value * 1e6:.3g} µs"
     if size < 1:
