@@ -33,8 +33,11 @@ class ClientLimits(Part, frozen=True):
     `lag_ms` bounds the 99th percentile of the time from due until the worker turned to the request, `lag_share` the
     same as a share of the median TTFT (the laxer of the two counts), `cpu_share` the busy share of the worst worker's
     core, `loop_lag_ms` the 99th percentile by which its event loop was late (and at most one hundredth of the stage may
-    be spent in longer stalls), `rate_error` how far the achieved rate may be from the intended one, and the concurrency
-    of a closed loop from its users.
+    be spent in longer stalls), `rate_error` how far the achieved rate may be from the intended one, the concurrency
+    of a closed loop from its users, and how much of their time these may wait for the client.
+
+    Both limits in milliseconds are for servers whose latencies are long beside them: of shorter ones a quarter of the
+    median is allowed, but a fifth of the limit in any case.
     """
 
     lag_ms: Positive = 10.0
