@@ -131,7 +131,7 @@ def _shown(summary: RunSummary) -> BenchmarkShown | None:
     goodput, ttft = chosen.metrics.goodput, _ms(chosen.metrics.ttft, 99.0)
     return BenchmarkShown(
         f"{chosen.metrics.requests_per_s:.3g}/s",
-        "" if ttft is None else f"{ttft:.3g} ms",
+        "" if ttft is None else f"{ttft:.3g} ms" if ttft < 1000 else f"{ttft / 1e3:.3g} s",
         "" if goodput is None else f"{goodput.requests_per_s:.3g}/s ({goodput.attainment:.1%})",
     )
 
