@@ -163,7 +163,10 @@ def test_the_report_has_the_replicas_that_there_were_and_every_request(
     lost = {name: count for name, count in metrics["failures"].items() if name != "ABORTED"}
     assert lost == {} and scaling["failed"] == metrics["failures"].get("ABORTED", 0)
     assert sum(round(s["due_per_s"] * (s["end_s"] - s["begin_s"])) for s in scaling["slices"]) == metrics["requests"]
-    assert {start["to"]: start["count"] for start in workload["starts"]} == {"scheduled": 2, "started": 2, "ready": 2}
+    starts = {start["to"]: start["count"] for start in workload["starts"]}
+    # A replica that goes as soon as it has come need not have been asked.
+    assert 0 <= starts.pop("served", 0) <= 2
+    assert starts == {"scheduled": 2, "started": 2, "ready": 2}
     (folder,) = (tmp_path / "runs").iterdir()
     assert "Lives of pods" in (folder / "report.html").read_text()
 
