@@ -129,7 +129,9 @@ class StageMeter:
         end_s = self._plan.end_s if self._plan.end_s is not None else float("inf")
         first = measured & (columns.turn == 0)
         never = np.isnan(columns.sent_s) & (columns.outcome == Outcome.ABORTED)
-        acted_s = columns.due_s + np.nan_to_num(columns.held_s) + columns.worker_lag_s
+        acted_s = columns.due_s + columns.worker_lag_s
+        if not isinstance(self._config.load, TracedTimes):  # there it is the server that has not answered
+            acted_s = acted_s + np.nan_to_num(columns.held_s)
         after = acted_s > end_s + self._config.client.lag_ms / 1e3
         self._waited_s += float(np.nansum(columns.worker_lag_s[measured]))
         self._due += int(first.sum())
