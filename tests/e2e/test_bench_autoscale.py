@@ -156,7 +156,7 @@ def test_the_report_has_the_replicas_that_there_were_and_every_request(
     expected = PER_REPLICA * area(held, end_s)
     assert scaling["efficiency"]["paid_s"] == pytest.approx(expected, rel=0.1)
     assert scaling["efficiency"]["fixed_s"] == pytest.approx(3 * PER_REPLICA * end_s)
-    assert scaling["all"]["unsure_s"] == scaling["all"]["unknown_s"] == 0
+    assert scaling["all"]["unsure_s"] == 0
 
     # Not a request is lost, as replicas are drained, and none is forgotten.
     metrics = stage["metrics"]

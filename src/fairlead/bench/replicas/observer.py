@@ -21,7 +21,7 @@ from fairlead.bench.replicas.load_seen import LoadMeter
 from fairlead.bench.replicas.steps import Steps, hidden
 from fairlead.bench.replicas.timeline import Timeline, timeline
 from fairlead.bench.replicas.workload import Workload, find_workloads, wanted_replicas
-from fairlead.bench.run.observing import Observed, Observer
+from fairlead.bench.run.observing import PREPARE_WITHIN_S, Observed, Observer
 from fairlead.bench.summary import RunSummary, Series
 from fairlead.clock import SYSTEM
 from fairlead.kube.authorization import CredentialsError
@@ -34,8 +34,9 @@ from fairlead.kube.kinds import PODS, RESOURCE_CLAIMS
 from fairlead.kube.objects import Pod, ResourceClaim
 from fairlead.kube.transport import RetryPolicy, Unreachable
 
-ANSWER_S = 2.0
-"""Longest wait for an answer of the API server."""
+ANSWER_S = 5.0
+"""Longest wait for an answer of the API server while the run goes on: longer than one that is merely busy takes."""
+LAST_ANSWER_S = 2.0
 AGAIN = Backoff(0.1, 1.0)
 FAILURES = (ApiError, Unreachable, CredentialsError, TimeoutError, OSError)
 
@@ -59,7 +60,10 @@ class ScalingObserver(Observer):
     async def prepare(self) -> None:
         try:
             self._client = Client.load(
-                self._scaling.kubeconfig, self._scaling.context, timeout_s=ANSWER_S, retry=RetryPolicy(attempts=1)
+                self._scaling.kubeconfig,
+                self._scaling.context,
+                timeout_s=PREPARE_WITHIN_S,
+                retry=RetryPolicy(attempts=1),
             )
         except CredentialsError as error:
             raise ValueError(f"scaling.watch needs a cluster: {error}") from None
@@ -76,7 +80,7 @@ class ScalingObserver(Observer):
             claims = await self._claims(self._client, workload.namespace)
             self._watched.append(_Watched(workload, self._informers, claims))
         await self._informers.__aenter__()
-        await self._informers.wait_synced(ANSWER_S)
+        await self._informers.wait_synced(PREPARE_WITHIN_S)
         for watched in self._watched:
             watched.begin()
         self._good_s = SYSTEM.monotonic_s()
@@ -103,7 +107,7 @@ class ScalingObserver(Observer):
             self._looking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._looking
-            await self._is_answered(ANSWER_S / 2)
+            await self._is_answered(LAST_ANSWER_S)
         for watched in self._watched:
             await watched.firsts.close()
         end_s = SYSTEM.monotonic_s()
