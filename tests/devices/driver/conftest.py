@@ -28,7 +28,7 @@ def _start(data: Path) -> tuple[subprocess.Popen[bytes], Path]:
             stdout=subprocess.PIPE, stderr=log,
         )  # fmt: skip
     assert process.stdout is not None
-    timer = threading.Timer(30, process.kill)
+    timer = threading.Timer(PATIENCE_S, process.kill)
     timer.start()
     line = process.stdout.readline().decode()
     timer.cancel()

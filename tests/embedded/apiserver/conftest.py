@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -66,7 +68,22 @@ def connect() -> Callable[[Serving], AbstractAsyncContextManager[Client]]:
     return _connect
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that has the platform's definitions: to check and install them is most of what a first start costs.
+    Copy it."""
+    folder = tmp_path_factory.mktemp("installed")
+
+    async def start() -> None:
+        async with serve(folder):
+            pass
+
+    asyncio.run(start())
+    return folder
+
+
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Client]:
+async def client(installed: Path, tmp_path: Path) -> AsyncIterator[Client]:
+    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
     async with serve(tmp_path) as serving, _connect(serving) as client:
         yield client

@@ -48,7 +48,7 @@ def test_who_loads_from_the_hub_itself_is_told_by_the_names_of_runtimes() -> Non
     assert set(_LOADS_ITSELF) == {*themselves, "simulated"}
 
 
-@pytest.mark.parametrize(("source", "delivery"), itertools.product(SOURCES, DELIVERIES))
+@pytest.mark.parametrize(("source", "delivery"), list(itertools.product(SOURCES, DELIVERIES)))
 def test_every_case_gives_a_pod_or_a_reason(source: str, delivery: str) -> None:
     for facts, takes, verification, mountable in itertools.product(
         CLUSTERS, [frozenset[str](), frozenset({"hf"}), frozenset({ANY})], VERIFICATIONS, [None, True, False]

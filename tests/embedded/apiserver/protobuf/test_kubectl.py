@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from patience import PATIENCE_S
+
 KUBECTL = shutil.which("kubectl")
 pytestmark = [
     pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed"),
     pytest.mark.xdist_group("kubectl-protobuf"),
 ]
-START_S = 30
-COMMAND_S = 30
 
 
 class Kubectl:
@@ -39,7 +39,7 @@ class Kubectl:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=COMMAND_S,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert (done.returncode != 0) == fails, (arguments, done.stdout, done.stderr)
@@ -58,7 +58,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
         stdout=subprocess.PIPE,
         text=True,
     ) as server:
-        timer = threading.Timer(START_S, server.kill)
+        timer = threading.Timer(PATIENCE_S, server.kill)
         timer.start()
         try:
             assert server.stdout is not None
