@@ -6,6 +6,8 @@ The common case, one or more whole events that each are one line of data, takes 
 from __future__ import annotations
 
 LARGEST_EVENT = 4 * 2**20
+LONG = 64 * 2**10
+"""Of an unfinished event: from here on its pieces are kept apart."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -16,10 +18,12 @@ class TooLong(ValueError):
 class Events:
     """Feeds bytes, gives the data of each event that is complete."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_more", "_more_bytes", "_rest")
 
     def __init__(self) -> None:
         self._rest = b""
+        self._more: list[bytes] = []  # goes on behind `_rest`, and ends no line
+        self._more_bytes = 0
 
     @property
     def pending(self) -> bool:
@@ -29,7 +33,16 @@ class Events:
     def feed(self, data: bytes) -> list[bytes]:
         """Raises TooLong."""
         if self._rest:
-            data = self._rest + data
+            if len(self._rest) > LONG and b"\n" not in data and b"\r" not in data:
+                # Put together once: done for each piece, a long event would hold up all others.
+                self._more.append(data)
+                self._more_bytes += len(data)
+                self._check(len(self._rest) + self._more_bytes)
+                return []
+            data = b"".join((self._rest, *self._more, data))
+            if self._more:
+                self._more.clear()
+                self._more_bytes = 0
         half = b""
         if b"\r" in data:
             if data.endswith(b"\r"):  # may be half of a CR LF
@@ -37,8 +50,7 @@ class Events:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         blocks = data.split(b"\n\n")
         self._rest = blocks.pop() + half
-        if len(self._rest) > LARGEST_EVENT:
-            raise TooLong(f"an event of more than {LARGEST_EVENT:,} bytes")
+        self._check(len(self._rest))
         found = []
         for block in blocks:
             block = block.lstrip(b"\n")
@@ -47,6 +59,10 @@ class Events:
             elif (several := _data_of(block)) is not None:
                 found.append(several)
         return found
+
+    def _check(self, size: int) -> None:
+        if size > LARGEST_EVENT:
+            raise TooLong(f"an event of more than {LARGEST_EVENT:,} bytes")
 
 
 def _data_of(block: bytes) -> bytes | None:
