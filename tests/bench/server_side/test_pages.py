@@ -103,7 +103,8 @@ async def test_bad_pages_cost_the_good_one_nothing() -> None:
         (v or 0.0) * (t - u) for t, u, v in zip(tokens.times_s[1:], tokens.times_s, tokens.values[1:], strict=False)
     )
     assert total == pytest.approx(10 * (a.asked - 1), rel=1e-6)
-    told = {address: [n for n in seen.notes if n.startswith(address)] for address in addresses}
+    notes = [note for note in seen.notes if "looks were left out" not in note]  # (of a machine that is busy)
+    told = {address: [n for n in notes if n.startswith(address)] for address in addresses}
     assert told.pop(a.authority) == []
     assert all(len(notes) == 1 and "gave nothing" in notes[0] for notes in told.values()), seen.notes
     assert "no metric of an engine that is known" in told[c.authority][0]

@@ -108,4 +108,5 @@ async def test_engines_are_followed_as_they_come_and_go_and_when_the_cluster_is_
     assert {s.source for s in seen.series} >= {"llama-0", "llama-1", "all engines"}
     begun = {s.source: s.times_s[0] for s in seen.series if s.name == "running_requests"}
     assert begun["llama-1"] > begun["llama-0"]
-    assert seen.notes and all(note.startswith("server.pool: could not be looked up") for note in seen.notes)
+    told = [note for note in seen.notes if "looks were left out" not in note]  # (of a machine that is busy)
+    assert told and all(note.startswith("server.pool: could not be looked up") for note in told)

@@ -113,7 +113,7 @@ class ServerObserver:
         while True:
             await SYSTEM.sleep(max(0.0, due_s - SYSTEM.monotonic_s()))
             await self._look(one, LOOK_WITHIN_S)
-            every_s = max(self._server.every_s * 2**one.history.thinned, one.reading_s / MOST_BUSY)
+            every_s = max(self._server.every_s * 2**one.history.thinned, min(one.readings_s, default=0.0) / MOST_BUSY)
             # Looks that could not be made in time are left out, and the next one is due when it would have been.
             missed = max(0, math.floor((SYSTEM.monotonic_s() - due_s) / every_s))
             one.missed += missed
@@ -126,12 +126,12 @@ class ServerObserver:
             one.next_path(look.outcome)
             # Somebody is there and says what cannot be used, at what length ever: that is not worth a look each time.
             useless = look.outcome.answered and look.outcome.status == 200
-            one.reading_s = USELESS_EVERY_S * MOST_BUSY if useless else 0.0
+            one.readings_s.append(USELESS_EVERY_S * MOST_BUSY if useless else 0.0)
             return
         one.slowest_s = max(one.slowest_s, look.answered_s - look.asked_s)
         began_s = SYSTEM.monotonic_s()
         one.take(look.outcome, look.at_s, self._at_boundary(one, look.at_s))
-        one.reading_s = SYSTEM.monotonic_s() - began_s
+        one.readings_s.append(SYSTEM.monotonic_s() - began_s)
 
     def _at_boundary(self, one: Watched, at_s: float) -> bool:
         """Whether a stage, or the part of it that counts, has begun or ended since the last look at histograms; before

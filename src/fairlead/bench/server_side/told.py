@@ -13,6 +13,8 @@ from fairlead.bench.server_side.watched import Watched
 
 MOST_TOLD = 5
 """Pages of one kind of trouble that are named; the rest are counted."""
+SLOW_SHARE = 0.05
+"""Of the looks that were due, for those that were left out to be told."""
 TOLERANCE, AT_LEAST = 0.01, 5.0
 """Token counts of a whole run that are further apart than this share, and so many tokens, are told."""
 
@@ -68,7 +70,7 @@ def notes_of(watched: Iterable[Watched], pool_failures: Mapping[str, int], every
     pages = list(watched)
     yield from _shortened((_silence(one) for one in pages if one.history.failures), "pages did not answer every time")
     yield from _shortened((_restart(one) for one in pages if one.history.restarts), "servers were restarted")
-    yield from _shortened((_slow(one) for one in pages if one.missed), "pages were slow")
+    yield from _shortened((_slow(one) for one in pages if _is_slow(one)), "pages were slow")
     thinned = max((one.history.thinned for one in pages), default=0)
     if thinned:
         yield f"server: of a run this long one look each {every_s * 2**thinned:g} s is kept"
@@ -105,6 +107,10 @@ def _restart(one: Watched) -> str:
         f"{one.place.source} was restarted: its counters had begun anew at {times}; what it did between the look "
         "before and its end is not known"
     )
+
+
+def _is_slow(one: Watched) -> bool:
+    return one.missed > SLOW_SHARE * (one.history.looks + one.missed)
 
 
 def _slow(one: Watched) -> str:

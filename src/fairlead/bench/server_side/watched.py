@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -121,7 +122,8 @@ class Watched:
         self.missed = 0
         """Looks that were not due any more when the one before had ended."""
         self.slowest_s = 0.0
-        self.reading_s = 0.0
+        self.readings_s: deque[float] = deque(maxlen=3)
+        """How long the last ones took; the shortest is what it takes, others were interrupted."""
         self.runtime = place.runtime
         self._tls, self._server = place.tls, server
         self._others = list(place.paths)
