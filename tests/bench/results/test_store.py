@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,8 +15,9 @@ import pytest
 
 from bench.report.made import config, one_run, records
 from fairlead.bench.records.parquet import write_parquet
-from fairlead.bench.results.store import NotFound, find, kept_runs, matching
+from fairlead.bench.results.store import Broken, Kept, NotFound, entries, find, kept_runs, matching
 from fairlead.bench.results.upload import CannotUpload, upload
+from fairlead.bench.summary import ClientHealth
 from fairlead.cli.bench import main
 
 
@@ -52,6 +56,65 @@ def test_list_and_show(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "bench list" in capsys.readouterr().err
 
 
+def test_what_cannot_be_read_is_told_and_the_rest_is_listed(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (store / "notes.txt").write_text("not a run")
+    (store / "20261201-began").mkdir()
+    (store / "20261201-began" / "config.yaml").write_text(
+        "targets: [{url: 'http://h:1', model: m}]\nload: {kind: open, stages: [{rate_per_s: 1, seconds: 5}]}\n"
+    )
+    assert main(["list", "--results", str(store)]) == 0
+    said = capsys.readouterr()
+    states = {line.split()[0]: line for line in said.out.splitlines()}
+    assert "damaged" in states["20261130-broken"] and "unfinished" in states["20261201-began"]
+    assert "complete" in states["20261129-b"] and "notes.txt" not in said.out
+    assert "20261130-broken cannot be read" in said.err and "summary.json is not a summary" in said.err
+    # It has no label to look for.
+    assert main(["list", "--results", str(store), "-l", "branch=a"]) == 0
+    assert "broken" not in capsys.readouterr().out
+
+
+def test_runs_are_removed_by_id_alone_and_never_outside_of_the_store(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def removed(*more: str) -> int:
+        return main(["rm", *more, "--results", str(store)])
+
+    assert removed("20261128", "--records") == 0
+    assert find("20261128", store).records is None
+    assert removed("2026112") == 1 and removed("") == 1 and removed("last") == 1 and removed(str(store)) == 1
+    assert removed("../" + store.name + "/20261128-a") == 1
+    assert "begins the id of no run" in capsys.readouterr().err
+    assert removed("20261128-a", "20261130") == 0
+    assert [folder.name for folder in store.iterdir()] == ["20261129-b"]
+    with (store / "20261129-b" / "records" / "records.spool").open("wb") as spool:
+        fcntl.flock(spool, fcntl.LOCK_EX)
+        assert removed("20261129") == 1
+    assert "goes on" in capsys.readouterr().err and (store / "20261129-b" / "summary.json").is_file()
+
+
+def test_a_summary_without_some_numbers_is_read_back(store: Path) -> None:
+    run = one_run("20261202-d")
+    nowhere = ClientHealth(math.nan, math.nan, math.nan, math.nan, math.nan)
+    run = msgspec.structs.replace(run, stages=(msgspec.structs.replace(run.stages[0], client=nowhere),))
+    (store / "20261202-d").mkdir()
+    (store / "20261202-d" / "summary.json").write_bytes(msgspec.json.encode(run))
+    (stage,) = find("20261202", store).run.stages
+    assert math.isnan(stage.client.lag_p99_s) and stage.metrics == run.stages[0].metrics
+
+
+def test_a_store_of_many_runs_is_read_no_further_than_is_asked(store: Path) -> None:
+    for number in range(50):
+        folder = store / f"20261203-{number:04}"
+        folder.mkdir()
+        (folder / "summary.json").write_bytes(b"{")
+    (store / "20261203-0049" / "summary.json").write_bytes(msgspec.json.encode(one_run("20261203-0049")))
+    every = entries(store)
+    assert isinstance(next(every), Kept)
+    # What has not been asked for may be gone meanwhile.
+    shutil.rmtree(store / "20261203-0048")
+    assert isinstance(next(every), Broken) and isinstance(next(every), Broken)
+
+
 def test_compare_has_an_exit_status_for_each_case(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def compared(*more: str) -> int:
         return main(["compare", *more, "--results", str(store)])
@@ -59,8 +122,19 @@ def test_compare_has_an_exit_status_for_each_case(store: Path, capsys: pytest.Ca
     assert compared("20261128", "20261129") == 5
     assert "REGRESSED" in capsys.readouterr().out
     assert compared("20261129", "20261128") == 0
-    assert compared("20261128", "20261129", "--fail-on", "60%") == 0
-    assert compared("20261128") == 1 and compared("20261128", "20261129", "--fail-on", "much") == 1
+    assert compared("20261128", "20261129", "--worse", "60%") == 0
+    assert compared("20261128", "20261129", "--worse", "60%", "--worse", "itl=10%") == 5
+    lines = {line[:8]: line for line in capsys.readouterr().out.splitlines()}
+    assert "REGRESSED" in lines["itl p50 "] and "REGRESSED" not in lines["e2e p50 "]
+    assert compared("20261128", "20261129", "--fail-on", "nothing") == 0
+    assert compared("20261128") == 1 and compared("20261128", "20261129", "--worse", "much") == 1
+    assert compared("20261128", "20261129", "--worse", "speed=5%") == 1
+    assert "no figure 'speed'" in capsys.readouterr().err
+    page = store / "against.html"
+    assert compared("20261128", "20261129", "--html", str(page), "-o", "json") == 5
+    (found,) = json.loads(capsys.readouterr().out)
+    assert {c["figure"] for c in found["changes"] if c["regressed"]} >= {"itl p50", "e2e p50"}
+    assert found["pairs"] == [[0, 0]] and "REGRESSED" in page.read_text()
     other = one_run("20261127-c", config=config(content={"kind": "file", "path": "x"}))
     (store / "c").mkdir()
     (store / "c" / "summary.json").write_bytes(msgspec.json.encode(other))

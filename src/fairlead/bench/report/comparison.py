@@ -10,9 +10,13 @@ from fairlead.bench.report.words import ABSENT, number, seconds, share
 from fairlead.bench.results.compare import Change, Comparison
 
 COLOURS = {"better": "green", "worse": "yellow", "same": "dim", "untested": "yellow", "too few": "dim"}
+HOW = (
+    "p is corrected for the number of figures (Holm): of comparisons of equal servers one in twenty finds anything at "
+    "all; seen: the least change that would be found in 4 of 5 cases; spread from "
+)
 
 
-def show_comparison(found: Comparison, threshold: float, console: Console) -> None:
+def show_comparison(found: Comparison, console: Console) -> None:
     """Every figure with what it was, what it is, the change with its interval, and how that is judged."""
     console.print(Text(f"{found.other} against {found.base}", style="bold"))
     for note in found.notes:
@@ -27,37 +31,52 @@ def show_comparison(found: Comparison, threshold: float, console: Console) -> No
             table.add_column(title, justify="left" if title in (stage, "") else "right", no_wrap=True)
         for change in found.changes:
             if change.stage == stage:
-                table.add_row(*_row(change), style="bold red" if change.regressed else COLOURS[change.judgement])
+                table.add_row(*row(change), style="bold red" if change.regressed else COLOURS[change.judgement])
         console.print(table)
+    console.print(Text(verdict(found), style="bold red" if found.regressions else "bold green"))
+    console.print(Text(HOW + "; ".join(bases(found)), style="dim"))
+
+
+def verdict(found: Comparison) -> str:
+    """In a sentence."""
     count = len(found.regressions)
-    said = f"{count} regressions" if count != 1 else "1 regression"
-    verdict = f"{said} of more than {share(threshold)}" if count else f"no regression of more than {share(threshold)}"
-    console.print(Text(verdict, style="bold red" if count else "bold green"))
-    console.print(
-        Text(
-            "p is corrected for the number of figures (Holm); seen: the least change that would be found in 4 of 5 "
-            "cases; spread from " + "; ".join(sorted({c.test.basis for c in found.changes})),
-            style="dim",
-        )
-    )
+    if not count:
+        return "no regression" + (f" of more than {share(found.worse.share)}" if not found.worse.of else "")
+    names = ", ".join(f"{_name(change)} of {change.stage}" for change in found.regressions[:4])
+    more = f" and {count - 4} more" if count > 4 else ""
+    return f"{count} regression{'s' if count != 1 else ''}: {names}{more}"
 
 
-def _row(change: Change) -> tuple[str, ...]:
+def bases(found: Comparison) -> list[str]:
+    """What the spread of figures was learnt from."""
+    return sorted({change.test.basis for change in found.changes})
+
+
+def row(change: Change) -> tuple[str, ...]:
+    """Figure, before, after, change, p, the least change that would be seen, judgement."""
     test = change.test
-
-    def value(of: float) -> str:
-        return seconds(of) if change.unit == "s" else share(of) if change.unit == "share" else number(of)
-
-    def relative(of: float | None) -> str:
-        return ABSENT if of is None else f"{of * 100:+.1f}"
-
     points = "pt" if change.unit == "share" else "%"
-    within = f" [{relative(test.low)} … {relative(test.high)}]" if test.low is not None else ""
-    least = f"{relative(test.seen).lstrip('+')} {points}" if test.seen is not None else ABSENT
+    within = ""
+    if test.low is not None or test.high is not None:
+        within = f" [{_relative(test.low)} … {_relative(test.high)}]"
+    least = f"{_relative(test.seen).lstrip('+')} {points}" if test.seen is not None else ABSENT
     said = "REGRESSED" if change.regressed else change.judgement
     p = ABSENT if change.p is None else f"{change.p:.2g}" if change.p >= 1e-4 else "<1e-4"
-    figure = change.figure.replace("_from_due", " due")
     return (
-        figure, value(change.base), value(change.other), f"{relative(test.change)} {points}{within}", p, least,
+        _name(change), value(change, change.base), value(change, change.other),
+        f"{_relative(test.change)} {points}{within}", p, least,
         f"{said} (untested)" if change.regressed and change.judgement == "untested" else said,
     )  # fmt: skip
+
+
+def _name(change: Change) -> str:
+    return change.figure.replace("_from_due", " due")
+
+
+def value(change: Change, of: float) -> str:
+    """In the unit of the figure."""
+    return seconds(of) if change.unit == "s" else share(of) if change.unit == "share" else number(of)
+
+
+def _relative(of: float | None) -> str:
+    return ABSENT if of is None else f"{of * 100:+.1f}"

@@ -75,7 +75,6 @@ def _curve(points: Sequence[tuple[StageSummary, Distribution]], percentile: floa
 def distributions(run: RunSummary, grids: Mapping[int, Grid]) -> list[Figure]:
     """Cumulative distributions, a line a stage: of every request where there are records, else of the percentiles."""
     figures = []
-    edges_ms = bin_edges()[1:] * 1e3
     many = len(run.stages) > len(COLOURS)
     for field, title in TITLES.items():
         lines = []
@@ -83,15 +82,13 @@ def distributions(run: RunSummary, grids: Mapping[int, Grid]) -> list[Figure]:
             grid = grids.get(stage.index)
             total = grid.counts[field].sum(axis=0) if grid is not None else np.zeros(BINS)
             if total.sum():
-                there = np.flatnonzero(total)
-                inner = slice(max(0, there[0] - 1), there[-1] + 1)
-                x, y = _thinned(edges_ms[inner], np.cumsum(total)[inner] / total.sum())
+                x, y = cumulated(total)
             elif (of := getattr(stage.metrics, field)) is not None:
                 ladder = sorted(of.percentiles.items())
-                x, y = np.array([v * 1e3 for _, v in ladder]), np.array([p / 100 for p, _ in ladder])
+                x, y = _rounded(v * 1e3 for _, v in ladder), _rounded(p / 100 for p, _ in ladder)
             else:
                 continue
-            line = line_of(_label(stage), _rounded(x), _rounded(y), number)
+            line = line_of(_label(stage), x, y, number)
             if many:
                 line["line"]["color"] = _shade(number / (len(run.stages) - 1))
             if not stage.verdict.valid:
@@ -99,18 +96,22 @@ def distributions(run: RunSummary, grids: Mapping[int, Grid]) -> list[Figure]:
             lines.append(line)
         if lines:
             figure = figure_of(title, "ms", "share of values", lines)
-            figure["layout"]["xaxis"] |= _log_axis(lines)
+            figure["layout"]["xaxis"] |= log_axis(lines)
             figure["layout"]["yaxis"] |= {"range": [0, 1.01], "tickformat": ".0%"}
             figures.append(figure)
     return figures
 
 
-def _thinned(x: Any, y: Any) -> tuple[Any, Any]:
-    """Without the points in which nothing happens: a page of many stages stays small."""
+def cumulated(counts: Any) -> tuple[list[float | None], list[float | None]]:
+    """Of counts by a grid's bins: milliseconds, and the share of values up to them. Without the points in which nothing
+    happens: a page of many stages stays small."""
+    there = np.flatnonzero(counts)
+    inner = slice(max(0, int(there[0]) - 1), int(there[-1]) + 1)
+    x, y = bin_edges()[1:][inner] * 1e3, np.cumsum(counts)[inner] / counts.sum()
     rises = np.flatnonzero(np.diff(y, prepend=-1.0) > 0)
     wide = -(-len(rises) // MOST_STEPS)
     kept = np.unique(np.concatenate([rises[::wide], rises[-1:], np.maximum(rises[::wide] - 1, 0)]))
-    return x[kept], y[kept]
+    return _rounded(x[kept]), _rounded(y[kept])
 
 
 def _shade(at: float) -> str:
@@ -123,7 +124,7 @@ def _shade(at: float) -> str:
     return f"rgb({','.join(str(v) for v in mixed)})"
 
 
-def _log_axis(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def log_axis(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Logarithmic, with numbers that one would write: 20, 50, 100."""
     values = [v for line in lines for v in line["x"] if v]
     low, high = min(values, default=1.0), max(values, default=1.0)
@@ -189,7 +190,7 @@ def heatmaps(grids: Mapping[int, Grid]) -> list[Figure]:
             "hovertemplate": "%{x:.4g} s, %{y:.4g} ms: %{z}<extra></extra>",
         }  # fmt: skip
         figure = figure_of(f"{TITLES[field]}: requests by time and latency", "s from the start", "ms", [trace])
-        figure["layout"]["yaxis"] |= _log_axis([{"x": trace["y"]}])
+        figure["layout"]["yaxis"] |= log_axis([{"x": trace["y"]}])
         figures.append(figure)
     return figures
 

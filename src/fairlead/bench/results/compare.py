@@ -56,7 +56,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`refusals`: why these runs cannot be compared (then there may be no changes). `pairs`: indexes of the stages that
-    were compared."""
+    were compared. `worse`: what counted as a regression."""
 
     base: str
     other: str
@@ -64,6 +64,7 @@ class Comparison:
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...] = ()
+    worse: Worse = Worse()
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -109,7 +110,7 @@ def compare(base: Side, other: Side, worse: Worse | float = 0.05, anyway: bool =
     corrected = holm([figure.test.p for figure in found])
     judged = tuple(_judged(f, p, limits) for f, p in zip(found, corrected, strict=True))
     indexes = tuple((one.index, two.index) for one, two in used)
-    return Comparison(base.run.id, other.run.id, judged, tuple(refusals), tuple(notes), indexes)
+    return Comparison(base.run.id, other.run.id, judged, tuple(refusals), tuple(notes), indexes, limits)
 
 
 def _are_searches(base: RunSummary, other: RunSummary) -> bool:

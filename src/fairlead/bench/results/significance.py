@@ -19,7 +19,7 @@ TOO_FEW = "too few requests"
 """The basis of what is no estimate at all: it happened, and says nothing of what will."""
 TOO_SHORT = "stages too short for the server's queue"
 """The basis of what blocks cannot tell: they depend on each other however long they are made."""
-DRAWS = 4000
+DRAWS, TELLING_HITS = 2000, 10
 LEAST_BLOCKS = 6
 MIN_BLOCK_REQUESTS = 8
 MIN_BEYOND = 5
@@ -75,12 +75,20 @@ def of_blocks(metric: str, share: float, base: Grid, other: Grid) -> Test | None
 
 def _by_exchange(values: list[Floats], counts: list[Floats]) -> float:
     """Of blocks of two sides, each with a count and how many of them are so: the share of exchanges of blocks that make
-    as great a difference of shares."""
-    all_values, all_counts = np.concatenate(values), np.concatenate(counts)
-    orders = _orders(len(all_values), len(values[0]))
-    ratios = np.abs(_ratio(all_values[orders], all_counts[orders], len(values[0])))
+    as great a difference of shares. Where hardly any of those drawn do, what Student's ratio itself says, and not less
+    than the one arrangement in all of them that this is."""
+    from scipy.stats import t
+
+    all_values, all_counts, first = np.concatenate(values), np.concatenate(counts), len(values[0])
+    orders = _orders(len(all_values), first)
+    ratios = np.abs(_ratio(all_values[orders], all_counts[orders], first))
     # The first order is as it was.
-    return float((ratios >= ratios[0] * (1 - 1e-9)).mean())
+    hits = int((ratios >= ratios[0] * (1 - 1e-9)).sum())
+    drawn = hits / len(ratios)
+    if hits > TELLING_HITS or not math.isfinite(drawn):
+        return drawn
+    tail = 2 * float(t.sf(float(ratios[0]), len(all_values) - 2))
+    return max(2 / math.comb(len(all_values), first), min(drawn, tail))
 
 
 def _ratio(values: Floats, counts: Floats, first: int) -> Floats:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from fairlead.bench.records.spool import is_being_written
 from fairlead.bench.results.decoding import decode_summary, summary_from
 from fairlead.bench.summary import RunSummary
 
@@ -93,18 +95,47 @@ def find(what: str, store: Path) -> Kept:
     path = Path(what).expanduser()
     if path.exists():
         return load(path)
-    folders = sorted(folder.name for folder in _folders(store))
-    if what == "last" and folders:
-        return load(store / folders[-1])
-    found = [name for name in folders if name.startswith(what)]
-    if len(found) == 1:
-        return load(store / found[0])
-    if len(found) > 1:
-        raise NotFound(f"{what!r} begins the ids of {len(found)} runs: {', '.join(found[:5])}; give more of it")
+    if what == "last" and (folders := _folders(store)):
+        return load(max(folders, key=lambda folder: folder.name))
+    folder = _by_id(what, store)
+    if folder is not None:
+        return load(folder)
     named = next((kept for kept in kept_runs(store) if kept.run.name == what), None)
     if named is not None:
-        return named
+        return load(named.path)
     raise NotFound(f"{what!r} is neither a file or folder, nor a run in {store}; see `fairlead bench list`")
+
+
+class Removed(NamedTuple):
+    """What is gone, and how much there is free for it."""
+
+    path: Path
+    bytes: int
+
+
+def remove(what: str, store: Path, records: bool = False) -> Removed:
+    """A run of the store by its id or the unique beginning of one; only its `records` where that is asked for. Nothing
+    outside of the store is ever removed, and no run whose process goes on. Raises NotFound and OSError."""
+    folder = _by_id(what, store)
+    if folder is None:
+        raise NotFound(f"{what!r} begins the id of no run in {store}; see `fairlead bench list`")
+    if any(is_being_written(spool) for spool in (folder / RECORDS).glob("*.spool")):
+        raise NotFound(f"{folder.name} goes on: end it first")
+    gone = folder / RECORDS if records else folder
+    size = sum(file.lstat().st_size for file in gone.rglob("*") if file.is_file()) if gone.exists() else 0
+    if gone.exists():
+        shutil.rmtree(gone)
+    return Removed(gone, size)
+
+
+def _by_id(what: str, store: Path) -> Path | None:
+    """None where no id begins so. Raises NotFound where several do."""
+    found = [folder for folder in _folders(store) if what and folder.name.startswith(what)]
+    exact = [folder for folder in found if folder.name == what]
+    if len(found) > 1 and not exact:
+        names = ", ".join(sorted(folder.name for folder in found)[:5])
+        raise NotFound(f"{what!r} begins the ids of {len(found)} runs: {names}; give more of it")
+    return next(iter(exact or found), None)
 
 
 def load(path: Path, measured: bool = True) -> Kept:
