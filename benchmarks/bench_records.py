@@ -96,6 +96,8 @@ def pipeline(requests: int, adapters: int, chunks: int) -> dict[str, float]:
     from fairlead.bench.load.stages import stages
     from fairlead.bench.measure.meter import StageMeter
     from fairlead.bench.records import RecordWriter
+    from fairlead.bench.run.results import write_summary
+    from fairlead.bench.summary import RunSummary
 
     rate_per_s = 1000.0
     document = {
@@ -108,34 +110,43 @@ def pipeline(requests: int, adapters: int, chunks: int) -> dict[str, float]:
     names = [f"adapter-{number}" for number in range(adapters)]
     meter, measuring_s, base = StageMeter(plan, config, names), 0.0, resident_mb()
     with tempfile.TemporaryDirectory() as folder:
-        writer = RecordWriter(Path(folder))
+        writer = RecordWriter(Path(folder) / "records")
         for some in made(requests, rate_per_s, adapters, chunks):
             begin_s = time.process_time()
             meter.add(some)
             writer.add(some)
             measuring_s += time.process_time() - begin_s
-        meter.summary(requests / rate_per_s)
+        stage = meter.summary(requests / rate_per_s)
         most_mb = resident_mb()
         writer.end()
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        convert(Path(folder))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        size = sum(file.stat().st_size for file in Path(folder).glob("*.parquet"))
+        shown: dict[str, object] = msgspec.to_builtins(config)
+        seconds = requests / rate_per_s
+        run = RunSummary("records", "", "2026-01-01T00:00:00Z", seconds, "complete", "", shown, {}, (stage,))
+        write_summary(Path(folder), run)
+        parquet = ended("fairlead.bench.records.conversion", f"{folder}/records", "")
+        reports = ended("fairlead.bench.report.aside", folder, "v0.2", "html")
+        size = sum(file.stat().st_size for file in Path(folder).glob("records/*.parquet"))
     return {
         "grown_mb": most_mb - base,
         "cpu_us": measuring_s / requests * 1e6,
-        "parquet_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        "parquet_mb": after.ru_maxrss * 1024 / 1e6,
+        "parquet_s": parquet.ru_utime + parquet.ru_stime,
+        "parquet_mb": parquet.ru_maxrss * 1024 / 1e6,
+        "reports_s": reports.ru_utime + reports.ru_stime,
+        "reports_mb": reports.ru_maxrss * 1024 / 1e6,
         "bytes": size / requests,
     }
 
 
-def convert(folder: Path) -> None:
-    """As the end of a run does it."""
-    from fairlead.bench.records.conversion import ENVIRONMENT, MODULE
+def ended(module: str, *arguments: str) -> resource.struct_rusage:
+    """What a process took that does a part of a run's end, as that starts it."""
+    from fairlead.bench.records.conversion import ENVIRONMENT
 
-    command = [sys.executable, "-m", MODULE, str(folder), ""]
-    subprocess.run(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL, check=True)
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, env={**os.environ, **ENVIRONMENT}, stdout=subprocess.DEVNULL)
+    _, status, taken = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{module} ended with {os.waitstatus_to_exitcode(status)}")
+    return taken
 
 
 def made(requests: int, rate_per_s: float, adapters: int, chunks: int) -> Iterator[list[object]]:
@@ -185,6 +196,9 @@ def records_figures(requests: int, adapters: int, chunks: int) -> list[Figure]:
         Figure(f"{PREFIX}{requests // 10:,}: Parquet, most memory of its process", few["parquet_mb"], "MB"),
         Figure(f"{PREFIX}{requests:,}: Parquet, most memory of its process", many["parquet_mb"], "MB"),
         Figure(f"{PREFIX}{requests:,}: Parquet, each", many["bytes"], "B"),
+        Figure(f"{PREFIX}{requests:,}: reports, CPU", many["reports_s"], "s"),
+        Figure(f"{PREFIX}{requests // 10:,}: reports, most memory of their process", few["reports_mb"], "MB"),
+        Figure(f"{PREFIX}{requests:,}: reports, most memory of their process", many["reports_mb"], "MB"),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -232,3 +233,26 @@ def test_a_queue_that_grows_is_saturated_and_one_that_does_not_is_not(record: Ma
 
     assert sum(saturated(30.0, seed) for seed in range(10)) >= 9
     assert sum(saturated(10.0, seed) for seed in range(10)) <= 1
+
+
+def test_memory_does_not_grow_with_requests(record: Make) -> None:
+    given = config(rate=100.0, seconds=200.0)
+    meter = StageMeter(stages(given.load)[0], given)
+
+    def add(begin: int, end: int) -> None:
+        for at in range(begin, end, 500):
+            meter.add(
+                [record(k * 0.01, number=k, ttft_s=0.1 + k % 97 / 1e3, target=k % 2) for k in range(at, at + 500)]
+            )
+
+    add(0, 6000)
+    tracemalloc.start()
+    try:
+        add(6000, 8000)
+        before, _ = tracemalloc.get_traced_memory()
+        add(8000, 14_000)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # What waits to be told apart is bounded, and as much at both times as may be: that of 6,000 requests is 8 MB.
+    assert after - before < 3e6

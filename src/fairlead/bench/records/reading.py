@@ -28,7 +28,10 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
             continue
         try:
             with pq.ParquetFile(file) as parquet:
-                yield from parquet.iter_batches(ROWS_A_GROUP, columns=list(columns) if columns is not None else None)
+                wanted = list(columns) if columns is not None else None
+                # Asked for all groups at once, Arrow keeps what it has read of each until the last.
+                for group in range(parquet.num_row_groups):
+                    yield from parquet.iter_batches(ROWS_A_GROUP, [group], wanted, use_threads=False)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{file} is not a Parquet file of records: {error}") from error
 
