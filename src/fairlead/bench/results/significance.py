@@ -80,9 +80,7 @@ def _by_exchange(values: list[Floats], counts: list[Floats]) -> float:
     from scipy.stats import t
 
     all_values, all_counts, first = np.concatenate(values), np.concatenate(counts), len(values[0])
-    orders = _orders(len(all_values), first)
-    ratios = np.abs(_ratio(all_values[orders], all_counts[orders], first))
-    # The first order is as it was.
+    ratios = np.abs(_ratios(all_values, all_counts, first))
     hits = int((ratios >= ratios[0] * (1 - 1e-9)).sum())
     drawn = hits / len(ratios)
     if hits > TELLING_HITS or not math.isfinite(drawn):
@@ -91,29 +89,31 @@ def _by_exchange(values: list[Floats], counts: list[Floats]) -> float:
     return max(2 / math.comb(len(all_values), first), min(drawn, tail))
 
 
-def _ratio(values: Floats, counts: Floats, first: int) -> Floats:
-    """Student's, of each row: the first blocks against the others."""
+def _ratios(values: Floats, counts: Floats, first: int) -> Floats:
+    """Student's, of each exchange: the share of the blocks that came to the first side against that of the others."""
+    moments = np.stack([values, counts, values * values, values * counts, counts * counts], axis=1)
+    one = _sides(len(values), first) @ moments
     shares, errors = [], []
-    for part in (slice(None, first), slice(first, None)):
-        of, n = values[:, part], counts[:, part]
-        total = n.sum(axis=1)
-        share = of.sum(axis=1) / total
-        blocks = of.shape[1]
-        off = of - share[:, None] * n
+    for of, blocks in ((one, first), (moments.sum(axis=0) - one, len(values) - first)):
+        v, n, vv, vn, nn = of.T
+        share = v / n
+        # Sum of squares of v − share · n, which rounding must not make more than it is where it is nought.
+        off = vv - 2 * share * vn + share * share * nn
+        errors.append(np.where(off > 1e-10 * (vv + nn), blocks / (blocks - 1) * off / (n * n), 0.0))
         shares.append(share)
-        errors.append(blocks / (blocks - 1) * np.square(off).sum(axis=1) / np.square(total))
     difference = shares[0] - shares[1]
     with np.errstate(divide="ignore", invalid="ignore"):
         found = difference / np.sqrt(errors[0] + errors[1])
-    return np.where(difference == 0, 0.0, found)
+    return np.where(np.abs(difference) < 1e-12, 0.0, found)
 
 
 @lru_cache(maxsize=8)
-def _orders(blocks: int, first: int) -> npt.NDArray[np.int64]:
+def _sides(blocks: int, first: int) -> Floats:
+    """Draws × blocks: 1 for those of the first side. The first draw is as it was."""
     rng = np.random.default_rng((blocks, first))
-    orders = rng.permuted(np.tile(np.arange(blocks), (DRAWS, 1)), axis=1)
-    orders[0] = np.arange(blocks)
-    return orders
+    made = rng.permuted(np.tile(np.arange(blocks) < first, (DRAWS, 1)), axis=1)
+    made[0] = np.arange(blocks) < first
+    return made.astype(np.float64)
 
 
 def _error_of_log(blocks: Floats, share: float) -> float:
