@@ -101,12 +101,8 @@ def scaling_lines(found: ScalingSummary) -> list[str]:
 
 
 def _turned(workload: WorkloadScaling, load_turns: int | None) -> str:
-    load = "" if load_turns is None else f"; the load itself turned {_times(load_turns)}"
-    return f"{workload.name}: {len(workload.steps)} steps, turned {_times(workload.turns)}{load}"
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    load = "" if load_turns is None else f" (the load itself: {load_turns})"
+    return f"{workload.name}: {len(workload.steps)} steps, turns to and fro: {workload.turns}{load}"
 
 
 def _stage(of: ReplicaTime, unit: str, scale_s: float) -> tuple[str, ...]:
