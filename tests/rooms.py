@@ -6,7 +6,7 @@ them. Handed out one by one, tests of every folder reach every worker, and every
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pytest
@@ -14,8 +14,8 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 from xdist.workermanage import WorkerController
 
-FIRST: Final = ("e2e", "chaos", "embedded", "gateway", "serving", "scheduling", "kube", "bench")
-"""Rooms of tests that take long, and wait: they start first, beside each other and beside what computes."""
+WAITING: Final = ("e2e", "embedded", "chaos", "serving", "gateway", "kube", "bench")
+"""Rooms whose tests wait more than they compute, those with the longest groups first."""
 
 
 def folder_of(test: str) -> str:
@@ -24,21 +24,23 @@ def folder_of(test: str) -> str:
 
 
 def order(folder: str) -> int:
-    """The lower, the sooner tests of a folder start."""
+    """Where the tests of a folder stand: what waits in front, what computes at the back."""
     room = folder.partition("/")[2].partition("/")[0]
-    return FIRST.index(room) if room in FIRST else len(FIRST)
+    return WAITING.index(room) if room in WAITING else len(WAITING)
 
 
-def choose(waiting: Iterable[str], worker: str, now_in: Mapping[str, str]) -> str:
-    """The folder that a worker turns to: the one it is in, else the first that no other worker is in, else the first.
+def choose(left: Sequence[str], worker: str, now_in: Mapping[str, str]) -> str:
+    """The folder that a worker turns to: the one it is in, else the next that no other worker is in, else the next.
 
-    `waiting` are the folders that still have tests, in order; `now_in` says in which folder each worker is.
+    `left` are the folders (and groups) that still have tests, in order; `now_in` says in which each worker is. Every
+    second worker begins at the back, so that at all times some compute while others wait.
     """
-    folders = list(dict.fromkeys(waiting))
-    if now_in.get(worker) in folders:
+    if now_in.get(worker) in left:
         return now_in[worker]
     others = {folder for name, folder in now_in.items() if name != worker}
-    return next((folder for folder in folders if folder not in others), folders[0])
+    is_odd = worker[-1:] in ("1", "3", "5", "7", "9")
+    onward = left[::-1] if is_odd else left
+    return next((folder for folder in onward if folder not in others), onward[0])
 
 
 class RoomScheduling(LoadGroupScheduling):
@@ -53,10 +55,16 @@ class RoomScheduling(LoadGroupScheduling):
         return nodeid.partition("::")[0] if scope == nodeid else scope
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        folders = {scope: folder_of(next(iter(unit))) for scope, unit in self.workqueue.items()}
+        units: dict[str, list[str]] = {}
+        places: dict[str, tuple[int, bool]] = {}
+        for scope, tests in self.workqueue.items():
+            folder = folder_of(next(iter(tests)))
+            is_group = not scope.endswith(".py")
+            name = scope if is_group else folder
+            units.setdefault(name, []).append(scope)
+            places.setdefault(name, (order(folder), not is_group))
         worker = node.gateway.id
-        folder = choose(sorted(folders.values(), key=order), worker, self._now_in)
-        self._now_in[worker] = folder
-        scope = next(scope for scope, each in folders.items() if each == folder)
-        self.workqueue.move_to_end(scope, last=False)
+        chosen = choose(sorted(units, key=places.__getitem__), worker, self._now_in)
+        self._now_in[worker] = chosen
+        self.workqueue.move_to_end(units[chosen][0], last=False)
         super()._assign_work_unit(node)
