@@ -9,13 +9,16 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from html import escape
+from importlib.resources import files
 from typing import Any
 
 import msgspec
 
 Figure = dict[str, Any]
+
+PIECE_BYTES = 2**18
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: #f4f6fa; --panel: #fff; --ink: #27303f; --soft: #5a6577; --line: #e1e5ec;
@@ -135,9 +138,11 @@ def _packed(name: str, text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _library() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return _deflated(get_plotlyjs().encode())
+    # Piece by piece: whole, and as text, it would be most of what a page takes in memory.
+    packer = zlib.compressobj(6)
+    with (files("plotly") / "package_data" / "plotly.min.js").open("rb") as file:
+        packed = b"".join([packer.compress(piece) for piece in iter(partial(file.read, PIECE_BYTES), b"")])
+    return base64.b64encode(packed + packer.flush()).decode()
 
 
 def _deflated(data: bytes) -> str:
