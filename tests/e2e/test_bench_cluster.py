@@ -162,7 +162,7 @@ def test_killed_pods_are_told_of_and_never_made_again(platform: Platform, kubect
     assert status["state"] == "Failed"
     assert "the coordinator's pod bench-b-0" in conditions(status)["Failed"][2]
     waited(lambda: not [p for p in kubectl.json("get", "pods")["items"] if p["status"]["phase"] == "Running"])
-    assert len(kubectl.json("get", "pods")["items"]) == 3
+    assert len(kubectl.json("get", "pods", "-l", "batch.kubernetes.io/job-completion-index=0")["items"]) == 1
 
 
 def test_the_command_line_reports_as_after_a_run_of_its_own(

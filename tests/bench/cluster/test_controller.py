@@ -259,7 +259,10 @@ async def test_a_job_that_is_deleted_is_the_end_and_not_made_again(kubeconfig: P
     assert not (await admin.list(RAW_JOBS, "default", label_selector=names.BENCHMARK_LABEL)).items
 
 
-async def test_pods_that_do_not_come_are_not_waited_for_for_ever(kubeconfig: Path, admin: Client) -> None:
+async def test_pods_that_do_not_come_are_not_waited_for_for_ever(
+    kubeconfig: Path, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.bench.cluster.controller.LINGER_S", 0.5)
     await admin.create(RAW_BENCHMARKS, raw())
     async with controlled(kubeconfig):
         await play_pod(admin, 0, {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}, "Pending")
@@ -270,9 +273,12 @@ async def test_pods_that_do_not_come_are_not_waited_for_for_ever(kubeconfig: Pat
         await until(told)
         await admin.patch(RAW_BENCHMARKS, "b", {"spec": {"startDeadlineSeconds": 1}}, "default")
         status = await state(admin, "Failed")
+
+        async def gone() -> bool:
+            return bool((await admin.get(RAW_JOBS, "bench-b", "default"))["spec"].get("suspend"))
+
+        await until(gone)  # with the Job, what is left of its pods
     assert "bench-b-0: ErrImagePull: no such image" in conditions(status)["Failed"][1]
-    # What is left of its pods goes.
-    assert (await admin.get(RAW_JOBS, "bench-b", "default"))["spec"]["suspend"] is True
 
 
 async def test_the_coordinator_is_asked_to_stop_with_the_token_of_the_run(kubeconfig: Path, admin: Client) -> None:

@@ -37,6 +37,8 @@ from fairlead.kube.store import by_controller_uid, by_label
 FIELD_MANAGER: Final = "fairlead-bench"
 RETRY_S: Final = 5.0
 STOP_AGAIN_S: Final = 1.0
+LINGER_S: Final = 15.0
+"""After the end, for workers to end by themselves, as they do when their coordinator is gone."""
 STOP_ATTEMPTS: Final = 5
 """Calls to a coordinator that is to stop; then its pod is deleted, whose SIGTERM asks for the same."""
 
@@ -179,8 +181,6 @@ class Benchmarks:
             if benchmark.spec.stop:
                 return await self._stop(benchmark, standing)
             return Result(max(0.1, left_s)) if status.state == "Starting" else None
-        if job is not None and not standing.finished and not outcome.run:
-            await self._end(job)
         await self._write(raw, benchmark, status)
         self._tell(raw, outcome)
         return await self._after(msgspec.structs.replace(benchmark, status=status))
@@ -242,8 +242,8 @@ class Benchmarks:
             self._events.warning(BENCHMARKS, raw, reason, said)
 
     async def _end(self, job: Json) -> None:
-        """What is left of the Job goes: pods that wait for a place, workers of a coordinator that is gone. Those that
-        have ended stay, with their logs."""
+        """Pods that wait for a place, or have not noticed that their coordinator is gone, go. Those that have ended
+        stay, with their logs."""
         meta = job["metadata"]
         try:
             await self._client.patch(_JOBS, meta["name"], {"spec": {"suspend": True}}, meta["namespace"])
@@ -251,13 +251,18 @@ class Benchmarks:
             return
 
     async def _after(self, benchmark: Benchmark) -> Result | None:
-        """It is deleted when its time after the end is over."""
-        ttl_s = benchmark.spec.ttl_seconds_after_finished
-        if ttl_s is None:
-            return None
-        left_s = parse_time(benchmark.status.completion_time) + ttl_s - self._clock.wall_s()
-        if left_s > 0:
-            return Result(left_s)
+        """What is left of its Job is ended, and it is deleted when its time after the end is over."""
+        past_s = self._clock.wall_s() - parse_time(benchmark.status.completion_time)
+        ttl_s, left_s = benchmark.spec.ttl_seconds_after_finished, []
+        job = next(iter(self.jobs.store.by_index("controller", benchmark.uid)), None)
+        if job is not None and not see_job(job, ()).finished and not job["spec"].get("suspend"):
+            if past_s >= LINGER_S:
+                await self._end(job)
+            else:
+                left_s.append(LINGER_S - past_s)
+        if ttl_s is None or past_s < ttl_s:
+            left_s += [ttl_s - past_s] if ttl_s is not None else []
+            return Result(max(0.05, min(left_s))) if left_s else None
         try:
             await self._client.delete(BENCHMARKS, benchmark.name, benchmark.namespace, uid=benchmark.uid)
         except (NotFound, Conflict):

@@ -66,6 +66,8 @@ def see_pod(pod: Pod) -> PodSeen | None:
     seen = PodSeen(int(index), pod.metadata.name, pod.status.pod_ip, is_up)
     if ended is not None:
         why = f"{ended.reason or 'Error'}, exit status {ended.exit_code}" if ended.exit_code else ""
+        if why and seen.index != names.COORDINATOR and (last := ended.message.strip().splitlines()[-1:]):
+            why = _cut(f"{why}: {last[0]}")
         return msgspec.structs.replace(seen, exit_code=ended.exit_code, message=ended.message, trouble=why)
     if pod.status.phase in ("Failed", "Succeeded"):  # evicted, or on a node that is gone
         why = ": ".join(filter(None, (pod.status.reason or pod.status.phase, pod.status.message)))
