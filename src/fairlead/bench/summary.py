@@ -147,7 +147,7 @@ class Metrics(msgspec.Struct, frozen=True):
     send: Distribution | None = None
     in_flight: Distribution | None = None
     token_mismatches: int = 0
-    counted_by: str = "server"  # or "mixed", "chunks"
+    counted_by: str = "server"  # or "mixed", "chunks", "unknown"
     goodput: Goodput | None = None
     answers: Answers = Answers()
 

@@ -46,16 +46,17 @@ def list_runs(
     """The runs that are kept, newest first."""
     import itertools
 
-    from fairlead.bench.results.store import Broken, Kept, default_store, entries, matching
+    from fairlead.bench.results.store import Kept, default_store, entries, matching
 
     store = (results or default_store()).expanduser()
     wanted = pairs(label or [], "--label")
     every = not (model or wanted or name)
     # What cannot be read has no name, model or label to look for.
     fitting = (e for e in entries(store) if (matching(e, model, wanted, name) if isinstance(e, Kept) else every))
-    found = list(itertools.islice(fitting, limit))
+    # Rows and not runs are kept: a thousand summaries take hundreds of megabytes.
+    found = [_row(entry) for entry in itertools.islice(fitting, limit)]
     if output == "json":
-        _print_json([_row(entry) for entry in found])
+        _print_json(found)
         return
     if not found:
         typer.echo(f"no such runs in {store}", err=True)
@@ -70,8 +71,7 @@ def list_runs(
             no_wrap=title not in ("name", "model", "labels"),
             justify="right" if title in ("stages", "requests") else "left",
         )
-    for entry in found:
-        row = _row(entry)
+    for row in found:
         colour = {"complete": "", "unfinished": "yellow"}.get(str(row["state"]), "red")
         table.add_row(
             Text(str(row["id"])), Text(str(row["name"])), Text(", ".join(_strings(row["models"]))),
@@ -79,9 +79,9 @@ def list_runs(
             Text(", ".join(_strings(row["labels"]))),
         )  # fmt: skip
     _console().print(table)
-    for entry in found:
-        if isinstance(entry, Broken):
-            typer.echo(f"{entry.path} cannot be read: {entry.why}", err=True)
+    for row in found:
+        if row["state"] == "damaged":
+            typer.echo(f"{row['path']} cannot be read: {row['why']}", err=True)
 
 
 def show(

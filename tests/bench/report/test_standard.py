@@ -167,6 +167,27 @@ def test_a_folder_of_reports_is_one_run(tmp_path: Path) -> None:
         load(tmp_path)
 
 
+def test_times_that_yaml_has_made_times_of_are_read() -> None:
+    text = """
+version: '0.2'
+run: {uid: x, time: {start: 2025-11-05T18:00:42Z}}
+scenario:
+  load:
+    metadata: {description: sweep}
+    standardized: {tool: inference-perf, tool_version: 0.3.0, source: sampled, rate_qps: 10, concurrency: .inf,
+      stage: 3, input_seq_len: {distribution: fixed, value: 2148}}
+    native: {config: {}}
+results:
+  request_performance:
+    aggregate: {requests: {total: 500, failures: 0}, latency: {request_latency: {units: s, mean: 0.03}}}
+    time_series: {throughput: {request_rate: {units: queries/s, series: [{ts: 2025-11-05T18:01:00Z, value: 204}]}}}
+"""
+    run = summary_of(yaml.safe_load(text))
+    (stage,) = run.stages
+    assert (stage.index, stage.of, stage.intended, stage.metrics.counted_by) == (3, "rate", 10.0, "unknown")
+    assert run.began.startswith("2025-11-05 18:00:42")
+
+
 def test_another_tools_milliseconds_become_seconds() -> None:
     ms = {"units": "ms", "mean": 120.0, "p50": 100.0}
     document = {

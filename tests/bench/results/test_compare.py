@@ -17,7 +17,7 @@ from fairlead.bench.results.compare import Comparison, Side, compare
 from fairlead.bench.results.grid import Stretch, bin_edges, grids, percentiles
 from fairlead.bench.results.significance import holm, of_blocks
 from fairlead.bench.results.stretches import stretches
-from fairlead.bench.summary import RunSummary, Verdict
+from fairlead.bench.summary import RunSummary, StageSummary, Verdict
 
 STRETCH = Stretch(0, 0.0, 100.0)
 
@@ -72,6 +72,36 @@ def test_what_cannot_be_tested_counts_by_its_size() -> None:
     found = compare(plain(bare(one_run("a"))), plain(bare(one_run("b", 1.3))), 0.05)
     ttft = next(c for c in found.changes if c.figure == "ttft p50")
     assert (ttft.judgement, ttft.regressed, ttft.p) == ("untested", True, None)
+
+
+def test_means_are_compared_where_there_are_no_percentiles() -> None:
+    def means(run: RunSummary) -> RunSummary:
+        stage = run.stages[0]
+        itl = msgspec.structs.replace(stage.metrics.itl, percentiles={}, intervals={})
+        return msgspec.structs.replace(
+            run, stages=(msgspec.structs.replace(stage, metrics=msgspec.structs.replace(stage.metrics, itl=itl)),)
+        )
+
+    found = compare(plain(means(one_run("a"))), plain(means(one_run("b", 1.3))), 0.05)
+    by_figure = {change.figure: change for change in found.changes}
+    assert (by_figure["itl mean"].judgement, by_figure["itl mean"].regressed) == ("untested", True)
+    assert "itl p50" not in by_figure and "e2e mean" not in by_figure
+
+
+def test_stages_are_matched_by_load_and_not_by_place() -> None:
+    def stage(index: int, rate: float) -> StageSummary:
+        return msgspec.structs.replace(one_run().stages[0], index=index, intended=rate, name=f"{rate:g}/s")
+
+    base = one_run("a", stages=(stage(0, 10.0), stage(1, 20.0), stage(2, 40.0)))
+    other = one_run("b", stages=(stage(0, 40.2), stage(1, 5.0), stage(2, 10.0)))
+    found = compare(plain(base), plain(other), 0.05)
+    assert found.pairs == ((0, 2), (2, 0)) and not found.refusals
+    assert [note for note in found.notes if "not compared" in note] == [
+        "b has no stage with the load of 20/s of a: not compared",
+        "a has no stage with the load of 5/s of b: not compared",
+    ]
+    ramp = config(load={"kind": "open", "stages": [{"rate_per_s": 10.0, "to_rate_per_s": 90.0}]})
+    assert compare(plain(one_run("a")), plain(one_run("b", config=ramp)), 0.05).refusals
 
 
 def test_a_percentile_of_too_few_requests_is_told_and_not_judged() -> None:

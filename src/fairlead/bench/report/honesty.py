@@ -12,6 +12,7 @@ from fairlead.bench.summary import Answers, Drift, Metrics, RunSummary, StageSum
 TOKENS = {
     "server": "by the server's usage",
     "mixed": "by the server's usage where it says so, else counted from the events",
+    "unknown": "the report does not say by whom they were counted",
     "chunks": "counted from the events, as the server does not say: an event may hold several tokens",
 }
 

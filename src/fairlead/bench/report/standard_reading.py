@@ -123,8 +123,14 @@ def _metrics(report: Report) -> Metrics:
         ttft=of("time_to_first_token"), tpot=of("time_per_output_token"),
         ntpot=of("normalized_time_per_output_token"), itl=of("inter_token_latency"), e2e=of("request_latency"),
         prompt_tokens=_distribution(requests.input_length, whole),
-        output_tokens=_distribution(requests.output_length, whole),
+        output_tokens=_distribution(requests.output_length, whole), counted_by=_counted_by(report),
     )  # fmt: skip
+
+
+def _counted_by(report: Report) -> str:
+    """Another tool does not say whose counts of tokens its figures are of."""
+    said = _own(report).get("tokens_counted_by")
+    return said if isinstance(said, str) else "unknown"
 
 
 def _distribution(given: Statistics | None, count: int) -> Distribution | None:

@@ -84,10 +84,11 @@ class Aggregate(_Part, frozen=True):
 
 
 class Point(_Part, frozen=True):
-    """`ts`: ISO 8601, the middle of a stretch of time; `value` of what is one number, percentiles of what is many."""
+    """`ts`: ISO 8601, the middle of a stretch of time, which YAML's readers may have made a time of; `value` of what is
+    one number, percentiles of what is many."""
 
-    ts: str
-    value: float | None = None
+    ts: Any
+    value: Any = None
     mean: float | None = None
     min: float | None = None
     p50: float | None = None

@@ -80,6 +80,14 @@ def _latencies(stage: str, one: Metrics, two: Metrics, both: tuple[Grid, Grid] |
             test = of_blocks(metric, percentile / 100, *both) or test
         values = left.percentiles[percentile], right.percentiles[percentile]
         found.append(Figure(stage, f"{metric} p{percentile:g}", "s", *values, False, test))
+    for metric in dict.fromkeys(metric for metric, _ in LATENCIES):
+        left, right = getattr(one, metric), getattr(two, metric)
+        if left is None or right is None or (left.percentiles and right.percentiles):
+            continue
+        # Another tool may say no more than the mean.
+        if left.mean > 0 and right.mean > 0:
+            test = Test(right.mean / left.mean - 1, None, None, None, None, "means alone")
+            found.append(Figure(stage, f"{metric} mean", "s", left.mean, right.mean, False, test))
     return found
 
 
