@@ -128,6 +128,8 @@ async def test_an_engine_that_dies_and_comes_again_is_told() -> None:
         history = next(h for h in histories(coordinator) if h.source == source)
         running = asyncio.ensure_future(coordinator.run())
         async with asyncio.timeout(PATIENCE_S):
+            while not len(history.times):  # noqa: ASYNC110 (totals count from the first look)
+                await asyncio.sleep(0.02)
             await _asked(victim, 5)
             while not any(total >= 5 for total in history.column("generation_tokens_total")):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
