@@ -129,12 +129,14 @@ def sustained(steps: list[Step]) -> float | None:
     return max((s.rate_per_s for s in steps if s.kept and s.rate_per_s < failed), default=None)
 
 
-def rows(name: str, steps: list[Step], loaded: list[Step]) -> list[Figure]:
+def rows(name: str, steps: list[Step], loaded: list[Step], steps_of_ours: list[Step]) -> list[Figure]:
     """The figures of one client: NaN where it gave none."""
     best = sustained(steps)
     if best is None or not loaded:
         return []
-    even = [s.seen.evenness(SCHEDULE_PER_S) for s in steps if s.rate_per_s == SCHEDULE_PER_S and s.kept]
+    even = [
+        s.seen.evenness(SCHEDULE_PER_S) for s in steps if s.rate_per_s == SCHEDULE_PER_S and len(s.seen.arrivals) > 2
+    ]
     told = [(s.said, s.seen.served) for s in loaded if s.said is not None and s.seen.served.ttft_s]
     over = max((s for s in steps if s.rate_per_s > best), key=lambda s: s.rate_per_s)
     early_ms = [(said.ttft_p50_s - quantile(served.ttft_s, 0.5)) * 1e3 for said, served in told]
@@ -154,6 +156,9 @@ def rows(name: str, steps: list[Step], loaded: list[Step]) -> list[Figure]:
         Figure("overload: arrived", over.seen.rate_per_s if len(over.seen.arrivals) > 2 else 0.0, "1/s"),
         Figure("overload: TTFT p50 reported", over.said.ttft_p50_s * 1e3 if over.said else float("nan"), "ms"),
     ]
+    ours = sustained(steps_of_ours) if steps_of_ours else None
+    if ours is not None:
+        figures.insert(1, Figure("Fairlead's rate to it", ours / best, "×"))
     return figures if name == "fairlead" else [replace(figure, goal=None) for figure in figures]
 
 
@@ -213,7 +218,9 @@ def main() -> None:
     with null_server(given.server_core) as port, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(commands, port, Path(scratch), given.client_core, given.seconds)
         steps, loaded = bench.all(given.rounds)
-    figures = {name: found for name in commands if (found := rows(name, steps[name], loaded[name]))}
+    figures = {
+        name: found for name in commands if (found := rows(name, steps[name], loaded[name], steps.get("fairlead", [])))
+    }
     notes += [f"{name} kept no rate that was tried" for name in commands if name not in figures]
     verdicts = {
         name: {
