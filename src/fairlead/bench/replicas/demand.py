@@ -101,7 +101,9 @@ def carried(found: Sequence[Stretch]) -> Carried:
         default=None,
     )
     if kept is None:
-        return Carried(None, failed, f"no stretch of {FEWEST} requests or more is sure to have kept the objective")
+        return Carried(
+            None, failed, "no stretch is sure to have kept the objective: longer stages, more requests, or a lower load"
+        )  # fmt: skip
     if failed is None:
         return Carried(kept, None, "no stretch was too much for its replicas: fewer may have been enough")
     return Carried(kept, failed)
