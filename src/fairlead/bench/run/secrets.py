@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from fairlead.bench.config import Benchmark
 from fairlead.bench.config.shown import HIDDEN, secrets_in, shown_text
 from fairlead.bench.config.target import Target
+from fairlead.bench.server_side.token import token_of
 from fairlead.bench.targets.address import key_of
 
 SHORTEST = 4
@@ -27,8 +28,10 @@ class Secrets:
     def __init__(self, config: Benchmark) -> None:
         found = {secret for target in config.targets for secret in _of_target(target)}
         if config.server is not None:
-            for address in (*config.server.engines, config.server.gateway or ""):
+            for address in (*config.server.engines, *config.server.power, config.server.gateway or ""):
                 found.update(_of_address(address))
+            with contextlib.suppress(ValueError):  # there is none: the run will not begin
+                found.add(token_of(config.server) or "")
         forms = {form for secret in found for form in (secret, quote(secret, safe=""), secret.replace('"', '\\"'))}
         longest_first = sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fairlead.bench.config import Benchmark
@@ -16,6 +14,7 @@ from fairlead.bench.server_side.history import History
 from fairlead.bench.server_side.page import NO_TLS, Address, Page, address_of
 from fairlead.bench.server_side.power_page import power_reader
 from fairlead.bench.server_side.reading import Reader, engine_reader
+from fairlead.bench.server_side.token import token_of
 from fairlead.engines.page_client import PageError
 
 if TYPE_CHECKING:
@@ -117,7 +116,7 @@ class Watched:
             (lambda name: ":joules:" in name) if place.kind == "power" else (lambda name: name.endswith("_total"))
         )
         self.history = history or History(place.source, counters, one_process=place.kind != "power")
-        self.page = Page(place.address, place.tls, _token(server))
+        self.page = Page(place.address, place.tls, token_of(server))
         self.gone = False
         self.missed = 0
         """Looks that were not due any more when the one before had ended."""
@@ -154,7 +153,7 @@ class Watched:
         """Where nothing has come from this path yet, and somebody answers, the next one is tried."""
         if error.answered and self._reader is None and self._others:
             self.page.close()
-            self.page = Page(self.place.address._replace(path=self._others.pop(0)), self._tls, _token(self._server))
+            self.page = Page(self.place.address._replace(path=self._others.pop(0)), self._tls, token_of(self._server))
 
     @staticmethod
     def _reader_of(place: Place, server: ServerMetrics) -> Reader | None:
@@ -167,17 +166,3 @@ class Watched:
         from fairlead.engines import engine_for
 
         return engine_reader(engine_for(place.runtime))
-
-
-def _token(server: ServerMetrics) -> str | None:
-    """Raises ValueError for a file that cannot be read."""
-    if server.key_env is not None:
-        if server.key_env not in os.environ:
-            raise ValueError(f"server.key_env is {server.key_env!r}: there is no such variable in the environment")
-        return os.environ[server.key_env].strip()
-    if server.key_file is not None:
-        try:
-            return Path(server.key_file).expanduser().read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"server.key_file is {server.key_file!r}, which cannot be read: {error}") from error
-    return None
