@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fairlead.bench.worker.priority import Standing
+
 SCRIPT = """
 import os, sys
 from fairlead.bench.worker.priority import go_first, step_back
@@ -29,6 +31,23 @@ resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))
 resource.setrlimit(resource.RLIMIT_NICE, (0, 0))
 os.setresuid(65534, 65534, 65534)
 """
+
+
+def test_it_is_given_up_after_a_second_of_a_full_core_and_not_before() -> None:
+    given_up: list[int] = []
+
+    def give_up() -> str:
+        given_up.append(1)
+        return "nice"
+
+    standing = Standing("real-time", give_up)
+    for shares in ([0.95] * 4, [0.2], [0.95] * 4, [0.89] * 40):  # a second of pulses, and no more, at a time
+        for share in shares:
+            standing.used(share * 0.25, 0.25)
+        assert not given_up and standing.priority == "real-time"
+    for _ in range(20):
+        standing.used(0.24, 0.25)
+    assert given_up == [1] and standing.priority == "nice"
 
 
 def said(before: str) -> list[list[str]]:

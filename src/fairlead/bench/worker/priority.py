@@ -8,10 +8,14 @@ mostly has none of them, and then niceness is tried. FAIRLEAD_BENCH_PRIORITY=nor
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 REAL_TIME, NICE, NORMAL = "real-time", "nice", "normal"
 NICENESS = -5
 VARIABLE = "FAIRLEAD_BENCH_PRIORITY"
+TAKES_A_CORE, TAKES_A_CORE_S = 0.9, 1.0
+"""A worker that uses this share of a core for so long is no longer real-time: its stage is invalid by then, and others
+need some CPU too."""
 _LOWEST = 1
 """Of the real-time priorities: kernel threads and whatever else is real-time on the machine go before."""
 
@@ -34,6 +38,21 @@ def step_back() -> str:
     except OSError:
         return REAL_TIME
     return _nice()
+
+
+class Standing:
+    """What a process has of it, and whether it keeps it. `give_up` takes it back and says what is left."""
+
+    def __init__(self, priority: str = NORMAL, give_up: Callable[[], str] = step_back) -> None:
+        self.priority = priority
+        self._give_up = give_up
+        self._full_s = 0.0
+
+    def used(self, cpu_s: float, wall_s: float) -> None:
+        """So much CPU in the last so many seconds."""
+        self._full_s = self._full_s + wall_s if cpu_s > TAKES_A_CORE * wall_s else 0.0
+        if self.priority == REAL_TIME and self._full_s > TAKES_A_CORE_S:
+            self.priority = self._give_up()
 
 
 def _nice() -> str:

@@ -37,7 +37,7 @@ from fairlead.bench.wire import (
 from fairlead.bench.worker.alarm import Alarm
 from fairlead.bench.worker.beat import Beat
 from fairlead.bench.worker.pool import Pool
-from fairlead.bench.worker.priority import NORMAL, REAL_TIME, step_back
+from fairlead.bench.worker.priority import NORMAL, Standing
 from fairlead.bench.worker.sessions import Sessions
 from fairlead.bench.worker.users import ClosedStage
 
@@ -47,9 +47,6 @@ SENT_AT_ONCE = 16
 """Of a burst, before the loop looks at what has come: each takes some 50 µs."""
 SWEPT_AT_ONCE = 1000
 SWEEP_S = 0.25
-TAKES_A_CORE, TAKES_A_CORE_S = 0.9, 1.0
-"""A worker that uses this share of a core for so long is no longer real-time: its stage is invalid by then, and others
-need some CPU too."""
 
 
 class Worker:
@@ -69,8 +66,7 @@ class Worker:
         self._received = 0
         self._closed: dict[int, ClosedStage] = {}
         self._armed_s = math.inf
-        self._priority = priority
-        self._full_s = 0.0
+        self._standing = Standing(priority)
         self._finished = asyncio.Event()
         self._pulsed_s, self._pulsed_cpu_s = _now(), time.process_time()
 
@@ -118,7 +114,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        self._say(Ready(priority=self._priority))
+        self._say(Ready(priority=self._standing.priority))
 
     def _take(self, message: Down) -> None:
         if isinstance(message, Start):
@@ -195,10 +191,7 @@ class Worker:
     def _pulse(self) -> None:
         now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
         lags = self._beat.taken()
-        wall_s = now_s - self._pulsed_s
-        self._full_s = self._full_s + wall_s if cpu_s - self._pulsed_cpu_s > TAKES_A_CORE * wall_s else 0.0
-        if self._priority == REAL_TIME and self._full_s > TAKES_A_CORE_S:
-            self._priority = step_back()
+        self._standing.used(cpu_s - self._pulsed_cpu_s, now_s - self._pulsed_s)
         queued = len(self._queue) + sum(s.queued for s in self._closed.values())
         ahead_s = self._queued_until_s - (now_s - sessions.origin_s) if self._queue else 0.0
         self._say(
