@@ -14,7 +14,8 @@ from bench.replicas.made import even, life, line
 from bench.report.made import one_run, records
 from fairlead.bench.config import Benchmark
 from fairlead.bench.config.read import read_config
-from fairlead.bench.replicas.analysis import analyse, slice_of, with_scaling
+from fairlead.bench.record import Outcome
+from fairlead.bench.replicas.analysis import analyse, legs_of, slice_of, with_scaling
 from fairlead.bench.replicas.load_seen import LoadMeter, LoadSeen
 from fairlead.bench.replicas.timeline import Timeline
 from fairlead.bench.report.page import report_page
@@ -130,8 +131,6 @@ def test_a_ramp_that_was_cut_off_counts_as_far_as_it_went() -> None:
     ramp = {"kind": "open", "stages": [{"rate_per_s": 2, "to_rate_per_s": 10, "seconds": 80}]}
     cut = run()
     cut = msgspec.structs.replace(cut, stages=(msgspec.structs.replace(cut.stages[0], end_s=40.0),))
-    from fairlead.bench.replicas.analysis import legs_of
-
     (leg,) = legs_of(cut, config(load=ramp))
     assert (leg.first, leg.last) == (2.0, 6.0)
 
@@ -204,6 +203,14 @@ def test_the_load_is_counted_from_its_records() -> None:
     assert seen.between(0, 10.0, 20.0) == pytest.approx(sum(10 <= r.due_s < 20 for r in made), abs=4)
     assert seen.failed(0.0, failed[3].end_s) == 3
     assert seen.between(0, 0.0, float("inf")) == 1500
+
+
+def test_what_was_ended_from_here_is_no_failure() -> None:
+    meter = LoadMeter(config())
+    of = next(iter(records(1, 1)))
+    outcomes = (Outcome.ABORTED, Outcome.LOST, Outcome.CUT, Outcome.WHOLE)
+    meter.add([msgspec.structs.replace(of, outcome=int(outcome)) for outcome in outcomes])
+    assert meter.seen().failed(0.0, 1e9) == 1
 
 
 def test_slices_are_whole_ones_of_the_load_and_not_too_many() -> None:

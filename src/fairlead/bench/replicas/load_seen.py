@@ -12,12 +12,13 @@ from fairlead.bench.config import Benchmark
 from fairlead.bench.measure import formulas
 from fairlead.bench.measure.goodput import is_good, is_unknown
 from fairlead.bench.measure.slices import Slices
-from fairlead.bench.record import Record
+from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records.columns import Columns, columns_of
 
 GATHERED = 512
 MOST_FAILURES = 100_000
 """Times of failures that are kept one by one, so that they can be told apart by what happened meanwhile."""
+OURS = (Outcome.ABORTED, Outcome.LOST)
 DUE, JUDGED, GOOD, FAILED, TOKENS, FIRSTS, TTFT = range(7)
 
 
@@ -74,7 +75,8 @@ class LoadMeter:
         slices = self._slices
         slices.add(DUE, columns.due_s)
         whole = formulas.is_whole(columns)
-        ended_s = columns.end_s[~whole]
+        # What was ended from here is nobody's failure.
+        ended_s = columns.end_s[~whole & ~np.isin(columns.outcome, OURS)]
         slices.add(FAILED, ended_s)
         self._failures += ended_s[: max(0, MOST_FAILURES - len(self._failures))].tolist()
         slices.add(TOKENS, columns.end_s[whole], formulas.output_tokens(columns)[whole].astype(np.float64))
