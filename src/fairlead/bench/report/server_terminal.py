@@ -13,9 +13,11 @@ from fairlead.bench.summary import RunSummary
 def show_servers(run: RunSummary, console: Console) -> None:
     """Nothing, where none was looked at."""
     for words in server_tables(run):
-        table = Table(box=None, pad_edge=False, header_style="bold", title=words.title, title_justify="left")
+        table = Table(
+            box=None, pad_edge=False, header_style="bold", title=words.title, title_justify="left", title_style="italic"
+        )
         for name in words.head:
-            table.add_column(name, justify="left" if name == "stage" else "right")
+            table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
         for row in words.rows:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)

@@ -30,18 +30,18 @@ def server_tables(run: RunSummary) -> list[Words]:
     engines = [(stage, said.engines) for stage, said in pairs if said.engines is not None]
     tables = [
         Words(
-            "engines, by their own pages",
-            ("stage", "engines", "running", "waiting", "KV cache", "prefix hits", "preempted", "output tokens"),
+            "engines, by their own pages (mean / highest)",
+            ("stage", "engines", "running", "waiting", "KV cache", "hits", "preempted", "output tok"),
             [(stage_name(stage), *_state(of)) for stage, of in engines],
         ),
         Words(
             "latencies: server's histogram | client",
-            ("stage", "TTFT p50", "TTFT p99", "ITL p50", "E2E p99", "queue p99"),
+            ("stage", "TTFT p50", "TTFT p99", "ITL p50", "queue p99"),
             [(stage_name(stage), *_latencies(stage, of)) for stage, of in engines if _has_latency(of)],
         ),
         Words(
             "gateway",
-            ("stage", "in flight", "queued", "saturation", "endpoints", "sent", "dropped", "queue p99", "decision p99"),
+            ("stage", "in flight", "queued", "full", "endpoints", "sent", "dropped", "queue p99", "decided p99"),
             [
                 (
                     stage_name(stage), number(_rounded(of.in_flight_mean)), _pair(of.queued_mean, of.queued_max),
@@ -78,7 +78,7 @@ def by_engine(run: RunSummary, stage: StageSummary) -> Words | None:
     said = next((s for s in side.stages if s.stage == stage.index), None) if side is not None else None
     if said is None or not said.by_engine:
         return None
-    head = ("engine", "there", "running", "waiting", "KV cache", "prefix hits", "preempted", "output tokens")
+    head = ("engine", "there", "running", "waiting", "KV cache", "hits", "preempted", "output tok")
     rows = []
     for name, of in said.by_engine.items():
         state = _state(of)
@@ -111,8 +111,8 @@ def _resources(run: RunSummary, side: ServerSummary) -> list[Words]:
     return [
         Words("energy", ("stage", "joules", "mean power", "J/output token", "J/token", "not seen"), energy),
         Words(
-            "cost per million tokens",
-            ("stage", "accelerators", "all for output", "all for all", "split: output", "split: input"),
+            "cost per million tokens: by output, by all tokens, or split between them",
+            ("stage", "accel.", "by output", "by all", "split: output", "split: input"),
             cost,
         ),
     ]
@@ -121,7 +121,7 @@ def _resources(run: RunSummary, side: ServerSummary) -> list[Words]:
 def _state(of: ServerFigures) -> tuple[str, ...]:
     cache = ABSENT
     if of.kv_cache_mean is not None:
-        cache = f"{share(_rounded(of.kv_cache_mean, 3))} (≤ {share(_rounded(of.kv_cache_max, 3))})"
+        cache = f"{share(_rounded(of.kv_cache_mean, 3))} / {share(_rounded(of.kv_cache_max, 3))}"
     hits = share(_rounded(of.prefix_hit_ratio, 3))
     return (
         number(_rounded(of.engines)), _pair(of.running_mean, of.running_max), _pair(of.waiting_mean, of.waiting_max),
@@ -139,7 +139,6 @@ def _latencies(stage: StageSummary, of: ServerFigures) -> tuple[str, ...]:
         f"{bucket(of.ttft.p50) if of.ttft else ABSENT} | {at(metrics.ttft, 50.0)}",
         f"{bucket(of.ttft.p99) if of.ttft else ABSENT} | {at(metrics.ttft, 99.0)}",
         f"{bucket(of.itl.p50) if of.itl else ABSENT} | {at(metrics.itl, 50.0)}",
-        f"{bucket(of.e2e.p99) if of.e2e else ABSENT} | {at(metrics.e2e, 99.0)}",
         _percentile(of.queue),
     )
 
@@ -176,7 +175,7 @@ def price(cost: Cost) -> str:
 
 
 def _pair(mean: float | None, highest: float | None) -> str:
-    return ABSENT if mean is None else f"{number(_rounded(mean))} (≤ {number(_rounded(highest))})"
+    return ABSENT if mean is None else f"{number(_rounded(mean))} / {number(_rounded(highest))}"
 
 
 def _span(low: float | None, high: float | None) -> str:
