@@ -93,7 +93,11 @@ def template(benchmark: Benchmark, plan: Plan) -> Json:
         "ports": [{"name": "bench", "containerPort": names.PORT}],
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "resources": {"requests": dict(REQUESTS)},
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
         **({"volumeMounts": [{"name": "results", "mountPath": names.CLAIM_PATH}]} if claim else {}),
     }
     if results.url:

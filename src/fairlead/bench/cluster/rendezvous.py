@@ -18,6 +18,8 @@ SILENT_S = 15.0
 """A worker elsewhere that has said nothing for so long is lost: pulses come four times a second."""
 GREETED_AT_ONCE = 64
 """Callers that have not proved themselves yet; more are dropped unheard."""
+UNREAD_BYTES = 2**17
+"""Of each connection, about twice: what somebody may send that has not proved itself is buffered too."""
 NAMED = 5
 DONE = b"!"
 """The answer to who asked for the end of the run."""
@@ -56,7 +58,7 @@ class Rendezvous:
 
     async def listen(self, host: str, port: int) -> int:
         """Take calls from here on; returns the port. Raises OSError."""
-        self._server = await asyncio.start_server(self._called, host, port, limit=2**22)
+        self._server = await asyncio.start_server(self._called, host, port, limit=UNREAD_BYTES)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
