@@ -73,7 +73,7 @@ def test_labels_choose_devices() -> None:
         ),
         (b"DCGM_FI_DEV_POWER_USAGE{gpu=\"0\"} NaN\nDCGM_FI_DEV_POWER_USAGE{gpu=\"1\"} -4\n", {}),
     ],
-    ids=["amd", "furiosa", "gaudi", "triton", "kepler", "kepler before 0.10", "nonsense"],
+    ids=["amd", "furiosa", "gaudi", "triton", "kepler", "kepler before 0.10", "blanks", "nonsense"],
 )  # fmt: skip
 def test_others(page: bytes, said: dict[str, float]) -> None:
     assert read(page) == said

@@ -18,7 +18,6 @@ TPUs have no documented series of power.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -32,6 +31,8 @@ Kind = Literal["joules", "watts"]
 
 MAX_DEVICES = 1024
 """Of one page."""
+MOST: dict[Kind, float] = {"watts": 1e5, "joules": 1e11}
+"""Of one device. DCGM writes 2^47, or nearly 2^63, where it has no value (DCGM_FP64_BLANK, DCGM_INT64_BLANK)."""
 _DEVICE_LABELS = ("UUID", "uuid", "gpu_uuid", "serial_number", "gpu_id", "gpu", "device", "instance")
 _PART_LABELS = ("mode",)
 """Whose series add up to the device's."""
@@ -106,7 +107,7 @@ def _read(page: MetricsPage, source: _Source, wanted: Mapping[str, tuple[str, ..
         samples = page.samples(name)
         for number, sample in enumerate(samples):
             labels = labels_of(sample)
-            if not math.isfinite(sample.value) or sample.value < 0 or not _fits(labels, wanted):
+            if not 0 <= sample.value * source.scale <= MOST[source.kind] or not _fits(labels, wanted):
                 continue
             if source.where is not None and labels.get(source.where[0], source.where[1][0]) not in source.where[1]:
                 continue
