@@ -71,6 +71,12 @@ def test_labels_choose_devices() -> None:
             b'kepler_node_package_joules_total{instance="n",mode="idle"} 6\n',
             {"accelerators:joules:n": 7.0, "hosts:joules:n/package": 11.0},
         ),
+        (
+            b'DCGM_FI_DEV_POWER_USAGE{UUID="a"} 140737488355328.0\n'
+            b'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{UUID="a"} 9223372036854775794\n'
+            b'DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION{UUID="b"} 140737488355328\n',
+            {},
+        ),
         (b"DCGM_FI_DEV_POWER_USAGE{gpu=\"0\"} NaN\nDCGM_FI_DEV_POWER_USAGE{gpu=\"1\"} -4\n", {}),
     ],
     ids=["amd", "furiosa", "gaudi", "triton", "kepler", "kepler before 0.10", "blanks", "nonsense"],
