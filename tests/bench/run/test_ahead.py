@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from bench.hostile import GOOD, hostile
 from bench.run.runs import benchmark
-from fairlead.bench.run import feed, run
+from fairlead.bench.run import Stop, feed, run
+from fairlead.bench.run.coordinator import Coordinator
 from fairlead.bench.run.crew import Member
+from fairlead.bench.run.preparation import Preparation
 from fairlead.bench.session import Job, PreparedTurn
 from fairlead.bench.wire import Pulse
 
@@ -52,3 +55,22 @@ async def test_more_than_fits_ahead_is_sent_by_users_too(monkeypatch: pytest.Mon
         summary = await asyncio.wait_for(run(benchmark(server.url, load, timeout_s=20.0)), 60)
     assert summary.ended == "complete", summary.why_ended
     assert summary.stages[0].metrics.whole == 120
+
+
+async def test_the_first_jobs_of_users_are_there_before_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that is slow to begin with would make all of them late; none of it is lost, and none is left over."""
+    made: list[tuple[str, int]] = []
+    make = Preparation.job
+
+    def noted(self: Preparation, *arguments: Any) -> Job:
+        made.append((running._phase, self._number))
+        return make(self, *arguments)
+
+    monkeypatch.setattr(Preparation, "job", noted)
+    load = {"kind": "closed", "stages": [{"users": 4, "requests": 6}, {"users": 2, "requests": 5}]}
+    with hostile(lambda _: (GOOD, False)) as server:
+        running = Coordinator(benchmark(server.url, load), None, lambda _: None, Stop())
+        summary = await asyncio.wait_for(running.run(), 60)
+    assert [number for _, number in made] == list(range(11))
+    assert [phase for phase, _ in made[:6]] == ["preparing"] * 6
+    assert [stage.metrics.whole for stage in summary.stages] == [6, 5]

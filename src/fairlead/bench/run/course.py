@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -106,6 +107,11 @@ class Course:
         if isinstance(load, OpenLoop | TracedTimes):
             self._first = self._jobs(self._plans[0], load)
             await self._feed.prepare(self._first, PREPARE_S)
+        elif isinstance(load, ClosedLoop):
+            plan = self._plans[0]
+            at_once = 2 * round(plan.intended)
+            wanted = at_once if plan.requests is None else min(at_once, plan.requests)
+            await self._feed.prepare(itertools.islice(self._feed.users_jobs(plan), wanted), PREPARE_S)
 
     async def go(self) -> None:
         """Returns when the last stage is over, when the feed was stopped, or when there is no worker left."""

@@ -81,6 +81,11 @@ class Feed:
                 return
             yield self._preparation.job(session, plan.index, due_s)
 
+    def users_jobs(self, plan: StagePlan) -> Iterator[Job]:
+        """Of a closed stage, until content ends."""
+        while (session := self._preparation.take()) is not None:
+            yield self._preparation.job(session, plan.index, -1.0)
+
     async def open(self, plan: StagePlan, jobs: Iterator[Job]) -> None:
         """Returns when the last job of the stage has been handed over, or after `stop`."""
         batches = Batches()
@@ -118,7 +123,9 @@ class Feed:
         while not self.stopped and (plan.end_s is None or self._now() < plan.end_s):
             given = self._fill(plan, left)
             left = None if left is None else left - given
-            if not self._live() or ((left == 0 or self._preparation.ended) and not self._under_way(plan.index)):
+            if not self._live() or (
+                (left == 0 or (self._preparation.ended and not self._prepared)) and not self._under_way(plan.index)
+            ):
                 break
             await self.rest(0.02)
         for member in self._live():
@@ -137,18 +144,18 @@ class Feed:
     def _fill(self, plan: StagePlan, left: int | None) -> int:
         """Give each worker what its users may take before we look again, and as much to spare."""
         batches, given, until_s = Batches(), 0, SYSTEM.monotonic_s() + SLICE_S * 2
-        live = self._live()
+        live, jobs = self._live(), self.users_jobs(plan)
         short = {m.number: m.wanted(math.ceil(plan.intended / max(1, len(live)))) for m in live}
         while any(short.values()) and SYSTEM.monotonic_s() < until_s:
             for member in live:
                 if short[member.number] <= 0 or member.ahead_bytes > AHEAD_BYTES or left == given:
                     short[member.number] = 0
                     continue
-                session = self._preparation.take()
-                if session is None:
+                job = self._prepared.popleft() if self._prepared else next(jobs, None)
+                if job is None:
                     short[member.number] = 0
                     continue
-                batches.add(member, self._preparation.job(session, plan.index, -1.0))
+                batches.add(member, job)
                 short[member.number] -= 1
                 given += 1
         batches.flush()
