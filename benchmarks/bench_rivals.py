@@ -214,6 +214,8 @@ def main() -> None:
             parser.add_argument(f"--{name}", metavar="PATH", default=shutil.which(name), help="its command")
     given = parser.parse_args()
     notes: list[str] = []
+    if unknown := set(filter(None, given.clients.split(","))) - set(CLIENTS):
+        parser.error(f"--clients: {', '.join(sorted(unknown))} is none of {', '.join(CLIENTS)}")
     commands = programs(vars(given), notes)
     with null_server(given.server_core) as port, tempfile.TemporaryDirectory() as scratch:
         bench = Bench(commands, port, Path(scratch), given.client_core, given.seconds)
@@ -232,7 +234,8 @@ def main() -> None:
     full = max((s.seen.server_share for each in steps.values() for s in each if s.kept), default=0.0)
     notes.append(f"the server's core was busy {full:.0%} at most where a rate was kept")
     if given.json:
-        report([Figure(f"{n}: {f.name}", f.value, f.unit, f.goal, f.better) for n in figures for f in figures[n]], True)
+        known = [(name, figure) for name in figures for figure in figures[name] if figure.value == figure.value]
+        report([Figure(f"{name}: {f.name}", f.value, f.unit, f.goal, f.better) for name, f in known], True)
         return
     host = machine()
     print(f"{host['cpu']}, {host['cores']} cores, {host['memory_gib']} GiB, load {host['load']:.1f}")
