@@ -165,8 +165,10 @@ def test_an_api_server_with_another_clock_is_told() -> None:
     assert any("clock is 70 s behind ours" in note for note in figures([line([(0.0, 1.0)], [late])]).notes)
 
 
-@pytest.mark.parametrize("load", [LOAD, even([(0, 300, 8, 1.0)])])
-@pytest.mark.parametrize("lines", [[FLEET], [FLEET, FLEET], [line([(0.0, 1.0)], [])]])
+@pytest.mark.parametrize(
+    ("lines", "load"),
+    [([FLEET], LOAD), ([FLEET, FLEET], even([(0, 300, 8, 1.0)])), ([line([(0.0, 1.0)], [])], LOAD)],
+)
 def test_reports_show_what_scaled(lines: list[Timeline], load: LoadSeen) -> None:
     found = with_scaling(run(), figures(lines, load))
     text = io.StringIO()
@@ -175,7 +177,8 @@ def test_reports_show_what_scaled(lines: list[Timeline], load: LoadSeen) -> None
     for table in scaling_tables(found.scaling):
         assert table.title in text.getvalue().replace("\n", " ")
         assert all(len(row) == len(table.head) for row in table.rows)
-    assert all(escape(table.title) in report_page(found, {}) for table in scaling_tables(found.scaling))
+    page = report_page(found, {})
+    assert all(escape(table.title) in page for table in scaling_tables(found.scaling))
     titles = [figure["layout"]["title"]["text"] for figure in scaling_figures(found, {})]
     assert titles == ["Load, replicas and service", *(["Lives of pods"] if lines[0].lives else [])]
     assert all(note in found.notes for note in found.scaling.notes)

@@ -98,6 +98,7 @@ def test_few_requests_and_no_replicas_tell_nothing() -> None:
     assert stretches(even([(0, 60, 8, 1.0)]), unknown, edges_of(legs, []), 0.9, 60.0) == []
 
 
+@settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=4), st.floats(0.5, 9.0),
     st.floats(0.5, 2.0),

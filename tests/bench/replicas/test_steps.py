@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.bench.replicas.steps import Steps, hidden, steps_of, sum_of_spans
@@ -15,6 +15,7 @@ spans = st.tuples(times, st.none() | times, st.sampled_from([0.5, 1.0, 2.0, 8.0]
 values = st.none() | st.integers(0, 5).map(float)
 
 
+@settings(max_examples=50)
 @given(st.lists(spans, max_size=12), times, times)
 def test_the_area_of_spans_is_the_sum_of_their_overlaps_with_the_window(
     found: list[tuple[float, float | None, float]], one: float, two: float
@@ -30,6 +31,7 @@ def test_the_area_of_spans_is_the_sum_of_their_overlaps_with_the_window(
     assert area.unknown_s == 0
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(times, values), max_size=12), times, times, times)
 def test_areas_add_up_and_what_is_not_known_is_counted_apart(
     points: list[tuple[float, float | None]], one: float, two: float, three: float
@@ -45,6 +47,7 @@ def test_areas_add_up_and_what_is_not_known_is_counted_apart(
     assert whole.unknown_s == pytest.approx(sum(v is None for v in quarters) / 4)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(times, values), max_size=8), st.lists(st.tuples(times, times), max_size=3), times)
 def test_a_gap_hides_what_is_within_and_nothing_else(
     points: list[tuple[float, float | None]], gaps: list[tuple[float, float]], at_s: float
@@ -55,6 +58,7 @@ def test_a_gap_hides_what_is_within_and_nothing_else(
     assert hidden(steps, gaps).at(at_s) == (None if inside else steps.at(at_s))
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(times, values), max_size=12))
 def test_steps_rise_in_time_and_each_is_a_change(points: list[tuple[float, float | None]]) -> None:
     steps = steps_of(sorted(points, key=lambda point: point[0]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.replicas.made import life, line
@@ -106,6 +106,7 @@ def lives(draw: st.DrawFn) -> PodLife:
     )  # fmt: skip
 
 
+@settings(max_examples=50)
 @given(st.lists(lives(), max_size=6), times)
 def test_stretches_add_up_to_the_whole_and_ready_is_never_more_than_paid_for(
     found: list[PodLife], cut_s: float
