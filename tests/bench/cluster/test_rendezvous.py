@@ -13,6 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench.hostile import GOOD, hostile
@@ -89,6 +90,42 @@ async def test_a_run_with_workers_that_call_is_as_any_other(elsewhen: Sequence[s
     clocks = summary.environment["clocks"]
     assert isinstance(clocks, list) and [each["worker"] for each in clocks] == [0, 1]
     assert all(each["error_ms"] <= each["worst_ms"] < 1000 for each in clocks)
+
+
+@contextlib.asynccontextmanager
+async def far_away(port: int, there_s: float, back_s: float) -> AsyncIterator[int]:
+    """A way to a coordinator that takes its time, and not as long there as back."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        while data := await reader.read(2**16):
+            loop.call_later(delay_s, writer.write, data)
+        loop.call_later(delay_s, writer.close)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        further, back = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(OSError):
+            await asyncio.gather(carry(reader, back, there_s), carry(further, writer, back_s))
+
+    server = await asyncio.start_server(relay, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+
+
+async def test_a_worker_may_be_far_away_and_how_sure_its_clock_is_is_told() -> None:
+    with hostile(lambda _: (GOOD, False)) as server:
+        async with rendezvous(1) as (crew, port), far_away(port, 0.02, 0.5) as entrance:
+            worker = await started(entrance, 0)
+            config = benchmark(server.url, steady(40, 2), workers=1)
+            limits = msgspec.structs.replace(config.client, lag_ms=100.0, lag_share=1.0)
+            config = msgspec.structs.replace(config, client=limits)
+            summary = await asyncio.wait_for(run(config, crew=crew), PATIENCE_S)
+        await ended(worker)
+    (stage,) = summary.stages
+    assert stage.metrics.whole == 80, summary.notes
+    (clock,) = summary.environment["clocks"]  # type: ignore[misc]
+    assert clock["error_ms"] >= 250  # half of the way there and back, and no less
+    assert any("clocks of workers may have been" in note for note in stage.verdict.notes), stage.verdict
 
 
 async def test_a_worker_that_is_killed_elsewhere_is_lost_and_the_others_go_on(tmp_path: Path) -> None:

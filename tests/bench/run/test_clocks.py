@@ -23,6 +23,7 @@ def test_the_truth_is_within_the_bounds_however_unlike_the_ways_are(
     together = agreed(bounds)
     assert together.low_ns <= offset <= together.high_ns
     assert together.error_ns <= min(bound.error_ns for bound in bounds)
+    assert clock.far_ns >= max(there for there, _ in ways[-16:])  # what is sent so long before is there in time
     used = clock.begin()
     assert abs(used - offset) <= clock.worst_ns <= max(sum(way) for way in ways)
 

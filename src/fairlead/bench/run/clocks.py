@@ -70,6 +70,11 @@ class WorkerClock:
         return self.began.middle_ns
 
     @property
+    def far_ns(self) -> int:
+        """How far the worker is, at most: as long as a message to it may take, by the last exchanges. 0 without any."""
+        return max((offset.high_ns - offset.low_ns for offset in self._last), default=0)
+
+    @property
     def wrong_ns(self) -> int:
         """By how much times of the worker, as they are reckoned, may be off at most, by the last exchanges."""
         if self.began is None:

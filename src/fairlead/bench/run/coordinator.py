@@ -38,7 +38,7 @@ from fairlead.bench.wire import Cap, Finish, Pulse, Records, Settings, Up
 from fairlead.clock import SYSTEM, format_micro_time
 
 LEAD_S = 0.25
-"""From telling workers the origin until the first request may be due."""
+"""From telling workers the origin until the first request may be due, beyond what the message takes."""
 TICK_S = 0.25
 NAMED = 8
 """Workers that did not come are named, so many of them."""
@@ -168,7 +168,8 @@ class Coordinator:
 
     async def _go(self, course: Course) -> None:
         await course.prepare()
-        origin_s = SYSTEM.monotonic_s() + LEAD_S
+        far_s = max((member.clock.far_ns for member in self._members), default=0) / 1e9
+        origin_s = SYSTEM.monotonic_s() + LEAD_S + far_s
         self._origin_s = origin_s
         for member in self._members:
             member.begin(origin_s)
