@@ -111,10 +111,12 @@ def test_where_the_folder_is() -> None:
 
 def test_the_coordinators_last_words_are_the_end() -> None:
     words = encode(GOOD).decode()
-    standing = see_job(
-        finished("Failed"), [pod(0, ended(0, words, "Completed"), "Succeeded"), pod(1, ended(137), "Failed")]
-    )
+    standing = see_job(JOB, [pod(0, ended(0, words, "Completed"), "Succeeded"), pod(1, ended(0), "Succeeded")])
     assert ending(standing, late=False) == GOOD
+    # What a node knows of a worker that was lost is told with it, and the Job's own verdict is none of ours.
+    lost = pod(1, ended(137, reason="OOMKilled"), "Failed")
+    told = ending(see_job(finished("Failed"), [pod(0, ended(0, words, "Completed"), "Succeeded"), lost]), late=False)
+    assert told == msgspec.structs.replace(GOOD, notes=["bench-b-1-x: OOMKilled, exit status 137"])
 
 
 def test_a_coordinator_without_words_has_failed() -> None:

@@ -97,9 +97,10 @@ def ending(standing: Standing, late: bool) -> Outcome | None:
             said = f": {pod.message.strip().splitlines()[-1][:_WORDS]}" if pod.message.strip() else ""
             why = f"the coordinator's pod {pod.name} ended without a report ({pod.trouble or 'exit status 0'}){said}"
             return Outcome("failed", why)
-        if told.run or told.ended != "failed":
-            return told
         others = [each for each in standing.pods if each.index != names.COORDINATOR]
+        if told.run or told.ended != "failed":
+            # Why a worker was lost its node knows better than the coordinator, to which its connection ended.
+            return msgspec.structs.replace(told, notes=[*told.notes, *troubles([p for p in others if p.has_ended])])
         return msgspec.structs.replace(told, why="; ".join([told.why, *troubles(others)]))
     if standing.is_gone:
         return Outcome("failed", "its Job was deleted before the run had ended")
