@@ -19,6 +19,8 @@ from patience import PATIENCE_S
 
 WRITERS = 16
 KILLS = 3
+TURNS = 40
+"""At least so many writes of all writers come before each kill."""
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 LOST = (aiohttp.ClientError, ConnectionError, asyncio.TimeoutError)
 State = tuple[str, int] | None
@@ -146,7 +148,11 @@ async def test_a_storm_with_kills(tmp_path: Path) -> None:
             async with server.session() as session:
                 tasks = [asyncio.create_task(writer.run(session)) for writer in writers]
                 tasks.append(asyncio.create_task(watcher.run(session)))
+                wanted = sum(writer.turn for writer in writers) + TURNS
                 await asyncio.sleep(chance.uniform(0.3, 0.9))
+                async with asyncio.timeout(PATIENCE_S):
+                    while sum(writer.turn for writer in writers) < wanted:  # noqa: ASYNC110
+                        await asyncio.sleep(0.02)
                 server.kill()
                 await asyncio.wait_for(asyncio.gather(*tasks), PATIENCE_S)
             await asyncio.to_thread(server.start)
@@ -168,7 +174,6 @@ async def test_a_storm_with_kills(tmp_path: Path) -> None:
             await asyncio.gather(follow, return_exceptions=True)
         found, _ = await listed(server)
         assert watcher.seen == found
-    assert sum(writer.turn for writer in writers) > 100
 
 
 async def listed(server: ServerProcess) -> tuple[dict[str, Any], int]:

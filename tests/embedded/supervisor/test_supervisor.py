@@ -69,7 +69,7 @@ async def test_a_component_that_ignores_sigterm_is_killed(tmp_path, monkeypatch)
     supervisor = supervised(tmp_path, monkeypatch, stubborn)
     running = asyncio.create_task(supervisor.run())
     log = tmp_path / "logs" / "part0.log"
-    await until(lambda: log.exists() and "deaf" in log.read_text())
+    await until(lambda: supervisor.state.components[0].process and log.exists() and "deaf" in log.read_text())
     process = supervisor.state.components[0].process
     supervisor.stop()
     async with asyncio.timeout(PATIENCE_S):
