@@ -22,7 +22,7 @@ def job(number: int, due_s: float) -> Job:
 
 
 def pulse(at_s: float, queued: int, received: int) -> Pulse:
-    return Pulse(0, at_s, 0.1, 0.25, 0, 0, 0, queued, 0.0, [], received)
+    return Pulse(0, at_s, 0.1, 0.25, 0, 1, 0, queued, 0.0, [], received)
 
 
 async def member() -> Member:
@@ -46,6 +46,15 @@ async def test_of_users_those_are_that_have_been_taken_and_not_those_on_the_way(
     assert worker.wanted(5) == 2 * 5 - 9
     assert worker.ahead_bytes == 9 * 50
     assert [each.number for each in worker.waiting(1.0)] == list(range(6, 15))
+
+
+async def test_users_are_given_enough_until_it_is_known_how_fast_they_are() -> None:
+    """Twice as many as users would be gone before the first pulse, and all would wait for the client."""
+    worker = await member()
+    assert (worker.wanted(4), worker.wanted(500)) == (256, 4000)
+    worker.hand([job(n, -1.0) for n in range(256)], 256)
+    worker._take(pulse(0.25, 156, 256))
+    assert worker.wanted(4) < 0
 
 
 async def test_more_than_fits_ahead_is_sent_by_users_too(monkeypatch: pytest.MonkeyPatch) -> None:

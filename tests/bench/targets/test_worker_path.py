@@ -12,6 +12,7 @@ from fairlead.bench.record import Outcome, Record
 from fairlead.bench.session import Session, Turn
 from fairlead.bench.targets.writing import peer, writer
 from fairlead.bench.worker.alarm import Alarm
+from fairlead.bench.worker.beat import Beat
 from fairlead.bench.worker.pool import Pool
 from fairlead.bench.worker.sessions import Sessions
 from patience import PATIENCE_S
@@ -31,9 +32,10 @@ async def sent(target: Target, session: Session) -> list[Record]:
     loop = asyncio.get_running_loop()
     pool = Pool(peer(target), loop)
     await pool.resolve()
-    sessions, over = Sessions([pool], Alarm(loop), 0), asyncio.Event()
+    alarm = Alarm(loop)
+    sessions, over = Sessions([pool], alarm, 0, Beat(loop, alarm)), asyncio.Event()
     try:
-        sessions.begin(writer(target, 0, []).prepare(session, 0, 0, 0.0), 0.0, lambda _: over.set())
+        sessions.begin(writer(target, 0, []).prepare(session, 0, 0, 0.0), 0.0, lambda *_: over.set())
         async with asyncio.timeout(PATIENCE_S):
             await over.wait()
         return list(sessions.records)

@@ -37,6 +37,8 @@ LOOK_S = 1.0
 """Between two looks at whether a worker still speaks, and at the clock of one elsewhere."""
 COMPARISONS, COMPARED_WITHIN_S = 12, 10.0
 CLOSED_AHEAD_S = 2.0
+FIRST_JOBS, FIRST_JOBS_EACH = 256, 8
+"""Of a closed loop at its beginning: enough until a worker has said how fast its users take them."""
 
 
 class Handed(msgspec.Struct, gc=False):
@@ -163,7 +165,10 @@ class Member:
 
     def wanted(self, users: int) -> int:
         """How many jobs more a closed loop's users can take within seconds, by what they have taken so far."""
-        return max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S)) - self._queued()
+        most = max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S))
+        if self.pulse is None or self.pulse.sent == 0:
+            most = max(most, first_jobs(users))  # how fast they are, nobody knows yet
+        return most - self._queued()
 
     def _queued(self) -> int:
         """Jobs that it had not begun when it last said how it is, with those that were on the way to it."""
@@ -295,6 +300,11 @@ class Member:
         except TimeoutError:
             return f"its clock could not be compared within {COMPARED_WITHIN_S:g} s"
         return self.lost
+
+
+def first_jobs(users: int) -> int:
+    """What so many users are given before they begin."""
+    return max(FIRST_JOBS, FIRST_JOBS_EACH * users)
 
 
 def _is_between(had: Handed, outcome: Outcome) -> bool:
