@@ -29,7 +29,8 @@ def test_options_are_short_forms_of_fields() -> None:
     assert document["server"] == {} and read_config(document).server == ServerMetrics()
     document = dry(
         "--server", "a:1, b:2", "--gateway-metrics", "g:9090", "--power", "http://p:9400/metrics",
-        "--accelerator", "H100", "--accelerators", "8", "--price-per-hour", "2.5", "--set", "server.power_labels={pod: llama-*}",
+        "--accelerator", "H100", "--accelerators", "8", "--price-per-hour", "2.5",
+        "--set", "server.power_labels={pod: llama-*}",
     )  # fmt: skip
     assert document["server"] == {
         "engines": ["a:1", "b:2"], "gateway": "g:9090", "power": ["http://p:9400/metrics"], "accelerator": "H100",
