@@ -58,8 +58,8 @@ def test_the_bracket_holds_the_capacity_whatever_the_load(capacity: float, rates
     legs = step(*rates)
     ready = Steps((0.0, 75.0), (float(replicas), float(replicas + 1)))
     kept, failed, _ = shown(served(capacity, ready, legs), ready, legs)
-    # What waits a little longer each second is good until it has waited too long: at the edge both may be said.
-    assert kept is None or kept <= capacity * 1.05
+    # In 15 s, the shortest stretch, a queue that grows by less than its patience in all is not told from none.
+    assert kept is None or kept <= capacity * (1 + 1.0 / 15) * 1.01
     assert failed is None or failed >= capacity * 0.999
 
 

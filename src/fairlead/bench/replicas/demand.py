@@ -7,7 +7,8 @@ objective when the 95 % interval of the attainment of that part (Wilson) is at o
 when all of it is below.
 
 `kept`: the highest rate per ready replica of a stretch that kept it. `failed`: the lowest rate above that of one that
-failed, and that began with nothing piled up. What one replica carries is between them. The fleet that was enough:
+failed, and that began with nothing piled up. What one replica carries is between them (`kept` may be too much by what
+piles up in a stretch without passing the bound: bound / length of the stretch). The fleet that was enough:
 ⌈rate / kept⌉ replicas at every time, none where nothing was due; and no smaller one than ⌈rate / failed⌉ would do.
 """
 
