@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -98,12 +99,25 @@ class Site:
         return await self.pools()
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A server's data folder with the kinds that are needed: each test begins with a copy."""
+    folder = tmp_path_factory.mktemp("prepared")
+
+    async def prepare() -> None:
+        async with serve(folder) as serving, Client.load(serving.kubeconfig) as client:
+            needed = [crd for crd in all_crds() if crd["metadata"]["name"] in NEEDED]
+            await asyncio.gather(*(client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd, force=True) for crd in needed))
+            await client.apply(ACCOUNTS, {"metadata": {"name": "default", "namespace": "default"}}, force=True)
+
+    asyncio.run(prepare())
+    return folder
+
+
 @pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+async def site(prepared: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     async with serve(tmp_path) as serving, Client.load(serving.kubeconfig) as client:
-        needed = [crd for crd in all_crds() if crd["metadata"]["name"] in NEEDED]
-        await asyncio.gather(*(client.apply(CUSTOM_RESOURCE_DEFINITIONS, crd, force=True) for crd in needed))
-        await client.apply(ACCOUNTS, {"metadata": {"name": "default", "namespace": "default"}}, force=True)
         yield Site(client)
 
 
