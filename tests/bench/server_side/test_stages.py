@@ -78,6 +78,7 @@ def test_an_engine_that_was_there_for_half_of_a_stage_is_half_an_engine() -> Non
         price_per_hour=1.0,
     )  # fmt: skip
     together, cost = all_of(said), said.stages[0].cost
+    assert said.stages[0].notes == ()
     assert together.engines == pytest.approx(1.5) and together.running_mean == pytest.approx(2.0 + 4.0 / 2)
     assert cost is not None and cost.accelerators == pytest.approx(12.0)
     assert cost.per_million_output is None and cost.money.low == pytest.approx(12 * 10 / 3600)

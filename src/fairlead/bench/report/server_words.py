@@ -31,7 +31,7 @@ def server_tables(run: RunSummary) -> list[Words]:
     tables = [
         Words(
             "engines, by their own pages (mean / highest)",
-            ("stage", "engines", "running", "waiting", "KV cache", "hits", "preempted", "output tok"),
+            ("stage", "engines", "running", "waiting", "KV cache", "hits", "preempt", "tokens"),
             [(stage_name(stage), *_state(of)) for stage, of in engines],
         ),
         Words(
@@ -78,7 +78,7 @@ def by_engine(run: RunSummary, stage: StageSummary) -> Words | None:
     said = next((s for s in side.stages if s.stage == stage.index), None) if side is not None else None
     if said is None or not said.by_engine:
         return None
-    head = ("engine", "there", "running", "waiting", "KV cache", "hits", "preempted", "output tok")
+    head = ("engine", "there", "running", "waiting", "KV cache", "hits", "preempt", "tokens")
     rows = []
     for name, of in said.by_engine.items():
         state = _state(of)

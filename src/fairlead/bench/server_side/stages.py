@@ -25,7 +25,7 @@ from fairlead.bench.server_side.series import ALL, highest
 from fairlead.bench.summary import RunSummary, Series, StageSummary
 
 LEAST_COVERED = 0.9
-"""Of a stage, for its means to stand without a note."""
+"""Of the time that engines were there, for means to stand without a note."""
 TOKENS_APART, TOKENS_AT_LEAST = 0.05, 50.0
 """Counts of tokens that are further apart than this share, and so many tokens, are told."""
 
@@ -127,7 +127,7 @@ def _engines(
     }
     gateways = [_gateway(history, window, longest(every_s, [history])) for history in sources.gateways]
     together = _together(by_engine, sources.engines, window, totals)
-    notes = _notes(stage, window, together, every_s)
+    notes = _notes(window, together, len(by_engine), every_s)
     # Of one engine all together is the same; its figures are said once.
     shown = by_engine if len(by_engine) > 1 else {}
     gateway = next((g for g in gateways if g is not None), None)
@@ -228,14 +228,13 @@ def _together(
     )  # fmt: skip
 
 
-def _notes(stage: StageSummary, window: Window, engines: ServerFigures | None, every_s: float) -> Iterable[str]:
+def _notes(window: Window, engines: ServerFigures | None, number: int, every_s: float) -> Iterable[str]:
+    """`number`: of the engines that were seen at all."""
     if engines is None or window.seconds <= 0:
         return
-    if engines.seconds < LEAST_COVERED * window.seconds:
-        yield (
-            f"engines were seen for {engines.seconds:.3g} of {window.seconds:.3g} s in the mean: means are of that "
-            "time, and counts are too low"
-        )
+    covered_s, there_s = engines.seconds * number, engines.engines * window.seconds
+    if covered_s < LEAST_COVERED * there_s:
+        yield f"engines were seen for {covered_s:.3g} of {there_s:.3g} s, all together: means are of that time"
     if engines.preemptions is not None and engines.preemptions >= 0.5:
         yield f"engines preempted {engines.preemptions:,.0f} requests: their KV caches were full"
     if engines.output_tokens is not None and not engines.restarts:
