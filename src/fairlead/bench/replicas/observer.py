@@ -36,7 +36,8 @@ from fairlead.kube.transport import RetryPolicy, Unreachable
 
 ANSWER_S = 5.0
 """Longest wait for an answer of the API server while the run goes on: longer than one that is merely busy takes."""
-LAST_ANSWER_S = 2.0
+LAST_ANSWER_S = 1.5
+"""As the run ends: figures are not to wait for it."""
 AGAIN = Backoff(0.1, 1.0)
 FAILURES = (ApiError, Unreachable, CredentialsError, TimeoutError, OSError)
 
