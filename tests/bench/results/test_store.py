@@ -159,6 +159,16 @@ def test_reports_go_to_other_stores(store: Path) -> None:
     assert (store / "copied" / "summary.json").read_bytes() == files[0].read_bytes()
 
 
+def test_an_upload_that_fails_leaves_the_run_as_it_was(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    # A file where a folder has to be.
+    to = f"file://{store}/20261129-b/summary.json/reports"
+    assert main(["report", "20261129", "--form", "v0.2", "--to", to, "--results", str(store)]) == 1
+    said = capsys.readouterr()
+    assert to in said.err and said.out == ""
+    assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
+
+
 def test_a_missing_package_is_named(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(CannotUpload, match="needs the package s3fs: pip install s3fs"):

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-ALIKE = ((0.2, 1), (0.33, 2), (0.43, 3), (0.5, 4))
+ALIKE = ((0.1, 1), (0.25, 2), (0.36, 3), (0.45, 4))
 """Correlation of neighbouring blocks up to which as many are merged. Of a fading memory, means over merged blocks are
-then correlated by 0.16 at most: r(x) = (1 − e^−x)² / (2 (x − 1 + e^−x)) for blocks of x memories. Below the first
-bound a correlation is chance."""
+then correlated by 0.12 at most: r(x) = (1 − e^−x)² / (2 (x − 1 + e^−x)) for blocks of x memories."""
 TELLING = 0.75
 """The percentile beyond which values are counted: bursts show there, and there are enough of them."""
 
