@@ -62,7 +62,7 @@ async def test_all_figures_are_in_the_log_and_results_that_cannot_be_sent_are_to
     summary = assembly.summary()
     assert summary is not None and summary.id == outcome.run and summary.stages[0].metrics.whole == 20
     words = [line.text for line in said if isinstance(line, lines.Said)]
-    assert words[:2] == ["asking the targets once", "waiting for 1 workers"]
+    assert words[:2] == ["asking the targets once", "waiting for workers (1)"]
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ class Benchmarks:
         if problem is not None:
             await self._refuse(raw, benchmark, problem)
             return Result(RETRY_S)
-        self._events.normal(BENCHMARKS, raw, "Begun", f"{plan.workers} workers and a coordinator are asked for")
+        self._events.normal(BENCHMARKS, raw, "Begun", f"a coordinator and {plan.workers} to send are asked for")
         return None
 
     async def _refuse(self, raw: Json, benchmark: Benchmark, problem: Problem) -> None:

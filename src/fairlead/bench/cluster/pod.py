@@ -96,7 +96,7 @@ async def coordinate(told: Told, stop: Stop, speaker: Speaker, port: int = names
 async def _run(config: Benchmark, folder: Path | None, crew: Rendezvous, stop: Stop, speaker: Speaker) -> RunSummary:
     speaker.say(lines.Said("asking the targets once"))
     known = await checked(config, stop)
-    speaker.say(lines.Said(f"waiting for {config.workers} workers"))
+    speaker.say(lines.Said(f"waiting for workers ({config.workers})"))
     return await run(config, folder, speaker.look, stop, known, crew=crew)
 
 
