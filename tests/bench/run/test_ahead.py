@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
 
 from bench.hostile import GOOD, hostile
-from bench.run.runs import benchmark
-from fairlead.bench.run import Stop, feed, run
+from bench.run.runs import benchmark, steady
+from fairlead.bench.run import Stop, coordinator, feed, run
 from fairlead.bench.run.coordinator import Coordinator
 from fairlead.bench.run.crew import Member
 from fairlead.bench.run.preparation import Preparation
 from fairlead.bench.session import Job, PreparedTurn
 from fairlead.bench.wire import Pulse
+from patience import PATIENCE_S
 
 
 def job(number: int, due_s: float) -> Job:
@@ -83,3 +86,21 @@ async def test_the_first_jobs_of_users_are_there_before_they_come(monkeypatch: p
     assert [number for _, number in made] == list(range(11))
     assert [phase for phase, _ in made[:6]] == ["preparing"] * 6
     assert [stage.metrics.whole for stage in summary.stages] == [6, 5]
+
+
+async def test_a_worker_that_falls_ever_further_behind_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "BEHIND_BYTES", 150_000)
+    with hostile(lambda _: (GOOD, False)) as server:
+        one = Coordinator(benchmark(server.url, steady(200, 600), workers=1, drain_s=0.5), None, lambda _: None, Stop())
+        running = asyncio.ensure_future(one.run())
+        await server.reached(20)
+        stuck = one._members[0].pid
+        os.kill(stuck, signal.SIGSTOP)
+        try:
+            await asyncio.wait_for(one._stop.wait(0), PATIENCE_S)
+        finally:
+            os.kill(stuck, signal.SIGCONT)
+        summary = await asyncio.wait_for(running, PATIENCE_S)
+    assert summary.ended == "interrupted"
+    assert "requests whose time had come were waiting in worker 0" in summary.why_ended
+    assert not summary.valid

@@ -43,6 +43,8 @@ TICK_S = 0.25
 NAMED = 8
 """Workers that did not come are named, so many of them."""
 STOPPED_DRAIN_S = 5.0
+BEHIND_BYTES = 256 * 2**20
+"""A run one of whose workers is so far behind, by what waits in its memory, is ended: it would take ever more."""
 HOPELESS_S, HOPELESS_REQUESTS = 20.0, 50
 """A run none of whose requests has been whole for so long, and so many, is ended."""
 
@@ -283,6 +285,8 @@ class Coordinator:
             limit_s = self._config.timeout_s
             if limit_s is not None and self._now() > limit_s and not self._stop.asked:
                 self._stop.ask(f"timeout_s is {limit_s:g}, and the run was not over by then")
+            if self._phase == "running" and not self._stop.asked and (behind := self._far_behind()):
+                self._stop.ask(behind)
             if self._is_hopeless() and self._phase == "running":
                 self._stop.ask(f"no request has been whole: {self._recent.last_failure}")
             await asyncio.sleep(TICK_S)
@@ -304,6 +308,19 @@ class Coordinator:
 
     def _told_written(self, written: int) -> None:
         self._progress(msgspec.structs.replace(self._look(), written=written))
+
+    def _far_behind(self) -> str:
+        """Why the load is more than a worker will ever send; nothing where it is not."""
+        live, now_s = [member for member in self._members if member.alive], self._now()
+        for member in live:
+            member.begun(now_s)  # one that is stuck does not say so itself
+        worst = next((member for member in live if member.behind_bytes > BEHIND_BYTES), None)
+        if worst is None:
+            return ""
+        return (
+            f"{worst.behind():,} requests whose time had come were waiting in worker {worst.number}: it cannot keep "
+            "up, or load.max_in_flight lets too few go; lower the rate, or allow more workers"
+        )
 
     def _is_hopeless(self) -> bool:
         recent = self._recent

@@ -37,6 +37,8 @@ LOOK_S = 1.0
 """Between two looks at whether a worker still speaks, and at the clock of one elsewhere."""
 COMPARISONS, COMPARED_WITHIN_S = 12, 10.0
 CLOSED_AHEAD_S = 2.0
+JOB_BYTES = 1024
+"""Of a job beside its body."""
 FIRST_JOBS, FIRST_JOBS_EACH = 256, 8
 """Of a closed loop at its beginning: enough until a worker has said how fast its users take them."""
 
@@ -73,7 +75,7 @@ class Member:
         self.ended: Finished | None = None
         self.handed: dict[int, Handed] = {}
         self.ahead_bytes = 0
-        self._jobs = 0  # handed over, in all
+        self._jobs = self._bodies_bytes = 0  # handed over, in all
         self._begun_per_s = 0.0
         self._ahead: deque[tuple[Job, int]] = deque()  # in the order in which they are begun
         self._told, self._on_lost = told, on_lost
@@ -149,6 +151,7 @@ class Member:
             self._ahead.append((job, each))
         self.ahead_bytes += each * len(jobs)
         self._jobs += len(jobs)
+        self._bodies_bytes += size_bytes
         self.send(Jobs(jobs))
 
     def begun(self, now_s: float) -> None:
@@ -174,6 +177,15 @@ class Member:
         """Jobs that it had not begun when it last said how it is, with those that were on the way to it."""
         pulse = self.pulse
         return self._jobs if pulse is None else self._jobs - pulse.received + pulse.queued
+
+    def behind(self) -> int:
+        """Jobs whose time has come and that it had not begun when it last said how it is."""
+        return max(0, self._queued() - len(self._ahead))
+
+    @property
+    def behind_bytes(self) -> int:
+        """What they take, about, in its memory."""
+        return self.behind() * (JOB_BYTES + self._bodies_bytes // max(1, self._jobs))
 
     def waiting(self, now_s: float) -> list[Job]:
         """The jobs that have not begun, which are then not this worker's any more."""
