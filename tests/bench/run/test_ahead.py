@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bench.run.runs import benchmark, steady
 from fairlead.bench.run import Stop, coordinator, feed, run
 from fairlead.bench.run.coordinator import Coordinator
 from fairlead.bench.run.crew import Member
+from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.preparation import Preparation
 from fairlead.bench.session import Job, PreparedTurn
 from fairlead.bench.wire import Pulse
@@ -51,13 +53,24 @@ async def test_of_users_those_are_that_have_been_taken_and_not_those_on_the_way(
     assert [each.number for each in worker.waiting(1.0)] == list(range(6, 15))
 
 
-async def test_users_are_given_enough_until_it_is_known_how_fast_they_are() -> None:
+async def test_users_are_given_enough_until_it_is_known_how_fast_they_are(tmp_path: Path) -> None:
     """Twice as many as users would be gone before the first pulse, and all would wait for the client."""
     worker = await member()
-    assert (worker.wanted(4), worker.wanted(500)) == (256, 4000)
+    assert (worker.wanted(4, 256), worker.wanted(500, 256)) == (256, 1000)
     worker.hand([job(n, -1.0) for n in range(256)], 256)
     worker._take(pulse(0.25, 156, 256))
-    assert worker.wanted(4) < 0
+    assert worker.wanted(4, 256) < 0
+    load = {"kind": "closed", "stages": [{"users": 4, "requests": 6}]}
+    row = tmp_path / "rows.jsonl"
+    row.write_text('{"prompt": "once"}')
+    for content, jobs in (
+        ({"kind": "synthetic"}, (256, 4000)),
+        ({"kind": "file", "path": str(row)}, (256, 4000)),
+        ({"kind": "file", "path": str(row), "repeat": False}, (8, 1000)),
+    ):
+        config = benchmark("http://127.0.0.1:1", load, content=content)
+        hands = Feed(Preparation(config), [], lambda: 0.0)
+        assert (hands.first_jobs(4), hands.first_jobs(500)) == jobs
 
 
 async def test_more_than_fits_ahead_is_sent_by_users_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from fairlead.bench.config import (
 from fairlead.bench.load.stages import StagePlan, due_times, stages
 from fairlead.bench.measure.meter import StageMeter
 from fairlead.bench.record import Outcome, Record
-from fairlead.bench.run.crew import Member, first_jobs
+from fairlead.bench.run.crew import Member
 from fairlead.bench.run.feed import Feed
 from fairlead.bench.run.step import Step
 from fairlead.bench.search.judging import Seen, Shown, judge
@@ -109,7 +109,7 @@ class Course:
             await self._feed.prepare(self._first, PREPARE_S)
         elif isinstance(load, ClosedLoop):
             plan = self._plans[0]
-            at_once = first_jobs(round(plan.intended))
+            at_once = self._feed.first_jobs(round(plan.intended))
             wanted = at_once if plan.requests is None else min(at_once, plan.requests)
             await self._feed.prepare(itertools.islice(self._feed.users_jobs(plan), wanted), PREPARE_S)
 

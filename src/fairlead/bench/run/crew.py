@@ -39,8 +39,6 @@ COMPARISONS, COMPARED_WITHIN_S = 12, 10.0
 CLOSED_AHEAD_S = 2.0
 JOB_BYTES = 1024
 """Of a job beside its body."""
-FIRST_JOBS, FIRST_JOBS_EACH = 256, 8
-"""Of a closed loop at its beginning: enough until a worker has said how fast its users take them."""
 
 
 class Handed(msgspec.Struct, gc=False):
@@ -166,11 +164,12 @@ class Member:
             ahead.popleft()
             self.ahead_bytes -= size_bytes
 
-    def wanted(self, users: int) -> int:
-        """How many jobs more a closed loop's users can take within seconds, by what they have taken so far."""
+    def wanted(self, users: int, first: int = 0) -> int:
+        """How many jobs more a closed loop's users can take within seconds, by what they have taken so far; `first` is
+        what they are given as long as that is not known."""
         most = max(2 * users, math.ceil(self._begun_per_s * CLOSED_AHEAD_S))
         if self.pulse is None or self.pulse.sent == 0:
-            most = max(most, first_jobs(users))  # how fast they are, nobody knows yet
+            most = max(most, first)
         return most - self._queued()
 
     def _queued(self) -> int:
@@ -312,11 +311,6 @@ class Member:
         except TimeoutError:
             return f"its clock could not be compared within {COMPARED_WITHIN_S:g} s"
         return self.lost
-
-
-def first_jobs(users: int) -> int:
-    """What so many users are given before they begin."""
-    return max(FIRST_JOBS, FIRST_JOBS_EACH * users)
 
 
 def _is_between(had: Handed, outcome: Outcome) -> bool:

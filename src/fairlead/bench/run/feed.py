@@ -28,6 +28,8 @@ BATCH_BYTES = 128 * 1024
 """A message is read by the worker in one piece, between requests: it must be short."""
 MOST_CHAINS = 65_536
 """Sessions of a trace of which it is remembered who has them: the last ones."""
+FIRST_JOBS, FIRST_JOBS_EACH = 256, 8
+"""Of a closed loop at its beginning: enough until a worker has said how fast its users take them."""
 SLICE_S = 0.005
 """After so long at preparing, the records that have come are read."""
 
@@ -80,6 +82,11 @@ class Feed:
             if session is None:
                 return
             yield self._preparation.job(session, plan.index, due_s)
+
+    def first_jobs(self, users: int) -> int:
+        """What so many users are given before they begin. What a stage leaves over is not asked any more, so of content
+        that ends it is little."""
+        return max(FIRST_JOBS, FIRST_JOBS_EACH * users) if self._preparation.endless else 2 * users
 
     def users_jobs(self, plan: StagePlan) -> Iterator[Job]:
         """Of a closed stage, until content ends."""
@@ -145,7 +152,8 @@ class Feed:
         """Give each worker what its users may take before we look again, and as much to spare."""
         batches, given, until_s = Batches(), 0, SYSTEM.monotonic_s() + SLICE_S * 2
         live, jobs = self._live(), self.users_jobs(plan)
-        short = {m.number: m.wanted(math.ceil(plan.intended / max(1, len(live)))) for m in live}
+        users = math.ceil(plan.intended / max(1, len(live)))
+        short = {m.number: m.wanted(users, self.first_jobs(users)) for m in live}
         while any(short.values()) and SYSTEM.monotonic_s() < until_s:
             for member in live:
                 if short[member.number] <= 0 or member.ahead_bytes > AHEAD_BYTES or left == given:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fairlead.bench.config import Benchmark, TracedTimes
-from fairlead.bench.config.content import FileContent, SyntheticContent
+from fairlead.bench.config.content import FileContent, SyntheticContent, TraceContent
 from fairlead.bench.content.identity import identity
 from fairlead.bench.content.sessions import sessions
 from fairlead.bench.content.tokens import counts_bare, tokens_of
@@ -34,6 +34,10 @@ class Preparation:
             for kind, target in enumerate(config.targets)
             if kind in self._kinds
         }
+        content = config.content
+        self.endless = not isinstance(content, TraceContent) and (
+            not isinstance(content, FileContent) or content.repeat
+        )  # whatever is taken, there is more
         self._each_once = not isinstance(config.content, SyntheticContent)
         self._number = 0
         self._chained = isinstance(config.load, TracedTimes)

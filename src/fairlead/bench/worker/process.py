@@ -192,7 +192,7 @@ class Worker:
         now_s, cpu_s, sessions = _now(), time.process_time(), self._sessions
         lags = self._beat.taken()
         self._standing.used(cpu_s - self._pulsed_cpu_s, now_s - self._pulsed_s)
-        queued = len(self._queue) + sum(s.queued for s in self._closed.values())
+        queued = len(self._queue) + sessions.held + sum(s.queued for s in self._closed.values())
         ahead_s = self._queued_until_s - (now_s - sessions.origin_s) if self._queue else 0.0
         self._say(
             Pulse(
