@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import os
 import re
@@ -44,13 +45,14 @@ class _Api:
         name = "chat.completion" if chat else "text_completion"
         self._whole = {"id": "null", "object": name, "created": 0, "model": "null"}
         self._event = self._whole | ({"object": f"{name}.chunk"} if chat else {})
+        self.last = functools.lru_cache(4096)(self._last)  # lengths repeat, and its time is the server's
         self.token = _chunk(_event({**self._event, "choices": [self._choice("delta", " token", None)]}))
 
     def _choice(self, of: str, text: str, finish: str | None) -> dict[str, object]:
         said = {of: {"role": "assistant", "content": text}} if self._chat else {"text": text}
         return {"index": 0, **said, "logprobs": None, "finish_reason": finish}
 
-    def last(self, tokens: int, prompt_tokens: int) -> bytes:
+    def _last(self, tokens: int, prompt_tokens: int) -> bytes:
         end = _event({**self._event, "choices": [self._choice("delta", " token", "length")]})
         usage = _event({**self._event, "choices": [], "usage": _usage(tokens, prompt_tokens)})
         return _chunk(end + usage + b"data: [DONE]\n\n") + b"0\r\n\r\n"
