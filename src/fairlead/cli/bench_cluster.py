@@ -57,8 +57,12 @@ def carry_out(config: Benchmark, asked: Asked, results: Path | None, output: str
 
     async def go(client: Client) -> int:
         from fairlead.api.benchmark import BENCHMARKS
+        from fairlead.kube.errors import NotFound
 
-        made = await client.create(BENCHMARKS, obj, field_validation="Strict")
+        try:
+            made = await client.create(BENCHMARKS, obj, field_validation="Strict")
+        except NotFound as error:
+            raise Failed(f"{error}: `fairlead controllers` installs what a cluster needs for benchmarks") from error
         name = made["metadata"]["name"]
         if asked.detach:
             print(name if quiet else f"benchmark/{name} created; `fairlead bench attach {name}` follows it")
@@ -145,10 +149,9 @@ async def _followed(
     from fairlead.cli.bench_progress import Shown
 
     heard: list[int] = []
-    leaving = asyncio.Event()
     console = _errors()
     with Shown(console, live=not quiet and output == "text") as shown:
-        ended = await _until_ended(client, namespace, name, shown, heard, leaving)
+        ended = await _until_ended(client, namespace, name, shown, heard, not quiet and output == "text")
     if ended is None:
         print(f"fairlead: left; `fairlead bench attach {name} --namespace {namespace}` follows it", file=sys.stderr)
         return 128 + heard[-1]
@@ -158,9 +161,10 @@ async def _followed(
 
 
 async def _until_ended(
-    client: Client, namespace: str, name: str, shown: Shown, heard: list[int], leaving: asyncio.Event
+    client: Client, namespace: str, name: str, shown: Shown, heard: list[int], is_told: bool
 ) -> Followed | None:
-    """Interrupted once, the run is asked to end, and reports; twice, it is left alone (None)."""
+    """Interrupted once, the run is asked to end, and reports; twice, it is left alone (None). `is_told`: what it waits
+    for goes into a log too."""
     from fairlead.bench.cluster import lines
     from fairlead.bench.cluster.follow import ask_to_end, follow
 
@@ -169,9 +173,14 @@ async def _until_ended(
             shown.show(line.progress)
         else:
             shown.say(line.text)
+            if is_log:
+                console.print(line.text, markup=False)
 
+    console = _errors()
+    is_log = is_told and not console.is_terminal
     following = asyncio.ensure_future(follow(client, namespace, name, hear))
     asking: list[asyncio.Task[None]] = []
+    leaving = asyncio.Event()
 
     def interrupted(number: signal.Signals) -> None:
         heard.append(number)
@@ -205,6 +214,9 @@ async def _report(ended: Followed, name: str, results: Path | None, output: str,
 
     console, summary = _errors(), ended.summary
     if summary is None:
+        if heard:
+            console.print(f"fairlead: benchmark {name}: {why(ended.status)}", markup=False)
+            return 128 + heard[0]
         lost = "; its figures were in the log of its pod, which is gone" if ended.status.run else ""
         raise Failed(f"benchmark {name}: {why(ended.status)}{lost}")
     folder = (results or default_store()).expanduser() / summary.id

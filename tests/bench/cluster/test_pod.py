@@ -81,6 +81,18 @@ async def test_what_cannot_begin_says_why(config: dict[str, Any], why: str, unus
     assert not has_summary and outcome.ended == "failed" and why in outcome.why, outcome.why
 
 
+async def test_asked_to_stop_while_it_waits_for_workers_it_was_interrupted(unused_tcp_port: int) -> None:
+    with hostile(lambda _: (GOOD, False)) as server:
+        stop, heard = Stop(), Heard()
+        carrying = asyncio.ensure_future(coordinate(told(server.url), stop, heard, unused_tcp_port))
+        async with asyncio.timeout(PATIENCE_S):
+            while lines.Said("waiting for workers (1)") not in heard.lines:  # noqa: ASYNC110 (they are listed)
+                await asyncio.sleep(0.01)
+        stop.ask("spec.stop")
+        outcome, has_summary = await asyncio.wait_for(carrying, PATIENCE_S)
+    assert (outcome.ended, has_summary) == ("interrupted", False) and "before it began" in outcome.why
+
+
 def test_a_pod_that_is_told_nothing_says_so_to_its_node(tmp_path: Path) -> None:
     env = {**os.environ, "JOB_COMPLETION_INDEX": "0", "FAIRLEAD_TERMINATION_LOG": str(tmp_path / "log")}
     command = [sys.executable, "-m", "fairlead.cli.main", "bench-pod"]

@@ -23,6 +23,7 @@ from fairlead.kube.waiting import wait_for
 
 FOREVER_S = 10 * 365 * 86_400.0
 RETRY_S = 0.5
+UNSEEN_S = 10.0
 REST_S = 10.0
 """After the end, for the last lines of a log that is being followed."""
 TAIL_LINES = 12_000
@@ -44,6 +45,7 @@ async def follow(client: Client, namespace: str, name: str, hear: Hear) -> Follo
     """Until it has ended, or was refused. What it says on the way goes to `hear`. Raises Vanished and ApiError."""
     following = _Following(client, namespace, name, hear)
     watching = asyncio.ensure_future(following.log())
+    wondering = asyncio.ensure_future(following.wonder())
     try:
         raw = await wait_for(client, BENCHMARKS, name, namespace, following.sees, timeout_s=FOREVER_S)
         if raw is None:
@@ -54,6 +56,7 @@ async def follow(client: Client, namespace: str, name: str, hear: Hear) -> Follo
             await following.read_again(status)
         return Followed(status, following.assembly.summary())
     finally:
+        wondering.cancel()
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
@@ -68,6 +71,7 @@ class _Following:
     def __init__(self, client: Client, namespace: str, name: str, hear: Hear) -> None:
         self._client, self._namespace, self._name, self._hear = client, namespace, name, hear
         self._said = ""
+        self._is_looked_at = False
         self._pod: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.assembly = lines.Assembly()
 
@@ -76,6 +80,7 @@ class _Following:
         if raw is None:
             return True
         status = _status(raw)
+        self._is_looked_at = bool(status.conditions)
         if status.coordinator and not self._pod.done():
             self._pod.set_result(status.coordinator)
         running = next((c for c in status.conditions if c.type == "Running"), None)
@@ -83,6 +88,12 @@ class _Following:
             self._said = running.message
             self._hear(lines.Said(f"{status.state}: {running.message}"))
         return bool(status.completion_time) or is_refused(status)
+
+    async def wonder(self) -> None:
+        """Say so when no controller has seen it."""
+        await SYSTEM.sleep(UNSEEN_S)
+        if not self._is_looked_at:
+            self._hear(lines.Said("nobody has looked at it yet: does `fairlead controllers` run in this cluster?"))
 
     async def log(self) -> None:
         """The coordinator's log, from its beginning to its end; again where it is cut off."""

@@ -84,7 +84,7 @@ async def coordinate(told: Told, stop: Stop, speaker: Speaker, port: int = names
         finally:
             await crew.close()
     except (RunFailed, ValueError) as error:
-        return Outcome("failed", _words(error)), False
+        return Outcome("interrupted" if stop.asked else "failed", _words(error)), False
     except OSError as error:
         return Outcome("failed", f"{error.filename or ''} {error.strerror or error}".strip()), False
     for part in lines.parts(summary):

@@ -107,7 +107,7 @@ def ending(standing: Standing, late: bool) -> Outcome | None:
     if standing.finished and pod is None:
         return Outcome("failed", f"its Job ended without a report of the coordinator ({standing.finished_why})")
     if late and not standing.finished and (pod is None or not pod.is_up):
-        missing = troubles(standing.pods) or ["no pod of its Job was made"]
+        missing = troubles(standing.pods) or ["no pod of its Job was made, see the events of the Job"]
         return Outcome("failed", f"the coordinator did not come up within startDeadlineSeconds: {'; '.join(missing)}")
     return None
 
