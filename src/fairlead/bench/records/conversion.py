@@ -18,7 +18,10 @@ from fairlead.bench.records.spool import SPOOL, named, read_spool
 
 PARQUET = "records.parquet"
 MODULE = "fairlead.bench.records.conversion"
-ENVIRONMENT = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = {
+    "ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536",
+    "MALLOC_MMAP_THRESHOLD_": "65536", "OPENBLAS_NUM_THREADS": "1",
+}  # fmt: skip
 """Of such a process: pools that keep what was freed are for speed that is not needed here."""
 
 
