@@ -12,7 +12,7 @@ from fairlead.bench.results.compare import Change, Comparison
 COLOURS = {"better": "green", "worse": "yellow", "same": "dim", "untested": "yellow", "too few": "dim"}
 HOW = (
     "p is corrected for the number of figures (Holm): of comparisons of equal servers one in twenty finds anything at "
-    "all; seen: the least change that would be found in 4 of 5 cases; spread from "
+    "all; seen: the least change that would be found in 4 of 5 cases, looked at alone; spread from "
 )
 
 
