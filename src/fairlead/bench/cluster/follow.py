@@ -84,8 +84,10 @@ class _Following:
         if status.coordinator and not self._pod.done():
             self._pod.set_result(status.coordinator)
         running = next((c for c in status.conditions if c.type == "Running"), None)
-        if running is not None and running.message != self._said and not status.completion_time:
-            self._said = running.message
+        # What is waited for is told as it changes; that it runs, once.
+        said = running.message if running is not None and status.state != "Running" else status.state
+        if running is not None and said != self._said and not status.completion_time:
+            self._said = said
             self._hear(lines.Said(f"{status.state}: {running.message}"))
         return bool(status.completion_time) or is_refused(status)
 

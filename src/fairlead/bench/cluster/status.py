@@ -49,8 +49,10 @@ def compute_status(
         _tell(status, benchmark, outcome, at)
     is_up = standing is not None and standing.is_up(status.workers)
     told = [
-        _accepted(problem, begun), _running(benchmark, problem, standing, outcome, is_up), *_ended(outcome),
-    ]  # fmt: skip
+        _accepted(problem, begun),
+        _running(benchmark, problem, standing, outcome, is_up, status.workers),
+        *_ended(outcome),
+    ]
     if begun is not None and not begun.is_current:
         message = (
             "config was changed after the run had begun, and the figures are of the one before: delete this "
@@ -95,7 +97,12 @@ def _accepted(problem: Problem | None, begun: Begun | None) -> Condition:
 
 
 def _running(
-    benchmark: Benchmark, problem: Problem | None, standing: Standing | None, outcome: Outcome | None, is_up: bool
+    benchmark: Benchmark,
+    problem: Problem | None,
+    standing: Standing | None,
+    outcome: Outcome | None,
+    is_up: bool,
+    workers: int,
 ) -> Condition:
     if outcome is not None:
         return Condition("Running", "False", "Finished", "it is over")
@@ -106,7 +113,7 @@ def _running(
             return Condition("Running", "False", "Suspended", "spec.suspend is true")
         return Condition("Running", "False", "Starting", "its pods are about to be made")
     up = sum(pod.is_up for pod in standing.pods)
-    message = "; ".join([f"{up} of {len(standing.pods)} pods run", *troubles(standing.pods)])
+    message = "; ".join([f"{up} of {workers + 1} pods run", *troubles(standing.pods)])
     return Condition("Running", "True" if is_up else "False", "Running" if is_up else "Starting", _cut(message))
 
 
