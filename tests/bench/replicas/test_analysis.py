@@ -22,7 +22,7 @@ from fairlead.bench.report.page import report_page
 from fairlead.bench.report.scaling_page import scaling_figures
 from fairlead.bench.report.scaling_words import scaling_lines, scaling_tables
 from fairlead.bench.report.terminal import show
-from fairlead.bench.summary import RunSummary
+from fairlead.bench.summary import RunSummary, Verdict
 
 STAGES = [("quiet", 0.0, 60.0, 8.0), ("step", 60.0, 200.0, 32.0), ("after", 200.0, 300.0, 8.0)]
 END_S = 310.0
@@ -155,6 +155,17 @@ def test_a_time_in_which_nobody_could_look_is_told_and_its_numbers_are_not_known
     assert found.all.unknown_s == 30.0
     hidden = [s for s in found.slices if s.begin_s >= 100.0 and s.end_s <= 130.0]
     assert hidden and all(s.desired is None and s.ready is None for s in hidden)
+
+
+def test_of_an_invalid_stage_nothing_is_taken_of_what_a_replica_carries() -> None:
+    made = run()
+    bad = msgspec.structs.replace(made.stages[1], verdict=Verdict(False, ("client lag",)))
+    spoilt = msgspec.structs.replace(made, stages=(made.stages[0], bad, made.stages[2]))
+    found = analyse(spoilt, config(), [FLEET], LOAD, END_S)
+    assert found.efficiency.failed_per_s is None and found.efficiency.least_s is None
+    assert found.efficiency.carried_per_s == pytest.approx(8.0), "by the stages beside it"
+    assert found.efficiency.paid_s == figures().efficiency.paid_s
+    assert any("step invalid" in note for note in found.notes)
 
 
 def test_an_api_server_with_another_clock_is_told() -> None:

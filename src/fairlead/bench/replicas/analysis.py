@@ -65,7 +65,7 @@ def analyse(
         workloads, tuple(time), whole, _slices(lines, load, slice_s, end_s, target is not None),
         _efficiency(run, config, lines, load, legs, whole, slice_s, end_s),
         load_turns(found) if planned else None, judged, good, short_s,
-        round(sum(load.rows[FAILED])), _notes(lines, config, whole),
+        round(sum(load.rows[FAILED])), _notes(lines, run, whole),
     )  # fmt: skip
 
 
@@ -190,11 +190,27 @@ def _carried(
     line = lines[0]
     edges = edges_of(legs, [(stage.begin_s, stage.end_s) for stage in run.stages])
     ready = hidden(line.ready, line.gaps)
-    return carried(stretches(load, ready, edges, config.objective.attainment, end_s))
+    found = stretches(load, ready, edges, config.objective.attainment, end_s)
+    invalid = [(stage.begin_s, stage.end_s) for stage in run.stages if not stage.verdict.valid]
+    # What a client that was too slow has measured says nothing of a replica.
+    return carried(
+        [
+            stretch._replace(kept=None)
+            if any(a < stretch.end_s and stretch.begin_s < b for a, b in invalid)
+            else stretch
+            for stretch in found
+        ]
+    )
 
 
-def _notes(lines: Sequence[Timeline], config: Benchmark, whole: ReplicaTime) -> tuple[str, ...]:
+def _notes(lines: Sequence[Timeline], run: RunSummary, whole: ReplicaTime) -> tuple[str, ...]:
     notes = []
+    invalid = [stage.name or f"stage {stage.index}" for stage in run.stages if not stage.verdict.valid]
+    if invalid:
+        notes.append(
+            f"scaling: {', '.join(invalid)} invalid: requests that were not good then may be the client's fault, and "
+            "nothing is taken from it of what a replica carries; replicas and what they cost are as they were"
+        )
     for line in lines:
         if line.gaps:
             seconds = sum(b - a for a, b in line.gaps)
