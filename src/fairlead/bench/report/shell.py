@@ -37,7 +37,7 @@ h1 { font-size: 26px; margin: 0; } h2 { font-size: 19px; margin: 36px 0 12px; } 
 .card b { display: block; font-size: 17px; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: 13px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(480px, 100%), 1fr)); gap: 14px; }
-.panel { padding: 8px; min-width: 0; }
+.panel { padding: 8px; min-width: 0; overflow: hidden; }
 .scroll { overflow-x: auto; margin-bottom: 14px; }
 table { border-collapse: collapse; width: 100%; font-size: 13.5px; font-variant-numeric: tabular-nums; }
 th, td { padding: 6px 9px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }

@@ -30,7 +30,9 @@ def upload(files: Sequence[Path], to: str) -> list[str]:
         raise CannotUpload(f"{to}: {error}; known are s3://, gs://, az://, file://") from error
     written = []
     try:
-        system.makedirs(folder, exist_ok=True)
+        # Object stores have no folders: making one would make a bucket that was merely mistyped.
+        if package is None:
+            system.makedirs(folder, exist_ok=True)
         for file in files:
             system.put_file(str(file), f"{folder.rstrip('/')}/{file.name}")
             written.append(f"{to.rstrip('/')}/{file.name}")
