@@ -15,6 +15,7 @@ from bench.report.made import one_run
 from fairlead.bench.report.page import report_page
 from fairlead.bench.report.server_figures import MOST_BINS, MOST_LINES, server_figures
 from fairlead.bench.report.server_words import bucket, money
+from fairlead.bench.report.standard import standard_reports
 from fairlead.bench.report.terminal import show
 from fairlead.bench.server_side.cost import cost_of
 from fairlead.bench.server_side.figures import (
@@ -124,3 +125,13 @@ def test_a_spread_is_of_what_was_seen(engines: list[list[float | None]]) -> None
     shown = [v for trace in figure["data"] for v in trace["y"]]
     assert all(min(known) * 0.9999 <= v <= max(known) * 1.0001 for v in shown) if known else not shown
     assert not any(math.isnan(v) for v in shown)
+
+
+def test_the_benchmark_report_has_energy_and_cost_where_it_is_open() -> None:
+    (report,) = standard_reports(seen())
+    assert isinstance(report.results.profiling, dict)
+    server = report.results.profiling["fairlead"]["server"]
+    assert server["energy"]["joules_per_output_token"] == 5.67 and server["cost"]["accelerators"] == 2.0
+    assert server["engines"]["ttft"]["p99"] == {"value": 60.0, "low": 60.0, "high": None}
+    (plain,) = standard_reports(one_run("a"))
+    assert isinstance(plain.results.profiling, dict) and "server" not in plain.results.profiling["fairlead"]

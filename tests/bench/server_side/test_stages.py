@@ -48,7 +48,7 @@ def test_stages_are_cut_where_their_other_figures_are() -> None:
     assert (said.stages[0].begin_s, said.stages[0].end_s) == (6.0, 10.0)
     assert (first.seconds, first.running_mean, first.running_max) == (4.0, 8.0, 8.0)
     assert first.output_tokens == pytest.approx(400) and second.output_tokens == pytest.approx(1000)
-    assert said.stages[0].by_engine == {}
+    assert said.stages[0].by_engine == {"a": first}
 
 
 @given(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 1), st.integers(0, 1000)), min_size=2, max_size=6))

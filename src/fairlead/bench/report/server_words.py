@@ -76,7 +76,7 @@ def by_engine(run: RunSummary, stage: StageSummary) -> Words | None:
     """Each engine of a stage, where there are several."""
     side = run.server_side
     said = next((s for s in side.stages if s.stage == stage.index), None) if side is not None else None
-    if said is None or not said.by_engine:
+    if said is None or len(said.by_engine) < 2:
         return None
     head = ("engine", "there", "running", "waiting", "KV cache", "hits", "preempt", "tokens")
     rows = []

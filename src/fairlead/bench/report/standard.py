@@ -27,6 +27,7 @@ from fairlead.bench.report.standard_schema import (
     Throughput,
 )
 from fairlead.bench.report.standard_series import session_performance, stamp, time_series, when
+from fairlead.bench.report.standard_server import server_said
 from fairlead.bench.report.standard_statistics import numbers_only, rate, statistics_of
 from fairlead.bench.results.grid import Grid
 from fairlead.bench.results.sessions import Sessions
@@ -157,6 +158,7 @@ def _own(run: RunSummary, stage: StageSummary) -> dict[str, object]:
             if parts
         },
         **({"search": _searched(run)} if run.search is not None else {}),
+        **server_said(run, stage),
     }  # fmt: skip
 
 

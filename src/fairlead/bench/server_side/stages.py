@@ -128,10 +128,8 @@ def _engines(
     gateways = [_gateway(history, window, longest(every_s, [history])) for history in sources.gateways]
     together = _together(by_engine, sources.engines, window, totals)
     notes = _notes(window, together, len(by_engine), every_s)
-    # Of one engine all together is the same; its figures are said once.
-    shown = by_engine if len(by_engine) > 1 else {}
     gateway = next((g for g in gateways if g is not None), None)
-    return ServerStage(stage.index, window.begin_s, window.end_s, together, shown, gateway, notes=tuple(notes))
+    return ServerStage(stage.index, window.begin_s, window.end_s, together, by_engine, gateway, notes=tuple(notes))
 
 
 def engine_figures(history: History, window: Window, longest_s: float) -> ServerFigures | None:
