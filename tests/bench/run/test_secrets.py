@@ -51,6 +51,9 @@ def test_no_secret_is_in_a_configuration_that_is_shown_nor_in_what_a_server_repe
     for form in forms:
         assert form not in found.hidden(f"401: wrong key {form}, said http://127.0.0.1/?key={form}")
     assert found.hidden("503: no capacity") == "503: no capacity"
+    for length in range(4, len(secret)):
+        said = found.hidden("x" * 300 + secret[:length])
+        assert said.startswith("x" * 300) and not said.endswith(secret[:length])
 
 
 @given(secrets)

@@ -16,6 +16,8 @@ from fairlead.bench.config.target import Target
 from fairlead.bench.server_side.token import token_of
 from fairlead.bench.targets.address import key_of
 
+CUT_FROM = 200
+"""Characters: shorter texts have not been cut."""
 SHORTEST = 4
 """Characters: what is shorter stands in any text by chance."""
 _SCHEMES = frozenset(("bearer", "basic", "token", "apikey", "digest"))
@@ -34,12 +36,24 @@ class Secrets:
                 found.add(token_of(config.server) or "")
         forms = {form for secret in found for form in (secret, quote(secret, safe=""), secret.replace('"', '\\"'))}
         longest_first = sorted((form for form in forms if len(form) >= SHORTEST), key=len, reverse=True)
+        self._forms = longest_first
         self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
     def hidden(self, text: str) -> str:
         """The text without any of them."""
         text = shown_text(text)
-        return self._pattern.sub(HIDDEN, text) if self._pattern is not None else text
+        if self._pattern is None:
+            return text
+        text = self._pattern.sub(HIDDEN, text)
+        return self._without_beginning(text) if len(text) >= CUT_FROM else text
+
+    def _without_beginning(self, text: str) -> str:
+        """What a server says is kept so far and no further, and the cut may go through a secret."""
+        for form in self._forms:
+            for length in range(min(len(form) - 1, len(text)), SHORTEST - 1, -1):
+                if text.endswith(form[:length]):
+                    return text[:-length] + HIDDEN
+        return text
 
     def hidden_in(self, value: Any) -> Any:
         """The same of all texts in an object."""
