@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         flight.sent_s = now_s = _now()
         if flight.capped:
             flight.held_s += now_s - flight.acted_s
+            flight.capped = False  # sent once more, it has waited for the server
         self._transport.write(b"%b%d\r\n\r\n%b" % (flight.head, len(flight.body), flight.body))
         if self._transport.get_write_buffer_size() == 0:
             flight.written_s = now_s
