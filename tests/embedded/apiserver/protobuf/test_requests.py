@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -64,7 +65,8 @@ class Server:
 
 
 @pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
+async def server(installed: Path, tmp_path: Path) -> AsyncIterator[Server]:
+    shutil.copytree(installed, tmp_path, dirs_exist_ok=True)
     async with serve(tmp_path) as serving:
         context = ssl.create_default_context(cadata=serving.credentials.ca.decode())
         async with aiohttp.ClientSession(
