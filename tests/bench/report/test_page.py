@@ -10,15 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from hypothesis import given, settings
 from rich.console import Console
 
-from bench.report.made import one_run, records
+from bench.report.made import one_run, records, runs
 from fairlead.bench.records.parquet import write_parquet
+from fairlead.bench.report.comparison import show_comparison
+from fairlead.bench.report.comparison_page import comparison_page
 from fairlead.bench.report.figures import curves, distributions, heatmaps, over_time, with_stages
 from fairlead.bench.report.files import record_grids, write_report
 from fairlead.bench.report.honesty import best_stage, facts
 from fairlead.bench.report.page import report_page
 from fairlead.bench.report.terminal import show
+from fairlead.bench.results.compare import Side, compare
+from fairlead.bench.results.decoding import decode_summary
 from fairlead.bench.results.store import Kept, load
 from fairlead.bench.summary import Answers, Drift, Goodput, Interval, RunSummary, Series, StageSummary, Verdict
 
@@ -153,6 +158,19 @@ def test_the_stage_that_stands_for_a_run_is_the_highest_that_kept_the_objective(
 
     assert best(stage(0, 1.0, True), stage(1, 5.0, True), stage(2, 9.0, False), stage(3, 20.0, True, False)) == 1
     assert best(stage(0, 1.0, True, False)) is None
+
+
+@settings(max_examples=8, deadline=None)
+@given(runs(), runs())
+def test_what_has_no_value_is_a_dash_in_every_report(run: RunSummary, other: RunSummary) -> None:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(run, console)
+    found = compare(Side(run, {}), Side(other, {}), anyway=True)
+    show_comparison(found, console)
+    pages = [report_page(run, {}), comparison_page(Side(run, {}), [(Side(other, {}), found)])]
+    for text in (console.export_text(), *pages):
+        assert not re.search(r"[ >]nan( |%|/|<)", text)
+    assert decode_summary(msgspec.json.encode(run)).stages[0].name == run.stages[0].name
 
 
 def test_a_report_of_one_stage_has_the_plain_name(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def around(of: Distribution | None, percentile: float) -> str:
     """A percentile and how far its interval goes to the further side, in per cent of it: 125 ms ±2.4 %."""
     text = at(of, percentile)
     interval = of.intervals.get(percentile) if of is not None else None
-    if of is None or interval is None or not of.percentiles[percentile] > 0:
+    if of is None or interval is None or not of.percentiles.get(percentile, 0.0) > 0:
         return text
     middle = of.percentiles[percentile]
     # Values are known to half a per cent, whatever the interval says.
