@@ -17,7 +17,7 @@ from fairlead.bench.summary import RunSummary, StageSummary
 FIGURES = (
     ("TTFT", "ttft"), ("TTFT from due", "ttft_from_due"), ("ITL", "itl"), ("TPOT", "tpot"), ("NTPOT", "ntpot"),
     ("E2E", "e2e"), ("E2E from due", "e2e_from_due"), ("E2E at least", "e2e_at_least"),
-    ("sent after due", "schedule_delay"),
+    ("sent after due", "schedule_delay"), ("held by the load", "hold"),
 )  # fmt: skip
 SHOWN = (50.0, 90.0, 99.0)
 MOST_PARTS = 16
@@ -157,7 +157,7 @@ def _latencies(stage: StageSummary) -> Table:
         table.add_column(f"p{percentile:g} ±95 %", justify="right", no_wrap=True)
     for title, field in FIGURES:
         of = getattr(stage.metrics, field)
-        if of is not None and of.count:
+        if of is not None and of.count and not (field == "hold" and of.maximum <= 0):
             table.add_row(title, seconds(of.mean), *(around(of, p) for p in SHOWN))
     return table
 
