@@ -13,7 +13,7 @@ from fairlead.bench.check.witness import null_server
 from fairlead.bench.config.error import ConfigError
 from fairlead.bench.config.read import read_config
 from fairlead.bench.record import Outcome
-from fairlead.bench.run import run
+from fairlead.bench.run import coordinator, run
 
 
 async def test_no_more_are_in_flight_than_are_allowed_and_the_wait_is_told(tmp_path: Path) -> None:
@@ -64,3 +64,12 @@ async def test_users_back_off_from_a_server_that_refuses_at_once(retry_after: bo
     for r in records_of(tmp_path / "run"):
         assert (r.backoff_s > 0) == (r.outcome != Outcome.WHOLE)
         assert not retry_after or r.outcome == Outcome.WHOLE or r.backoff_s >= 1.0
+
+
+async def test_one_user_who_backs_off_does_not_ask_a_dead_server_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator, "HOPELESS_S", 1.0)
+    load = {"kind": "closed", "stages": [{"users": 1, "seconds": 3600}]}
+    with hostile(lambda _: (status("503 Service Unavailable"), False)) as server:
+        summary = await asyncio.wait_for(run(benchmark(server.url, load)), 60)
+        assert 5 <= server.requests < 20
+    assert "no request has been whole" in summary.why_ended

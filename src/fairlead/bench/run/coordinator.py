@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from fairlead.bench.config import Benchmark, OpenLoop
+from fairlead.bench.config import Benchmark, ClosedLoop, OpenLoop
 from fairlead.bench.config.shown import shown_config
 from fairlead.bench.record import Outcome, Record
 from fairlead.bench.records import RecordWriter
@@ -45,7 +45,7 @@ NAMED = 8
 STOPPED_DRAIN_S = 5.0
 BEHIND_BYTES = 256 * 2**20
 """A run one of whose workers is so far behind, by what waits in its memory, is ended: it would take ever more."""
-HOPELESS_S, HOPELESS_REQUESTS = 20.0, 50
+HOPELESS_S, HOPELESS_REQUESTS, HOPELESS_REQUESTS_EACH = 20.0, 50, 5
 """A run none of whose requests has been whole for so long, and so many, is ended."""
 
 
@@ -324,7 +324,10 @@ class Coordinator:
 
     def _is_hopeless(self) -> bool:
         recent = self._recent
-        return self._now() > HOPELESS_S and recent.whole == 0 and recent.ended >= HOPELESS_REQUESTS
+        enough, load = HOPELESS_REQUESTS, self._config.load
+        if isinstance(load, ClosedLoop):  # users who back off ask seldom
+            enough = min(enough, HOPELESS_REQUESTS_EACH * max(stage.users for stage in load.stages))
+        return self._now() > HOPELESS_S and recent.whole == 0 and recent.ended >= enough
 
     def _look(self) -> Progress:
         now_s, recent = self._now(), self._recent
