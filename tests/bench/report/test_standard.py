@@ -124,6 +124,16 @@ def test_signals_are_fields_of_components_where_the_schema_has_them() -> None:
         assert seen["speed"]["components"][0]["statistics"]["mean"] == 7.0
 
 
+def test_many_engines_make_no_report_of_many_megabytes() -> None:
+    times = tuple(k * 0.05 for k in range(600))
+    series = tuple(Series(f"e-{k}", "kv_cache_usage", "fraction", times, (0.5,) * 600) for k in range(64))
+    (report,) = standard_reports(one_run(server=series))
+    document = yaml.safe_load(text := standard_yaml(report))
+    assert len(text) < 500_000 and problems(document, "0.2") == []
+    shown = document["results"]["observability"]["components"][0]["time_series"]["kv_cache_usage"]["series"]
+    assert (shown[0]["ts"][-14:-6], shown[-1]["ts"][-15:-6]) == ("10:00:00", "29.950000")
+
+
 def test_records_make_time_series_and_sessions(tmp_path: Path) -> None:
     made = [
         msgspec.structs.replace(r, number=r.number // 2, turn=r.number % 2) for r in records(200, 3) if r.due_s < 15

@@ -20,8 +20,9 @@ from fairlead.bench.report.standard_schema import Point, Statistics, TimeSeries
 from fairlead.bench.report.standard_series import stamp, when
 from fairlead.bench.summary import Metrics, RunSummary, Series, StageSummary
 
-MOST_POINTS = 120
-"""Of a time series in a report, evenly chosen, first and last among them."""
+MOST_POINTS, LEAST_POINTS, ALL_POINTS = 120, 12, 6000
+"""Of a time series in a report, evenly chosen, first and last among them; and of all series of a report together, so
+that many engines make no report of many megabytes."""
 
 
 class Field(NamedTuple):
@@ -55,6 +56,7 @@ def observability(run: RunSummary, stage: StageSummary, version: str) -> dict[st
     components: dict[str, dict[str, dict[str, object]]] = {}
     others: dict[str, object] = {}
     began = when(run.began)
+    most = max(LEAST_POINTS, min(MOST_POINTS, ALL_POINTS // max(1, len(run.server))))
     for series in run.server:
         points = _points(series, stage)
         if not points:
@@ -69,7 +71,7 @@ def observability(run: RunSummary, stage: StageSummary, version: str) -> dict[st
         if field.aggregate:
             of["aggregate"][field.aggregate] = _said(_statistics(points, field.units))
         if began is not None and (field.since == "0.2" or version != "0.2"):
-            of["time_series"][field.over_time] = _said(_over_time(points, field.units, began))
+            of["time_series"][field.over_time] = _said(_over_time(points, field.units, began, most))
     found: dict[str, object] = {}
     if components:
         found["components"] = [
@@ -101,8 +103,8 @@ def _statistics(points: Sequence[tuple[float, float]], units: str) -> Statistics
     return Statistics(units=units, mean=fmean(values), stddev=pstdev(values), min=min(values), max=max(values))
 
 
-def _over_time(points: Sequence[tuple[float, float]], units: str, began: datetime) -> TimeSeries:
-    most = min(len(points), MOST_POINTS)
+def _over_time(points: Sequence[tuple[float, float]], units: str, began: datetime, most: int) -> TimeSeries:
+    most = min(len(points), most)
     chosen = {round(k * (len(points) - 1) / max(1, most - 1)) for k in range(most)}
     return TimeSeries(
         units=units, series=[Point(ts=stamp(began, points[k][0]), value=points[k][1]) for k in sorted(chosen)]
