@@ -81,7 +81,7 @@ class Member:
         self._link: Link | None = None
         self._heard_s = 0.0
         self._is_up = self._is_going = False
-        self._pongs: asyncio.Queue[None] = asyncio.Queue()
+        self._ponged = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -262,7 +262,7 @@ class Member:
                     continue
                 if isinstance(message, Pong):
                     self.clock.add(message.sent_ns, message.reading_ns, round(SYSTEM.monotonic_s() * 1e9))
-                    self._pongs.put_nowait(None)
+                    self._ponged.set()
                     continue
                 self._take(message)
                 if isinstance(message, Finished):
@@ -284,7 +284,7 @@ class Member:
             self._on_lost(self)
         elif not self._ready.done():
             self._ready.set_result(f"{self.lost}, before it was ready")
-        self._pongs.put_nowait(None)
+        self._ponged.set()
 
     async def _watch(self, link: Link) -> None:
         """Notice one that says nothing any more, and keep an eye on its clock."""
@@ -306,8 +306,11 @@ class Member:
         try:
             async with asyncio.timeout(COMPARED_WITHIN_S):
                 for _ in range(COMPARISONS):
+                    if not self.alive:
+                        break
+                    self._ponged.clear()
                     self.send(Ping(round(SYSTEM.monotonic_s() * 1e9)))
-                    await self._pongs.get()
+                    await self._ponged.wait()
         except TimeoutError:
             return f"its clock could not be compared within {COMPARED_WITHIN_S:g} s"
         return self.lost
