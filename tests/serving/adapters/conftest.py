@@ -237,7 +237,7 @@ async def _served(client):
 
 
 async def _until_there(kubeconfig):
-    for _ in range(600):
+    for _ in range(int(PATIENCE_S / 0.05)):
         if kubeconfig.exists():
             with contextlib.suppress(Exception):
                 async with Client.load(kubeconfig) as client:

@@ -44,7 +44,7 @@ def part_bytes(total_bytes: int) -> int:
 
 
 def cut(path: Path, usual_bytes: int) -> list[int]:
-    """Ends of the parts of a file, the last being its size; an empty file has one part."""
+    """Ends of the parts of a file, the last being its size; a file no longer than a usual part is one part."""
     size = path.stat().st_size
     if size <= usual_bytes:
         return [size]
