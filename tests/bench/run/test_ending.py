@@ -21,6 +21,7 @@ from bench.run.runs import records_of
 from fairlead.bench.record import Record
 from fairlead.bench.results.store import load
 from fairlead.bench.run.ending import kept, reported
+from fairlead.bench.run.results import write_summary
 from fairlead.bench.run.stop import Stop
 from fairlead.bench.summary import RunSummary
 from fairlead.bench.wire import Records, frame
@@ -202,8 +203,10 @@ def test_reports_are_written_beside_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_reports_that_are_not_written_are_said_and_half_of_none_is_there(how: str, tmp_path: Path) -> None:
-    asyncio.run(kept(tmp_path, made(tmp_path, 1), "", lambda _: None, Stop()))
+def test_reports_that_are_not_written_are_said_and_half_of_none_is_there(
+    how: str, tmp_path: Path, endless: RunSummary
+) -> None:  # fmt: skip
+    write_summary(tmp_path, endless)
     (tmp_path / ".report.html.part").write_text("half")
     stop = Stop()
     ends = {"killed": lambda child: os.kill(child, signal.SIGKILL), "stopped": lambda _: stop.ask("SIGTERM")}
