@@ -175,7 +175,7 @@ async def test_against_a_real_server(client: Client, namespace: str) -> None:
     worked: list[str] = []
 
     async def run(name: str) -> None:
-        election = LeaderElection(client, "real", namespace, identity=name, lease_s=3, renew_deadline_s=2, retry_s=0.1)
+        election = LeaderElection(client, "real", namespace, identity=name, lease_s=15, renew_deadline_s=10, retry_s=1)
 
         async def work() -> None:
             assert election.is_leader
