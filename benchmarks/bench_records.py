@@ -24,10 +24,14 @@ import urllib.request
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.clients import null_server
 from harness.memory import Look, looks
 from harness.report import Figure, arguments, report
+
+if TYPE_CHECKING:
+    from fairlead.bench.record import Record
 
 PHASES = ("prepare", "run", "Parquet", "reports", "in between")
 PREFIX = "records of "
@@ -149,13 +153,13 @@ def ended(module: str, *arguments: str) -> resource.struct_rusage:
     return taken
 
 
-def made(requests: int, rate_per_s: float, adapters: int, chunks: int) -> Iterator[list[object]]:
+def made(requests: int, rate_per_s: float, adapters: int, chunks: int) -> Iterator[list[Record]]:
     """Whole answers, some hundred at a time."""
     from fairlead.bench.record import Record
 
     draw = random.Random(1)
     for begin in range(0, requests, 500):
-        some: list[object] = []
+        some: list[Record] = []
         for number in range(begin, min(requests, begin + 500)):
             due_s = number / rate_per_s
             sent_s = due_s + draw.expovariate(1e4)
