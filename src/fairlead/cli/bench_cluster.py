@@ -206,7 +206,7 @@ async def _until_ended(
 async def _report(ended: Followed, name: str, results: Path | None, output: str, quiet: bool, heard: list[int]) -> int:
     """Figures as of a run of this machine."""
     from fairlead.bench.cluster.follow import why
-    from fairlead.bench.results.store import default_store
+    from fairlead.bench.results.store import store_of
     from fairlead.bench.run.ending import reported
     from fairlead.bench.run.results import write_summary, write_whole
     from fairlead.bench.run.stop import Stop
@@ -219,7 +219,7 @@ async def _report(ended: Followed, name: str, results: Path | None, output: str,
             return 128 + heard[0]
         lost = "; its figures were in the log of its pod, which is gone" if ended.status.run else ""
         raise Failed(f"benchmark {name}: {why(ended.status)}{lost}")
-    folder = (results or default_store()).expanduser() / summary.id
+    folder = store_of(results) / summary.id
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / "config.yaml", _yaml(summary.config))

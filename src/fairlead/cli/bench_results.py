@@ -46,9 +46,9 @@ def list_runs(
     """The runs that are kept, newest first."""
     import itertools
 
-    from fairlead.bench.results.store import Kept, default_store, entries, matching
+    from fairlead.bench.results.store import Kept, entries, matching, store_of
 
-    store = (results or default_store()).expanduser()
+    store = store_of(results)
     wanted = pairs(label or [], "--label")
     every = not (model or wanted or name)
     # What cannot be read has no name, model or label to look for.
@@ -197,9 +197,9 @@ def remove(
     results: Results = None,
 ) -> None:
     """Remove kept runs, or their records, which are most of what they take."""
-    from fairlead.bench.results.store import NotFound, default_store, remove
+    from fairlead.bench.results.store import NotFound, remove, store_of
 
-    store = (results or default_store()).expanduser()
+    store = store_of(results)
     for run in runs:
         try:
             freed = remove(run, store, records)
@@ -211,9 +211,9 @@ def remove(
 
 
 def _find(runs: Sequence[str], results: Path | None) -> list[Kept]:
-    from fairlead.bench.results.store import NotFound, default_store, find
+    from fairlead.bench.results.store import NotFound, find, store_of
 
-    store = (results or default_store()).expanduser()
+    store = store_of(results)
     try:
         return [find(run, store) for run in runs]
     except (NotFound, ValueError) as error:

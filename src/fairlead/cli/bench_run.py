@@ -12,7 +12,7 @@ import uvloop
 from rich.console import Console
 
 from fairlead.bench.config import Benchmark
-from fairlead.bench.results.store import default_store
+from fairlead.bench.results.store import store_of
 from fairlead.bench.run import RunFailed, Stop, run
 from fairlead.bench.run.checking import checked
 from fairlead.bench.run.coordinator import new_id
@@ -29,7 +29,7 @@ ENDINGS = {"interrupted": "was ended before its time", "failed": "failed"}
 def carry_out(config: Benchmark, results: Path | None, output: str, quiet: bool) -> int:
     """Returns the exit status. Raises Failed for what a person can put right."""
     run_id = new_id()
-    folder = (results or default_store()).expanduser() / run_id
+    folder = store_of(results) / run_id
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     heard: list[int] = []
 

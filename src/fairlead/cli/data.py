@@ -35,7 +35,7 @@ OutputOption = Annotated[Literal["text", "json"], typer.Option("--output", "-o",
 
 
 def folder(data: Path | None) -> Path:
-    return (data or default_data()).expanduser().absolute()
+    return Path(os.path.expanduser(data or default_data())).absolute()
 
 
 def find_kubeconfig(data: Path | None, explicit: Path | None) -> Path | None:

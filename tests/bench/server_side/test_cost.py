@@ -73,6 +73,7 @@ def test_accelerators_are_counted_by_what_is_known() -> None:
     [
         ({"engines": ["a"]}, r"server.engines\[0\] is 'a': write HOST:PORT"),
         ({"engines": ["ftp://a:1/m"]}, r"server.engines\[0\] is 'ftp://a:1/m': write HOST:PORT"),
+        ({"gateway": "unix:here.sock"}, r"server.gateway is 'unix:here.sock': write unix: and the whole path"),
         ({"gateway": "http://u:p@a:1/metrics"}, "server.gateway has user and password in it: take them out"),
         ({"engine": "vlm"}, "server.engine is 'vlm', expected auto or one of .*vllm"),
         ({"pool": "llama"}, "server.pool is 'llama': write namespace/name"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -14,7 +16,9 @@ from fairlead.clock import SYSTEM
 from fairlead.gateway.assembly import Assembly
 from fairlead.gateway.endpoints import Endpoint, Pool
 from fairlead.gateway.flow import Reason
+from fairlead.gateway.observe.admin import serve_admin
 from fairlead.gateway.route import Completion, RequestHead
+from patience import PATIENCE_S
 
 
 def picker() -> Assembly:
@@ -90,5 +94,23 @@ async def test_it_is_looked_at_in_place_of_targets_that_stand_behind_it() -> Non
         await served.reached(3)
         seen = await observer.end()
     assert {s.source for s in seen.series} == {"gateway"} and seen.notes == ()
+    (queued,) = (s for s in seen.series if s.name == "gateway_queued_requests")
+    assert set(queued.values) == {7.0}
+
+
+async def test_the_page_on_the_socket_of_fairlead_up_is_looked_at(tmp_path: Path) -> None:
+    socket = tmp_path / "picker-admin.sock"
+    serving_it = asyncio.ensure_future(serve_admin(picker(), socket))
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not socket.exists():  # noqa: ASYNC110 (made by the server)
+                await asyncio.sleep(0.005)
+        observer = ServerObserver(looked_at({"gateway": f"unix:{socket}"}))
+        await observer.prepare()
+        observer.begin(SYSTEM.monotonic_s())
+        seen = await observer.end()
+    finally:
+        serving_it.cancel()
+    assert seen.notes == ()
     (queued,) = (s for s in seen.series if s.name == "gateway_queued_requests")
     assert set(queued.values) == {7.0}

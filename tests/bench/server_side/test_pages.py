@@ -76,10 +76,11 @@ async def test_a_connection_is_kept_and_made_again_where_it_was_closed() -> None
 
 
 def test_addresses_are_what_people_write() -> None:
-    assert address_of("h:1") == ("h", 1, "/metrics", False)
+    assert address_of("h:1") == ("h", 1, "/metrics", False, "")
     assert address_of("[::1]:1").authority == "[::1]:1"
-    assert address_of("https://h/") == ("h", 443, "/metrics", True)
-    assert address_of("http://h:2/a/b?x=1") == ("h", 2, "/a/b?x=1", False)
+    assert address_of("https://h/") == ("h", 443, "/metrics", True, "")
+    assert address_of("http://h:2/a/b?x=1") == ("h", 2, "/a/b?x=1", False, "")
+    assert address_of("unix:/run/a.sock").url == "unix:/run/a.sock"
     assert address_of("http://h:2/a/b?x=secret").url == "http://h:2/a/b"
 
 

@@ -38,7 +38,7 @@ def check_server(server: ServerMetrics, targets: Sequence[Target], here: bool = 
     if here and server.key_env is not None and server.key_env not in os.environ:
         raise ConfigError(f"server.key_env is {server.key_env!r}: there is no such variable in the environment")
     for field, path in (("key_file", server.key_file), ("kubeconfig", server.kubeconfig)):
-        if here and path is not None and not Path(path).expanduser().is_file():
+        if here and path is not None and not Path(os.path.expanduser(path)).is_file():
             raise ConfigError(f"server.{field} is {path!r}: there is no such file")
     if server.power_labels and not server.power:
         raise ConfigError("server.power_labels choose series of server.power, and there is none: give its pages")
@@ -46,6 +46,10 @@ def check_server(server: ServerMetrics, targets: Sequence[Target], here: bool = 
 
 
 def _page(field: str, page: str) -> None:
+    if page.startswith("unix:"):
+        if not page.startswith("unix:/"):
+            raise ConfigError(f"{field} is {page!r}: write unix: and the whole path of the socket, from /")
+        return
     try:
         parts = urlsplit(page if "://" in page else f"http://{page}")
         port = parts.port

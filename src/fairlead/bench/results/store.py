@@ -24,6 +24,11 @@ def default_store() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "fairlead" / "bench"
 
 
+def store_of(results: Path | None) -> Path:
+    """The folder that a person names, or the usual one."""
+    return Path(os.path.expanduser(results or default_store()))
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A run and where it is kept: its folder, or the one file that was given. `records`: None where there are none."""
@@ -92,7 +97,7 @@ def models(run: RunSummary) -> tuple[str, ...]:
 def find(what: str, store: Path) -> Kept:
     """A folder, a `summary.json`, a Benchmark Report, an id or the unique beginning of one, a name, or `last`. Raises
     NotFound, OSError, and ValueError for what cannot be read."""
-    path = Path(what).expanduser()
+    path = Path(os.path.expanduser(what))
     if path.exists():
         return load(path)
     if what == "last" and (folders := _folders(store)):

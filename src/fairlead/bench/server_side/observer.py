@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -240,7 +241,7 @@ def _pool_source(name: str, kubeconfig: str | None, context: str | None) -> Pool
     from fairlead.kube.authorization import CredentialsError
     from fairlead.kube.client import Client
 
-    path = None if kubeconfig is None else Path(kubeconfig).expanduser()
+    path = None if kubeconfig is None else Path(os.path.expanduser(kubeconfig))
     try:
         return PoolSource(name, Client.load(path, context))
     except CredentialsError as error:

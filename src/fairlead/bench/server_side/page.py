@@ -13,29 +13,37 @@ from fairlead.clock import SYSTEM
 from fairlead.engines.page_client import PageConnection, PageError, request_for
 
 NO_TLS = Tls()
+UNIX = "unix:"
 
 
 class Address(NamedTuple):
-    """Where a page is. `host` is without the brackets of IPv6."""
+    """Where a page is. `host` is without the brackets of IPv6; `socket`: the path of a Unix socket instead."""
 
     host: str
     port: int
     path: str
     tls: bool = False
+    socket: str = ""
 
     @property
     def authority(self) -> str:
+        if self.socket:
+            return "localhost"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
         """Without the query, in which there may be secrets."""
+        if self.socket:
+            return f"{UNIX}{self.socket}"
         return f"{'https' if self.tls else 'http'}://{self.authority}{self.path.partition('?')[0]}"
 
 
 def address_of(text: str, path: str = "/metrics", port: int | None = None) -> Address:
-    """Of `host:port` or a URL; `path` and `port` where it has none of its own."""
+    """Of `host:port`, a URL, or `unix:/path/of/a/socket`; `path` and `port` where it has none of its own."""
+    if text.startswith(UNIX):
+        return Address("", 0, path, socket=text.removeprefix(UNIX))
     parts = urlsplit(text if "://" in text else f"http://{text}")
     tls = parts.scheme == "https"
     own = parts.path.rstrip("/")
@@ -94,6 +102,8 @@ class Page:
 
     async def _connect(self) -> PageConnection:
         loop, address = asyncio.get_running_loop(), self.address
+        if address.socket:
+            return (await loop.create_unix_connection(lambda: PageConnection(loop), address.socket))[1]
         if not address.tls:
             return (await loop.create_connection(lambda: PageConnection(loop), address.host, address.port))[1]
         if self._context is None:
