@@ -107,6 +107,22 @@ def test_the_terminal_says_what_is_invalid() -> None:
     assert re.search(r"TTFT\s+100 ms\s+100 ms ±2 %", text)
 
 
+def test_the_stages_of_a_sweep_fit_a_narrow_terminal() -> None:
+    one = one_run("a").stages[0]
+    goodput = Goodput(1.0, Interval(0.9, 1.0), 1000, 1000, 120.0, 1200.0, None)
+    metrics = msgspec.structs.replace(one.metrics, goodput=goodput)
+    sweep = tuple(
+        msgspec.structs.replace(one, index=index, name=f"{rate}/s", intended=rate, metrics=metrics)
+        for index, rate in enumerate((50, 100, 1000))
+    )
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(one_run("a", stages=sweep), console)
+    head, *rows = console.export_text().splitlines()[1:5]
+    assert "…" not in head and not any("…" in row for row in rows)
+    assert head.split()[:3] == ["stage", "sent", "whole"]
+    assert all(row.rstrip().endswith("100.0% undecided") for row in rows)
+
+
 def test_what_an_invalid_stage_has_in_a_plot_is_hollow() -> None:
     good = one_run("a").stages[0]
     bad = msgspec.structs.replace(good, index=1, intended=20.0, verdict=Verdict(False, ("client lag",)))

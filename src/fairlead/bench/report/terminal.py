@@ -99,17 +99,19 @@ def _formulas(console: Console) -> None:
 
 def _stages(run: RunSummary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("stage", "", "asked", "sent", "whole", "failed", "req/s", "tok/s", "lag p99", "CPU", "goodput"):
+    # Most stages are named after what they ask for: said once, all has room in 80 columns.
+    asked = ["asked"] if any(load(stage).replace(",", "") != stage_name(stage) for stage in run.stages) else []
+    for name in ("stage", "", *asked, "sent", "whole", "failed", "req/s", "tok/s", "lag p99", "CPU", "goodput"):
         table.add_column(name, justify="left" if name in ("stage", "") else "right", no_wrap=True)
     for stage in run.stages:
         metrics, client = stage.metrics, stage.client
         failed = metrics.requests - metrics.whole
         busy = f"{client.cpu_share:.0%}" if math.isfinite(client.cpu_share) else ABSENT
         table.add_row(
-            Text(stage_name(stage)), _word(stage), load(stage), f"{number(stage.achieved_rate_per_s)}/s",
-            number(metrics.whole), Text(number(failed), style="yellow" if failed else ""),
-            number(metrics.requests_per_s), number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), busy,
-            _goodput(stage),
+            Text(stage_name(stage)), _word(stage), *(load(stage) for _ in asked),
+            f"{number(stage.achieved_rate_per_s)}/s", number(metrics.whole),
+            Text(number(failed), style="yellow" if failed else ""), number(metrics.requests_per_s),
+            number(metrics.output_tokens_per_s), seconds(client.lag_p99_s), busy, _goodput(stage),
         )  # fmt: skip
     return table
 
