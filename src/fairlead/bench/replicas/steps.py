@@ -96,10 +96,14 @@ def sum_of_spans(spans: Iterable[tuple[float, float | None, float]], begin_s: fl
         changes.append((max(first_s, begin_s), weight))
         if last_s is not None:
             changes.append((last_s, -weight))
-    changes.sort(key=lambda change: change[0])
+    return sum_of_changes(changes)
+
+
+def sum_of_changes(changes: Iterable[tuple[float, float]]) -> Steps:
+    """Of times with what is added to the number then, in any order."""
     points: list[tuple[float, float | None]] = []
     total = 0.0
-    for time_s, by in changes:
+    for time_s, by in sorted(changes, key=lambda change: change[0]):
         total += by
         # Weights like 0.1 do not add up to nought again.
         points.append((time_s, round(total, 9) + 0.0))

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fairlead.bench.replicas.steps import Steps, hidden, steps_of, sum_of_spans
+from fairlead.bench.replicas.steps import Steps, hidden, steps_of, sum_of_changes, sum_of_spans
 from fairlead.bench.scaling_summary import PodLife, ReplicaTime, StartUp
 
 EARLIEST_S = -1e9
@@ -130,13 +130,7 @@ def _added(of: Sequence[Steps]) -> Steps:
         for time_s, value in zip(steps.times_s, steps.values, strict=True):
             changes.append((time_s, (value or 0.0) - before))
             before = value or 0.0
-    changes.sort(key=lambda change: change[0])
-    points: list[tuple[float, float | None]] = []
-    total = 0.0
-    for time_s, by in changes:
-        total += by
-        points.append((time_s, round(total, 9) + 0.0))
-    return steps_of(points)
+    return sum_of_changes(changes)
 
 
 def _times(steps: Steps, factor: float) -> Steps:

@@ -132,15 +132,27 @@ def _engines(
     return ServerStage(stage.index, window.begin_s, window.end_s, together, by_engine, gateway, notes=tuple(notes))
 
 
+class _Within(NamedTuple):
+    """One history within one window."""
+
+    history: History
+    window: Window
+    longest_s: float
+
+    def of(self, name: str) -> Area:
+        times, window = self.history.times, self.window
+        return area(times, self.history.column(name), window.begin_s, window.end_s, self.longest_s)
+
+    def grown(self, name: str) -> float | None:
+        """A counter's increase."""
+        by = increase(seen(self.history.times, self.history.column(name)), self.window.begin_s, self.window.end_s)
+        return None if by is None else by.by
+
+
 def engine_figures(history: History, window: Window, longest_s: float) -> ServerFigures | None:
     """None where no look saw it in the stage."""
-
-    def of(name: str) -> Area:
-        return area(history.times, history.column(name), window.begin_s, window.end_s, longest_s)
-
-    def grown(name: str) -> float | None:
-        by = increase(seen(history.times, history.column(name)), window.begin_s, window.end_s)
-        return None if by is None else by.by
+    within = _Within(history, window, longest_s)
+    of, grown = within.of, within.grown
 
     def share(part: str, whole: str) -> float | None:
         hit, asked = grown(part), grown(whole)
@@ -251,13 +263,8 @@ def _token_note(server: float, client: float) -> str:
 
 
 def _gateway(history: History, window: Window, longest_s: float) -> GatewayFigures | None:
-    def of(name: str) -> Area:
-        return area(history.times, history.column(name), window.begin_s, window.end_s, longest_s)
-
-    def grown(name: str) -> float | None:
-        by = increase(seen(history.times, history.column(name)), window.begin_s, window.end_s)
-        return None if by is None else by.by
-
+    within = _Within(history, window, longest_s)
+    of, grown = within.of, within.grown
     flying, queued = of("gateway_in_flight_requests"), of("gateway_queued_requests")
     full, ready = of("gateway_saturation_ratio"), of("gateway_ready_endpoints")
     covered_s = max(part.covered_s for part in (flying, queued, full, ready)) or presence_s(history, window)
