@@ -15,9 +15,9 @@ import urllib.request
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fairlead.bench.check.witness import Evenness, Served, evenness, served
+from harness.processes import processes_of
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -133,12 +133,7 @@ def _taken(session: int) -> tuple[float, int]:
     """CPU seconds and resident bytes of all processes of a session; of those that ended, through their parents. What
     several processes share is counted with each of them."""
     cpu, rss = 0.0, 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session:
-            cpu += sum(int(value) for value in fields[11:15]) / _TICKS
-            rss += int(fields[21]) * _PAGE
+    for _, fields in processes_of(session):
+        cpu += sum(int(value) for value in fields[11:15]) / _TICKS
+        rss += int(fields[21]) * _PAGE
     return cpu, rss

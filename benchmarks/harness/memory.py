@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.processes import processes_of
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -26,7 +28,7 @@ def look(session: int) -> Look:
     """At all processes of a session. One that ends meanwhile counts as far as it could be read."""
     pss = rss = 0
     commands: dict[int, str] = {}
-    for pid in _members(session):
+    for pid, _ in processes_of(session):
         try:
             fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -45,16 +47,4 @@ def looks(session: int, until: Callable[[], bool], every_s: float = 0.05) -> lis
     while not until():
         found.append(look(session))
         time.sleep(every_s)
-    return found
-
-
-def _members(session: int) -> list[int]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session:
-            found.append(int(path.parent.name))
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +12,7 @@ from fairlead.bench.config.error import ConfigError
 from fairlead.bench.config.load import ClosedLoop, Load, OpenLoop, Search, TracedTimes
 from fairlead.bench.config.scaling import check_scaling
 from fairlead.bench.config.server_check import check_server
+from fairlead.bench.paths import user_path
 from fairlead.workload import FORMATS
 
 
@@ -60,7 +60,7 @@ def _files(config: Benchmark) -> None:
             if path is not None and not Path(path).is_file():
                 raise ConfigError(f"targets[{number}].{field} is {path!r}: there is no such file")
     content = config.content
-    if isinstance(content, TraceContent | FileContent) and not Path(os.path.expanduser(content.path)).is_file():
+    if isinstance(content, TraceContent | FileContent) and not user_path(content.path).is_file():
         raise ConfigError(f"content.path is {content.path!r}: there is no such file")
 
 

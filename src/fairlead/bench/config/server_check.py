@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fairlead.bench.config.error import ConfigError
 from fairlead.bench.config.server import ServerMetrics
 from fairlead.bench.config.target import Target
+from fairlead.bench.paths import user_path
 
 FASTEST_S = 0.1
 """Pages are read by the coordinator: more often, and it would have time for nothing else."""
@@ -38,7 +38,7 @@ def check_server(server: ServerMetrics, targets: Sequence[Target], here: bool = 
     if here and server.key_env is not None and server.key_env not in os.environ:
         raise ConfigError(f"server.key_env is {server.key_env!r}: there is no such variable in the environment")
     for field, path in (("key_file", server.key_file), ("kubeconfig", server.kubeconfig)):
-        if here and path is not None and not Path(os.path.expanduser(path)).is_file():
+        if here and path is not None and not user_path(path).is_file():
             raise ConfigError(f"server.{field} is {path!r}: there is no such file")
     if server.power_labels and not server.power:
         raise ConfigError("server.power_labels choose series of server.power, and there is none: give its pages")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -16,6 +14,7 @@ from fairlead.bench.content import hub
 from fairlead.bench.content.rows import BadRow, Row, file_rows
 from fairlead.bench.content.shares import AdapterTurns
 from fairlead.bench.content.tokens import Tokens
+from fairlead.bench.paths import user_path
 from fairlead.bench.session import Session, Turn
 from fairlead.workload import Lengths
 
@@ -125,7 +124,7 @@ def _short(value: object) -> str:
 
 def file_sessions(content: FileContent, tokens: Tokens, seed: int) -> Iterator[Session]:
     """Of a file, again and again where `repeat` says so. Raises ValueError that names file, row, column and remedy."""
-    path = Path(os.path.expanduser(content.path))
+    path = user_path(content.path)
     reader = _Reader(
         content.prompt_column, content.output_column, content.output_tokens, content.adapter_weights, tokens, seed
     )

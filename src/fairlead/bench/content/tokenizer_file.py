@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from fairlead.bench.content import hub
+from fairlead.bench.paths import user_path
 
 
 def tokenizer_file(source: str) -> bytes:
     """The contents of a `tokenizer.json`. Raises ValueError, naming the field, for one that cannot be had."""
-    path = Path(os.path.expanduser(source))
+    path = user_path(source)
     try:
         if path.is_dir():
             return _of_folder(path, source)

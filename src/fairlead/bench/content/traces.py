@@ -6,16 +6,15 @@ answered, so lengths, times and shared prefixes are those that were traced, and 
 
 from __future__ import annotations
 
-import os
 import random
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 
 from fairlead.bench.config.content import TraceContent
 from fairlead.bench.content.identity import identity
 from fairlead.bench.content.shares import AdapterTurns
 from fairlead.bench.content.tokens import Tokens
+from fairlead.bench.paths import user_path
 from fairlead.bench.session import Session, Turn
 from fairlead.workload import TraceError, TraceFile, TraceRequest, shaped
 
@@ -38,7 +37,7 @@ def requests_of(content: TraceContent) -> Iterator[TraceRequest]:
         )
     try:
         trace = TraceFile(
-            Path(os.path.expanduser(content.path)), format_name=content.format, block_tokens=content.block_tokens,
+            user_path(content.path), format_name=content.format, block_tokens=content.block_tokens,
             skip_broken=content.skip_broken, sort=content.sort,
         )  # fmt: skip
         yield from shaped(trace, start_s=content.first_s, duration_s=duration_s, limit=content.requests)
@@ -86,7 +85,7 @@ def trace_sessions(content: TraceContent, tokens: Tokens, seed: int) -> Iterator
 
 def _size_bytes(content: TraceContent) -> int:
     try:
-        return Path(os.path.expanduser(content.path)).stat().st_size
+        return user_path(content.path).stat().st_size
     except OSError as error:
         raise ValueError(f"content.path: {content.path}: {error.strerror or error}") from None
 

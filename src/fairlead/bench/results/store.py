@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fairlead.bench.paths import user_path
 from fairlead.bench.records.spool import is_being_written
 from fairlead.bench.results.decoding import decode_summary, summary_from
 from fairlead.bench.summary import RunSummary
@@ -26,7 +27,7 @@ def default_store() -> Path:
 
 def store_of(results: Path | None) -> Path:
     """The folder that a person names, or the usual one."""
-    return Path(os.path.expanduser(results or default_store()))
+    return user_path(results or default_store())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def models(run: RunSummary) -> tuple[str, ...]:
 def find(what: str, store: Path) -> Kept:
     """A folder, a `summary.json`, a Benchmark Report, an id or the unique beginning of one, a name, or `last`. Raises
     NotFound, OSError, and ValueError for what cannot be read."""
-    path = Path(os.path.expanduser(what))
+    path = user_path(what)
     if path.exists():
         return load(path)
     if what == "last" and (folders := _folders(store)):

@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from fairlead.bench.config import Benchmark
+from fairlead.bench.paths import user_path
 from fairlead.bench.record import Record
 from fairlead.bench.run.observing import Observed
 from fairlead.bench.server_side.cost import price_of
@@ -241,7 +240,7 @@ def _pool_source(name: str, kubeconfig: str | None, context: str | None) -> Pool
     from fairlead.kube.authorization import CredentialsError
     from fairlead.kube.client import Client
 
-    path = None if kubeconfig is None else Path(os.path.expanduser(kubeconfig))
+    path = None if kubeconfig is None else user_path(kubeconfig)
     try:
         return PoolSource(name, Client.load(path, context))
     except CredentialsError as error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from fairlead.bench.config.server import ServerMetrics
+from fairlead.bench.paths import user_path
 
 
 def token_of(server: ServerMetrics) -> str | None:
@@ -16,7 +16,7 @@ def token_of(server: ServerMetrics) -> str | None:
         return os.environ[server.key_env].strip()
     if server.key_file is not None:
         try:
-            return Path(os.path.expanduser(server.key_file)).read_text().strip()
+            return user_path(server.key_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"server.key_file is {server.key_file!r}, which cannot be read: {error}") from error
     return None

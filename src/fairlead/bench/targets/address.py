@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import os
 import re
-from pathlib import Path
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from fairlead.bench.config.target import Target
+from fairlead.bench.paths import user_path
 
 PATHS = {
     "chat": "/v1/chat/completions",
@@ -120,7 +120,7 @@ def key_of(target: Target) -> str | None:
         key = _variable(target.key_env, "key_env").strip()
     elif target.key_file is not None:
         try:
-            key = Path(os.path.expanduser(target.key_file)).read_text().strip()
+            key = user_path(target.key_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is not text"
             raise ValueError(f"key_file is {target.key_file!r}: {why}; name a file that holds the key alone") from error
